@@ -1,0 +1,1 @@
+"""The reference cluster: kubelib composed into daemons and a command line."""

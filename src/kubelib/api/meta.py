@@ -1,0 +1,123 @@
+"""What every object has: metadata, identity, ownership; and lists of objects."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Generic, TypeVar
+
+import attrs
+import msgspec
+
+from kubelib.api.model import Model
+
+Time = datetime
+"""A date and time in UTC, whole seconds on the wire (``metav1.Time``)."""
+
+MicroTime = str
+"""A date and time with six digits of microseconds, kept as text: see `kubelib.api.times`."""
+
+
+@attrs.frozen(order=True)
+class Key:
+    """Where an object is within its resource: namespace (empty for cluster-scoped kinds) and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class OwnerReference(Model):
+    """The owner of an object: when the owner goes, the garbage collector deletes the object."""
+
+    __proto__: ClassVar[str] = "5 1 3 4 6 7"
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class ManagedFieldsEntry(Model):
+    """The fields that one manager set with one operation, for server-side apply."""
+
+    __proto__: ClassVar[str] = "1-4 6-8"
+
+    manager: str = ""
+    operation: str = ""
+    api_version: str = ""
+    time: Time | None = None
+    fields_type: str = ""
+    fields_v1: Mapping[str, Any] | None = msgspec.field(default=None, name="fieldsV1")
+    subresource: str = ""
+
+
+class ObjectMeta(Model):
+    """Metadata that all persisted objects have."""
+
+    __proto__: ClassVar[str] = "1-15 17"
+
+    name: str = ""
+    generate_name: str = ""
+    namespace: str = ""
+    self_link: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    deletion_grace_period_seconds: int | None = None
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    managed_fields: tuple[ManagedFieldsEntry, ...] = ()
+
+
+class Object(Model):
+    """An object with an identity of its own. `kind` and `api_version` belong to the class."""
+
+    api_version: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+    @property
+    def key(self) -> Key:
+        """Where the object is within its resource."""
+        return Key(self.metadata.namespace, self.metadata.name)
+
+
+R = TypeVar("R", bound=Object)
+"""A kind of object: what registries, clients and listers are generic in."""
+
+
+class ListMeta(Model):
+    """Metadata of a list: the revision at which it was taken, and where it continues."""
+
+    __proto__: ClassVar[str] = "1-4"
+
+    self_link: str = ""
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int | None = None
+
+
+@attrs.frozen
+class ObjectList(Generic[R]):
+    """Objects as of one revision. `page` asks for the next part; it is empty when this is the last."""
+
+    items: tuple[R, ...]
+    resource_version: str
+    page: str = ""
+    remaining: int | None = None
+
+
+def controller_of(obj: Object) -> OwnerReference | None:
+    """Return the owner that controls `obj`, or None."""
+    for reference in obj.metadata.owner_references:
+        if reference.controller:
+            return reference
+    return None

@@ -1,0 +1,45 @@
+"""The shape of everything on the wire: frozen structs whose attribute names are Python's and JSON names Kubernetes'.
+
+An object in memory is a view of a document. It is frozen, so it is shared and never copied to be safe; to change
+one, build another with `replace`. Fields at their default are not written, as Kubernetes leaves out empty fields.
+"""
+
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+
+_INITIALISMS = {
+    name.lower(): name
+    for name in (
+        "ID", "IDs", "IP", "IPs", "IPC", "PID", "CIDR", "CIDRs", "UID", "UUID", "URL", "URI", "FQDN", "TLS", "DNS", "API",
+        "WWNs", "GMSA", "CA", "CSI", "NS",
+    )
+}  # fmt: skip
+
+
+def json_name(attribute: str) -> str:
+    """Return the JSON name of a Python attribute.
+
+    >>> json_name("restart_policy"), json_name("pod_ip"), json_name("host_ips"), json_name("uid")
+    ('restartPolicy', 'podIP', 'hostIPs', 'uid')
+    """
+    first, *rest = attribute.rstrip("_").split("_")
+    return first + "".join(_INITIALISMS.get(word, word.capitalize()) for word in rest)
+
+
+class Model(msgspec.Struct, frozen=True, omit_defaults=True, rename=json_name):
+    """Part of an object: a struct whose fields all have defaults.
+
+    Where the automatic JSON name is wrong, a field states its own with ``msgspec.field(name=...)``.
+    """
+
+    __proto__: ClassVar[str] = ""
+    """Protocol-buffer field numbers of this class's own fields in their order, as ranges: ``"1-8 10 12-14"``."""
+
+
+M = TypeVar("M", bound=Model)
+
+
+def replace(model: M, /, **changes: Any) -> M:
+    """Return a copy of `model` with some attributes changed."""
+    return msgspec.structs.replace(model, **changes)
