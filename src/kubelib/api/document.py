@@ -5,8 +5,10 @@ half a second, bytes do not. The bytes of a document always begin with kind, api
 resource version is spliced in without decoding anything.
 """
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -14,6 +16,8 @@ from kubelib.api.meta import Key, Object, OwnerReference
 from kubelib.api.model import Model
 
 T = TypeVar("T", bound=Object)
+
+RECENT_VIEWS = 8192
 
 
 class PeekMeta(Model):
@@ -36,6 +40,7 @@ class _Peek(Model):
 
 _peek = msgspec.json.Decoder(_Peek).decode
 _tree = msgspec.json.Decoder().decode
+_recent: deque[Object] = deque(maxlen=RECENT_VIEWS)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -49,7 +54,11 @@ def decoder_of(cls: type[T]) -> "msgspec.json.Decoder[T]":
 
 
 class Document:
-    """One object at one revision. Immutable; every reader shares the bytes and the one decoded view."""
+    """One object at one revision. Immutable; every reader shares the bytes and the decoded view.
+
+    The view is held weakly: it lives as long as somebody uses it, or is among the last `RECENT_VIEWS` decoded ones,
+    so that caches of any size stay as small as their bytes.
+    """
 
     __slots__ = ("_view", "meta", "raw")
 
@@ -57,7 +66,7 @@ class Document:
         self.raw = raw
         """The JSON document, as served."""
         self.meta = meta if meta is not None else _peek(raw).metadata
-        self._view: Object | None = None
+        self._view: weakref.ref[Object] | None = None
 
     @property
     def key(self) -> Key:
@@ -69,8 +78,39 @@ class Document:
         return _tree(self.raw)  # type: ignore[no-any-return]
 
     def view(self, cls: type[T]) -> T:
-        """Return the typed, frozen view of the document, decoded once and shared."""
-        view = self._view
+        """Return the typed, frozen view of the document, decoded when first asked for and shared."""
+        view = self._view() if self._view is not None else None
         if type(view) is not cls:
-            view = self._view = decoder_of(cls).decode(self.raw)
+            view = decoder_of(cls).decode(self.raw)
+            self._view = weakref.ref(view)
+            _recent.append(view)
         return view  # type: ignore[return-value]
+
+
+class Documents(Sequence[T]):
+    """A sequence of documents of one kind, seen as objects that are decoded when they are looked at."""
+
+    __slots__ = ("cls", "documents")
+
+    def __init__(self, documents: Sequence[Document], cls: type[T]) -> None:
+        self.documents = documents
+        self.cls = cls
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Documents[T]": ...
+    def __getitem__(self, index: int | slice) -> "T | Documents[T]":
+        if isinstance(index, slice):
+            return Documents(self.documents[index], self.cls)
+        return self.documents[index].view(self.cls)
+
+    def __iter__(self) -> Iterator[T]:
+        cls = self.cls
+        return (document.view(cls) for document in self.documents)
+
+    def __repr__(self) -> str:
+        return f"<{len(self.documents)} {self.cls.__name__} documents>"

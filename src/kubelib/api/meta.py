@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import msgspec
@@ -76,7 +76,7 @@ class ObjectMeta(Model):
     managed_fields: tuple[ManagedFieldsEntry, ...] = ()
 
 
-class Object(Model):
+class Object(Model, weakref=True):
     """An object with an identity of its own. `kind` and `api_version` belong to the class."""
 
     api_version: ClassVar[str] = ""
@@ -103,16 +103,6 @@ class ListMeta(Model):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
     remaining_item_count: int | None = None
-
-
-@attrs.frozen
-class ObjectList(Generic[R]):
-    """Objects as of one revision. `page` asks for the next part; it is empty when this is the last."""
-
-    items: tuple[R, ...]
-    resource_version: str
-    page: str = ""
-    remaining: int | None = None
 
 
 def controller_of(obj: Object) -> OwnerReference | None:

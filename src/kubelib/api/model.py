@@ -27,8 +27,10 @@ def json_name(attribute: str) -> str:
     return first + "".join(_INITIALISMS.get(word, word.capitalize()) for word in rest)
 
 
-class Model(msgspec.Struct, frozen=True, omit_defaults=True, rename=json_name):
+class Model(msgspec.Struct, frozen=True, omit_defaults=True, rename=json_name, gc=False):
     """Part of an object: a struct whose fields all have defaults.
+
+    Models never form cycles, so the garbage collector need not look at them.
 
     Where the automatic JSON name is wrong, a field states its own with ``msgspec.field(name=...)``.
     """
