@@ -5,7 +5,6 @@ half a second, bytes do not. The bytes of a document always begin with kind, api
 resource version is spliced in without decoding anything.
 """
 
-import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
@@ -40,7 +39,6 @@ class _Peek(Model):
 
 _peek = msgspec.json.Decoder(_Peek).decode
 _tree = msgspec.json.Decoder().decode
-_recent: deque[Object] = deque(maxlen=RECENT_VIEWS)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -56,8 +54,7 @@ def decoder_of(cls: type[T]) -> "msgspec.json.Decoder[T]":
 class Document:
     """One object at one revision. Immutable; every reader shares the bytes and the decoded view.
 
-    The view is held weakly: it lives as long as somebody uses it, or is among the last `RECENT_VIEWS` decoded ones,
-    so that caches of any size stay as small as their bytes.
+    Only the last `RECENT_VIEWS` decoded views are kept, so that caches of any size stay as small as their bytes.
     """
 
     __slots__ = ("_view", "meta", "raw")
@@ -66,7 +63,7 @@ class Document:
         self.raw = raw
         """The JSON document, as served."""
         self.meta = meta if meta is not None else _peek(raw).metadata
-        self._view: weakref.ref[Object] | None = None
+        self._view: Object | None = None
 
     @property
     def key(self) -> Key:
@@ -79,12 +76,16 @@ class Document:
 
     def view(self, cls: type[T]) -> T:
         """Return the typed, frozen view of the document, decoded when first asked for and shared."""
-        view = self._view() if self._view is not None else None
+        view = self._view
         if type(view) is not cls:
-            view = decoder_of(cls).decode(self.raw)
-            self._view = weakref.ref(view)
-            _recent.append(view)
-        return view  # type: ignore[return-value]
+            view = self._view = decoder_of(cls).decode(self.raw)
+            _recent.append(self)
+            if len(_recent) > RECENT_VIEWS:
+                _recent.popleft()._view = None
+        return view
+
+
+_recent: deque[Document] = deque()
 
 
 class Documents(Sequence[T]):

@@ -16,6 +16,10 @@ MicroTime = str
 """A date and time with six digits of microseconds, kept as text: see `kubelib.api.times`."""
 
 
+Quantity = str
+"""An amount such as ``250m`` or ``64Mi``, as text: see `kubelib.api.quantity` for arithmetic."""
+
+
 @attrs.frozen(order=True)
 class Key:
     """Where an object is within its resource: namespace (empty for cluster-scoped kinds) and name."""
@@ -76,7 +80,7 @@ class ObjectMeta(Model):
     managed_fields: tuple[ManagedFieldsEntry, ...] = ()
 
 
-class Object(Model, weakref=True):
+class Object(Model):
     """An object with an identity of its own. `kind` and `api_version` belong to the class."""
 
     api_version: ClassVar[str] = ""

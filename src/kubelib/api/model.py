@@ -4,7 +4,8 @@ An object in memory is a view of a document. It is frozen, so it is shared and n
 one, build another with `replace`. Fields at their default are not written, as Kubernetes leaves out empty fields.
 """
 
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -27,16 +28,34 @@ def json_name(attribute: str) -> str:
     return first + "".join(_INITIALISMS.get(word, word.capitalize()) for word in rest)
 
 
-class Model(msgspec.Struct, frozen=True, omit_defaults=True, rename=json_name, gc=False):
-    """Part of an object: a struct whose fields all have defaults.
+if TYPE_CHECKING:
+    # msgspec tells type checkers neither that frozen is inherited nor that every field may be left out.
+    @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+    class _Struct:
+        __struct_fields__: ClassVar[tuple[str, ...]]
+        __struct_encode_fields__: ClassVar[tuple[str, ...]]
 
-    Models never form cycles, so the garbage collector need not look at them.
+    class Model(_Struct):
+        """Part of an object: a struct whose fields all have defaults."""
 
-    Where the automatic JSON name is wrong, a field states its own with ``msgspec.field(name=...)``.
-    """
+        __proto__: ClassVar[str]
+        __embeds__: ClassVar[Mapping[str, int]]
 
-    __proto__: ClassVar[str] = ""
-    """Protocol-buffer field numbers of this class's own fields in their order, as ranges: ``"1-8 10 12-14"``."""
+else:
+
+    class Model(msgspec.Struct, frozen=True, omit_defaults=True, rename=json_name, gc=False):
+        """Part of an object: a struct whose fields all have defaults.
+
+        Models never form cycles, so the garbage collector need not look at them.
+
+        Where the automatic JSON name is wrong, a field states its own with ``msgspec.field(name=...)``.
+        """
+
+        __proto__: ClassVar[str] = ""
+        """Protocol-buffer field numbers of this class's own fields in their order, as ranges: ``"1-8 10 12-14"``."""
+
+        __embeds__: ClassVar[Mapping[str, int]] = {}
+        """Base classes whose fields are flattened in JSON but nested under a field number in protocol buffers."""
 
 
 M = TypeVar("M", bound=Model)
@@ -44,4 +63,4 @@ M = TypeVar("M", bound=Model)
 
 def replace(model: M, /, **changes: Any) -> M:
     """Return a copy of `model` with some attributes changed."""
-    return msgspec.structs.replace(model, **changes)
+    return msgspec.structs.replace(model, **changes)  # type: ignore[type-var]

@@ -1,0 +1,109 @@
+"""Who a caller is."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from kubelib.api.meta import Object, Time
+from kubelib.api.model import Model
+
+
+class TokenReviewSpec(Model):
+    """What is wanted of a TokenReview."""
+
+    __proto__: ClassVar[str] = "1-2"
+
+    token: str = ""
+    audiences: tuple[str, ...] = ()
+
+
+class UserInfo(Model):
+    """An user info."""
+
+    __proto__: ClassVar[str] = "1-4"
+
+    username: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = {}
+
+
+class TokenReviewStatus(Model):
+    """What is observed of a TokenReview."""
+
+    __proto__: ClassVar[str] = "1-4"
+
+    authenticated: bool | None = None
+    user: UserInfo | None = None
+    error: str = ""
+    audiences: tuple[str, ...] = ()
+
+
+class TokenReview(Object):
+    """A token review."""
+
+    api_version: ClassVar[str] = "authentication.k8s.io/v1"
+    kind: ClassVar[str] = "TokenReview"
+    __proto__: ClassVar[str] = "2-3"
+
+    spec: TokenReviewSpec = TokenReviewSpec()
+    status: TokenReviewStatus = TokenReviewStatus()
+
+
+class BoundObjectReference(Model):
+    """A bound object reference."""
+
+    __proto__: ClassVar[str] = "1-4"
+
+    kind: str = ""
+    api_version: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class TokenRequestSpec(Model):
+    """What is wanted of a TokenRequest."""
+
+    __proto__: ClassVar[str] = "1 3-5"
+
+    audiences: tuple[str, ...] = ()
+    bound_object_ref: BoundObjectReference | None = None
+    expiration_seconds: int | None = None
+    attestations: Mapping[str, str] = {}
+
+
+class TokenRequestStatus(Model):
+    """What is observed of a TokenRequest."""
+
+    __proto__: ClassVar[str] = "1-2"
+
+    token: str = ""
+    expiration_timestamp: Time | None = None
+
+
+class TokenRequest(Object):
+    """A token request."""
+
+    api_version: ClassVar[str] = "authentication.k8s.io/v1"
+    kind: ClassVar[str] = "TokenRequest"
+    __proto__: ClassVar[str] = "2-3"
+
+    spec: TokenRequestSpec = TokenRequestSpec()
+    status: TokenRequestStatus = TokenRequestStatus()
+
+
+class SelfSubjectReviewStatus(Model):
+    """What is observed of a SelfSubjectReview."""
+
+    __proto__: ClassVar[str] = "1"
+
+    user_info: UserInfo | None = None
+
+
+class SelfSubjectReview(Object):
+    """A self subject review."""
+
+    api_version: ClassVar[str] = "authentication.k8s.io/v1"
+    kind: ClassVar[str] = "SelfSubjectReview"
+    __proto__: ClassVar[str] = "2"
+
+    status: SelfSubjectReviewStatus = SelfSubjectReviewStatus()

@@ -1,0 +1,40 @@
+"""Events in the form of events.k8s.io."""
+
+from typing import ClassVar
+
+from kubelib.api.core.event import EventSource
+from kubelib.api.core.references import ObjectReference
+from kubelib.api.meta import MicroTime, Object, Time
+from kubelib.api.model import Model
+
+
+class EventSeries(Model):
+    """Event series."""
+
+    __proto__: ClassVar[str] = "1-2"
+
+    count: int = 0
+    last_observed_time: MicroTime = ""
+
+
+class Event(Object):
+    """A report of something that happened to an object."""
+
+    api_version: ClassVar[str] = "events.k8s.io/v1"
+    kind: ClassVar[str] = "Event"
+    __proto__: ClassVar[str] = "2-15"
+
+    event_time: MicroTime = ""
+    series: EventSeries | None = None
+    reporting_controller: str = ""
+    reporting_instance: str = ""
+    action: str = ""
+    reason: str = ""
+    regarding: ObjectReference | None = None
+    related: ObjectReference | None = None
+    note: str = ""
+    type: str = ""
+    deprecated_source: EventSource | None = None
+    deprecated_first_timestamp: Time | None = None
+    deprecated_last_timestamp: Time | None = None
+    deprecated_count: int = 0
