@@ -1,1 +1,55 @@
-"""To be written."""
+"""Revisioned bytes: one counter orders every change, and the only write is conditional and atomic over several keys."""
+
+from kubelib.store.base import (
+    ABSENT,
+    Change,
+    Check,
+    Delete,
+    Entry,
+    Lease,
+    Operation,
+    Page,
+    Put,
+    Revision,
+    RevisionCompacted,
+    RevisionInFuture,
+    RevisionMismatch,
+    Store,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    SupportsObserve,
+    ValueTooLarge,
+    Watch,
+    WatchLagged,
+)
+from kubelib.store.memory import MemoryStore
+from kubelib.store.urls import open_store
+
+__all__ = [
+    "ABSENT",
+    "Change",
+    "Check",
+    "Delete",
+    "Entry",
+    "Lease",
+    "MemoryStore",
+    "Operation",
+    "Page",
+    "Put",
+    "Revision",
+    "RevisionCompacted",
+    "RevisionInFuture",
+    "RevisionMismatch",
+    "Store",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "SupportsObserve",
+    "ValueTooLarge",
+    "Watch",
+    "WatchLagged",
+    "open_store",
+]

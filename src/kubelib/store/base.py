@@ -5,8 +5,9 @@ and it is conditional and atomic over several keys: there is no lost update to l
 transaction is one call on every backend. `kubelib.testing.StoreSuite` pins all of this down as tests.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import NewType, Protocol
+from typing import NewType, Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -140,6 +141,18 @@ class Store(Protocol):
 
     async def revision(self) -> Revision:
         """Return the revision of the latest commit, 0 for an empty store."""
+        ...
+
+
+@runtime_checkable
+class SupportsObserve(Protocol):
+    """A store that can call back at once, which spares the watch cache a task switch per write."""
+
+    def observe(self, callback: Callable[[tuple[Change, ...]], None]) -> Callable[[], None]:
+        """Call `callback` on the loop, in commit order, with all changes of each commit, before the committer goes on.
+
+        The returned function ends it.
+        """
         ...
 
 

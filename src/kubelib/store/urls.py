@@ -1,0 +1,40 @@
+"""Stores by URL: the scheme chooses the backend, further ones register in the entry point group ``kubelib.stores``."""
+
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import unquote, urlsplit
+
+from kubelib.clock import SYSTEM_CLOCK, Clock
+from kubelib.store.base import Store
+
+ENTRY_POINTS = "kubelib.stores"
+
+
+def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> AbstractAsyncContextManager[Store]:
+    """Return a context manager that opens the store at `url`: ``memory://``, ``sqlite:///path`` or a plug-in's.
+
+    A plug-in is a callable that takes the URL and ``clock=`` and returns such a context manager. Raises ValueError,
+    naming the schemes that there are, for a URL of an unknown one.
+    """
+    scheme, found, _ = url.partition("://")
+    if found and scheme == "memory":
+        from kubelib.store.memory import MemoryStore
+
+        return MemoryStore(clock=clock)
+    if found and scheme == "sqlite":
+        from kubelib.store.sqlite import SqliteStore
+
+        parts = urlsplit(url)
+        path = unquote(parts.netloc + parts.path)
+        if not path.strip("/"):
+            raise ValueError(
+                f"{url!r} names no file: write sqlite:///absolute/path or sqlite://relative/path"
+            )
+        return SqliteStore(path, clock=clock)
+    from importlib.metadata import entry_points
+
+    plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if found and scheme in plugins:
+        opened: AbstractAsyncContextManager[Store] = plugins[scheme].load()(url, clock=clock)
+        return opened
+    known = ", ".join(f"{name}://" for name in ("memory", "sqlite", *sorted(plugins)))
+    raise ValueError(f"{url!r} is not the URL of a store: it must begin with one of {known}")

@@ -1,0 +1,187 @@
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from kubelib.store import ABSENT, Delete, Put, Revision, StoreFull, StoreUnavailable, open_store
+from kubelib.store.sqlite import SqliteStore
+from kubelib.testing.store import Open, StoreSuite, put
+
+
+class TestSqliteStore(StoreSuite):
+    durable = True
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> Open:
+        return lambda: SqliteStore(tmp_path / "store.sqlite")
+
+
+WRITER = """
+import sys, anyio
+from kubelib.store import ABSENT, Put
+from kubelib.store.sqlite import SqliteStore
+
+async def main():
+    async with SqliteStore(sys.argv[1]) as store:
+        start = int(await store.revision())
+        async def write(worker):
+            n = 0
+            while True:
+                key = f"/{start}/{worker}/{n}"
+                await store.commit(Put(key + "/a", b"x" * 500, ABSENT), Put(key + "/b", b"x" * 500, ABSENT))
+                sys.stdout.write(key + "\\n"); sys.stdout.flush()
+                n += 1
+        async with anyio.create_task_group() as group:
+            for worker in range(16):
+                group.start_soon(write, worker)
+
+anyio.run(main)
+"""
+
+
+async def test_no_acknowledged_write_is_lost_by_kill_9_in_thirty_rounds(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    acknowledged: set[str] = set()
+    for number in range(30):
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        acknowledged.add(child.stdout.readline().strip())
+        time.sleep(0.01 * (number % 7))
+        child.send_signal(signal.SIGKILL)
+        # A line that the kill cut short was not acknowledged to anybody.
+        acknowledged.update(line.strip() for line in child.stdout if line.endswith("\n"))
+        child.wait()
+        child.stdout.close()
+    async with SqliteStore(path) as store:
+        keys = {entry.key for entry in (await store.list("/")).entries}
+    assert len(acknowledged) > 100
+    assert {f"{key}/{part}" for key in acknowledged for part in "ab"} <= keys
+    halves = {key.rpartition("/")[0] for key in keys}
+    assert len(keys) == 2 * len(halves), "half a transaction is there"
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Files of this process may not grow beyond 300 kB: the kernel refuses, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, previous)
+
+
+async def test_a_full_disk_is_a_clear_error_and_corrupts_nothing(tmp_path: Path, small_disk: None) -> None:
+    path = tmp_path / "store.sqlite"
+    written = 0
+    async with SqliteStore(path) as store:
+        with pytest.raises(StoreFull, match="no space"):
+            for written in range(100):
+                await put(store, f"/k{written:03}", b"x" * 10_000)
+        assert len((await store.list("/")).entries) == written > 3
+        with pytest.raises(StoreFull):
+            await put(store, "/more", b"x" * 200_000)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
+        assert await put(store, "/after") == written + 1
+    async with SqliteStore(path) as store:
+        assert [e.key for e in (await store.list("/")).entries] == [
+            "/after",
+            *(f"/k{n:03}" for n in range(written)),
+        ]
+
+
+async def refusal(path: Path) -> str:
+    with pytest.raises(StoreUnavailable) as caught:
+        async with SqliteStore(path):
+            pass
+    return str(caught.value)
+
+
+async def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    assert "cannot open the store" in await refusal(tmp_path / "file" / "store.sqlite")
+    assert "cannot open the store" in await refusal(tmp_path)
+
+
+async def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    assert "another program" in await refusal(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    async with SqliteStore(path) as store:
+        await put(store, "/a")
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+    assert "newer version (format 99" in await refusal(path)
+
+
+async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"this is no database" * 1000)
+    assert "damaged or not a database" in await refusal(path)
+
+
+async def test_a_store_in_use_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    async with SqliteStore(path) as store:
+        await put(store, "/a")
+        done = subprocess.run(
+            [sys.executable, "-c", WRITER, str(path)], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert "in use by another process" in done.stderr
+
+
+async def test_the_file_stays_in_proportion_to_what_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    async with SqliteStore(path, history=50) as store:
+        revision = await store.commit(Put("/a", b"", ABSENT))
+        for n in range(2000):
+            revision = await store.commit(Put("/a", bytes([n % 256]) * 4000, revision))
+        await store.commit(Delete("/a", revision))
+        await store.compact(Revision(revision + 2))
+        await put(store, "/b")
+    assert path.stat().st_size < 2_000_000
+    async with SqliteStore(path) as store:
+        assert await store.revision() == revision + 2
+        assert [e.key for e in (await store.list("/")).entries] == ["/b"]
+
+
+async def test_leases_outlive_a_restart(tmp_path: Path) -> None:
+    from kubelib.store import Lease
+
+    path = tmp_path / "store.sqlite"
+    async with SqliteStore(path) as store:
+        await store.commit(Put("/a", b"", ABSENT, Lease(0.3)))
+    async with SqliteStore(path) as store:
+        assert await store.get("/a") is not None
+        with anyio.fail_after(5):
+            while await store.get("/a") is not None:
+                await anyio.sleep(0.02)
+
+
+async def test_stores_are_opened_by_url(tmp_path: Path) -> None:
+    async with open_store("memory://") as memory, open_store(f"sqlite://{tmp_path}/s.sqlite") as sqlite:
+        await put(memory, "/a")
+        await put(sqlite, "/a")
+    assert os.path.exists(tmp_path / "s.sqlite")
+    with pytest.raises(ValueError, match="memory://, sqlite://"):
+        open_store("mysql://somewhere")
+    with pytest.raises(ValueError, match="names no file"):
+        open_store("sqlite://")
