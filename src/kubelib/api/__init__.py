@@ -1,1 +1,1 @@
-"""To be written."""
+"""Kubernetes' objects: classes, scheme, codec, defaults, validation, patches, errors."""

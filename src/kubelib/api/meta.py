@@ -61,7 +61,7 @@ class ManagedFieldsEntry(Model):
 class ObjectMeta(Model):
     """Metadata that all persisted objects have."""
 
-    __proto__: ClassVar[str] = "1-15 17"
+    __proto__: ClassVar[str] = "1-14 17"
 
     name: str = ""
     generate_name: str = ""

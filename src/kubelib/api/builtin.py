@@ -1,0 +1,182 @@
+"""The built-in kinds, declared once: discovery, OpenAPI, printing, selection and storage follow from this table."""
+
+from kubelib.api import (
+    apps,
+    apps_sets,
+    authentication,
+    authorization,
+    autoscaling,
+    batch,
+    columns,
+    coordination,
+    discovery,
+    events,
+    networking,
+    policy,
+    rbac,
+    scheduling,
+    storage,
+)
+from kubelib.api.core import (
+    config,
+    event,
+    namespace,
+    node,
+    persistentvolumes,
+    pod,
+    quota,
+    replication,
+    service,
+)
+from kubelib.api.core.claims import PersistentVolumeClaim
+from kubelib.api.meta import Object
+from kubelib.api.scheme import Column, Resource, Scheme
+
+CREATE_ONLY = ("create",)
+EVERY_VERB = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+def _resource(
+    cls: type[Object],
+    plural: str,
+    *,
+    short: tuple[str, ...] = (),
+    namespaced: bool = True,
+    everyday: bool = False,
+    subresources: tuple[str, ...] = (),
+    shown: tuple[Column, ...] = columns.DEFAULT,
+    selectable: dict[str, str] | None = None,
+    verbs: tuple[str, ...] = EVERY_VERB,
+    storage_group: str | None = None,
+) -> Resource:
+    group, _, version = cls.api_version.rpartition("/")
+    return Resource(
+        group=group,
+        version=version,
+        kind=cls.kind,
+        plural=plural,
+        namespaced=namespaced,
+        cls=cls,
+        short_names=short,
+        categories=("all",) if everyday else (),
+        subresources=subresources,
+        columns=shown,
+        selectable=selectable or {},
+        storage_group=group if storage_group is None else storage_group,
+        verbs=verbs,
+    )
+
+
+_STATUS = ("status",)
+_SCALED = ("status", "scale")
+_EVENT_FIELDS = dict.fromkeys(
+    (
+        "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
+        "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
+        "reportingComponent", "source", "type",
+    ),
+    "",
+)  # fmt: skip
+
+
+def builtin_scheme() -> Scheme:
+    """Return a new scheme of all built-in kinds."""
+    scheme = Scheme()
+    scheme.add(
+        _resource(
+            pod.Pod, "pods", short=("po",), everyday=True, shown=columns.POD,
+            subresources=(
+                "status", "binding", "eviction", "log", "exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize",
+            ),
+            selectable={
+                "spec.nodeName": "", "spec.restartPolicy": "", "spec.schedulerName": "", "spec.serviceAccountName": "",
+                "spec.hostNetwork": "false", "status.phase": "", "status.podIP": "", "status.nominatedNodeName": "",
+            },
+        ),
+        _resource(
+            replication.ReplicationController, "replicationcontrollers", short=("rc",), everyday=True,
+            subresources=_SCALED, shown=columns.REPLICATION_CONTROLLER, selectable={"status.replicas": "0"},
+        ),
+        _resource(
+            service.Service, "services", short=("svc",), everyday=True, subresources=("status", "proxy"),
+            shown=columns.SERVICE, selectable={"spec.clusterIP": "", "spec.type": ""},
+        ),
+        _resource(service.Endpoints, "endpoints", short=("ep",), shown=columns.ENDPOINTS),
+        _resource(
+            node.Node, "nodes", short=("no",), namespaced=False, subresources=("status", "proxy"), shown=columns.NODE,
+            selectable={"spec.unschedulable": "false"},
+        ),
+        _resource(
+            namespace.Namespace, "namespaces", short=("ns",), namespaced=False, subresources=("status", "finalize"),
+            shown=columns.NAMESPACE, selectable={"status.phase": ""},
+        ),
+        _resource(config.ConfigMap, "configmaps", short=("cm",), shown=columns.CONFIG_MAP),
+        _resource(config.Secret, "secrets", shown=columns.SECRET, selectable={"type": ""}),
+        _resource(
+            config.ServiceAccount, "serviceaccounts", short=("sa",), subresources=("token",), shown=columns.SERVICE_ACCOUNT
+        ),
+        _resource(event.Event, "events", short=("ev",), shown=columns.EVENT, selectable=_EVENT_FIELDS),
+        _resource(pod.PodTemplate, "podtemplates"),
+        _resource(pod.Binding, "bindings", verbs=CREATE_ONLY),
+        _resource(quota.LimitRange, "limitranges", short=("limits",)),
+        _resource(quota.ResourceQuota, "resourcequotas", short=("quota",), subresources=_STATUS),
+        _resource(
+            persistentvolumes.PersistentVolume, "persistentvolumes", short=("pv",), namespaced=False,
+            subresources=_STATUS, shown=columns.PERSISTENT_VOLUME,
+        ),
+        _resource(
+            PersistentVolumeClaim, "persistentvolumeclaims", short=("pvc",), subresources=_STATUS,
+            shown=columns.PERSISTENT_VOLUME_CLAIM,
+        ),
+        _resource(
+            apps.ReplicaSet, "replicasets", short=("rs",), everyday=True, subresources=_SCALED, shown=columns.REPLICA_SET,
+            selectable={"status.replicas": "0"},
+        ),
+        _resource(
+            apps.Deployment, "deployments", short=("deploy",), everyday=True, subresources=_SCALED, shown=columns.DEPLOYMENT
+        ),
+        _resource(
+            apps_sets.DaemonSet, "daemonsets", short=("ds",), everyday=True, subresources=_STATUS, shown=columns.DAEMON_SET
+        ),
+        _resource(
+            apps_sets.StatefulSet, "statefulsets", short=("sts",), everyday=True, subresources=_SCALED,
+            shown=columns.STATEFUL_SET,
+        ),
+        _resource(apps_sets.ControllerRevision, "controllerrevisions"),
+        _resource(
+            batch.Job, "jobs", everyday=True, subresources=_STATUS, shown=columns.JOB, selectable={"status.successful": "0"}
+        ),
+        _resource(
+            batch.CronJob, "cronjobs", short=("cj",), everyday=True, subresources=_STATUS, shown=columns.CRON_JOB
+        ),
+        _resource(
+            autoscaling.HorizontalPodAutoscaler, "horizontalpodautoscalers", short=("hpa",), everyday=True,
+            subresources=_STATUS,
+        ),
+        _resource(discovery.EndpointSlice, "endpointslices", shown=columns.ENDPOINT_SLICE),
+        _resource(
+            events.Event, "events", short=("ev",), shown=columns.EVENT, selectable=_EVENT_FIELDS, storage_group=""
+        ),
+        _resource(coordination.Lease, "leases", shown=columns.LEASE),
+        _resource(rbac.Role, "roles", shown=columns.ROLE),
+        _resource(rbac.ClusterRole, "clusterroles", namespaced=False, shown=columns.ROLE),
+        _resource(rbac.RoleBinding, "rolebindings", shown=columns.ROLE_BINDING),
+        _resource(rbac.ClusterRoleBinding, "clusterrolebindings", namespaced=False, shown=columns.ROLE_BINDING),
+        _resource(policy.PodDisruptionBudget, "poddisruptionbudgets", short=("pdb",), subresources=_STATUS, shown=columns.PDB),
+        _resource(scheduling.PriorityClass, "priorityclasses", short=("pc",), namespaced=False, shown=columns.PRIORITY_CLASS),
+        _resource(networking.Ingress, "ingresses", short=("ing",), subresources=_STATUS),
+        _resource(networking.IngressClass, "ingressclasses", namespaced=False),
+        _resource(networking.NetworkPolicy, "networkpolicies", short=("netpol",)),
+        _resource(storage.StorageClass, "storageclasses", short=("sc",), namespaced=False),
+        _resource(authentication.TokenReview, "tokenreviews", namespaced=False, verbs=CREATE_ONLY),
+        _resource(authentication.SelfSubjectReview, "selfsubjectreviews", namespaced=False, verbs=CREATE_ONLY),
+        _resource(authorization.SubjectAccessReview, "subjectaccessreviews", namespaced=False, verbs=CREATE_ONLY),
+        _resource(authorization.SelfSubjectAccessReview, "selfsubjectaccessreviews", namespaced=False, verbs=CREATE_ONLY),
+        _resource(authorization.SelfSubjectRulesReview, "selfsubjectrulesreviews", namespaced=False, verbs=CREATE_ONLY),
+        _resource(authorization.LocalSubjectAccessReview, "localsubjectaccessreviews", verbs=CREATE_ONLY),
+    )  # fmt: skip
+    return scheme
+
+
+SCHEME = builtin_scheme()
+"""The built-in kinds. Components take it as their default scheme."""
