@@ -10,7 +10,6 @@ from kubelib.api import (
     columns,
     coordination,
     discovery,
-    events,
     networking,
     policy,
     rbac,
@@ -154,9 +153,6 @@ def builtin_scheme() -> Scheme:
             subresources=_STATUS,
         ),
         _resource(discovery.EndpointSlice, "endpointslices", shown=columns.ENDPOINT_SLICE),
-        _resource(
-            events.Event, "events", short=("ev",), shown=columns.EVENT, selectable=_EVENT_FIELDS, storage_group=""
-        ),
         _resource(coordination.Lease, "leases", shown=columns.LEASE),
         _resource(rbac.Role, "roles", shown=columns.ROLE),
         _resource(rbac.ClusterRole, "clusterroles", namespaced=False, shown=columns.ROLE),

@@ -34,9 +34,8 @@ def encode(obj: Object) -> bytes:
 
 
 def to_tree(obj: Object) -> Tree:
-    """Return the object as a tree."""
-    tree: Tree = {"kind": obj.kind, "apiVersion": obj.api_version, "metadata": {}}
-    tree.update(msgspec.to_builtins(obj, str_keys=True))
+    """Return the object as a tree of the caller's own, with lists as lists."""
+    tree: Tree = _decode_json(encode(obj))
     return tree
 
 

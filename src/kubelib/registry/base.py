@@ -17,6 +17,7 @@ from kubelib.labels import EVERY_FIELD, EVERYTHING, FieldSelector, Selector
 
 R = TypeVar("R", bound=Object)
 R_co = TypeVar("R_co", bound=Object, covariant=True)
+_Type = type
 
 
 @attrs.frozen
@@ -108,7 +109,7 @@ class WatchEvent(Generic[R_co]):
 
     type: EventType
     document: Document
-    cls: type[R_co]
+    cls: "_Type[R_co]"
 
     @property
     def object(self) -> R_co:

@@ -1,0 +1,71 @@
+"""The fields that selectors may name, read from a document without decoding the rest of it."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from kubelib.api.document import Document
+from kubelib.api.errors import BadRequest
+from kubelib.api.scheme import Resource
+from kubelib.labels import FieldSelector
+
+_META = ("metadata.name", "metadata.namespace")
+
+
+class FieldReader:
+    """Reads the selectable fields of one resource's documents."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.defaults = dict(resource.selectable)
+        self._paths = {label: tuple(label.split(".")) for label in self.defaults}
+        self._decode = (
+            msgspec.json.Decoder(_struct(tuple(self._paths.values()))).decode if self._paths else None
+        )
+
+    def read(self, document: Document) -> dict[str, str]:
+        """Return the values of all selectable fields."""
+        meta = document.meta
+        values = {"metadata.name": meta.name, "metadata.namespace": meta.namespace}
+        if self._decode is not None:
+            tree = self._decode(document.raw)
+            for label, path in self._paths.items():
+                found: Any = tree
+                for step in path:
+                    found = getattr(found, step, None)
+                values[label] = _text(found) if found is not None else self.defaults[label]
+        return values
+
+    def require_known(self, selector: FieldSelector) -> None:
+        """Refuse a selector that names other fields. Raises `BadRequest`."""
+        for requirement in selector.requirements:
+            if requirement.field not in self._paths and requirement.field not in _META:
+                raise BadRequest(f"field label not supported: {requirement.field}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+@functools.cache
+def _struct(paths: tuple[tuple[str, ...], ...]) -> type[Any]:
+    """Build a struct that decodes just these paths."""
+    inner: dict[str, list[tuple[str, ...]]] = {}
+    for path in paths:
+        inner.setdefault(path[0], []).append(path[1:])
+    fields: list[Any] = []
+    for name, rests in inner.items():
+        nested = tuple(rest for rest in rests if rest)
+        fields.append((name, _struct(nested) | None if nested else Any, None))
+    return msgspec.defstruct("Fields", fields)
+
+
+def as_labels(labels: Mapping[str, str], fields: Mapping[str, str]) -> dict[str, str]:
+    """Return labels and fields in one mapping: fields under names that no label can have."""
+    merged = dict(labels)
+    for name, value in fields.items():
+        merged["\0" + name] = value
+    return merged

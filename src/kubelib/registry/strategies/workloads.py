@@ -1,0 +1,112 @@
+"""Workloads: the scale subresource; jobs; events, which live for an hour."""
+
+from typing import TYPE_CHECKING
+
+from kubelib.api import codec
+from kubelib.api.columns import label_selector_text, labels_text
+from kubelib.api.document import Document
+from kubelib.api.errors import BadRequest, conflict, invalid
+from kubelib.api.meta import Key
+from kubelib.api.scheme import Tree
+from kubelib.api.validation.workloads import scale_problems
+from kubelib.registry.base import WriteOptions
+from kubelib.registry.strategies.base import Strategy
+from kubelib.store import Lease
+
+if TYPE_CHECKING:
+    from kubelib.registry.generic import GenericRegistry
+
+EVENT_LIFETIME = 3600.0
+"""Seconds that an Event is kept."""
+
+
+class ScaledStrategy(Strategy):
+    """A kind with replicas."""
+
+    def __init__(self, *, orphans_by_default: bool = False) -> None:
+        if orphans_by_default:
+            self.propagation = "Orphan"
+
+    def view(self, registry: "GenericRegistry", document: Document, subresource: str) -> Document:
+        """Return the scale of an object."""
+        if subresource != "scale":
+            return super().view(registry, document, subresource)
+        return _scale(document.tree())
+
+    async def update_subresource(
+        self, registry: "GenericRegistry", key: Key, subresource: str, tree: Tree, options: WriteOptions
+    ) -> Document:
+        """Set the number of replicas."""
+        if subresource != "scale":
+            return await super().update_subresource(registry, key, subresource, tree, options)
+        if problems := scale_problems(tree):
+            raise invalid("Scale", "autoscaling", key.name, problems)
+        replicas = (tree.get("spec") or {}).get("replicas", 0)
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            raise BadRequest("Scale: spec.replicas is not a number")
+        meta = tree.get("metadata") or {}
+        for _ in range(8):
+            current = (await registry.get(key)).tree()
+            wanted = meta.get("resourceVersion")
+            if wanted and wanted != current["metadata"]["resourceVersion"]:
+                raise conflict(registry.resource.group_resource, key.name)
+            current["spec"] = {**current["spec"], "replicas": replicas}
+            try:
+                document, _ = await registry.update(key, current, options=options)
+            except type(conflict("", "")):
+                if wanted:
+                    raise
+                continue
+            return _scale(document.tree())
+        raise conflict(registry.resource.group_resource, key.name)
+
+
+def _scale(tree: Tree) -> Document:
+    meta, spec, status = tree["metadata"], tree.get("spec") or {}, tree.get("status") or {}
+    selector = spec.get("selector")
+    if isinstance(selector, dict) and not {"matchLabels", "matchExpressions"} & selector.keys():
+        text = labels_text(selector)
+    else:
+        text = label_selector_text(selector)
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    scale = {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {name: meta[name] for name in kept if name in meta},
+        "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {},
+        "status": {"replicas": status.get("replicas") or 0, "selector": text if text != "<none>" else ""},
+    }
+    return Document(codec.encode_json(scale))
+
+
+class JobStrategy(Strategy):
+    """Jobs choose their Pods by a label with their own identity."""
+
+    def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
+        """Generate the selector and the labels that it looks for."""
+        super().prepare_for_create(registry, tree)
+        spec = tree.get("spec")
+        if (
+            not isinstance(spec, dict)
+            or spec.get("manualSelector")
+            or not isinstance(spec.get("template"), dict)
+        ):
+            return
+        uid, name = tree["metadata"]["uid"], tree["metadata"].get("name", "")
+        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+        labels.update(
+            {
+                "batch.kubernetes.io/controller-uid": uid,
+                "controller-uid": uid,
+                "batch.kubernetes.io/job-name": name,
+                "job-name": name,
+            }
+        )
+        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+
+
+class EventStrategy(Strategy):
+    """Events live for an hour."""
+
+    lease = Lease(EVENT_LIFETIME)
+    create_on_update = True
