@@ -1,3 +1,5 @@
+"""Rooms choose their event loops: those of the lower floors override this with `kubelib.testing.loops`."""
+
 import pytest
 
 
