@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.machinery import LabelSelector
+from kubelib.api.merging import BY_TYPE, RETAIN_KEYS, Merging
 from kubelib.api.meta import Object, Time
 from kubelib.api.model import Model
 
@@ -12,6 +13,7 @@ class ReplicaSetSpec(Model):
     """What is wanted of a ReplicaSet."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "selector"
 
     replicas: int | None = None
     selector: LabelSelector = LabelSelector()
@@ -35,6 +37,8 @@ class ReplicaSetStatus(Model):
     """What is observed of a ReplicaSet."""
 
     __proto__: ClassVar[str] = "1-7"
+    __required__: ClassVar[str] = "replicas"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     replicas: int = 0
     fully_labeled_replicas: int = 0
@@ -42,7 +46,7 @@ class ReplicaSetStatus(Model):
     ready_replicas: int = 0
     available_replicas: int = 0
     conditions: tuple[ReplicaSetCondition, ...] = ()
-    terminating_replicas: int = 0
+    terminating_replicas: int | None = None
 
 
 class ReplicaSet(Object):
@@ -51,13 +55,14 @@ class ReplicaSet(Object):
     api_version: ClassVar[str] = "apps/v1"
     kind: ClassVar[str] = "ReplicaSet"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: ReplicaSetSpec = ReplicaSetSpec()
     status: ReplicaSetStatus = ReplicaSetStatus()
 
 
 class RollingUpdateDeployment(Model):
-    """A rolling update deployment."""
+    """How many Pods a rolling update may take away and add at once."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -66,7 +71,7 @@ class RollingUpdateDeployment(Model):
 
 
 class DeploymentStrategy(Model):
-    """A deployment strategy."""
+    """How old Pods are replaced by new ones: all at once or step by step."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -78,6 +83,8 @@ class DeploymentSpec(Model):
     """What is wanted of a Deployment."""
 
     __proto__: ClassVar[str] = "1-7 9"
+    __required__: ClassVar[str] = "selector template"
+    __merge__: ClassVar[Merging] = {"strategy": RETAIN_KEYS}
 
     replicas: int | None = None
     selector: LabelSelector = LabelSelector()
@@ -106,6 +113,7 @@ class DeploymentStatus(Model):
     """What is observed of a Deployment."""
 
     __proto__: ClassVar[str] = "1-9"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     observed_generation: int = 0
     replicas: int = 0
@@ -115,7 +123,7 @@ class DeploymentStatus(Model):
     conditions: tuple[DeploymentCondition, ...] = ()
     ready_replicas: int = 0
     collision_count: int | None = None
-    terminating_replicas: int = 0
+    terminating_replicas: int | None = None
 
 
 class Deployment(Object):
@@ -124,6 +132,7 @@ class Deployment(Object):
     api_version: ClassVar[str] = "apps/v1"
     kind: ClassVar[str] = "Deployment"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()

@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.machinery import LabelSelector
+from kubelib.api.merging import BY_TYPE, Merging
 from kubelib.api.meta import Object, Time
 from kubelib.api.model import Model
 
 
 class RollingUpdateDaemonSet(Model):
-    """A rolling update daemon set."""
+    """How many nodes a rolling update may leave without a Pod, or with two."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -19,7 +20,7 @@ class RollingUpdateDaemonSet(Model):
 
 
 class DaemonSetUpdateStrategy(Model):
-    """A daemon set update strategy."""
+    """When the Pods of a DaemonSet are replaced after a change."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -31,6 +32,7 @@ class DaemonSetSpec(Model):
     """What is wanted of a DaemonSet."""
 
     __proto__: ClassVar[str] = "1-4 6"
+    __required__: ClassVar[str] = "selector template"
 
     selector: LabelSelector = LabelSelector()
     template: PodTemplateSpec = PodTemplateSpec()
@@ -55,6 +57,10 @@ class DaemonSetStatus(Model):
     """What is observed of a DaemonSet."""
 
     __proto__: ClassVar[str] = "1-10"
+    __required__: ClassVar[str] = (
+        "currentNumberScheduled numberMisscheduled desiredNumberScheduled numberReady"
+    )
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     current_number_scheduled: int = 0
     number_misscheduled: int = 0
@@ -74,22 +80,23 @@ class DaemonSet(Object):
     api_version: ClassVar[str] = "apps/v1"
     kind: ClassVar[str] = "DaemonSet"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: DaemonSetSpec = DaemonSetSpec()
     status: DaemonSetStatus = DaemonSetStatus()
 
 
 class RollingUpdateStatefulSetStrategy(Model):
-    """A rolling update stateful set strategy."""
+    """Which Pods a rolling update touches, and how many at once."""
 
     __proto__: ClassVar[str] = "1-2"
 
-    partition: int = 0
+    partition: int | None = None
     max_unavailable: int | str | None = None
 
 
 class StatefulSetUpdateStrategy(Model):
-    """A stateful set update strategy."""
+    """When the Pods of a StatefulSet are replaced after a change."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -98,7 +105,7 @@ class StatefulSetUpdateStrategy(Model):
 
 
 class StatefulSetPersistentVolumeClaimRetentionPolicy(Model):
-    """A stateful set persistent volume claim retention policy."""
+    """Whether claims outlive the set, and Pods that it scales away."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -107,17 +114,18 @@ class StatefulSetPersistentVolumeClaimRetentionPolicy(Model):
 
 
 class StatefulSetOrdinals(Model):
-    """Stateful set ordinals."""
+    """Where the numbering of Pods begins."""
 
     __proto__: ClassVar[str] = "1"
 
-    start: int | None = None
+    start: int = 0
 
 
 class StatefulSetSpec(Model):
     """What is wanted of a StatefulSet."""
 
     __proto__: ClassVar[str] = "1-11"
+    __required__: ClassVar[str] = "selector template"
 
     replicas: int | None = None
     selector: LabelSelector = LabelSelector()
@@ -148,6 +156,8 @@ class StatefulSetStatus(Model):
     """What is observed of a StatefulSet."""
 
     __proto__: ClassVar[str] = "1-7 9-11"
+    __required__: ClassVar[str] = "replicas"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     observed_generation: int = 0
     replicas: int = 0
@@ -167,6 +177,7 @@ class StatefulSet(Object):
     api_version: ClassVar[str] = "apps/v1"
     kind: ClassVar[str] = "StatefulSet"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: StatefulSetSpec = StatefulSetSpec()
     status: StatefulSetStatus = StatefulSetStatus()
@@ -178,6 +189,7 @@ class ControllerRevision(Object):
     api_version: ClassVar[str] = "apps/v1"
     kind: ClassVar[str] = "ControllerRevision"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "data"
 
     data: Any = None
-    revision: int | None = None
+    revision: int = 0

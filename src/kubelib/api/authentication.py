@@ -11,13 +11,14 @@ class TokenReviewSpec(Model):
     """What is wanted of a TokenReview."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "token"
 
     token: str = ""
     audiences: tuple[str, ...] = ()
 
 
 class UserInfo(Model):
-    """An user info."""
+    """A caller: name, groups and whatever else the authenticator knows."""
 
     __proto__: ClassVar[str] = "1-4"
 
@@ -32,25 +33,26 @@ class TokenReviewStatus(Model):
 
     __proto__: ClassVar[str] = "1-4"
 
-    authenticated: bool | None = None
-    user: UserInfo | None = None
+    authenticated: bool = False
+    user: UserInfo = UserInfo()
     error: str = ""
     audiences: tuple[str, ...] = ()
 
 
 class TokenReview(Object):
-    """A token review."""
+    """Asks whether a token is good, and whose it is."""
 
     api_version: ClassVar[str] = "authentication.k8s.io/v1"
     kind: ClassVar[str] = "TokenReview"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: TokenReviewSpec = TokenReviewSpec()
     status: TokenReviewStatus = TokenReviewStatus()
 
 
 class BoundObjectReference(Model):
-    """A bound object reference."""
+    """The object with which a token dies."""
 
     __proto__: ClassVar[str] = "1-4"
 
@@ -81,7 +83,7 @@ class TokenRequestStatus(Model):
 
 
 class TokenRequest(Object):
-    """A token request."""
+    """Asks for a token of a service account."""
 
     api_version: ClassVar[str] = "authentication.k8s.io/v1"
     kind: ClassVar[str] = "TokenRequest"
@@ -96,11 +98,11 @@ class SelfSubjectReviewStatus(Model):
 
     __proto__: ClassVar[str] = "1"
 
-    user_info: UserInfo | None = None
+    user_info: UserInfo = UserInfo()
 
 
 class SelfSubjectReview(Object):
-    """A self subject review."""
+    """Tells callers who they are."""
 
     api_version: ClassVar[str] = "authentication.k8s.io/v1"
     kind: ClassVar[str] = "SelfSubjectReview"

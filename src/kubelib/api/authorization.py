@@ -11,7 +11,7 @@ from kubelib.api.model import Model
 
 
 class FieldSelectorAttributes(Model):
-    """Field selector attributes."""
+    """The field selector of a request, raw or parsed."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -20,7 +20,7 @@ class FieldSelectorAttributes(Model):
 
 
 class LabelSelectorAttributes(Model):
-    """Label selector attributes."""
+    """The label selector of a request, raw or parsed."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -29,7 +29,7 @@ class LabelSelectorAttributes(Model):
 
 
 class ResourceAttributes(Model):
-    """Resource attributes."""
+    """A verb on a resource, as an authorizer sees it."""
 
     __proto__: ClassVar[str] = "1-9"
 
@@ -45,7 +45,7 @@ class ResourceAttributes(Model):
 
 
 class NonResourceAttributes(Model):
-    """Non resource attributes."""
+    """A verb on a path that is no resource."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -63,22 +63,24 @@ class SelfSubjectAccessReviewSpec(Model):
 
 
 class SubjectAccessReviewStatus(Model):
-    """What is observed of a SubjectAccessReview."""
+    """The authorizer's answer. Neither allowed nor denied means: no opinion."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "allowed"
 
     allowed: bool = False
     reason: str = ""
     evaluation_error: str = ""
-    denied: bool | None = None
+    denied: bool = False
 
 
 class SelfSubjectAccessReview(Object):
-    """A self subject access review."""
+    """Asks whether the caller may do something."""
 
     api_version: ClassVar[str] = "authorization.k8s.io/v1"
     kind: ClassVar[str] = "SelfSubjectAccessReview"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: SelfSubjectAccessReviewSpec = SelfSubjectAccessReviewSpec()
     status: SubjectAccessReviewStatus = SubjectAccessReviewStatus()
@@ -98,22 +100,24 @@ class SubjectAccessReviewSpec(Model):
 
 
 class SubjectAccessReview(Object):
-    """A subject access review."""
+    """Asks whether a user may do something."""
 
     api_version: ClassVar[str] = "authorization.k8s.io/v1"
     kind: ClassVar[str] = "SubjectAccessReview"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: SubjectAccessReviewSpec = SubjectAccessReviewSpec()
     status: SubjectAccessReviewStatus = SubjectAccessReviewStatus()
 
 
 class LocalSubjectAccessReview(Object):
-    """A local subject access review."""
+    """Asks whether a user may do something in one namespace."""
 
     api_version: ClassVar[str] = "authorization.k8s.io/v1"
     kind: ClassVar[str] = "LocalSubjectAccessReview"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: SubjectAccessReviewSpec = SubjectAccessReviewSpec()
     status: SubjectAccessReviewStatus = SubjectAccessReviewStatus()
@@ -128,9 +132,10 @@ class SelfSubjectRulesReviewSpec(Model):
 
 
 class ResourceRule(Model):
-    """A resource rule."""
+    """Verbs on resources that are allowed."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "verbs"
 
     verbs: tuple[str, ...] = ()
     api_groups: tuple[str, ...] = ()
@@ -139,18 +144,20 @@ class ResourceRule(Model):
 
 
 class NonResourceRule(Model):
-    """A non resource rule."""
+    """Verbs on paths that are allowed."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "verbs"
 
     verbs: tuple[str, ...] = ()
     non_resource_ur_ls: tuple[str, ...] = msgspec.field(default=(), name="nonResourceURLs")
 
 
 class SubjectRulesReviewStatus(Model):
-    """What is observed of a SubjectRulesReview."""
+    """The rules that were found, and whether there may be more."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "resourceRules nonResourceRules incomplete"
 
     resource_rules: tuple[ResourceRule, ...] = ()
     non_resource_rules: tuple[NonResourceRule, ...] = ()
@@ -159,11 +166,12 @@ class SubjectRulesReviewStatus(Model):
 
 
 class SelfSubjectRulesReview(Object):
-    """A self subject rules review."""
+    """Asks for everything that the caller may do in a namespace."""
 
     api_version: ClassVar[str] = "authorization.k8s.io/v1"
     kind: ClassVar[str] = "SelfSubjectRulesReview"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: SelfSubjectRulesReviewSpec = SelfSubjectRulesReviewSpec()
     status: SubjectRulesReviewStatus = SubjectRulesReviewStatus()

@@ -13,13 +13,14 @@ class ScaleSpec(Model):
 
     __proto__: ClassVar[str] = "1"
 
-    replicas: int | None = None
+    replicas: int = 0
 
 
 class ScaleStatus(Model):
     """What is observed of a Scale."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "replicas"
 
     replicas: int = 0
     selector: str = ""
@@ -37,9 +38,11 @@ class Scale(Object):
 
 
 class CrossVersionObjectReference(Model):
-    """A cross version object reference."""
+    """The object that is scaled."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "kind name"
+    __atomic__: ClassVar[bool] = True
 
     kind: str = ""
     name: str = ""
@@ -50,6 +53,7 @@ class HorizontalPodAutoscalerSpec(Model):
     """What is wanted of a HorizontalPodAutoscaler."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "scaleTargetRef maxReplicas"
 
     scale_target_ref: CrossVersionObjectReference = CrossVersionObjectReference()
     min_replicas: int | None = None
@@ -63,8 +67,9 @@ class HorizontalPodAutoscalerStatus(Model):
     """What is observed of a HorizontalPodAutoscaler."""
 
     __proto__: ClassVar[str] = "1-5"
+    __required__: ClassVar[str] = "currentReplicas desiredReplicas"
 
-    observed_generation: int = 0
+    observed_generation: int | None = None
     last_scale_time: Time | None = None
     current_replicas: int = 0
     desired_replicas: int = 0
@@ -74,11 +79,12 @@ class HorizontalPodAutoscalerStatus(Model):
 
 
 class HorizontalPodAutoscaler(Object):
-    """A horizontal pod autoscaler."""
+    """Scales by CPU usage between two bounds: the old, short form."""
 
     api_version: ClassVar[str] = "autoscaling/v1"
     kind: ClassVar[str] = "HorizontalPodAutoscaler"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: HorizontalPodAutoscalerSpec = HorizontalPodAutoscalerSpec()
     status: HorizontalPodAutoscalerStatus = HorizontalPodAutoscalerStatus()

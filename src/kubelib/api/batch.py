@@ -1,18 +1,21 @@
 """Jobs and cron jobs: Pods that finish."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.machinery import LabelSelector
+from kubelib.api.merging import BY_NAME, SET, Merging, merged_by
 from kubelib.api.meta import Object, ObjectMeta, Time
 from kubelib.api.model import Model
 
 
 class PodFailurePolicyOnExitCodesRequirement(Model):
-    """A pod failure policy on exit codes requirement."""
+    """Matches a failed Pod by the exit codes of its containers."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "operator values"
+    __merge__: ClassVar[Merging] = {"values": SET}
 
     container_name: str = ""
     operator: str = ""
@@ -20,18 +23,20 @@ class PodFailurePolicyOnExitCodesRequirement(Model):
 
 
 class PodFailurePolicyOnPodConditionsPattern(Model):
-    """A pod failure policy on pod conditions pattern."""
+    """Matches a failed Pod by one of its conditions."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "type"
 
     type: str = ""
     status: str = ""
 
 
 class PodFailurePolicyRule(Model):
-    """A pod failure policy rule."""
+    """What to do about a failed Pod that matches."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "action"
 
     action: str = ""
     on_exit_codes: PodFailurePolicyOnExitCodesRequirement | None = None
@@ -39,15 +44,16 @@ class PodFailurePolicyRule(Model):
 
 
 class PodFailurePolicy(Model):
-    """A pod failure policy."""
+    """Which failures count, which do not, and which end the Job; the first rule that matches wins."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "rules"
 
     rules: tuple[PodFailurePolicyRule, ...] = ()
 
 
 class SuccessPolicyRule(Model):
-    """A success policy rule."""
+    """Which indexes, or how many, must succeed."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -56,28 +62,97 @@ class SuccessPolicyRule(Model):
 
 
 class SuccessPolicy(Model):
-    """A success policy."""
+    """When a Job has succeeded although Pods still run."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "rules"
 
     rules: tuple[SuccessPolicyRule, ...] = ()
 
 
+class WorkloadPodGroupBasicSchedulingPolicy(Model):
+    """Pods are scheduled one by one."""
+
+
+class WorkloadPodGroupGangSchedulingPolicy(Model):
+    """Pods are scheduled only when so many of them fit at once."""
+
+    __proto__: ClassVar[str] = "1"
+
+    min_count: int | None = None
+
+
+class WorkloadPodGroupSchedulingPolicy(Model):
+    """Whether a group is scheduled as a gang; exactly one is set."""
+
+    __proto__: ClassVar[str] = "1-2"
+
+    basic: WorkloadPodGroupBasicSchedulingPolicy | None = None
+    gang: WorkloadPodGroupGangSchedulingPolicy | None = None
+
+
+class TopologyConstraint(Model):
+    """A label of nodes on whose value a group must agree."""
+
+    __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "key"
+
+    key: str = ""
+
+
+class WorkloadPodGroupSchedulingConstraints(Model):
+    """Where the Pods of a group must be together."""
+
+    __proto__: ClassVar[str] = "1"
+
+    topology: tuple[TopologyConstraint, ...] = ()
+
+
+class WorkloadPodGroupSingleDisruptionMode(Model):
+    """Pods are disrupted one by one."""
+
+
+class WorkloadPodGroupAllDisruptionMode(Model):
+    """Pods are disrupted all together."""
+
+
+class WorkloadPodGroupDisruptionMode(Model):
+    """Whether a group is disrupted as a whole; exactly one is set."""
+
+    __proto__: ClassVar[str] = "1-2"
+
+    single: WorkloadPodGroupSingleDisruptionMode | None = None
+    all: WorkloadPodGroupAllDisruptionMode | None = None
+
+
+class WorkloadPodGroupResourceClaim(Model):
+    """A claim to devices that the Pods of a group share, or the template of one."""
+
+    __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "name"
+
+    name: str = ""
+    resource_claim_name: str = ""
+    resource_claim_template_name: str = ""
+
+
 class JobSchedulingConfiguration(Model):
-    """A job scheduling configuration."""
+    """How the Pods of a Job are scheduled as a group."""
 
     __proto__: ClassVar[str] = "1-4"
+    __merge__: ClassVar[Merging] = {"resourceClaims": BY_NAME}
 
-    scheduling_policy: Any = None
-    scheduling_constraints: Any = None
-    disruption_mode: Any = None
-    resource_claims: tuple[Any, ...] = ()
+    scheduling_policy: WorkloadPodGroupSchedulingPolicy | None = None
+    scheduling_constraints: WorkloadPodGroupSchedulingConstraints | None = None
+    disruption_mode: WorkloadPodGroupDisruptionMode | None = None
+    resource_claims: tuple[WorkloadPodGroupResourceClaim, ...] = ()
 
 
 class JobSpec(Model):
     """What is wanted of a Job."""
 
     __proto__: ClassVar[str] = "1-17"
+    __required__: ClassVar[str] = "template"
 
     parallelism: int | None = None
     completions: int | None = None
@@ -102,6 +177,7 @@ class JobCondition(Model):
     """One aspect of the state of a Job."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "type status"
 
     type: str = ""
     status: str = ""
@@ -112,9 +188,13 @@ class JobCondition(Model):
 
 
 class UncountedTerminatedPods(Model):
-    """Uncounted terminated pods."""
+    """Pods that have ended but are not yet in the counters."""
 
     __proto__: ClassVar[str] = "1-2"
+    __merge__: ClassVar[Merging] = {
+        "succeeded": SET,
+        "failed": SET,
+    }
 
     succeeded: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -124,6 +204,7 @@ class JobStatus(Model):
     """What is observed of a Job."""
 
     __proto__: ClassVar[str] = "1-11"
+    __merge__: ClassVar[Merging] = {"conditions": merged_by("type")}
 
     conditions: tuple[JobCondition, ...] = ()
     start_time: Time | None = None
@@ -133,9 +214,9 @@ class JobStatus(Model):
     failed: int = 0
     completed_indexes: str = ""
     uncounted_terminated_pods: UncountedTerminatedPods | None = None
-    ready: int = 0
+    ready: int | None = None
     failed_indexes: str = ""
-    terminating: int = 0
+    terminating: int | None = None
 
 
 class Job(Object):
@@ -150,7 +231,7 @@ class Job(Object):
 
 
 class JobTemplateSpec(Model):
-    """What is wanted of a JobTemplate."""
+    """The Jobs that a CronJob starts."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -162,6 +243,7 @@ class CronJobSpec(Model):
     """What is wanted of a CronJob."""
 
     __proto__: ClassVar[str] = "1-8"
+    __required__: ClassVar[str] = "schedule jobTemplate"
 
     schedule: str = ""
     starting_deadline_seconds: int | None = None
@@ -189,6 +271,7 @@ class CronJob(Object):
     api_version: ClassVar[str] = "batch/v1"
     kind: ClassVar[str] = "CronJob"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
 
     spec: CronJobSpec = CronJobSpec()
     status: CronJobStatus = CronJobStatus()

@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import msgspec
 
 from kubelib.api.document import decoder_of
 from kubelib.api.meta import Object
-from kubelib.api.model import Model
+from kubelib.api.model import Model, json_fields, model_in
 from kubelib.api.scheme import Resource, Tree
 
 T = TypeVar("T", bound=Object)
@@ -137,35 +137,6 @@ def check_types(tree: Tree, resource: Resource) -> None:
             )
             + f" json: cannot unmarshal {field}: {message[:1].lower()}{message[1:]}"
         ) from None
-
-
-# The fields of a class
-
-
-@functools.cache
-def json_fields(cls: type[Any]) -> Mapping[str, Any]:
-    """Return the JSON names of a class's fields with their types."""
-    hints = get_type_hints(cls)
-    return {
-        json: hints[attribute]
-        for json, attribute in zip(cls.__struct_encode_fields__, cls.__struct_fields__, strict=True)
-    }
-
-
-@functools.cache
-def model_in(hint: Any) -> tuple[str, type[Model] | None]:
-    """Return the shape of a field's type, ``one``, ``list`` or ``map``, and the class of model in it, if any."""
-    origin = get_origin(hint)
-    if origin is tuple:
-        return "list", model_in(get_args(hint)[0])[1]
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return "map", model_in(get_args(hint)[1])[1]
-    for candidate in get_args(hint) or (hint,):
-        if get_origin(candidate) is not None:
-            return model_in(candidate)
-        if isinstance(candidate, type) and issubclass(candidate, Model):
-            return "one", candidate
-    return "one", None
 
 
 def unknown_fields(tree: Tree, cls: type[Model]) -> list[str]:

@@ -4,38 +4,41 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kubelib.api.core.references import ObjectReference
+from kubelib.api.merging import SET, Merging
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
 
 
 class EndpointConditions(Model):
-    """Endpoint conditions."""
+    """Whether an endpoint takes traffic. Absent means: not known."""
 
     __proto__: ClassVar[str] = "1-3"
 
-    ready: bool = False
+    ready: bool | None = None
     serving: bool | None = None
     terminating: bool | None = None
 
 
 class ForZone(Model):
-    """A for zone."""
+    """A zone whose clients should use an endpoint."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
 
 
 class ForNode(Model):
-    """A for node."""
+    """A node whose clients should use an endpoint."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
 
 
 class EndpointHints(Model):
-    """Endpoint hints."""
+    """For whom an endpoint is best."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -44,12 +47,14 @@ class EndpointHints(Model):
 
 
 class Endpoint(Model):
-    """An endpoint."""
+    """One place behind a Service, and how it fares."""
 
     __proto__: ClassVar[str] = "1-8"
+    __required__: ClassVar[str] = "addresses"
+    __merge__: ClassVar[Merging] = {"addresses": SET}
 
     addresses: tuple[str, ...] = ()
-    conditions: EndpointConditions | None = None
+    conditions: EndpointConditions = EndpointConditions()
     hostname: str = ""
     target_ref: ObjectReference | None = None
     deprecated_topology: Mapping[str, str] = {}
@@ -59,13 +64,14 @@ class Endpoint(Model):
 
 
 class EndpointPort(Model):
-    """An endpoint port."""
+    """A port of the endpoints of a slice."""
 
     __proto__: ClassVar[str] = "1-4"
+    __atomic__: ClassVar[bool] = True
 
     name: str = ""
     protocol: str = ""
-    port: int = 0
+    port: int | None = None
     app_protocol: str = ""
 
 
@@ -75,6 +81,7 @@ class EndpointSlice(Object):
     api_version: ClassVar[str] = "discovery.k8s.io/v1"
     kind: ClassVar[str] = "EndpointSlice"
     __proto__: ClassVar[str] = "2-4"
+    __required__: ClassVar[str] = "addressType"
 
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()

@@ -9,9 +9,10 @@ from kubelib.api.model import Model
 
 
 class EventSeries(Model):
-    """Event series."""
+    """How often an event was repeated, and when last."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "count lastObservedTime"
 
     count: int = 0
     last_observed_time: MicroTime = ""
@@ -23,6 +24,7 @@ class Event(Object):
     api_version: ClassVar[str] = "events.k8s.io/v1"
     kind: ClassVar[str] = "Event"
     __proto__: ClassVar[str] = "2-15"
+    __required__: ClassVar[str] = "eventTime"
 
     event_time: MicroTime = ""
     series: EventSeries | None = None
@@ -30,11 +32,11 @@ class Event(Object):
     reporting_instance: str = ""
     action: str = ""
     reason: str = ""
-    regarding: ObjectReference | None = None
+    regarding: ObjectReference = ObjectReference()
     related: ObjectReference | None = None
     note: str = ""
     type: str = ""
-    deprecated_source: EventSource | None = None
+    deprecated_source: EventSource = EventSource()
     deprecated_first_timestamp: Time | None = None
     deprecated_last_timestamp: Time | None = None
     deprecated_count: int = 0

@@ -1,7 +1,7 @@
 """Types that many kinds use: selectors, conditions, options of requests, discovery."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ class LabelSelectorRequirement(Model):
     """One condition on a label."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "key operator"
 
     key: str = ""
     operator: str = ""
@@ -23,6 +24,7 @@ class LabelSelector(Model):
     """Selects objects by their labels; all parts must hold."""
 
     __proto__: ClassVar[str] = "1-2"
+    __atomic__: ClassVar[bool] = True
 
     match_labels: Mapping[str, str] = {}
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()
@@ -32,6 +34,7 @@ class Condition(Model):
     """One aspect of the state of an object."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "type status lastTransitionTime reason message"
 
     type: str = ""
     status: str = ""
@@ -64,7 +67,7 @@ class DeleteOptions(Model):
 
 
 class StatusCause(Model):
-    """A status cause."""
+    """One thing that is wrong with one field."""
 
     __proto__: ClassVar[str] = "1-3"
 
@@ -74,7 +77,7 @@ class StatusCause(Model):
 
 
 class StatusDetails(Model):
-    """Status details."""
+    """Which object a refusal is about, and all that is wrong with it."""
 
     __proto__: ClassVar[str] = "1-6"
 
@@ -82,7 +85,7 @@ class StatusDetails(Model):
     group: str = ""
     kind: str = ""
     causes: tuple[StatusCause, ...] = ()
-    retry_after_seconds: int | None = None
+    retry_after_seconds: int = 0
     uid: str = ""
 
 
@@ -100,9 +103,10 @@ class Status(Model):
 
 
 class APIResource(Model):
-    """An API resource."""
+    """One resource as discovery describes it."""
 
     __proto__: ClassVar[str] = "1-10"
+    __required__: ClassVar[str] = "name namespaced kind verbs singularName"
 
     name: str = ""
     namespaced: bool = False
@@ -117,57 +121,63 @@ class APIResource(Model):
 
 
 class APIResourceList(Model):
-    """An API resource list."""
+    """The resources of a group and version."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "groupVersion resources"
 
     group_version: str = ""
     resources: tuple[APIResource, ...] = ()
 
 
 class GroupVersionForDiscovery(Model):
-    """A group version for discovery."""
+    """One version of a group."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "groupVersion version"
 
     group_version: str = ""
     version: str = ""
 
 
 class ServerAddressByClientCIDR(Model):
-    """A server address by client CIDR."""
+    """Where clients from a network find the server."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "clientCIDR serverAddress"
 
     client_cidr: str = ""
     server_address: str = ""
 
 
 class APIGroup(Model):
-    """An API group."""
+    """A group and its versions."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "name versions"
 
     name: str = ""
     versions: tuple[GroupVersionForDiscovery, ...] = ()
-    preferred_version: GroupVersionForDiscovery | None = None
+    preferred_version: GroupVersionForDiscovery = GroupVersionForDiscovery()
     server_address_by_client_cid_rs: tuple[ServerAddressByClientCIDR, ...] = msgspec.field(
         default=(), name="serverAddressByClientCIDRs"
     )
 
 
 class APIGroupList(Model):
-    """An API group list."""
+    """All groups but the core group."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "groups"
 
     groups: tuple[APIGroup, ...] = ()
 
 
 class APIVersions(Model):
-    """API versions."""
+    """The versions of the core group."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "versions serverAddressByClientCIDRs"
 
     versions: tuple[str, ...] = ()
     server_address_by_client_cid_rs: tuple[ServerAddressByClientCIDR, ...] = msgspec.field(
@@ -176,10 +186,78 @@ class APIVersions(Model):
 
 
 class FieldSelectorRequirement(Model):
-    """A field selector requirement."""
+    """One condition on a field."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "key operator"
 
     key: str = ""
     operator: str = ""
     values: tuple[str, ...] = ()
+
+
+class CreateOptions(Model):
+    """How an object is to be created."""
+
+    __proto__: ClassVar[str] = "1 3-4"
+
+    dry_run: tuple[str, ...] = ()
+    field_manager: str = ""
+    field_validation: str = ""
+
+
+class UpdateOptions(Model):
+    """How an object is to be replaced."""
+
+    __proto__: ClassVar[str] = "1-3"
+
+    dry_run: tuple[str, ...] = ()
+    field_manager: str = ""
+    field_validation: str = ""
+
+
+class PatchOptions(Model):
+    """How a patch is to be applied."""
+
+    __proto__: ClassVar[str] = "1-4"
+
+    dry_run: tuple[str, ...] = ()
+    force: bool | None = None
+    field_manager: str = ""
+    field_validation: str = ""
+
+
+class GetOptions(Model):
+    """Which revision of an object is to be read."""
+
+    __proto__: ClassVar[str] = "1"
+
+    resource_version: str = ""
+
+
+class ListOptions(Model):
+    """What is to be listed or watched, and from when."""
+
+    __proto__: ClassVar[str] = "1-5 7-11 15"
+
+    label_selector: str = ""
+    field_selector: str = ""
+    watch: bool = False
+    resource_version: str = ""
+    timeout_seconds: int | None = None
+    limit: int = 0
+    continue_: str = msgspec.field(default="", name="continue")
+    allow_watch_bookmarks: bool = False
+    resource_version_match: str = ""
+    send_initial_events: bool | None = None
+    shard_selector: str = ""
+
+
+class List(Model):
+    """Objects of any kinds, whole."""
+
+    __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "items"
+
+    metadata: ListMeta = ListMeta()
+    items: tuple[Any, ...] = ()

@@ -1,98 +1,89 @@
-"""How lists are merged: the facts behind strategic merge patch and server-side apply, by class and field.
+"""How fields merge: the facts behind strategic merge patch and server-side apply.
 
-A list not named here is replaced as a whole.
+A class declares them as ``__merge__``, by JSON name; lists that it does not name are atomic. A class whose objects are
+owned and replaced as a whole says ``__atomic__ = True``.
 """
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
+
+from kubelib.api.model import json_fields, model_in
 
 
 @attrs.frozen
 class MergeFact:
-    """How one list field merges."""
+    """How one field merges."""
 
-    list_type: str = "atomic"
-    """``map`` (items are known by their keys), ``set`` (scalars) or ``atomic``: for server-side apply."""
-    keys: tuple[str, ...] = ()
+    list_type: Literal["", "atomic", "set", "map"] = ""
+    """For server-side apply: ``map`` (items are known by their keys), ``set`` (scalars), ``atomic``; empty if no list."""
+    map_keys: tuple[str, ...] = ()
     """The fields that tell the items of a ``map`` list apart."""
-    patch_key: str = ""
+    patch_merge_key: str = ""
     """The one field that tells items apart in a strategic merge patch; empty for lists of scalars that merge."""
-    strategic: bool = False
-    """Whether a strategic merge patch merges the list instead of replacing it."""
-    retain_keys: bool = False
-    """Whether ``$retainKeys`` belongs to this field."""
+    patch_strategy: tuple[str, ...] = ()
+    """Of ``merge``, ``retainKeys`` and ``replace``, what a strategic merge patch does."""
+    map_type: Literal["", "atomic", "granular"] = ""
+    """For server-side apply of objects and maps; empty means granular, unless the class is atomic."""
+
+    @property
+    def strategic(self) -> bool:
+        """Whether a strategic merge patch merges the list instead of replacing it."""
+        return "merge" in self.patch_strategy
+
+    @property
+    def retain_keys(self) -> bool:
+        """Whether ``$retainKeys`` belongs to this field."""
+        return "retainKeys" in self.patch_strategy
 
 
-def _map(*keys: str, patch: str | None = None, retain: bool = False) -> MergeFact:
-    return MergeFact("map", keys, keys[0] if patch is None else patch, strategic=True, retain_keys=retain)
+Merging = Mapping[str, MergeFact]
+"""The merge facts of a class, by JSON name."""
 
 
-_SET = MergeFact("set", strategic=True)
-_NAMED = _map("name")
-_CONDITIONS = _map("type")
-_ATOMIC_BY_NAME = MergeFact(patch_key="name", strategic=True)
+def keyed_by(*keys: str) -> MergeFact:
+    """Return the fact of a list that server-side apply merges by `keys`, and a strategic merge patch replaces."""
+    return MergeFact("map", keys)
 
-FACTS: dict[str, dict[str, MergeFact]] = {
-    "ObjectMeta": {"ownerReferences": _map("uid"), "finalizers": _SET},
-    "PodSpec": {
-        "volumes": _map("name", retain=True),
-        "containers": _NAMED,
-        "initContainers": _NAMED,
-        "ephemeralContainers": _NAMED,
-        "imagePullSecrets": _NAMED,
-        "hostAliases": _map("ip"),
-        "topologySpreadConstraints": _map("topologyKey", "whenUnsatisfiable"),
-        "schedulingGates": _NAMED,
-        "resourceClaims": _map("name", retain=True),
-    },
-    "Container": {
-        "ports": _map("containerPort", "protocol"),
-        "env": _NAMED,
-        "volumeMounts": _map("mountPath"),
-        "volumeDevices": _map("devicePath"),
-    },
-    "PodStatus": {
-        "conditions": _CONDITIONS,
-        "podIPs": _map("ip"),
-        "hostIPs": MergeFact(patch_key="ip", strategic=True),
-        "resourceClaimStatuses": _NAMED,
-    },
-    "ContainerStatus": {"volumeMounts": _map("mountPath")},
-    "NodeSpec": {"podCIDRs": _SET, "taints": MergeFact(patch_key="", strategic=False)},
-    "NodeStatus": {"conditions": _CONDITIONS, "addresses": _map("type")},
-    "NamespaceStatus": {"conditions": _CONDITIONS},
-    "ServiceSpec": {"ports": _map("port", "protocol")},
-    "ServiceStatus": {"conditions": _CONDITIONS},
-    "ServiceAccount": {"secrets": _NAMED, "imagePullSecrets": MergeFact()},
-    "ReplicationControllerStatus": {"conditions": _CONDITIONS},
-    "ReplicaSetStatus": {"conditions": _CONDITIONS},
-    "DeploymentStatus": {"conditions": _CONDITIONS},
-    "DaemonSetStatus": {"conditions": _CONDITIONS},
-    "StatefulSetStatus": {"conditions": _CONDITIONS},
-    "JobStatus": {"conditions": MergeFact(patch_key="type", strategic=True)},
-    "PersistentVolumeClaimStatus": {"conditions": _CONDITIONS},
-    "PodDisruptionBudgetStatus": {"conditions": _CONDITIONS},
-    "EndpointSlice": {"ports": MergeFact(), "endpoints": MergeFact()},
-    "LoadBalancerStatus": {"ingress": MergeFact()},
-    "ClusterRole": {"rules": MergeFact()},
-    "PodTemplateSpec": {},
-    "PersistentVolumeSpec": {},
-}
-FACTS["EphemeralContainerCommon"] = FACTS["EphemeralContainer"] = FACTS["Container"]
 
-ATOMIC_MAPS = {"LabelSelector", "NodeSelector", "NodeSelectorTerm", "ObjectReference", "LocalObjectReference",
-               "SecretReference", "TypedLocalObjectReference", "ConfigMapKeySelector", "SecretKeySelector",
-               "ObjectFieldSelector", "ResourceFieldSelector", "RoleRef", "Subject"}  # fmt: skip
-"""Classes whose objects server-side apply owns as a whole."""
+def by(*keys: str) -> MergeFact:
+    """Return the fact of a list that both merge: server-side apply by all `keys`, a strategic patch by the first."""
+    return MergeFact("map", keys, keys[0], ("merge",))
+
+
+def merged_by(key: str) -> MergeFact:
+    """Return the fact of a list that a strategic merge patch merges, and server-side apply replaces."""
+    return MergeFact("atomic", (), key, ("merge",))
+
+
+ATOMIC = MergeFact("atomic")
+SET = MergeFact("set")
+MERGED_SET = MergeFact("set", patch_strategy=("merge",))
+BY_NAME = by("name")
+BY_TYPE = by("type")
+BY_NAME_RETAINING = MergeFact("map", ("name",), "name", ("merge", "retainKeys"))
+MAP_BY_NAME = keyed_by("name")
+ATOMIC_MAP = MergeFact(map_type="atomic")
+GRANULAR_MAP = MergeFact(map_type="granular")
+RETAIN_KEYS = MergeFact(patch_strategy=("retainKeys",))
+REPLACE = MergeFact(patch_strategy=("replace",))
 
 
 @functools.cache
 def merge_facts(cls: type[Any]) -> Mapping[str, MergeFact]:
-    """Return the merge facts of a class's list fields by JSON name, inherited ones included."""
-    facts: dict[str, MergeFact] = {}
+    """Return the merge facts of a class by JSON name: of every list, and of objects and maps that have some."""
+    declared: dict[str, MergeFact] = {}
     for base in reversed(cls.__mro__):
-        facts.update(FACTS.get(base.__name__, {}))
+        declared.update(base.__dict__.get("__merge__", {}))
+    facts: dict[str, MergeFact] = {}
+    for name, hint in json_fields(cls).items():  # type: ignore[arg-type]
+        shape, model = model_in(hint)
+        if name in declared:
+            facts[name] = declared[name]
+        elif shape == "list":
+            facts[name] = ATOMIC
+        elif shape == "one" and model is not None and vars(model).get("__atomic__"):
+            facts[name] = ATOMIC_MAP
     return facts

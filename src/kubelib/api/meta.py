@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import attrs
 import msgspec
 
+from kubelib.api.merging import MERGED_SET, Merging, by
 from kubelib.api.model import Model
 
 Time = datetime
@@ -35,6 +36,8 @@ class OwnerReference(Model):
     """The owner of an object: when the owner goes, the garbage collector deletes the object."""
 
     __proto__: ClassVar[str] = "5 1 3 4 6 7"
+    __required__: ClassVar[str] = "apiVersion kind name uid"
+    __atomic__: ClassVar[bool] = True
 
     api_version: str = ""
     kind: str = ""
@@ -62,6 +65,10 @@ class ObjectMeta(Model):
     """Metadata that all persisted objects have."""
 
     __proto__: ClassVar[str] = "1-14 17"
+    __merge__: ClassVar[Merging] = {
+        "ownerReferences": by("uid"),
+        "finalizers": MERGED_SET,
+    }
 
     name: str = ""
     generate_name: str = ""
@@ -98,15 +105,25 @@ R = TypeVar("R", bound=Object)
 """A kind of object: what registries, clients and listers are generic in."""
 
 
+class ShardInfo(Model):
+    """Which part of a list this is, when clients share one out among themselves."""
+
+    __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "selector"
+
+    selector: str = ""
+
+
 class ListMeta(Model):
     """Metadata of a list: the revision at which it was taken, and where it continues."""
 
-    __proto__: ClassVar[str] = "1-4"
+    __proto__: ClassVar[str] = "1-5"
 
     self_link: str = ""
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
     remaining_item_count: int | None = None
+    shard_info: ShardInfo | None = None
 
 
 def controller_of(obj: Object) -> OwnerReference | None:

@@ -4,8 +4,9 @@ An object in memory is a view of a document. It is frozen, so it is shared and n
 one, build another with `replace`. Fields at their default are not written, as Kubernetes leaves out empty fields.
 """
 
+import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 import msgspec
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
         __proto__: ClassVar[str]
         __embeds__: ClassVar[Mapping[str, int]]
+        __required__: ClassVar[str]
+        __merge__: ClassVar[Mapping[str, Any]]
+        __atomic__: ClassVar[bool]
 
 else:
 
@@ -57,8 +61,47 @@ else:
         __embeds__: ClassVar[Mapping[str, int]] = {}
         """Base classes whose fields are flattened in JSON but nested under a field number in protocol buffers."""
 
+        __required__: ClassVar[str] = ""
+        """JSON names of this class's own fields that every document has: in the schema, and with zero values too."""
+
+        __merge__: ClassVar[Mapping[str, Any]] = {}
+        """How fields merge, where that is not as usual: see `kubelib.api.merging`."""
+
+        __atomic__: ClassVar[bool] = False
+        """Whether server-side apply owns and replaces an object of this class as a whole."""
+
 
 M = TypeVar("M", bound=Model)
+
+
+@functools.cache
+def json_fields(cls: type[Any]) -> Mapping[str, Any]:
+    """Return the JSON names of a class's fields with their types."""
+    fields = msgspec.structs.fields(cls)
+    return {field.encode_name: field.type for field in fields}
+
+
+@functools.cache
+def model_in(hint: Any) -> tuple[Literal["one", "list", "map"], type["Model"] | None]:
+    """Return the shape of a field's type, and the class of model in it, if any."""
+    origin = get_origin(hint)
+    if origin is tuple:
+        return "list", model_in(get_args(hint)[0])[1]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "map", model_in(get_args(hint)[1])[1]
+    for candidate in get_args(hint) or (hint,):
+        if get_origin(candidate) is not None:
+            return model_in(candidate)
+        if isinstance(candidate, type) and issubclass(candidate, Model):
+            return "one", candidate
+    return "one", None
+
+
+def required_fields(cls: type[Any]) -> tuple[str, ...]:
+    """Return the JSON names of the fields that a document of this class always has."""
+    return tuple(
+        name for base in reversed(cls.__mro__) for name in base.__dict__.get("__required__", "").split()
+    )
 
 
 def replace(model: M, /, **changes: Any) -> M:

@@ -10,25 +10,27 @@ from kubelib.api.model import Model
 
 
 class ServiceBackendPort(Model):
-    """A service backend port."""
+    """A port of a Service, by name or number."""
 
     __proto__: ClassVar[str] = "1-2"
+    __atomic__: ClassVar[bool] = True
 
     name: str = ""
-    number: int | None = None
+    number: int = 0
 
 
 class IngressServiceBackend(Model):
-    """An ingress service backend."""
+    """A Service and its port."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
-    port: ServiceBackendPort | None = None
+    port: ServiceBackendPort = ServiceBackendPort()
 
 
 class IngressBackend(Model):
-    """An ingress backend."""
+    """Where requests go."""
 
     __proto__: ClassVar[str] = "3-4"
 
@@ -37,7 +39,7 @@ class IngressBackend(Model):
 
 
 class IngressTLS(Model):
-    """An ingress TLS."""
+    """Hosts and the Secret that holds their certificate."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -46,9 +48,10 @@ class IngressTLS(Model):
 
 
 class HTTPIngressPath(Model):
-    """A HTTP ingress path."""
+    """Requests of a path, and where they go."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "backend pathType"
 
     path: str = ""
     backend: IngressBackend = IngressBackend()
@@ -56,15 +59,16 @@ class HTTPIngressPath(Model):
 
 
 class HTTPIngressRuleValue(Model):
-    """A HTTP ingress rule value."""
+    """Paths of a host."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "paths"
 
     paths: tuple[HTTPIngressPath, ...] = ()
 
 
 class IngressRuleValue(Model):
-    """An ingress rule value."""
+    """What a rule matches besides the host."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -72,7 +76,7 @@ class IngressRuleValue(Model):
 
 
 class IngressRule(IngressRuleValue):
-    """An ingress rule."""
+    """The paths of one host."""
 
     __proto__: ClassVar[str] = "1"
     __embeds__: ClassVar[Mapping[str, int]] = {"IngressRuleValue": 2}
@@ -92,9 +96,10 @@ class IngressSpec(Model):
 
 
 class IngressPortStatus(Model):
-    """What is observed of a IngressPort."""
+    """How a port of an Ingress fares."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "port protocol"
 
     port: int = 0
     protocol: str = ""
@@ -102,7 +107,7 @@ class IngressPortStatus(Model):
 
 
 class IngressLoadBalancerIngress(Model):
-    """An ingress load balancer ingress."""
+    """An address or a name of an Ingress."""
 
     __proto__: ClassVar[str] = "1-2 4"
 
@@ -112,7 +117,7 @@ class IngressLoadBalancerIngress(Model):
 
 
 class IngressLoadBalancerStatus(Model):
-    """What is observed of a IngressLoadBalancer."""
+    """Where an Ingress can be reached."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -139,9 +144,10 @@ class Ingress(Object):
 
 
 class IngressClassParametersReference(Model):
-    """An ingress class parameters reference."""
+    """An object with the parameters of a class."""
 
     __proto__: ClassVar[str] = "1-5"
+    __required__: ClassVar[str] = "kind name"
 
     api_group: str = ""
     kind: str = ""
@@ -160,7 +166,7 @@ class IngressClassSpec(Model):
 
 
 class IngressClass(Object):
-    """An ingress class."""
+    """A controller that serves Ingresses."""
 
     api_version: ClassVar[str] = "networking.k8s.io/v1"
     kind: ClassVar[str] = "IngressClass"
@@ -170,7 +176,7 @@ class IngressClass(Object):
 
 
 class NetworkPolicyPort(Model):
-    """A network policy port."""
+    """A port, or a range of ports, that is allowed."""
 
     __proto__: ClassVar[str] = "1-3"
 
@@ -180,16 +186,17 @@ class NetworkPolicyPort(Model):
 
 
 class IPBlock(Model):
-    """An IP block."""
+    """A network, without some parts of it."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "cidr"
 
     cidr: str = ""
     except_: tuple[str, ...] = ()
 
 
 class NetworkPolicyPeer(Model):
-    """A network policy peer."""
+    """Pods, namespaces or addresses that are allowed."""
 
     __proto__: ClassVar[str] = "1-3"
 
@@ -199,7 +206,7 @@ class NetworkPolicyPeer(Model):
 
 
 class NetworkPolicyIngressRule(Model):
-    """A network policy ingress rule."""
+    """From where traffic may come, on which ports."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -208,7 +215,7 @@ class NetworkPolicyIngressRule(Model):
 
 
 class NetworkPolicyEgressRule(Model):
-    """A network policy egress rule."""
+    """Where traffic may go, on which ports."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -221,7 +228,7 @@ class NetworkPolicySpec(Model):
 
     __proto__: ClassVar[str] = "1-4"
 
-    pod_selector: LabelSelector | None = None
+    pod_selector: LabelSelector = LabelSelector()
     ingress: tuple[NetworkPolicyIngressRule, ...] = ()
     egress: tuple[NetworkPolicyEgressRule, ...] = ()
     policy_types: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kubelib.api.machinery import Condition, DeleteOptions, LabelSelector
+from kubelib.api.merging import BY_TYPE, REPLACE, Merging
 from kubelib.api.meta import Object, Time
 from kubelib.api.model import Model
 
@@ -12,6 +13,7 @@ class PodDisruptionBudgetSpec(Model):
     """What is wanted of a PodDisruptionBudget."""
 
     __proto__: ClassVar[str] = "1-4"
+    __merge__: ClassVar[Merging] = {"selector": REPLACE}
 
     min_available: int | str | None = None
     selector: LabelSelector | None = None
@@ -23,6 +25,7 @@ class PodDisruptionBudgetStatus(Model):
     """What is observed of a PodDisruptionBudget."""
 
     __proto__: ClassVar[str] = "1-7"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     observed_generation: int = 0
     disrupted_pods: Mapping[str, Time] = {}

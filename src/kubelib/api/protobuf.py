@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_origin
 
-from kubelib.api.codec import DecodeError, json_fields, model_in
+from kubelib.api.codec import DecodeError
 from kubelib.api.meta import MicroTime
-from kubelib.api.model import Model
+from kubelib.api.model import Model, json_fields, model_in
 from kubelib.api.scheme import Tree
 
 MAGIC = b"k8s\x00"

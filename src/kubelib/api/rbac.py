@@ -13,6 +13,7 @@ class PolicyRule(Model):
     """Verbs on resources that are allowed."""
 
     __proto__: ClassVar[str] = "1-5"
+    __required__: ClassVar[str] = "verbs"
 
     verbs: tuple[str, ...] = ()
     api_groups: tuple[str, ...] = ()
@@ -32,7 +33,7 @@ class Role(Object):
 
 
 class AggregationRule(Model):
-    """An aggregation rule."""
+    """Cluster roles whose rules are gathered into one."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -54,6 +55,8 @@ class Subject(Model):
     """A user, a group or a service account."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "kind name"
+    __atomic__: ClassVar[bool] = True
 
     kind: str = ""
     api_group: str = ""
@@ -65,6 +68,8 @@ class RoleRef(Model):
     """The role that a binding gives."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "kind name"
+    __atomic__: ClassVar[bool] = True
 
     api_group: str = ""
     kind: str = ""
@@ -77,6 +82,7 @@ class RoleBinding(Object):
     api_version: ClassVar[str] = "rbac.authorization.k8s.io/v1"
     kind: ClassVar[str] = "RoleBinding"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "roleRef"
 
     subjects: tuple[Subject, ...] = ()
     role_ref: RoleRef = RoleRef()
@@ -88,6 +94,7 @@ class ClusterRoleBinding(Object):
     api_version: ClassVar[str] = "rbac.authorization.k8s.io/v1"
     kind: ClassVar[str] = "ClusterRoleBinding"
     __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "roleRef"
 
     subjects: tuple[Subject, ...] = ()
     role_ref: RoleRef = RoleRef()

@@ -12,7 +12,7 @@ class PriorityClass(Object):
     kind: ClassVar[str] = "PriorityClass"
     __proto__: ClassVar[str] = "2-5"
 
-    value: int | None = None
-    global_default: bool | None = None
+    value: int = 0
+    global_default: bool = False
     description: str = ""
     preemption_policy: str = ""

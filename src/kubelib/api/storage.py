@@ -13,6 +13,7 @@ class StorageClass(Object):
     api_version: ClassVar[str] = "storage.k8s.io/v1"
     kind: ClassVar[str] = "StorageClass"
     __proto__: ClassVar[str] = "2-8"
+    __required__: ClassVar[str] = "provisioner"
 
     provisioner: str = ""
     parameters: Mapping[str, str] = {}

@@ -8,16 +8,17 @@ from kubelib.api.model import Model
 
 
 class PreferredSchedulingTerm(Model):
-    """A preferred scheduling term."""
+    """Nodes to prefer, and how much."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "weight preference"
 
     weight: int = 0
     preference: NodeSelectorTerm = NodeSelectorTerm()
 
 
 class NodeAffinity(Model):
-    """A node affinity."""
+    """Which nodes a Pod needs or prefers."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -26,9 +27,10 @@ class NodeAffinity(Model):
 
 
 class PodAffinityTerm(Model):
-    """A pod affinity term."""
+    """A set of Pods, and the topology that counts as the same place."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "topologyKey"
 
     label_selector: LabelSelector | None = None
     namespaces: tuple[str, ...] = ()
@@ -39,16 +41,17 @@ class PodAffinityTerm(Model):
 
 
 class WeightedPodAffinityTerm(Model):
-    """A weighted pod affinity term."""
+    """Pods to be near or far from, and how much that matters."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "weight podAffinityTerm"
 
     weight: int = 0
     pod_affinity_term: PodAffinityTerm = PodAffinityTerm()
 
 
 class PodAffinity(Model):
-    """A pod affinity."""
+    """Which Pods a Pod needs or prefers to be near."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -57,7 +60,7 @@ class PodAffinity(Model):
 
 
 class PodAntiAffinity(Model):
-    """A pod anti affinity."""
+    """Which Pods a Pod must or would rather be away from."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -88,9 +91,10 @@ class Toleration(Model):
 
 
 class TopologySpreadConstraint(Model):
-    """A topology spread constraint."""
+    """How evenly matching Pods are spread over a topology."""
 
     __proto__: ClassVar[str] = "1-8"
+    __required__: ClassVar[str] = "maxSkew topologyKey whenUnsatisfiable"
 
     max_skew: int = 0
     topology_key: str = ""

@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from kubelib.api.core.references import TypedLocalObjectReference, TypedObjectReference
 from kubelib.api.machinery import LabelSelector
+from kubelib.api.merging import BY_TYPE, GRANULAR_MAP, Merging, by
 from kubelib.api.meta import Object, ObjectMeta, Quantity, Time
 from kubelib.api.model import Model
 
 
 class VolumeResourceRequirements(Model):
-    """Volume resource requirements."""
+    """How much storage a claim asks for."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -38,6 +39,7 @@ class PersistentVolumeClaimCondition(Model):
     """One aspect of the state of a PersistentVolumeClaim."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "type status"
 
     type: str = ""
     status: str = ""
@@ -48,18 +50,20 @@ class PersistentVolumeClaimCondition(Model):
 
 
 class ModifyVolumeStatus(Model):
-    """What is observed of a ModifyVolume."""
+    """A change of the volume's attributes class that is under way."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "status"
 
     target_volume_attributes_class_name: str = ""
     status: str = ""
 
 
 class VolumeHealthCondition(Model):
-    """One aspect of the state of a VolumeHealth."""
+    """One finding about the health of a volume."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "status reason"
 
     status: str = ""
     reason: str = ""
@@ -67,9 +71,10 @@ class VolumeHealthCondition(Model):
 
 
 class VolumeHealthStatus(Model):
-    """What is observed of a VolumeHealth."""
+    """What is known about the health of a volume."""
 
     __proto__: ClassVar[str] = "1-2"
+    __merge__: ClassVar[Merging] = {"healthConditions": by("status", "reason")}
 
     health_conditions: tuple[VolumeHealthCondition, ...] = ()
     last_transition_time: Time | None = None
@@ -79,6 +84,10 @@ class PersistentVolumeClaimStatus(Model):
     """What is observed of a PersistentVolumeClaim."""
 
     __proto__: ClassVar[str] = "1-5 7-10"
+    __merge__: ClassVar[Merging] = {
+        "conditions": BY_TYPE,
+        "allocatedResourceStatuses": GRANULAR_MAP,
+    }
 
     phase: str = ""
     access_modes: tuple[str, ...] = ()
@@ -103,9 +112,10 @@ class PersistentVolumeClaim(Object):
 
 
 class PersistentVolumeClaimTemplate(Model):
-    """A persistent volume claim template."""
+    """The claim that is made for an ephemeral volume."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "spec"
 
     metadata: ObjectMeta = ObjectMeta()
     spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()

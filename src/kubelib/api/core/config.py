@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kubelib.api.core.references import LocalObjectReference, ObjectReference
+from kubelib.api.merging import BY_NAME, Merging
 from kubelib.api.meta import Object
 
 
@@ -38,6 +39,7 @@ class ServiceAccount(Object):
     api_version: ClassVar[str] = "v1"
     kind: ClassVar[str] = "ServiceAccount"
     __proto__: ClassVar[str] = "2-4"
+    __merge__: ClassVar[Merging] = {"secrets": BY_NAME}
 
     secrets: tuple[ObjectReference, ...] = ()
     image_pull_secrets: tuple[LocalObjectReference, ...] = ()

@@ -8,7 +8,7 @@ from kubelib.api.model import Model
 
 
 class EventSource(Model):
-    """An event source."""
+    """Who reported an event, and from where."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -17,7 +17,7 @@ class EventSource(Model):
 
 
 class EventSeries(Model):
-    """Event series."""
+    """How often an event was repeated."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -31,6 +31,7 @@ class Event(Object):
     api_version: ClassVar[str] = "v1"
     kind: ClassVar[str] = "Event"
     __proto__: ClassVar[str] = "2-15"
+    __required__: ClassVar[str] = "metadata involvedObject"
 
     involved_object: ObjectReference = ObjectReference()
     reason: str = ""

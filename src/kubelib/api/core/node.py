@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
+from kubelib.api.merging import BY_TYPE, MERGED_SET, SET, Merging
 from kubelib.api.meta import Object, Quantity, Time
 from kubelib.api.model import Model
 
@@ -13,6 +14,7 @@ class Taint(Model):
     """Something about a node that keeps Pods away that do not tolerate it."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "key effect"
 
     key: str = ""
     value: str = ""
@@ -21,9 +23,10 @@ class Taint(Model):
 
 
 class ConfigMapNodeConfigSource(Model):
-    """A config map node config source."""
+    """A ConfigMap with the configuration of a node agent."""
 
     __proto__: ClassVar[str] = "1-5"
+    __required__: ClassVar[str] = "namespace name kubeletConfigKey"
 
     namespace: str = ""
     name: str = ""
@@ -33,7 +36,7 @@ class ConfigMapNodeConfigSource(Model):
 
 
 class NodeConfigSource(Model):
-    """A node config source."""
+    """Where the configuration of a node agent comes from."""
 
     __proto__: ClassVar[str] = "2"
 
@@ -41,9 +44,10 @@ class NodeConfigSource(Model):
 
 
 class NodePodPreemptionPolicy(Model):
-    """A node pod preemption policy."""
+    """What may not be preempted on a node."""
 
     __proto__: ClassVar[str] = "1"
+    __merge__: ClassVar[Merging] = {"disableResizePreemption": SET}
 
     disable_resize_preemption: tuple[str, ...] = ()
 
@@ -52,6 +56,7 @@ class NodeSpec(Model):
     """What is wanted of a Node."""
 
     __proto__: ClassVar[str] = "1-8"
+    __merge__: ClassVar[Merging] = {"podCIDRs": MERGED_SET}
 
     pod_cidr: str = ""
     external_id: str = ""
@@ -67,6 +72,7 @@ class NodeCondition(Model):
     """One aspect of the state of a Node."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "type status"
 
     type: str = ""
     status: str = ""
@@ -77,24 +83,26 @@ class NodeCondition(Model):
 
 
 class NodeAddress(Model):
-    """A node address."""
+    """An address of a node, and what kind of address it is."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "type address"
 
     type: str = ""
     address: str = ""
 
 
 class DaemonEndpoint(Model):
-    """A daemon endpoint."""
+    """A port of a daemon."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "Port"
 
     port: int = msgspec.field(default=0, name="Port")
 
 
 class NodeDaemonEndpoints(Model):
-    """Node daemon endpoints."""
+    """Where the daemons of a node listen."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -102,17 +110,20 @@ class NodeDaemonEndpoints(Model):
 
 
 class NodeSwapStatus(Model):
-    """What is observed of a NodeSwap."""
+    """The swap space of a node."""
 
     __proto__: ClassVar[str] = "1"
 
-    capacity: int = 0
+    capacity: int | None = None
 
 
 class NodeSystemInfo(Model):
-    """A node system info."""
+    """What a node is: its identity, system and versions."""
 
     __proto__: ClassVar[str] = "1-12"
+    __required__: ClassVar[str] = (
+        "machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion kubeProxyVersion operatingSystem architecture"
+    )
 
     machine_id: str = ""
     system_uuid: str = ""
@@ -129,25 +140,26 @@ class NodeSystemInfo(Model):
 
 
 class ContainerImage(Model):
-    """A container image."""
+    """An image on a node, by all of its names."""
 
     __proto__: ClassVar[str] = "1-2"
 
     names: tuple[str, ...] = ()
-    size_bytes: int | None = None
+    size_bytes: int = 0
 
 
 class AttachedVolume(Model):
-    """An attached volume."""
+    """A volume that is attached to a node."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "name devicePath"
 
     name: str = ""
     device_path: str = ""
 
 
 class NodeConfigStatus(Model):
-    """What is observed of a NodeConfig."""
+    """Which configuration a node agent uses."""
 
     __proto__: ClassVar[str] = "1-4"
 
@@ -158,7 +170,7 @@ class NodeConfigStatus(Model):
 
 
 class NodeRuntimeHandlerFeatures(Model):
-    """Node runtime handler features."""
+    """What a runtime handler can do."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -167,7 +179,7 @@ class NodeRuntimeHandlerFeatures(Model):
 
 
 class NodeRuntimeHandler(Model):
-    """A node runtime handler."""
+    """A way in which a node can run containers."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -176,7 +188,7 @@ class NodeRuntimeHandler(Model):
 
 
 class NodeFeatures(Model):
-    """Node features."""
+    """What a node's container runtime can do."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -187,6 +199,10 @@ class NodeStatus(Model):
     """What is observed of a Node."""
 
     __proto__: ClassVar[str] = "1-14"
+    __merge__: ClassVar[Merging] = {
+        "conditions": BY_TYPE,
+        "addresses": BY_TYPE,
+    }
 
     capacity: Mapping[str, Quantity] = {}
     allocatable: Mapping[str, Quantity] = {}

@@ -5,28 +5,30 @@ from typing import ClassVar
 
 import msgspec
 
-from kubelib.api.core.references import NodeSelector, ObjectReference, SecretReference
-from kubelib.api.core.volumes import (
+from kubelib.api.core.drivers import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
     FCVolumeSource,
     FlockerVolumeSource,
     GCEPersistentDiskVolumeSource,
-    HostPathVolumeSource,
     NFSVolumeSource,
     PhotonPersistentDiskVolumeSource,
     PortworxVolumeSource,
     QuobyteVolumeSource,
     VsphereVirtualDiskVolumeSource,
 )
+from kubelib.api.core.references import NodeSelector, ObjectReference, SecretReference
+from kubelib.api.core.volumes import HostPathVolumeSource
+from kubelib.api.merging import GRANULAR_MAP, Merging
 from kubelib.api.meta import Object, Quantity, Time
 from kubelib.api.model import Model
 
 
 class GlusterfsPersistentVolumeSource(Model):
-    """Storage of the kind Glusterfs, for a persistent volume."""
+    """A Gluster volume."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "endpoints path"
 
     endpoints: str = ""
     path: str = ""
@@ -35,9 +37,10 @@ class GlusterfsPersistentVolumeSource(Model):
 
 
 class RBDPersistentVolumeSource(Model):
-    """Storage of the kind RBD, for a persistent volume."""
+    """A Ceph block device."""
 
     __proto__: ClassVar[str] = "1-8"
+    __required__: ClassVar[str] = "monitors image"
 
     monitors: tuple[str, ...] = ()
     image: str = ""
@@ -50,9 +53,10 @@ class RBDPersistentVolumeSource(Model):
 
 
 class ISCSIPersistentVolumeSource(Model):
-    """Storage of the kind ISCSI, for a persistent volume."""
+    """An iSCSI disk."""
 
     __proto__: ClassVar[str] = "1-8 10-12"
+    __required__: ClassVar[str] = "targetPortal iqn lun"
 
     target_portal: str = ""
     iqn: str = ""
@@ -61,16 +65,17 @@ class ISCSIPersistentVolumeSource(Model):
     fs_type: str = ""
     read_only: bool = False
     portals: tuple[str, ...] = ()
-    chap_auth_discovery: bool | None = None
+    chap_auth_discovery: bool = False
     secret_ref: SecretReference | None = None
-    chap_auth_session: bool | None = None
+    chap_auth_session: bool = False
     initiator_name: str = ""
 
 
 class CinderPersistentVolumeSource(Model):
-    """Storage of the kind Cinder, for a persistent volume."""
+    """An OpenStack volume."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "volumeID"
 
     volume_id: str = ""
     fs_type: str = ""
@@ -79,9 +84,10 @@ class CinderPersistentVolumeSource(Model):
 
 
 class CephFSPersistentVolumeSource(Model):
-    """Storage of the kind CephFS, for a persistent volume."""
+    """A directory in CephFS."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "monitors"
 
     monitors: tuple[str, ...] = ()
     path: str = ""
@@ -92,9 +98,10 @@ class CephFSPersistentVolumeSource(Model):
 
 
 class FlexPersistentVolumeSource(Model):
-    """Storage of the kind Flex, for a persistent volume."""
+    """Storage through a FlexVolume driver."""
 
     __proto__: ClassVar[str] = "1-5"
+    __required__: ClassVar[str] = "driver"
 
     driver: str = ""
     fs_type: str = ""
@@ -104,9 +111,10 @@ class FlexPersistentVolumeSource(Model):
 
 
 class AzureFilePersistentVolumeSource(Model):
-    """Storage of the kind AzureFile, for a persistent volume."""
+    """An Azure file share."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "secretName shareName"
 
     secret_name: str = ""
     share_name: str = ""
@@ -115,14 +123,15 @@ class AzureFilePersistentVolumeSource(Model):
 
 
 class ScaleIOPersistentVolumeSource(Model):
-    """Storage of the kind ScaleIO, for a persistent volume."""
+    """A ScaleIO volume."""
 
     __proto__: ClassVar[str] = "1-10"
+    __required__: ClassVar[str] = "gateway system secretRef"
 
     gateway: str = ""
     system: str = ""
-    secret_ref: SecretReference = SecretReference()
-    ssl_enabled: bool | None = None
+    secret_ref: SecretReference | None = None
+    ssl_enabled: bool = False
     protection_domain: str = ""
     storage_pool: str = ""
     storage_mode: str = ""
@@ -132,16 +141,17 @@ class ScaleIOPersistentVolumeSource(Model):
 
 
 class LocalVolumeSource(Model):
-    """Storage of the kind Local, for a volume."""
+    """A disk or directory of one node."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "path"
 
     path: str = ""
     fs_type: str = ""
 
 
 class StorageOSPersistentVolumeSource(Model):
-    """Storage of the kind StorageOS, for a persistent volume."""
+    """A StorageOS volume."""
 
     __proto__: ClassVar[str] = "1-5"
 
@@ -153,9 +163,10 @@ class StorageOSPersistentVolumeSource(Model):
 
 
 class CSIPersistentVolumeSource(Model):
-    """Storage of the kind CSI, for a persistent volume."""
+    """Storage through a CSI driver."""
 
     __proto__: ClassVar[str] = "1-10"
+    __required__: ClassVar[str] = "driver volumeHandle"
 
     driver: str = ""
     volume_handle: str = ""
@@ -199,7 +210,7 @@ class PersistentVolumeSource(Model):
 
 
 class VolumeNodeAffinity(Model):
-    """A volume node affinity."""
+    """From which nodes a volume can be reached."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -211,6 +222,7 @@ class PersistentVolumeSpec(PersistentVolumeSource):
 
     __proto__: ClassVar[str] = "1 3-10"
     __embeds__: ClassVar[Mapping[str, int]] = {"PersistentVolumeSource": 2}
+    __merge__: ClassVar[Merging] = {"claimRef": GRANULAR_MAP}
 
     capacity: Mapping[str, Quantity] = {}
     access_modes: tuple[str, ...] = ()

@@ -5,62 +5,38 @@ from typing import ClassVar
 
 from kubelib.api.core.affinity import Affinity, Toleration, TopologySpreadConstraint
 from kubelib.api.core.claims import VolumeHealthCondition
-from kubelib.api.core.container import (
-    AppArmorProfile,
-    Container,
-    ContainerStatus,
-    EphemeralContainer,
-    ResourceRequirements,
-    SeccompProfile,
-    SELinuxOptions,
-    WindowsSecurityContextOptions,
-)
+from kubelib.api.core.container import Container, EphemeralContainer, ResourceRequirements
+from kubelib.api.core.container_status import ContainerStatus
 from kubelib.api.core.references import LocalObjectReference, ObjectReference
+from kubelib.api.core.security import PodSecurityContext
 from kubelib.api.core.volumes import Volume
+from kubelib.api.merging import (
+    ATOMIC_MAP,
+    BY_NAME,
+    BY_NAME_RETAINING,
+    BY_TYPE,
+    MAP_BY_NAME,
+    SET,
+    Merging,
+    by,
+    merged_by,
+)
 from kubelib.api.meta import Object, ObjectMeta, Quantity, Time
 from kubelib.api.model import Model
 
 
-class Sysctl(Model):
-    """A sysctl."""
-
-    __proto__: ClassVar[str] = "1-2"
-
-    name: str = ""
-    value: str = ""
-
-
-class PodSecurityContext(Model):
-    """A pod security context."""
-
-    __proto__: ClassVar[str] = "1-13"
-
-    se_linux_options: SELinuxOptions | None = None
-    run_as_user: int | None = None
-    run_as_non_root: bool | None = None
-    supplemental_groups: tuple[int, ...] = ()
-    fs_group: int | None = None
-    run_as_group: int | None = None
-    sysctls: tuple[Sysctl, ...] = ()
-    windows_options: WindowsSecurityContextOptions | None = None
-    fs_group_change_policy: str = ""
-    seccomp_profile: SeccompProfile | None = None
-    app_armor_profile: AppArmorProfile | None = None
-    supplemental_groups_policy: str = ""
-    se_linux_change_policy: str = ""
-
-
 class HostAlias(Model):
-    """Host alias."""
+    """Names for an address, for the hosts file."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "ip"
 
     ip: str = ""
     hostnames: tuple[str, ...] = ()
 
 
 class PodDNSConfigOption(Model):
-    """A pod DNS config option."""
+    """An option of the name resolver."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -69,7 +45,7 @@ class PodDNSConfigOption(Model):
 
 
 class PodDNSConfig(Model):
-    """A pod DNS config."""
+    """Name servers, search domains and options, besides what the policy gives."""
 
     __proto__: ClassVar[str] = "1-3"
 
@@ -79,33 +55,37 @@ class PodDNSConfig(Model):
 
 
 class PodReadinessGate(Model):
-    """A pod readiness gate."""
+    """A condition that must be true for the Pod to be ready."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "conditionType"
 
     condition_type: str = ""
 
 
 class PodOS(Model):
-    """A pod OS."""
+    """The operating system that the Pod needs."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
 
 
 class PodSchedulingGate(Model):
-    """A pod scheduling gate."""
+    """Something that must be removed before the Pod is scheduled."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
 
 
 class PodResourceClaim(Model):
-    """A pod resource claim."""
+    """A claim to devices, or the template of one."""
 
     __proto__: ClassVar[str] = "1 3-4"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
     resource_claim_name: str = ""
@@ -113,7 +93,7 @@ class PodResourceClaim(Model):
 
 
 class PodSchedulingGroup(Model):
-    """A pod scheduling group."""
+    """The group with which the Pod is scheduled."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -121,18 +101,34 @@ class PodSchedulingGroup(Model):
 
 
 class EvictionResponder(Model):
-    """An eviction responder."""
+    """Someone who is asked when the Pod is to be evicted."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "name priority"
+    __atomic__: ClassVar[bool] = True
 
     name: str = ""
-    priority: int = 0
+    priority: int | None = None
 
 
 class PodSpec(Model):
     """What a Pod is to run, and how."""
 
     __proto__: ClassVar[str] = "1-41 43-44"
+    __required__: ClassVar[str] = "containers"
+    __merge__: ClassVar[Merging] = {
+        "volumes": BY_NAME_RETAINING,
+        "containers": BY_NAME,
+        "nodeSelector": ATOMIC_MAP,
+        "imagePullSecrets": BY_NAME,
+        "initContainers": BY_NAME,
+        "hostAliases": by("ip"),
+        "topologySpreadConstraints": by("topologyKey", "whenUnsatisfiable"),
+        "ephemeralContainers": BY_NAME,
+        "schedulingGates": BY_NAME,
+        "resourceClaims": BY_NAME_RETAINING,
+        "evictionResponders": BY_NAME,
+    }
 
     volumes: tuple[Volume, ...] = ()
     containers: tuple[Container, ...] = ()
@@ -173,7 +169,7 @@ class PodSpec(Model):
     host_users: bool | None = None
     scheduling_gates: tuple[PodSchedulingGate, ...] = ()
     resource_claims: tuple[PodResourceClaim, ...] = ()
-    resources: ResourceRequirements = ResourceRequirements()
+    resources: ResourceRequirements | None = None
     hostname_override: str = ""
     scheduling_group: PodSchedulingGroup | None = None
     eviction_responders: tuple[EvictionResponder, ...] = ()
@@ -183,6 +179,7 @@ class PodCondition(Model):
     """One aspect of the state of a Pod."""
 
     __proto__: ClassVar[str] = "1-7"
+    __required__: ClassVar[str] = "type status"
 
     type: str = ""
     status: str = ""
@@ -194,34 +191,38 @@ class PodCondition(Model):
 
 
 class PodIP(Model):
-    """A pod IP."""
+    """An address of a Pod."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "ip"
 
     ip: str = ""
 
 
 class PodResourceClaimStatus(Model):
-    """What is observed of a PodResourceClaim."""
+    """The claim that was made from a template."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
     resource_claim_name: str = ""
 
 
 class HostIP(Model):
-    """A host IP."""
+    """An address of the node."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "ip"
 
     ip: str = ""
 
 
 class ContainerExtendedResourceRequest(Model):
-    """A container extended resource request."""
+    """The request in a claim that serves an extended resource of a container."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "containerName resourceName requestName"
 
     container_name: str = ""
     resource_name: str = ""
@@ -229,27 +230,30 @@ class ContainerExtendedResourceRequest(Model):
 
 
 class PodExtendedResourceClaimStatus(Model):
-    """What is observed of a PodExtendedResourceClaim."""
+    """The claim that serves the extended resources of a Pod."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "requestMappings resourceClaimName"
 
     request_mappings: tuple[ContainerExtendedResourceRequest, ...] = ()
     resource_claim_name: str = ""
 
 
 class NodeAllocatableMappedResources(Model):
-    """Node allocatable mapped resources."""
+    """A resource of the node that a claim uses, and how much of it."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "name quantity"
 
     name: str = ""
     quantity: Quantity = ""
 
 
 class NodeAllocatableOverheadResources(Model):
-    """Node allocatable overhead resources."""
+    """A resource of the node that a claim uses besides, per Pod and per container."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "name"
 
     name: str = ""
     per_pod: Quantity = ""
@@ -257,9 +261,15 @@ class NodeAllocatableOverheadResources(Model):
 
 
 class NodeAllocatableResourceClaimStatus(Model):
-    """What is observed of a NodeAllocatableResourceClaim."""
+    """What a claim uses of the node's own resources."""
 
-    __proto__: ClassVar[str] = "1-4"
+    __proto__: ClassVar[str] = "1-2 4-5"
+    __required__: ClassVar[str] = "resourceClaimName"
+    __merge__: ClassVar[Merging] = {
+        "containers": SET,
+        "mapping": BY_NAME,
+        "overhead": BY_NAME,
+    }
 
     resource_claim_name: str = ""
     containers: tuple[str, ...] = ()
@@ -268,9 +278,11 @@ class NodeAllocatableResourceClaimStatus(Model):
 
 
 class PodVolumeHealth(Model):
-    """A pod volume health."""
+    """What is known about the health of one of the Pod's volumes."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "name"
+    __merge__: ClassVar[Merging] = {"healthConditions": by("status", "reason")}
 
     name: str = ""
     health_conditions: tuple[VolumeHealthCondition, ...] = ()
@@ -281,6 +293,14 @@ class PodStatus(Model):
     """How a Pod fares; written by the node agent."""
 
     __proto__: ClassVar[str] = "1-22"
+    __merge__: ClassVar[Merging] = {
+        "conditions": BY_TYPE,
+        "podIPs": by("ip"),
+        "resourceClaimStatuses": BY_NAME_RETAINING,
+        "hostIPs": merged_by("ip"),
+        "nodeAllocatableResourceClaimStatuses": by("resourceClaimName"),
+        "volumeHealth": MAP_BY_NAME,
+    }
 
     phase: str = ""
     conditions: tuple[PodCondition, ...] = ()
@@ -301,7 +321,7 @@ class PodStatus(Model):
     observed_generation: int = 0
     extended_resource_claim_status: PodExtendedResourceClaimStatus | None = None
     allocated_resources: Mapping[str, Quantity] = {}
-    resources: ResourceRequirements = ResourceRequirements()
+    resources: ResourceRequirements | None = None
     node_allocatable_resource_claim_statuses: tuple[NodeAllocatableResourceClaimStatus, ...] = ()
     volume_health: tuple[PodVolumeHealth, ...] = ()
 
@@ -318,7 +338,7 @@ class Pod(Object):
 
 
 class PodTemplateSpec(Model):
-    """What is wanted of a PodTemplate."""
+    """The Pods that a controller makes."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -327,7 +347,7 @@ class PodTemplateSpec(Model):
 
 
 class PodTemplate(Object):
-    """A pod template."""
+    """A stored template of Pods."""
 
     api_version: ClassVar[str] = "v1"
     kind: ClassVar[str] = "PodTemplate"
@@ -342,5 +362,6 @@ class Binding(Object):
     api_version: ClassVar[str] = "v1"
     kind: ClassVar[str] = "Binding"
     __proto__: ClassVar[str] = "2"
+    __required__: ClassVar[str] = "target"
 
     target: ObjectReference = ObjectReference()

@@ -8,9 +8,10 @@ from kubelib.api.model import Model
 
 
 class LimitRangeItem(Model):
-    """A limit range item."""
+    """Bounds and defaults for one type of object."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "type"
 
     type: str = ""
     max: Mapping[str, Quantity] = {}
@@ -24,6 +25,7 @@ class LimitRangeSpec(Model):
     """What is wanted of a LimitRange."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "limits"
 
     limits: tuple[LimitRangeItem, ...] = ()
 
@@ -39,9 +41,10 @@ class LimitRange(Object):
 
 
 class ScopedResourceSelectorRequirement(Model):
-    """A scoped resource selector requirement."""
+    """One condition on the objects that a quota counts."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "scopeName operator"
 
     scope_name: str = ""
     operator: str = ""
@@ -49,9 +52,10 @@ class ScopedResourceSelectorRequirement(Model):
 
 
 class ScopeSelector(Model):
-    """A scope selector."""
+    """Which objects a quota counts."""
 
     __proto__: ClassVar[str] = "1"
+    __atomic__: ClassVar[bool] = True
 
     match_expressions: tuple[ScopedResourceSelectorRequirement, ...] = ()
 

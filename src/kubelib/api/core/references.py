@@ -6,17 +6,19 @@ from kubelib.api.model import Model
 
 
 class LocalObjectReference(Model):
-    """A local object reference."""
+    """An object in the same namespace, by name."""
 
     __proto__: ClassVar[str] = "1"
+    __atomic__: ClassVar[bool] = True
 
     name: str = ""
 
 
 class ObjectReference(Model):
-    """An object reference."""
+    """An object, or a part of one."""
 
     __proto__: ClassVar[str] = "1-7"
+    __atomic__: ClassVar[bool] = True
 
     kind: str = ""
     namespace: str = ""
@@ -28,9 +30,11 @@ class ObjectReference(Model):
 
 
 class TypedLocalObjectReference(Model):
-    """A typed local object reference."""
+    """An object of any kind in the same namespace."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "kind name"
+    __atomic__: ClassVar[bool] = True
 
     api_group: str = ""
     kind: str = ""
@@ -38,9 +42,10 @@ class TypedLocalObjectReference(Model):
 
 
 class TypedObjectReference(Model):
-    """A typed object reference."""
+    """An object of any kind."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "kind name"
 
     api_group: str = ""
     kind: str = ""
@@ -49,35 +54,39 @@ class TypedObjectReference(Model):
 
 
 class SecretReference(Model):
-    """A secret reference."""
+    """A Secret in any namespace."""
 
     __proto__: ClassVar[str] = "1-2"
+    __atomic__: ClassVar[bool] = True
 
     name: str = ""
     namespace: str = ""
 
 
 class TopologySelectorLabelRequirement(Model):
-    """A topology selector label requirement."""
+    """A label and the values that it may have."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "key values"
 
     key: str = ""
     values: tuple[str, ...] = ()
 
 
 class TopologySelectorTerm(Model):
-    """A topology selector term."""
+    """Conditions on the labels of a topology; all must hold."""
 
     __proto__: ClassVar[str] = "1"
+    __atomic__: ClassVar[bool] = True
 
     match_label_expressions: tuple[TopologySelectorLabelRequirement, ...] = ()
 
 
 class NodeSelectorRequirement(Model):
-    """A node selector requirement."""
+    """One condition on a label or field of a node."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "key operator"
 
     key: str = ""
     operator: str = ""
@@ -85,17 +94,20 @@ class NodeSelectorRequirement(Model):
 
 
 class NodeSelectorTerm(Model):
-    """A node selector term."""
+    """Conditions on one node; all must hold."""
 
     __proto__: ClassVar[str] = "1-2"
+    __atomic__: ClassVar[bool] = True
 
     match_expressions: tuple[NodeSelectorRequirement, ...] = ()
     match_fields: tuple[NodeSelectorRequirement, ...] = ()
 
 
 class NodeSelector(Model):
-    """A node selector."""
+    """Selects nodes; one of the terms must hold."""
 
     __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "nodeSelectorTerms"
+    __atomic__: ClassVar[bool] = True
 
     node_selector_terms: tuple[NodeSelectorTerm, ...] = ()

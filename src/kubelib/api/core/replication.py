@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kubelib.api.core.pod import PodTemplateSpec
+from kubelib.api.merging import ATOMIC_MAP, BY_TYPE, Merging
 from kubelib.api.meta import Object, Time
 from kubelib.api.model import Model
 
@@ -12,6 +13,7 @@ class ReplicationControllerSpec(Model):
     """What is wanted of a ReplicationController."""
 
     __proto__: ClassVar[str] = "1-4"
+    __merge__: ClassVar[Merging] = {"selector": ATOMIC_MAP}
 
     replicas: int | None = None
     selector: Mapping[str, str] = {}
@@ -23,6 +25,7 @@ class ReplicationControllerCondition(Model):
     """One aspect of the state of a ReplicationController."""
 
     __proto__: ClassVar[str] = "1-5"
+    __required__: ClassVar[str] = "type status"
 
     type: str = ""
     status: str = ""
@@ -35,6 +38,8 @@ class ReplicationControllerStatus(Model):
     """What is observed of a ReplicationController."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "replicas"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     replicas: int = 0
     fully_labeled_replicas: int = 0

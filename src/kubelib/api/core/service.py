@@ -5,33 +5,35 @@ from typing import ClassVar
 
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.machinery import Condition
+from kubelib.api.merging import ATOMIC_MAP, BY_TYPE, Merging, by
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
 
 
 class ServicePort(Model):
-    """A service port."""
+    """A port of a Service, and the port of the Pods behind it."""
 
     __proto__: ClassVar[str] = "1-6"
+    __required__: ClassVar[str] = "port"
 
     name: str = ""
     protocol: str = ""
     port: int = 0
-    target_port: int | str | None = None
+    target_port: int | str = 0
     node_port: int = 0
     app_protocol: str = ""
 
 
 class ClientIPConfig(Model):
-    """A client IP config."""
+    """How long a client stays with one Pod."""
 
     __proto__: ClassVar[str] = "1"
 
-    timeout_seconds: int = 0
+    timeout_seconds: int | None = None
 
 
 class SessionAffinityConfig(Model):
-    """A session affinity config."""
+    """Details of session affinity."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -42,6 +44,10 @@ class ServiceSpec(Model):
     """What is wanted of a Service."""
 
     __proto__: ClassVar[str] = "1-5 7-14 17-23"
+    __merge__: ClassVar[Merging] = {
+        "ports": by("port", "protocol"),
+        "selector": ATOMIC_MAP,
+    }
 
     ports: tuple[ServicePort, ...] = ()
     selector: Mapping[str, str] = {}
@@ -53,7 +59,7 @@ class ServiceSpec(Model):
     load_balancer_source_ranges: tuple[str, ...] = ()
     external_name: str = ""
     external_traffic_policy: str = ""
-    health_check_node_port: int | None = None
+    health_check_node_port: int = 0
     publish_not_ready_addresses: bool = False
     session_affinity_config: SessionAffinityConfig | None = None
     ip_family_policy: str = ""
@@ -66,9 +72,10 @@ class ServiceSpec(Model):
 
 
 class PortStatus(Model):
-    """What is observed of a Port."""
+    """How a port of a load balancer fares."""
 
     __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "port protocol"
 
     port: int = 0
     protocol: str = ""
@@ -76,7 +83,7 @@ class PortStatus(Model):
 
 
 class LoadBalancerIngress(Model):
-    """A load balancer ingress."""
+    """An address or a name of a load balancer."""
 
     __proto__: ClassVar[str] = "1-4"
 
@@ -87,7 +94,7 @@ class LoadBalancerIngress(Model):
 
 
 class LoadBalancerStatus(Model):
-    """What is observed of a LoadBalancer."""
+    """Where a load balancer can be reached."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -98,6 +105,7 @@ class ServiceStatus(Model):
     """What is observed of a Service."""
 
     __proto__: ClassVar[str] = "1-2"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
     conditions: tuple[Condition, ...] = ()
@@ -115,9 +123,11 @@ class Service(Object):
 
 
 class EndpointAddress(Model):
-    """An endpoint address."""
+    """The address of one Pod behind a Service."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "ip"
+    __atomic__: ClassVar[bool] = True
 
     ip: str = ""
     target_ref: ObjectReference | None = None
@@ -126,9 +136,11 @@ class EndpointAddress(Model):
 
 
 class EndpointPort(Model):
-    """An endpoint port."""
+    """A port of the Pods behind a Service."""
 
     __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "port"
+    __atomic__: ClassVar[bool] = True
 
     name: str = ""
     port: int = 0
@@ -137,7 +149,7 @@ class EndpointPort(Model):
 
 
 class EndpointSubset(Model):
-    """An endpoint subset."""
+    """Addresses that share their ports."""
 
     __proto__: ClassVar[str] = "1-3"
 

@@ -6,23 +6,47 @@ from typing import ClassVar
 import msgspec
 
 from kubelib.api.core.claims import PersistentVolumeClaimTemplate
+from kubelib.api.core.drivers import (
+    AWSElasticBlockStoreVolumeSource,
+    AzureDiskVolumeSource,
+    AzureFileVolumeSource,
+    CephFSVolumeSource,
+    CinderVolumeSource,
+    CSIVolumeSource,
+    FCVolumeSource,
+    FlexVolumeSource,
+    FlockerVolumeSource,
+    GCEPersistentDiskVolumeSource,
+    GitRepoVolumeSource,
+    GlusterfsVolumeSource,
+    ISCSIVolumeSource,
+    NFSVolumeSource,
+    PhotonPersistentDiskVolumeSource,
+    PortworxVolumeSource,
+    QuobyteVolumeSource,
+    RBDVolumeSource,
+    ScaleIOVolumeSource,
+    StorageOSVolumeSource,
+    VsphereVirtualDiskVolumeSource,
+)
+from kubelib.api.core.projections import DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource
 from kubelib.api.core.references import LocalObjectReference
-from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import Quantity
 from kubelib.api.model import Model
 
 
 class HostPathVolumeSource(Model):
-    """Storage of the kind HostPath, for a volume."""
+    """A file or directory of the node."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "path"
 
     path: str = ""
     type: str = ""
 
 
 class EmptyDirVolumeSource(Model):
-    """Storage of the kind EmptyDir, for a volume."""
+    """A directory that is empty at first and goes with the Pod."""
 
     __proto__: ClassVar[str] = "1-3"
 
@@ -31,51 +55,8 @@ class EmptyDirVolumeSource(Model):
     mode: int | None = None
 
 
-class GCEPersistentDiskVolumeSource(Model):
-    """Storage of the kind GCEPersistentDisk, for a volume."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    pd_name: str = ""
-    fs_type: str = ""
-    partition: int = 0
-    read_only: bool = False
-
-
-class AWSElasticBlockStoreVolumeSource(Model):
-    """Storage of the kind AWSElasticBlockStore, for a volume."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    volume_id: str = ""
-    fs_type: str = ""
-    partition: int = 0
-    read_only: bool = False
-
-
-class GitRepoVolumeSource(Model):
-    """Storage of the kind GitRepo, for a volume."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    repository: str = ""
-    revision: str = ""
-    directory: str = ""
-
-
-class KeyToPath(Model):
-    """A key to path."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    key: str = ""
-    path: str = ""
-    mode: int | None = None
-    user: int | None = None
-
-
 class SecretVolumeSource(Model):
-    """Storage of the kind Secret, for a volume."""
+    """The entries of a Secret, as files."""
 
     __proto__: ClassVar[str] = "1-5"
 
@@ -86,146 +67,18 @@ class SecretVolumeSource(Model):
     default_user: int | None = None
 
 
-class NFSVolumeSource(Model):
-    """Storage of the kind NFS, for a volume."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    server: str = ""
-    path: str = ""
-    read_only: bool = False
-
-
-class ISCSIVolumeSource(Model):
-    """Storage of the kind ISCSI, for a volume."""
-
-    __proto__: ClassVar[str] = "1-8 10-12"
-
-    target_portal: str = ""
-    iqn: str = ""
-    lun: int = 0
-    iscsi_interface: str = ""
-    fs_type: str = ""
-    read_only: bool = False
-    portals: tuple[str, ...] = ()
-    chap_auth_discovery: bool | None = None
-    secret_ref: LocalObjectReference | None = None
-    chap_auth_session: bool | None = None
-    initiator_name: str = ""
-
-
-class GlusterfsVolumeSource(Model):
-    """Storage of the kind Glusterfs, for a volume."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    endpoints: str = ""
-    path: str = ""
-    read_only: bool = False
-
-
 class PersistentVolumeClaimVolumeSource(Model):
-    """Storage of the kind PersistentVolumeClaim, for a volume."""
+    """The storage behind a claim in the same namespace."""
 
     __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "claimName"
 
     claim_name: str = ""
     read_only: bool = False
 
 
-class RBDVolumeSource(Model):
-    """Storage of the kind RBD, for a volume."""
-
-    __proto__: ClassVar[str] = "1-8"
-
-    monitors: tuple[str, ...] = ()
-    image: str = ""
-    fs_type: str = ""
-    pool: str = ""
-    user: str = ""
-    keyring: str = ""
-    secret_ref: LocalObjectReference | None = None
-    read_only: bool = False
-
-
-class FlexVolumeSource(Model):
-    """Storage of the kind Flex, for a volume."""
-
-    __proto__: ClassVar[str] = "1-5"
-
-    driver: str = ""
-    fs_type: str = ""
-    secret_ref: LocalObjectReference | None = None
-    read_only: bool = False
-    options: Mapping[str, str] = {}
-
-
-class CinderVolumeSource(Model):
-    """Storage of the kind Cinder, for a volume."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    volume_id: str = ""
-    fs_type: str = ""
-    read_only: bool = False
-    secret_ref: LocalObjectReference | None = None
-
-
-class CephFSVolumeSource(Model):
-    """Storage of the kind CephFS, for a volume."""
-
-    __proto__: ClassVar[str] = "1-6"
-
-    monitors: tuple[str, ...] = ()
-    path: str = ""
-    user: str = ""
-    secret_file: str = ""
-    secret_ref: LocalObjectReference | None = None
-    read_only: bool = False
-
-
-class FlockerVolumeSource(Model):
-    """Storage of the kind Flocker, for a volume."""
-
-    __proto__: ClassVar[str] = "1-2"
-
-    dataset_name: str = ""
-    dataset_uuid: str = ""
-
-
-class ObjectFieldSelector(Model):
-    """An object field selector."""
-
-    __proto__: ClassVar[str] = "1-2"
-
-    api_version: str = ""
-    field_path: str = ""
-
-
-class ResourceFieldSelector(Model):
-    """A resource field selector."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    container_name: str = ""
-    resource: str = ""
-    divisor: Quantity = ""
-
-
-class DownwardAPIVolumeFile(Model):
-    """A downward API volume file."""
-
-    __proto__: ClassVar[str] = "1-5"
-
-    path: str = ""
-    field_ref: ObjectFieldSelector | None = None
-    resource_field_ref: ResourceFieldSelector | None = None
-    mode: int | None = None
-    user: int | None = None
-
-
 class DownwardAPIVolumeSource(Model):
-    """Storage of the kind DownwardAPI, for a volume."""
+    """Facts about the Pod, as files."""
 
     __proto__: ClassVar[str] = "1-3"
 
@@ -234,30 +87,8 @@ class DownwardAPIVolumeSource(Model):
     default_user: int | None = None
 
 
-class FCVolumeSource(Model):
-    """Storage of the kind FC, for a volume."""
-
-    __proto__: ClassVar[str] = "1-5"
-
-    target_wwns: tuple[str, ...] = ()
-    lun: int = 0
-    fs_type: str = ""
-    read_only: bool = False
-    wwids: tuple[str, ...] = ()
-
-
-class AzureFileVolumeSource(Model):
-    """Storage of the kind AzureFile, for a volume."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    secret_name: str = ""
-    share_name: str = ""
-    read_only: bool = False
-
-
 class ConfigMapVolumeSource(LocalObjectReference):
-    """Storage of the kind ConfigMap, for a volume."""
+    """The entries of a ConfigMap, as files."""
 
     __proto__: ClassVar[str] = "2-5"
     __embeds__: ClassVar[Mapping[str, int]] = {"LocalObjectReference": 1}
@@ -268,195 +99,8 @@ class ConfigMapVolumeSource(LocalObjectReference):
     default_user: int | None = None
 
 
-class VsphereVirtualDiskVolumeSource(Model):
-    """Storage of the kind VsphereVirtualDisk, for a volume."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    volume_path: str = ""
-    fs_type: str = ""
-    storage_policy_name: str = ""
-    storage_policy_id: str = ""
-
-
-class QuobyteVolumeSource(Model):
-    """Storage of the kind Quobyte, for a volume."""
-
-    __proto__: ClassVar[str] = "1-6"
-
-    registry: str = ""
-    volume: str = ""
-    read_only: bool = False
-    user: str = ""
-    group: str = ""
-    tenant: str = ""
-
-
-class AzureDiskVolumeSource(Model):
-    """Storage of the kind AzureDisk, for a volume."""
-
-    __proto__: ClassVar[str] = "1-6"
-
-    disk_name: str = ""
-    disk_uri: str = ""
-    caching_mode: str = ""
-    fs_type: str = ""
-    read_only: bool = False
-    kind: str = ""
-
-
-class PhotonPersistentDiskVolumeSource(Model):
-    """Storage of the kind PhotonPersistentDisk, for a volume."""
-
-    __proto__: ClassVar[str] = "1-2"
-
-    pd_id: str = ""
-    fs_type: str = ""
-
-
-class PortworxVolumeSource(Model):
-    """Storage of the kind Portworx, for a volume."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    volume_id: str = ""
-    fs_type: str = ""
-    read_only: bool = False
-
-
-class ScaleIOVolumeSource(Model):
-    """Storage of the kind ScaleIO, for a volume."""
-
-    __proto__: ClassVar[str] = "1-10"
-
-    gateway: str = ""
-    system: str = ""
-    secret_ref: LocalObjectReference = LocalObjectReference()
-    ssl_enabled: bool | None = None
-    protection_domain: str = ""
-    storage_pool: str = ""
-    storage_mode: str = ""
-    volume_name: str = ""
-    fs_type: str = ""
-    read_only: bool = False
-
-
-class SecretProjection(LocalObjectReference):
-    """Part of a projected volume: secret."""
-
-    __proto__: ClassVar[str] = "2 4"
-    __embeds__: ClassVar[Mapping[str, int]] = {"LocalObjectReference": 1}
-
-    items: tuple[KeyToPath, ...] = ()
-    optional: bool | None = None
-
-
-class DownwardAPIProjection(Model):
-    """Part of a projected volume: downward API."""
-
-    __proto__: ClassVar[str] = "1"
-
-    items: tuple[DownwardAPIVolumeFile, ...] = ()
-
-
-class ConfigMapProjection(LocalObjectReference):
-    """Part of a projected volume: config map."""
-
-    __proto__: ClassVar[str] = "2 4"
-    __embeds__: ClassVar[Mapping[str, int]] = {"LocalObjectReference": 1}
-
-    items: tuple[KeyToPath, ...] = ()
-    optional: bool | None = None
-
-
-class ServiceAccountTokenProjection(Model):
-    """Part of a projected volume: service account token."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    audience: str = ""
-    expiration_seconds: int | None = None
-    path: str = ""
-    user: int | None = None
-
-
-class ClusterTrustBundleProjection(Model):
-    """Part of a projected volume: cluster trust bundle."""
-
-    __proto__: ClassVar[str] = "1-6"
-
-    name: str = ""
-    signer_name: str = ""
-    label_selector: LabelSelector | None = None
-    path: str = ""
-    optional: bool | None = None
-    user: int | None = None
-
-
-class PodCertificateProjection(Model):
-    """Part of a projected volume: pod certificate."""
-
-    __proto__: ClassVar[str] = "1-8"
-
-    signer_name: str = ""
-    key_type: str = ""
-    max_expiration_seconds: int | None = None
-    credential_bundle_path: str = ""
-    key_path: str = ""
-    certificate_chain_path: str = ""
-    user_annotations: Mapping[str, str] = {}
-    user: int | None = None
-
-
-class VolumeProjection(Model):
-    """Part of a projected volume: volume."""
-
-    __proto__: ClassVar[str] = "1-6"
-
-    secret: SecretProjection | None = None
-    downward_api: DownwardAPIProjection | None = None
-    config_map: ConfigMapProjection | None = None
-    service_account_token: ServiceAccountTokenProjection | None = None
-    cluster_trust_bundle: ClusterTrustBundleProjection | None = None
-    pod_certificate: PodCertificateProjection | None = None
-
-
-class ProjectedVolumeSource(Model):
-    """Storage of the kind Projected, for a volume."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    sources: tuple[VolumeProjection, ...] = ()
-    default_mode: int | None = None
-    default_user: int | None = None
-
-
-class StorageOSVolumeSource(Model):
-    """Storage of the kind StorageOS, for a volume."""
-
-    __proto__: ClassVar[str] = "1-5"
-
-    volume_name: str = ""
-    volume_namespace: str = ""
-    fs_type: str = ""
-    read_only: bool = False
-    secret_ref: LocalObjectReference | None = None
-
-
-class CSIVolumeSource(Model):
-    """Storage of the kind CSI, for a volume."""
-
-    __proto__: ClassVar[str] = "1-5"
-
-    driver: str = ""
-    read_only: bool = False
-    fs_type: str = ""
-    volume_attributes: Mapping[str, str] = {}
-    node_publish_secret_ref: LocalObjectReference | None = None
-
-
 class EphemeralVolumeSource(Model):
-    """Storage of the kind Ephemeral, for a volume."""
+    """A claim that is made for the Pod and goes with it."""
 
     __proto__: ClassVar[str] = "1"
 
@@ -464,7 +108,7 @@ class EphemeralVolumeSource(Model):
 
 
 class ImageVolumeSource(Model):
-    """Storage of the kind Image, for a volume."""
+    """The files of an image."""
 
     __proto__: ClassVar[str] = "1-2"
 
@@ -514,5 +158,6 @@ class Volume(VolumeSource):
 
     __proto__: ClassVar[str] = "1"
     __embeds__: ClassVar[Mapping[str, int]] = {"VolumeSource": 2}
+    __required__: ClassVar[str] = "name"
 
     name: str = ""

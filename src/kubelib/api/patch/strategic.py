@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from kubelib.api.codec import json_fields, model_in
 from kubelib.api.errors import BadRequest
 from kubelib.api.merging import MergeFact, merge_facts
-from kubelib.api.model import Model
+from kubelib.api.model import Model, json_fields, model_in
 from kubelib.api.scheme import Tree
 
 _DIRECTIVE = "$patch"
@@ -67,7 +66,7 @@ def _merge_map(tree: Tree, patch: Tree, cls: type[Model] | None) -> Tree:
         if name.startswith(_ORDER) and isinstance(order, list):
             field = name.removeprefix(_ORDER)
             if isinstance(result.get(field), list):
-                result[field] = _in_order(result[field], order, facts.get(field, _NO_FACT).patch_key)
+                result[field] = _in_order(result[field], order, facts.get(field, _NO_FACT).patch_merge_key)
     return result
 
 
@@ -76,9 +75,9 @@ def _merge_list(old: list[Any], patch: list[Any], fact: MergeFact, cls: type[Mod
         return (
             [item for item in patch if not (isinstance(item, dict) and _DIRECTIVE in item)] if patch else []
         )
-    if not fact.patch_key:
+    if not fact.patch_merge_key:
         return [*old, *(item for item in patch if item not in old)]
-    key = fact.patch_key
+    key = fact.patch_merge_key
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and _DIRECTIVE in item)]
     result = list(old)
