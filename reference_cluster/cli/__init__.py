@@ -1,1 +1,83 @@
-"""The command line."""
+"""The command line: one program, `kubelib`, whose commands are loaded when they are asked for."""
+
+import importlib
+import sys
+
+import click
+
+from kubelib import __version__
+
+COMMANDS = {
+    # name: (module, function, one line of help)
+    "up": ("reference_cluster.cli.daemons", "up", "Run a whole cluster in this process."),
+    "apiserver": ("reference_cluster.cli.daemons", "apiserver", "Run the API server alone."),
+    "scheduler": ("reference_cluster.cli.daemons", "scheduler", "Run the scheduler alone."),
+    "controller-manager": (
+        "reference_cluster.cli.daemons",
+        "controller_manager",
+        "Run the built-in controllers alone.",
+    ),
+    "kubelet": ("reference_cluster.cli.daemons", "kubelet", "Run one node's agent."),
+    "proxy": ("reference_cluster.cli.daemons", "proxy", "Run the service proxy alone."),
+    "get": ("reference_cluster.cli.get", "get", "Show objects as a table, YAML, JSON or names."),
+    "describe": ("reference_cluster.cli.describe", "describe", "Show an object in detail, with its events."),
+    "apply": ("reference_cluster.cli.write", "apply", "Create or change objects from files."),
+    "delete": ("reference_cluster.cli.write", "delete", "Delete objects."),
+    "scale": ("reference_cluster.cli.write", "scale", "Set the number of replicas."),
+    "label": ("reference_cluster.cli.write", "label", "Set or remove labels."),
+    "logs": ("reference_cluster.cli.streams", "logs", "Print the logs of a container."),
+    "exec": ("reference_cluster.cli.streams", "exec_", "Run a command in a container."),
+    "wait": ("reference_cluster.cli.wait", "wait", "Wait for a condition of objects."),
+    "demo": ("reference_cluster.cli.demo", "demo", "Run an example and check that it works."),
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, function, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), function)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: kubelib up --data-dir ./cluster, then kubelib --kubeconfig ./cluster/admin.kubeconfig get pods -A",
+)
+@click.version_option(__version__, prog_name="kubelib")
+@click.option(
+    "--kubeconfig", metavar="FILE", help="The cluster to talk to (default: $KUBECONFIG, then ~/.kube/config)."
+)
+@click.option("--context", metavar="NAME", help="The context of the kubeconfig to use.")
+@click.pass_context
+def kubelib(ctx: click.Context, kubeconfig: str | None, context: str | None) -> None:
+    """Kubernetes' control plane as a Python library, and a cluster made of it."""
+    ctx.obj = {"kubeconfig": kubeconfig, "context": context}
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        sys.exit(kubelib.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -17,7 +17,8 @@ from kubelib.labels import EVERY_FIELD, EVERYTHING, FieldSelector, Selector
 
 R = TypeVar("R", bound=Object)
 R_co = TypeVar("R_co", bound=Object, covariant=True)
-_Type = type
+Class = type[R_co]
+"""``type``, in places where a field has that name."""
 
 
 @attrs.frozen
@@ -109,7 +110,7 @@ class WatchEvent(Generic[R_co]):
 
     type: EventType
     document: Document
-    cls: "_Type[R_co]"
+    cls: Class[R_co]
 
     @property
     def object(self) -> R_co:

@@ -5,7 +5,7 @@ fields alike, so that ten thousand watchers with different selectors cost a writ
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import anyio
 
@@ -80,7 +80,7 @@ class _Transition:
 class Watcher:
     """One watch on one resource: the events that wait for it to take them."""
 
-    __slots__ = ("_cache", "_lagged", "_news", "_pending", "_revision", "query", "selector")
+    __slots__ = ("_cache", "_lagged", "_news", "_pending", "_revision", "query", "selector", "started_at")
 
     def __init__(self, cache: "ResourceCache", query: Query, selector: Selector) -> None:
         self._cache = cache
@@ -90,6 +90,8 @@ class Watcher:
         self._news: anyio.Event | None = None
         self._lagged = False
         self._revision = 0
+        self.started_at = cache.revision
+        """The revision of the state that a watch without a start begins with."""
 
     def push(self, event: CachedEvent, revision: int) -> None:
         """Add an event for this watcher."""
@@ -108,6 +110,12 @@ class Watcher:
             await self._news.wait()
         if self._lagged:
             raise Expired("too old resource version: the watch was too slow, list again")
+        events = tuple(self._pending)
+        self._pending.clear()
+        return events
+
+    def take_nowait(self) -> tuple[CachedEvent, ...]:
+        """Return the events that wait, if any."""
         events = tuple(self._pending)
         self._pending.clear()
         return events
@@ -133,6 +141,7 @@ class ResourceCache:
         self._oldest = owner.revision
         self._watchers: dict[str, SelectorIndex[Watcher]] = {}
         self._field_watchers = 0
+        self._callbacks: list[Callable[[], None]] = []
 
     @property
     def revision(self) -> int:
@@ -141,6 +150,14 @@ class ResourceCache:
 
     def __len__(self) -> int:
         return len(self._documents)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after every change to the resource, for as long as the cache lives."""
+        self._callbacks.append(callback)
+
+    def all(self) -> Collection[Document]:
+        """Return every document, in no promised order."""
+        return self._documents.values()
 
     def get(self, key: Key) -> Document | None:
         """Return the document at a key, or None."""
@@ -206,6 +223,8 @@ class ResourceCache:
             del self._ring[:RING]
         if self._watchers:
             self._dispatch(key, transition)
+        for callback in self._callbacks:
+            callback()
 
     def _put(self, key: Key, document: Document) -> None:
         if key not in self._documents:

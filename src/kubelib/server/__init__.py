@@ -1,1 +1,5 @@
-"""To be written."""
+"""The Kubernetes REST API: an ASGI application over registries, and what it listens with."""
+
+from kubelib.server.app import ApiServer
+
+__all__ = ["ApiServer"]

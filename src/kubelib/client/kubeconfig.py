@@ -1,0 +1,141 @@
+"""Kubeconfig files: which cluster, as whom."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+class KubeconfigError(Exception):
+    """There is no usable kubeconfig; the message says why and what to do."""
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """What a context of a kubeconfig says: where the cluster is and who we are."""
+
+    server: str
+    namespace: str = "default"
+    ca_data: bytes = b""
+    cert_data: bytes = b""
+    key_data: bytes = b""
+    token: str = ""
+    insecure: bool = False
+
+
+def write_kubeconfig(
+    path: Path,
+    *,
+    server: str,
+    user: str,
+    ca: Path,
+    cert: Path,
+    key: Path,
+    cluster: str = "kubelib",
+    namespace: str = "",
+) -> None:
+    """Write a kubeconfig with everything inside of it, readable by its owner alone."""
+    encoded = {
+        name: base64.b64encode(file.read_bytes()).decode()
+        for name, file in (("ca", ca), ("cert", cert), ("key", key))
+    }
+    context = f"{user}@{cluster}"
+    text = f"""apiVersion: v1
+kind: Config
+clusters:
+- name: {cluster}
+  cluster:
+    server: {server}
+    certificate-authority-data: {encoded["ca"]}
+users:
+- name: {user}
+  user:
+    client-certificate-data: {encoded["cert"]}
+    client-key-data: {encoded["key"]}
+contexts:
+- name: {context}
+  context:
+    cluster: {cluster}
+    user: {user}
+{f"    namespace: {namespace}" if namespace else ""}
+current-context: {context}
+""".replace("\n\n", "\n")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def kubeconfig_paths(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return the files to read: the one that was named, else those of ``$KUBECONFIG``, else ``~/.kube/config``."""
+    if explicit:
+        return [Path(explicit)]
+    listed = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    return listed or [Path.home() / ".kube" / "config"]
+
+
+def load_connection(paths: Sequence[Path], context: str | None = None) -> Connection:
+    """Read a context (the current one unless named) from kubeconfig files. Raises `KubeconfigError`."""
+    import yaml
+
+    merged: dict[str, dict[str, tuple[Any, Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
+    current = context or ""
+    found = False
+    for path in paths:
+        try:
+            tree = yaml.safe_load(path.read_text())
+        except FileNotFoundError:
+            continue
+        except (OSError, yaml.YAMLError) as error:
+            raise KubeconfigError(f"cannot read the kubeconfig {path}: {error}") from error
+        if not isinstance(tree, dict):
+            raise KubeconfigError(f"{path} is not a kubeconfig")
+        found = True
+        current = current or tree.get("current-context") or ""
+        for part in merged:
+            for item in tree.get(part) or ():
+                merged[part].setdefault(item.get("name"), (item.get(part[:-1]) or {}, path))
+    if not found:
+        names = ", ".join(map(str, paths))
+        raise KubeconfigError(
+            f"there is no kubeconfig at {names}: start a cluster with `kubelib up` or use --kubeconfig"
+        )
+    if current not in merged["contexts"]:
+        raise KubeconfigError(
+            f"the kubeconfig has no context {current!r}: it has {', '.join(merged['contexts']) or 'none'}"
+        )
+    chosen, _ = merged["contexts"][current]
+    cluster, of_cluster = merged["clusters"].get(chosen.get("cluster"), ({}, paths[0]))
+    user, of_user = merged["users"].get(chosen.get("user"), ({}, paths[0]))
+    if not cluster.get("server"):
+        raise KubeconfigError(f"the context {current!r} names no server")
+    return Connection(
+        server=cluster["server"].rstrip("/"),
+        namespace=chosen.get("namespace") or "default",
+        ca_data=_data(cluster, "certificate-authority", of_cluster),
+        cert_data=_data(user, "client-certificate", of_user),
+        key_data=_data(user, "client-key", of_user),
+        token=_token(user, of_user),
+        insecure=bool(cluster.get("insecure-skip-tls-verify")),
+    )
+
+
+def _data(part: Mapping[str, Any], name: str, base: Path) -> bytes:
+    if inline := part.get(f"{name}-data"):
+        return base64.b64decode(inline)
+    if file := part.get(name):
+        try:
+            return base.parent.joinpath(str(file)).read_bytes()
+        except OSError as error:
+            raise KubeconfigError(f"cannot read the {name} {file}: {error.strerror}") from error
+    return b""
+
+
+def _token(user: Mapping[str, Any], base: Path) -> str:
+    if file := user.get("tokenFile"):
+        return base.parent.joinpath(str(file)).read_text().strip()
+    return str(user.get("token") or "")

@@ -1,0 +1,188 @@
+"""Discovery: which groups, versions and resources the server has, in the old form and aggregated."""
+
+import hashlib
+from typing import Any
+
+from kubelib.api.codec import encode_json
+from kubelib.api.scheme import Resource, Scheme
+
+_SUBRESOURCE_VERBS = {
+    "status": ["get", "patch", "update"],
+    "scale": ["get", "patch", "update"],
+    "finalize": ["update"],
+    "binding": ["create"],
+    "eviction": ["create"],
+    "token": ["create"],
+    "log": ["get"],
+    "exec": ["create", "get"],
+    "attach": ["create", "get"],
+    "portforward": ["create", "get"],
+    "proxy": ["create", "delete", "get", "patch", "update"],
+    "ephemeralcontainers": ["get", "patch", "update"],
+    "resize": ["get", "patch", "update"],
+}
+_SUBRESOURCE_KINDS = {
+    "scale": ("autoscaling", "v1", "Scale"),
+    "binding": ("", "v1", "Binding"),
+    "eviction": ("policy", "v1", "Eviction"),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
+    "exec": ("", "v1", "PodExecOptions"),
+    "attach": ("", "v1", "PodAttachOptions"),
+    "portforward": ("", "v1", "PodPortForwardOptions"),
+}
+
+
+def groups_of(scheme: Scheme) -> dict[str, list[str]]:
+    """Return the versions of each named group, in order of registration."""
+    groups: dict[str, list[str]] = {}
+    for resource in scheme:
+        versions = groups.setdefault(resource.group, [])
+        if resource.version not in versions:
+            versions.append(resource.version)
+    return groups
+
+
+def _subresource_kind(resource: Resource, name: str) -> tuple[str, str, str]:
+    kind = _SUBRESOURCE_KINDS.get(name)
+    if kind is not None:
+        return kind
+    if name == "proxy":
+        return "", "v1", f"{resource.kind}ProxyOptions"
+    return resource.group, resource.version, resource.kind
+
+
+def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
+    """Return the ``APIResourceList`` of a group and version, None if there is none."""
+    resources: list[dict[str, Any]] = []
+    for resource in scheme:
+        if (resource.group, resource.version) != (group, version):
+            continue
+        entry: dict[str, Any] = {
+            "name": resource.plural,
+            "singularName": resource.singular,
+            "namespaced": resource.namespaced,
+            "kind": resource.kind,
+            "verbs": sorted(resource.verbs),
+        }
+        if resource.short_names:
+            entry["shortNames"] = list(resource.short_names)
+        if resource.categories:
+            entry["categories"] = list(resource.categories)
+        if "get" in resource.verbs:
+            digest = hashlib.sha256(f"{group}/{version}/{resource.kind}".encode()).digest()
+            entry["storageVersionHash"] = _base64(digest[:8])
+        resources.append(entry)
+        for name in resource.subresources:
+            of_group, of_version, kind = _subresource_kind(resource, name)
+            sub: dict[str, Any] = {
+                "name": f"{resource.plural}/{name}",
+                "singularName": "",
+                "namespaced": resource.namespaced,
+                "kind": kind,
+                "verbs": _SUBRESOURCE_VERBS[name],
+            }
+            if (of_group, of_version) != (group, version):
+                sub["group"], sub["version"] = of_group, of_version
+            resources.append(sub)
+    if not resources:
+        return None
+    group_version = f"{group}/{version}" if group else version
+    return encode_json(
+        {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": group_version,
+            "resources": sorted(resources, key=lambda r: str(r["name"])),
+        }
+    )
+
+
+def _base64(data: bytes) -> str:
+    import base64
+
+    return base64.b64encode(data).decode()
+
+
+def _group(group: str, versions: list[str]) -> dict[str, Any]:
+    named = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+    return {"name": group, "versions": named, "preferredVersion": named[0]}
+
+
+def group_list(scheme: Scheme) -> bytes:
+    """Return the ``APIGroupList``."""
+    groups = [_group(group, versions) for group, versions in groups_of(scheme).items() if group]
+    return encode_json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+
+
+def group_document(scheme: Scheme, group: str) -> bytes | None:
+    """Return the ``APIGroup`` of a group, None if there is none."""
+    versions = groups_of(scheme).get(group)
+    if not group or versions is None:
+        return None
+    return encode_json({"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)})
+
+
+def core_versions(address: str) -> bytes:
+    """Return the ``APIVersions`` of the core group."""
+    return encode_json(
+        {
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+        }
+    )
+
+
+def aggregated(scheme: Scheme, *, core: bool, version: str = "v2") -> bytes:
+    """Return the ``APIGroupDiscoveryList`` of the core group or of all named ones."""
+    items = []
+    for group, versions in groups_of(scheme).items():
+        if bool(group) == core:
+            continue
+        items.append(
+            {
+                "metadata": {"name": group, "creationTimestamp": None}
+                if group
+                else {"creationTimestamp": None},
+                "versions": [_aggregated_version(scheme, group, v) for v in versions],
+            }
+        )
+    return encode_json(
+        {
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": f"apidiscovery.k8s.io/{version}",
+            "metadata": {},
+            "items": items,
+        }
+    )
+
+
+def _aggregated_version(scheme: Scheme, group: str, version: str) -> dict[str, Any]:
+    resources = []
+    for resource in sorted(scheme, key=lambda r: r.plural):
+        if (resource.group, resource.version) != (group, version):
+            continue
+        entry: dict[str, Any] = {
+            "resource": resource.plural,
+            "responseKind": {"group": group, "version": version, "kind": resource.kind},
+            "scope": "Namespaced" if resource.namespaced else "Cluster",
+            "singularResource": resource.singular,
+            "verbs": sorted(resource.verbs),
+        }
+        if resource.short_names:
+            entry["shortNames"] = list(resource.short_names)
+        if resource.categories:
+            entry["categories"] = list(resource.categories)
+        if resource.subresources:
+            entry["subresources"] = [
+                {
+                    "subresource": name,
+                    "responseKind": dict(
+                        zip(("group", "version", "kind"), _subresource_kind(resource, name), strict=True)
+                    ),
+                    "verbs": _SUBRESOURCE_VERBS[name],
+                }
+                for name in sorted(resource.subresources)
+            ]
+        resources.append(entry)
+    return {"version": version, "freshness": "Current", "resources": resources}

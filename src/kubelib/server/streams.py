@@ -1,0 +1,205 @@
+"""Logs, and the WebSocket streams of exec and attach with kubectl's channel protocols.
+
+In ``v4.channel.k8s.io`` and ``v5`` every message begins with a byte that names its channel: 0 stdin, 1 stdout, 2 stderr,
+3 the final status, 4 resize; in v5, 255 followed by a channel's number closes that channel.
+"""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import anyio
+
+from kubelib.api.codec import DecodeError, encode_json, parse_json
+from kubelib.api.core.pod import Pod
+from kubelib.api.document import Document
+from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
+from kubelib.api.meta import Key
+from kubelib.server.nodes import LogOptions, NodeProxy, Stream
+from kubelib.server.responses import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from kubelib.server.app import ApiServer
+    from kubelib.server.verbs import Request
+
+STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+
+
+async def _pod(server: "ApiServer", request: "Request") -> tuple[Document, Pod]:
+    info = request.info
+    if (info.group, info.resource) != ("", "pods"):
+        raise NotFound("the server could not find the requested resource")
+    registry = server.registries.of(server.registries.scheme.of(Pod))
+    document = await registry.get(Key(info.namespace, info.name))
+    return document, document.view(Pod)
+
+
+def _container(pod: Pod, wanted: str) -> str:
+    """Return which container is meant. Raises BadRequest."""
+    names = [c.name for c in pod.spec.containers]
+    every = [
+        *names,
+        *(c.name for c in pod.spec.init_containers),
+        *(c.name for c in pod.spec.ephemeral_containers),
+    ]
+    name = pod.metadata.name
+    if wanted:
+        if wanted not in every:
+            raise BadRequest(f"container {wanted} is not valid for pod {name}")
+        return wanted
+    if len(names) == 1:
+        return names[0]
+    chosen = pod.metadata.annotations.get("kubectl.kubernetes.io/default-container")
+    if chosen in names:
+        return chosen
+    raise BadRequest(f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]")
+
+
+def _nodes(server: "ApiServer", pod: Pod) -> NodeProxy:
+    if server.nodes is None:
+        raise ServiceUnavailable("this API server reaches no nodes")
+    if not pod.spec.node_name:
+        raise BadRequest(f"pod {pod.metadata.name} does not have a host assigned")
+    return server.nodes
+
+
+async def answer_log(server: "ApiServer", request: "Request", receive: Receive, send: Send) -> None:
+    """Send a container's log. Raises ApiError before anything is sent."""
+    _, pod = await _pod(server, request)
+    container = _container(pod, request.query.get("container", ""))
+    tail, since = request.number("tailLines"), request.number("sinceSeconds")
+    if tail is not None and tail < 0:
+        raise BadRequest("tailLines: Invalid value: must be greater than or equal to 0")
+    options = LogOptions(
+        follow=request.flag("follow"),
+        previous=request.flag("previous"),
+        timestamps=request.flag("timestamps"),
+        tail_lines=tail,
+        since_seconds=since,
+        since_time=request.query.get("sinceTime", ""),
+        limit_bytes=request.number("limitBytes"),
+    )
+    async with _nodes(server, pod).logs(pod, container, options) as chunks:
+        headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-cache, private")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        with server.watches.stoppable():
+            async with anyio.create_task_group() as group:
+
+                async def end_when_gone() -> None:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    group.cancel_scope.cancel()
+
+                group.start_soon(end_when_gone)
+                async for chunk in chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                group.cancel_scope.cancel()
+    with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a WebSocket upgrade: exec or attach."""
+    await receive()  # the connect message
+    try:
+        request = await server.open_request(scope, dict(scope["headers"]))
+        _, pod = await _pod(server, request)
+        if request.info.subresource not in ("exec", "attach"):
+            raise NotFound("the server could not find the requested resource")
+        query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
+        container = _container(pod, (query.get("container") or [""])[0])
+        protocol = next((p for p in _PROTOCOLS if p in scope.get("subprotocols", ())), None)
+        if protocol is None:
+            raise BadRequest(f"unable to upgrade: the server offers {', '.join(_PROTOCOLS)}")
+        nodes = _nodes(server, pod)
+        stdin, tty = request.flag("stdin"), request.flag("tty")
+        if request.info.subresource == "exec":
+            command = query.get("command") or []
+            if not command:
+                raise BadRequest("you must specify at least 1 container command")
+            opened = nodes.exec(pod, container, command, stdin=stdin, tty=tty)
+        else:
+            opened = nodes.attach(pod, container, stdin=stdin, tty=tty)
+    except ApiError as error:
+        await _refuse(send, error, scope)
+        return
+    with server.watches.stoppable():
+        try:
+            async with opened as stream:
+                await send({"type": "websocket.accept", "subprotocol": protocol})
+                code = await _relay(stream, receive, send)
+                status = _exit_status(code)
+        except ApiError as error:
+            await send({"type": "websocket.accept", "subprotocol": protocol})
+            status = error.status()
+        except anyio.get_cancelled_exc_class():
+            raise
+        except Exception as error:
+            status = InternalError(f"Internal error occurred: {error}").status()
+        await send({"type": "websocket.send", "bytes": bytes([STATUS]) + encode_json(status)})
+        await send({"type": "websocket.close", "code": 1000})
+
+
+async def _refuse(send: Send, error: ApiError, scope: Scope) -> None:
+    if "websocket.http.response" in scope.get("extensions", {}):
+        body = encode_json(error.status())
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "websocket.http.response.start", "status": error.code, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": 1008})
+
+
+async def _relay(stream: Stream, receive: Receive, send: Send) -> int:
+    """Carry bytes both ways until the command has ended; return its exit code."""
+    async with anyio.create_task_group() as group:
+
+        async def inwards() -> None:
+            while True:
+                message = await receive()
+                if message["type"] == "websocket.disconnect":
+                    group.cancel_scope.cancel()
+                    return
+                data: bytes = message.get("bytes") or (message.get("text") or "").encode("latin1")
+                await _accept(stream, data)
+
+        group.start_soon(inwards)
+        while True:
+            try:
+                name, data = await stream.receive()
+            except anyio.EndOfStream:
+                break
+            channel = STDOUT if name == "stdout" else STDERR
+            await send({"type": "websocket.send", "bytes": bytes([channel]) + data})
+        code = await stream.wait()
+        group.cancel_scope.cancel()
+        return code
+    return 137
+
+
+async def _accept(stream: Stream, data: bytes) -> None:
+    if not data:
+        return
+    match data[0]:
+        case 0 if len(data) > 1:
+            await stream.send(data[1:])
+        case 4:
+            try:
+                size: Any = parse_json(data[1:])
+                await stream.resize(int(size["Width"]), int(size["Height"]))
+            except (DecodeError, KeyError, TypeError, ValueError):
+                return
+        case 255 if data[1:2] == b"\x00":
+            await stream.close_stdin()
+
+
+def _exit_status(code: int) -> dict[str, Any]:
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }

@@ -1,0 +1,208 @@
+"""Watches over HTTP: events that are ready go out in one write, bookmarks say how far a quiet watch has got."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+
+from kubelib.api.codec import encode_json
+from kubelib.api.document import Document
+from kubelib.api.errors import ApiError, BadRequest, MethodNotAllowed, NotFound
+from kubelib.api.scheme import Resource, UnknownKind
+from kubelib.registry.base import DocumentEvent, Query
+from kubelib.registry.registries import ResourceRegistries
+from kubelib.server import table
+from kubelib.server.responses import Accepted, Receive, Send
+from kubelib.server.verbs import Request, query_of
+
+BOOKMARK_EVERY = 60.0
+SHORTEST, LONGEST = 1800.0, 3600.0
+"""How long a watch lasts that does not say: drawn from between, so that clients do not all come back at once."""
+
+
+class Watches:
+    """The watches of a server, so that they can be ended together."""
+
+    def __init__(self, registries: ResourceRegistries) -> None:
+        self._registries = registries
+        self._running: set[anyio.CancelScope] = set()
+
+    @property
+    def running(self) -> int:
+        """How many watches are open."""
+        return len(self._running)
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Let `stop` end what happens in the context, as it ends watches."""
+        with anyio.CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                yield
+            finally:
+                self._running.discard(scope)
+
+    def stop(self) -> None:
+        """End them all."""
+        for scope in list(self._running):
+            scope.cancel()
+
+    async def answer(self, request: Request, receive: Receive, send: Send) -> None:
+        """Answer a watch request until it ends. Raises ApiError before anything is sent."""
+        try:
+            resource = self._registries.scheme.path(
+                request.info.group, request.info.version, request.info.resource
+            )
+        except UnknownKind:
+            raise NotFound("the server could not find the requested resource") from None
+        if "watch" not in resource.verbs:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        registry = self._registries.of(resource)
+        query = query_of(request)
+        if request.info.deprecated_watch and request.info.name:
+            from kubelib.labels import parse_field_selector
+
+            query = Query(
+                query.namespace, query.labels, parse_field_selector(f"metadata.name={request.info.name}")
+            )
+        if not resource.namespaced:
+            query = Query("", query.labels, query.fields)
+        initial = request.flag("sendInitialEvents")
+        match = request.query.get("resourceVersionMatch", "")
+        if initial and match != "NotOlderThan":
+            raise BadRequest(
+                "sendInitialEvents is forbidden unless resourceVersionMatch is set to NotOlderThan"
+            )
+        if match and "sendInitialEvents" not in request.query:
+            raise BadRequest(
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            )
+        accepted = request.accepted
+        seconds = request.number("timeoutSeconds")
+        random = self._registries.random
+        lasting = float(seconds) if seconds else random.uniform(SHORTEST, LONGEST)
+        bookmarks = request.flag("allowWatchBookmarks")
+        since = request.query.get("resourceVersion", "")
+        begun = False
+        writer = _Writer(resource, accepted, request, self._registries)
+        with anyio.CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                async with registry.watch(query, since=since, initial_events=initial) as watch:
+                    await _start(send, accepted)
+                    begun = True
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(_until_disconnected, receive, group.cancel_scope)
+                        end = anyio.current_time() + lasting
+                        if initial:
+                            await self._initial(watch, writer, send, bookmarks)
+                        while (left := end - anyio.current_time()) > 0:
+                            events: tuple[DocumentEvent, ...] = ()
+                            with anyio.move_on_after(min(left, BOOKMARK_EVERY if bookmarks else math.inf)):
+                                events = await watch.take()
+                            body = writer.lines(events)
+                            if not events and bookmarks:
+                                body = writer.bookmark(watch.resource_version)
+                            if body:
+                                await send({"type": "http.response.body", "body": body, "more_body": True})
+                        group.cancel_scope.cancel()
+            except ApiError as error:
+                if not begun:
+                    if error.reason != "Expired":
+                        raise
+                    await _start(send, accepted)
+                line = b'{"type":"ERROR","object":%s}\n' % encode_json(error.status())
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+            finally:
+                self._running.discard(scope)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @staticmethod
+    async def _initial(watch: object, writer: "_Writer", send: Send, bookmarks: bool) -> None:
+        """Send the present as events, and say when that is all of it."""
+        from kubelib.registry.cache import Watcher
+
+        assert isinstance(watch, Watcher)
+        version = str(watch.started_at)
+        body = writer.lines(watch.take_nowait())
+        if bookmarks:
+            body += writer.bookmark(version, {"k8s.io/initial-events-end": "true"})
+        if body:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _start(send: Send, accepted: Accepted) -> None:
+    kind = b"application/json"
+    headers = [
+        (b"content-type", kind),
+        (b"cache-control", b"no-cache, private"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+
+async def _until_disconnected(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+class _Writer:
+    """Turns events into lines in the form that the client takes."""
+
+    def __init__(
+        self, resource: Resource, accepted: Accepted, request: Request, registries: ResourceRegistries
+    ) -> None:
+        self._resource = resource
+        self._transform = accepted.transform
+        self._include = request.query.get("includeObject", "Metadata")
+        self._registries = registries
+        self.started = False
+
+    def lines(self, events: tuple[DocumentEvent, ...]) -> bytes:
+        """Return the lines of events."""
+        if not events:
+            return b""
+        if not self._transform:
+            return b"".join([event.line for event in events])
+        return b"".join(
+            b'{"type":"%s","object":%s}\n' % (event.type.encode(), self._object(event.document))
+            for event in events
+        )
+
+    def _object(self, document: Document) -> bytes:
+        if self._transform == "Table":
+            columns, self.started = not self.started, True
+            return table.table(
+                [document],
+                self._resource,
+                self._registries.clock.now(),
+                include=self._include,
+                metadata={"resourceVersion": document.meta.resource_version},
+                columns=columns,
+            )
+        return table.partial_metadata(document)
+
+    def bookmark(self, version: str, annotations: dict[str, str] | None = None) -> bytes:
+        """Return a bookmark."""
+        metadata: dict[str, object] = {"resourceVersion": version, "creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = annotations
+        resource = self._resource
+        kind, api_version = resource.kind, resource.api_version
+        if self._transform == "PartialObjectMetadata":
+            kind, api_version = "PartialObjectMetadata", "meta.k8s.io/v1"
+        bare: dict[str, Any] = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+        if self._transform == "Table":
+            bare = {
+                "kind": "Table",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": metadata,
+                "columnDefinitions": [],
+                "rows": [{"cells": [], "object": bare}] if annotations else [],
+            }
+        return b'{"type":"BOOKMARK","object":%s}\n' % encode_json(bare)
