@@ -1,0 +1,191 @@
+"""Leader election: of several daemons that could, one runs a component at a time, and a Lease says which."""
+
+import logging
+from random import Random
+
+import anyio
+import attrs
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
+from kubelib.api.coordination import Lease, LeaseSpec
+from kubelib.api.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kubelib.api.meta import Key, ObjectMeta
+from kubelib.api.model import replace
+from kubelib.api.times import format_micro_time
+from kubelib.client.base import Client
+from kubelib.clock import Clock
+from kubelib.controllers.events import Recorder
+from kubelib.informers import Component
+
+JITTER = 1.2
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Timing:
+    """How leadership is kept and lost, in seconds: `retry` < `renew` < `lease`."""
+
+    lease: float = 15.0
+    """How long a leader that is not heard of is still respected by the others."""
+    renew: float = 10.0
+    """How long a leader that cannot renew goes on: it stops well before anybody else may start."""
+    retry: float = 2.0
+    """How often it is tried to become leader or to renew."""
+
+    def __attrs_post_init__(self) -> None:
+        if not self.retry * JITTER < self.renew < self.lease:
+            raise ValueError("an election needs retry * 1.2 < renew < lease")
+
+
+class LeaderElection:
+    """Runs a component while this daemon is the leader. A `Component`; started means: taking part.
+
+    Fenced: the component is stopped, at the latest, when the lease could not be renewed for `renew` seconds, before
+    the others may take over. On a clean stop the lease is released, and another leader follows at once.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        client: Client,
+        *,
+        lease: Key,
+        identity: str,
+        clock: Clock,
+        random: Random,
+        timing: Timing = Timing(),
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.name = f"{component.name}, if leader"
+        self.leader = False
+        self.identity = identity
+        self.transitions = 0
+        """The lease's count of leaders when this one was elected: a number that only grows, for fencing writes."""
+        self._component = component
+        self._leases = client.resource(Lease)
+        self._key = lease
+        self._clock = clock
+        self._random = random
+        self._timing = timing
+        self._recorder = recorder
+        # Whether the holder is alive is judged by our own clock: since when have we seen the record unchanged?
+        self._observed: LeaseSpec | None = None
+        self._observed_at = 0.0
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Take part until cancelled."""
+        task_status.started()
+        while True:
+            await self._acquire()
+            await self._lead()
+
+    async def _acquire(self) -> None:
+        while True:
+            if await self._try():
+                break
+            await anyio.sleep(self._timing.retry * (1 + JITTER * self._random.random()))
+        self.leader = True
+        log.info("%s became leader of %s", self.identity, self._key)
+        self._tell("became leader")
+
+    async def _lead(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._host)
+                await self._renew_until_lost()
+                tasks.cancel_scope.cancel()
+            self.leader = False
+            self._tell("stopped leading")
+        finally:
+            if self.leader:
+                self.leader = False
+                # The one write on the way out: whoever waits can start now and not in fifteen seconds.
+                with anyio.move_on_after(self._timing.retry, shield=True):
+                    await self._release()
+
+    async def _host(self, *, task_status: TaskStatus[None]) -> None:
+        # The component may take long to start; renewing must not wait for it.
+        task_status.started()
+        await self._component.run()
+
+    async def _renew_until_lost(self) -> None:
+        renewed = anyio.current_time()
+        while True:
+            deadline = renewed + self._timing.renew
+            await anyio.sleep(min(self._timing.retry, max(0.0, deadline - anyio.current_time())))
+            with anyio.CancelScope(deadline=deadline):
+                if await self._try():
+                    renewed = anyio.current_time()
+                    continue
+                if self._observed is not None and self._observed.holder_identity != self.identity:
+                    log.warning("%s lost %s to %s", self.identity, self._key, self._observed.holder_identity)
+                    return
+            if anyio.current_time() >= deadline:
+                log.warning("%s could not renew %s in time", self.identity, self._key)
+                return
+
+    async def _try(self) -> bool:
+        """Become leader, or stay it; return whether that worked."""
+        try:
+            return await self._try_once()
+        except (ApiError, OSError) as error:
+            log.debug("%s: %s: %s", self.identity, self._key, error)
+            return False
+
+    async def _try_once(self) -> bool:
+        now = format_micro_time(self._clock.now())
+        mine = LeaseSpec(
+            holder_identity=self.identity,
+            lease_duration_seconds=int(self._timing.lease),
+            acquire_time=now,
+            renew_time=now,
+            lease_transitions=0,
+        )
+        try:
+            lease = await self._leases.get(self._key)
+        except NotFound:
+            meta = ObjectMeta(name=self._key.name, namespace=self._key.namespace)
+            try:
+                created = await self._leases.create(Lease(metadata=meta, spec=mine))
+            except AlreadyExists:
+                return False
+            self._observe(created.spec)
+            return True
+        held = lease.spec
+        if held != self._observed:
+            self._observe(held)
+        duration = held.lease_duration_seconds or self._timing.lease
+        alive = anyio.current_time() < self._observed_at + duration
+        if held.holder_identity and held.holder_identity != self.identity and alive:
+            return False
+        if held.holder_identity == self.identity:
+            mine = replace(mine, acquire_time=held.acquire_time, lease_transitions=held.lease_transitions)
+        else:
+            mine = replace(mine, lease_transitions=(held.lease_transitions or 0) + 1)
+        try:
+            updated = await self._leases.update(replace(lease, spec=mine))
+        except Conflict:
+            return False  # somebody was quicker; who, the next attempt will see
+        self._observe(updated.spec)
+        return True
+
+    def _observe(self, spec: LeaseSpec) -> None:
+        self._observed = spec
+        self._observed_at = anyio.current_time()
+        if spec.holder_identity == self.identity:
+            self.transitions = spec.lease_transitions or 0
+
+    async def _release(self) -> None:
+        try:
+            lease = await self._leases.get(self._key)
+            if lease.spec.holder_identity == self.identity:
+                free = replace(lease.spec, holder_identity="", lease_duration_seconds=1)
+                await self._leases.update(replace(lease, spec=free))
+        except (ApiError, OSError) as error:
+            log.debug("%s could not release %s: %s", self.identity, self._key, error)
+
+    def _tell(self, what: str) -> None:
+        if self._recorder is not None:
+            lease = Lease(metadata=ObjectMeta(name=self._key.name, namespace=self._key.namespace))
+            self._recorder.normal(lease, "LeaderElection", f"{self.identity} {what}")
