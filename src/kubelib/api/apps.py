@@ -5,7 +5,7 @@ from typing import ClassVar
 from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.merging import BY_TYPE, RETAIN_KEYS, Merging
-from kubelib.api.meta import Object, Time
+from kubelib.api.meta import Int64, Object, Time
 from kubelib.api.model import Model
 
 
@@ -42,7 +42,7 @@ class ReplicaSetStatus(Model):
 
     replicas: int = 0
     fully_labeled_replicas: int = 0
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     ready_replicas: int = 0
     available_replicas: int = 0
     conditions: tuple[ReplicaSetCondition, ...] = ()
@@ -115,7 +115,7 @@ class DeploymentStatus(Model):
     __proto__: ClassVar[str] = "1-9"
     __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     replicas: int = 0
     updated_replicas: int = 0
     available_replicas: int = 0

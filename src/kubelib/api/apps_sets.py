@@ -6,7 +6,7 @@ from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.merging import BY_TYPE, Merging
-from kubelib.api.meta import Object, Time
+from kubelib.api.meta import Int64, Object, Time
 from kubelib.api.model import Model
 
 
@@ -66,7 +66,7 @@ class DaemonSetStatus(Model):
     number_misscheduled: int = 0
     desired_number_scheduled: int = 0
     number_ready: int = 0
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     updated_number_scheduled: int = 0
     number_available: int = 0
     number_unavailable: int = 0
@@ -159,7 +159,7 @@ class StatefulSetStatus(Model):
     __required__: ClassVar[str] = "replicas"
     __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     replicas: int = 0
     ready_replicas: int = 0
     current_replicas: int = 0
@@ -192,4 +192,4 @@ class ControllerRevision(Object):
     __required__: ClassVar[str] = "data"
 
     data: Any = None
-    revision: int = 0
+    revision: Int64 = 0

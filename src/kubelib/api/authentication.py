@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from kubelib.api.meta import Object, Time
+from kubelib.api.meta import Int64, Object, Time
 from kubelib.api.model import Model
 
 
@@ -69,8 +69,8 @@ class TokenRequestSpec(Model):
 
     audiences: tuple[str, ...] = ()
     bound_object_ref: BoundObjectReference | None = None
-    expiration_seconds: int | None = None
-    attestations: Mapping[str, str] = {}
+    expiration_seconds: Int64 | None = None
+    attestations: Mapping[str, tuple[str, ...]] = {}
 
 
 class TokenRequestStatus(Model):

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
-from kubelib.api.meta import Object, Time
+from kubelib.api.meta import Int64, Object, Time
 from kubelib.api.model import Model
 
 
@@ -69,7 +69,7 @@ class HorizontalPodAutoscalerStatus(Model):
     __proto__: ClassVar[str] = "1-5"
     __required__: ClassVar[str] = "currentReplicas desiredReplicas"
 
-    observed_generation: int | None = None
+    observed_generation: Int64 | None = None
     last_scale_time: Time | None = None
     current_replicas: int = 0
     desired_replicas: int = 0

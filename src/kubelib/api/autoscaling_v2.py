@@ -5,7 +5,7 @@ from typing import ClassVar
 from kubelib.api.autoscaling import CrossVersionObjectReference
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.merging import BY_TYPE, Merging
-from kubelib.api.meta import Object, Quantity, Time
+from kubelib.api.meta import Int64, Object, Quantity, Time
 from kubelib.api.model import Model
 
 
@@ -228,7 +228,7 @@ class HorizontalPodAutoscalerCondition(Model):
     last_transition_time: Time | None = None
     reason: str = ""
     message: str = ""
-    observed_generation: int | None = None
+    observed_generation: Int64 | None = None
 
 
 class HorizontalPodAutoscalerStatus(Model):
@@ -238,7 +238,7 @@ class HorizontalPodAutoscalerStatus(Model):
     __required__: ClassVar[str] = "desiredReplicas"
     __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
-    observed_generation: int | None = None
+    observed_generation: Int64 | None = None
     last_scale_time: Time | None = None
     current_replicas: int = 0
     desired_replicas: int = 0

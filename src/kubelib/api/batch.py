@@ -6,8 +6,14 @@ from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.merging import BY_NAME, SET, Merging, merged_by
-from kubelib.api.meta import Object, ObjectMeta, Time
+from kubelib.api.meta import Int64, Object, ObjectMeta, Time
 from kubelib.api.model import Model
+from kubelib.api.scheduling_v1alpha3 import (
+    WorkloadPodGroupDisruptionMode,
+    WorkloadPodGroupResourceClaim,
+    WorkloadPodGroupSchedulingConstraints,
+    WorkloadPodGroupSchedulingPolicy,
+)
 
 
 class PodFailurePolicyOnExitCodesRequirement(Model):
@@ -70,72 +76,6 @@ class SuccessPolicy(Model):
     rules: tuple[SuccessPolicyRule, ...] = ()
 
 
-class WorkloadPodGroupBasicSchedulingPolicy(Model):
-    """Pods are scheduled one by one."""
-
-
-class WorkloadPodGroupGangSchedulingPolicy(Model):
-    """Pods are scheduled only when so many of them fit at once."""
-
-    __proto__: ClassVar[str] = "1"
-
-    min_count: int | None = None
-
-
-class WorkloadPodGroupSchedulingPolicy(Model):
-    """Whether a group is scheduled as a gang; exactly one is set."""
-
-    __proto__: ClassVar[str] = "1-2"
-
-    basic: WorkloadPodGroupBasicSchedulingPolicy | None = None
-    gang: WorkloadPodGroupGangSchedulingPolicy | None = None
-
-
-class TopologyConstraint(Model):
-    """A label of nodes on whose value a group must agree."""
-
-    __proto__: ClassVar[str] = "1"
-    __required__: ClassVar[str] = "key"
-
-    key: str = ""
-
-
-class WorkloadPodGroupSchedulingConstraints(Model):
-    """Where the Pods of a group must be together."""
-
-    __proto__: ClassVar[str] = "1"
-
-    topology: tuple[TopologyConstraint, ...] = ()
-
-
-class WorkloadPodGroupSingleDisruptionMode(Model):
-    """Pods are disrupted one by one."""
-
-
-class WorkloadPodGroupAllDisruptionMode(Model):
-    """Pods are disrupted all together."""
-
-
-class WorkloadPodGroupDisruptionMode(Model):
-    """Whether a group is disrupted as a whole; exactly one is set."""
-
-    __proto__: ClassVar[str] = "1-2"
-
-    single: WorkloadPodGroupSingleDisruptionMode | None = None
-    all: WorkloadPodGroupAllDisruptionMode | None = None
-
-
-class WorkloadPodGroupResourceClaim(Model):
-    """A claim to devices that the Pods of a group share, or the template of one."""
-
-    __proto__: ClassVar[str] = "1-3"
-    __required__: ClassVar[str] = "name"
-
-    name: str = ""
-    resource_claim_name: str = ""
-    resource_claim_template_name: str = ""
-
-
 class JobSchedulingConfiguration(Model):
     """How the Pods of a Job are scheduled as a group."""
 
@@ -156,7 +96,7 @@ class JobSpec(Model):
 
     parallelism: int | None = None
     completions: int | None = None
-    active_deadline_seconds: int | None = None
+    active_deadline_seconds: Int64 | None = None
     selector: LabelSelector | None = None
     manual_selector: bool | None = None
     template: PodTemplateSpec = PodTemplateSpec()
@@ -246,7 +186,7 @@ class CronJobSpec(Model):
     __required__: ClassVar[str] = "schedule jobTemplate"
 
     schedule: str = ""
-    starting_deadline_seconds: int | None = None
+    starting_deadline_seconds: Int64 | None = None
     concurrency_policy: str = ""
     suspend: bool | None = None
     job_template: JobTemplateSpec = JobTemplateSpec()

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from kubelib.api.meta import ListMeta, Time
+from kubelib.api.meta import Int64, ListMeta, Time
 from kubelib.api.model import Model
 
 
@@ -38,7 +38,7 @@ class Condition(Model):
 
     type: str = ""
     status: str = ""
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     last_transition_time: Time | None = None
     reason: str = ""
     message: str = ""
@@ -58,7 +58,7 @@ class DeleteOptions(Model):
 
     __proto__: ClassVar[str] = "1-6"
 
-    grace_period_seconds: int | None = None
+    grace_period_seconds: Int64 | None = None
     preconditions: Preconditions | None = None
     orphan_dependents: bool | None = None
     propagation_policy: str = ""
@@ -244,8 +244,8 @@ class ListOptions(Model):
     field_selector: str = ""
     watch: bool = False
     resource_version: str = ""
-    timeout_seconds: int | None = None
-    limit: int = 0
+    timeout_seconds: Int64 | None = None
+    limit: Int64 = 0
     continue_: str = msgspec.field(default="", name="continue")
     allow_watch_bookmarks: bool = False
     resource_version_match: str = ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import attrs
 import msgspec
@@ -13,12 +13,17 @@ from kubelib.api.model import Model
 Time = datetime
 """A date and time in UTC, whole seconds on the wire (``metav1.Time``)."""
 
-MicroTime = str
+MicroTime = Annotated[str, "microtime"]
 """A date and time with six digits of microseconds, kept as text: see `kubelib.api.times`."""
 
-
-Quantity = str
+Quantity = Annotated[str, "quantity"]
 """An amount such as ``250m`` or ``64Mi``, as text: see `kubelib.api.quantity` for arithmetic."""
+
+Base64 = Annotated[str, "bytes"]
+"""Bytes, in the base64 text that JSON has of them."""
+
+Int64 = Annotated[int, "int64"]
+"""A number of 64 bits; plain ``int`` fields have 32."""
 
 
 @attrs.frozen(order=True)
@@ -76,10 +81,10 @@ class ObjectMeta(Model):
     self_link: str = ""
     uid: str = ""
     resource_version: str = ""
-    generation: int = 0
+    generation: Int64 = 0
     creation_timestamp: Time | None = None
     deletion_timestamp: Time | None = None
-    deletion_grace_period_seconds: int | None = None
+    deletion_grace_period_seconds: Int64 | None = None
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
@@ -122,7 +127,7 @@ class ListMeta(Model):
     self_link: str = ""
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
-    remaining_item_count: int | None = None
+    remaining_item_count: Int64 | None = None
     shard_info: ShardInfo | None = None
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from kubelib.api.machinery import Condition, DeleteOptions, LabelSelector
 from kubelib.api.merging import BY_TYPE, REPLACE, Merging
-from kubelib.api.meta import Object, Time
+from kubelib.api.meta import Int64, Object, Time
 from kubelib.api.model import Model
 
 
@@ -27,7 +27,7 @@ class PodDisruptionBudgetStatus(Model):
     __proto__: ClassVar[str] = "1-7"
     __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     disrupted_pods: Mapping[str, Time] = {}
     disruptions_allowed: int = 0
     current_healthy: int = 0

@@ -1,7 +1,7 @@
-"""Reading ``application/vnd.kubernetes.protobuf``: what kubectl and typed clients send for built-in kinds.
+"""``application/vnd.kubernetes.protobuf``: what kubectl and typed clients send for built-in kinds.
 
 A body is four magic bytes and an envelope (``runtime.Unknown``) that names the kind and holds the object's own message.
-Field numbers stand with the classes as ``__proto__``; the result is the JSON tree of the object.
+Field numbers stand with the classes as ``__proto__``. Trees go in and come out: the classes only say what is where.
 """
 
 import base64
@@ -9,66 +9,38 @@ import functools
 import struct
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from kubelib.api.codec import DecodeError
-from kubelib.api.meta import MicroTime
-from kubelib.api.model import Model, json_fields, model_in
+from kubelib.api.codec import DecodeError, encode_json, parse_json
+from kubelib.api.fields import FieldType, Scalar, field_types
+from kubelib.api.model import Model, json_fields, required_fields
 from kubelib.api.scheme import Tree
+from kubelib.api.times import parse_time
 
 MAGIC = b"k8s\x00"
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
+MAX_DEPTH = 100
+"""How deeply messages may be nested: no kind needs more than twenty."""
 
-_BYTES_FIELDS = {("Secret", "data"), ("ConfigMap", "binaryData")}
-_QUANTITY_MAPS = {
-    "limits", "requests", "capacity", "allocatable", "allocatedResources", "overhead", "hard", "used", "max", "min",
-    "default", "defaultRequest", "maxLimitRequestRatio",
-}  # fmt: skip
-_QUANTITIES = {"sizeLimit", "divisor", "averageValue", "value", "containersReadyQuantity"}
-_MICRO_TIMES = {"acquireTime", "renewTime", "eventTime", "lastObservedTime"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def decode_protobuf(raw: bytes) -> tuple[str, str, bytes]:
-    """Return apiVersion, kind and the message of an enveloped body. Raises `DecodeError`."""
-    if not raw.startswith(MAGIC):
-        raise DecodeError("the body does not begin with the magic bytes of Kubernetes' protocol buffers")
-    api_version = kind = ""
-    message = b""
-    for number, value in _fields(raw[4:]):
-        if number == 1 and isinstance(value, bytes):
-            for inner, text in _fields(value):
-                if inner == 1:
-                    api_version = _text(text)
-                elif inner == 2:
-                    kind = _text(text)
-        elif number == 2 and isinstance(value, bytes):
-            message = value
-    return api_version, kind, message
-
-
-def message_to_tree(message: bytes, cls: type[Model]) -> Tree:
-    """Return the JSON tree of a message of class `cls`. Raises `DecodeError`."""
-    try:
-        return _message(message, cls, 0)
-    except (struct.error, IndexError, ValueError, OverflowError, TypeError) as error:
-        if isinstance(error, DecodeError):
-            raise
-        raise DecodeError(f"the body is not a {cls.__name__} in protocol buffers: {error}") from None
+# The numbers of a class
 
 
 @functools.cache
 def field_numbers(cls: type[Any]) -> Mapping[int, str | type[Model]]:
     """Return what each field number of a class stands for: a JSON name, or a base class that is embedded."""
     numbers: dict[int, str | type[Model]] = {}
+    embeds: Mapping[str, int] = cls.__embeds__
     inherited: set[str] = set()
     for base in cls.__mro__[1:]:
         if issubclass(base, Model) and base is not Model:
-            inherited.update(base.__struct_encode_fields__)
-            if base.__name__ in cls.__embeds__:
-                numbers[cls.__embeds__[base.__name__]] = base
-    own = [name for name in cls.__struct_encode_fields__ if name not in inherited]
-    declared = cls.__dict__.get("__proto__", "")
-    numbers.update(zip(_expand(declared), own, strict=True))
+            inherited.update(json_fields(base))  # type: ignore[arg-type]
+            if base.__name__ in embeds:
+                numbers[embeds[base.__name__]] = base
+    own = [name for name in json_fields(cls) if name not in inherited]  # type: ignore[arg-type]
+    numbers.update(zip(_expand(cls.__dict__.get("__proto__", "")), own, strict=True))
     if "metadata" in inherited:
         numbers[1] = "metadata"
     return numbers
@@ -80,102 +52,130 @@ def _expand(ranges: str) -> Iterator[int]:
         yield from range(int(first), int(last or first) + 1)
 
 
-def _message(message: bytes, cls: type[Model], depth: int) -> Tree:
-    if depth > 100:
+# Reading
+
+
+def decode_protobuf(raw: bytes) -> tuple[str, str, bytes]:
+    """Return apiVersion, kind and the message of an enveloped body. Raises `DecodeError`."""
+    if not raw.startswith(MAGIC):
+        raise DecodeError("the body does not begin with the magic bytes of Kubernetes' protocol buffers")
+    api_version = kind = encoding = ""
+    message = b""
+    for number, value in _parts(raw[4:]):
+        if number == 1:
+            for inner, text in _parts(_bytes(value)):
+                if inner == 1:
+                    api_version = _text(text)
+                elif inner == 2:
+                    kind = _text(text)
+        elif number == 2:
+            message = _bytes(value)
+        elif number == 3:
+            encoding = _text(value)
+    if encoding:
+        raise DecodeError(f"the object is encoded as {encoding!r}, which is not supported")
+    return api_version, kind, message
+
+
+def message_to_tree(message: bytes, cls: type[Model]) -> Tree:
+    """Return the JSON tree of a message of class `cls`. Raises `DecodeError`."""
+    try:
+        return _read(message, cls, 0)
+    except DecodeError:
+        raise
+    except (struct.error, ValueError, OverflowError, TypeError, AttributeError) as error:
+        raise DecodeError(f"the body is not a {cls.__name__} in protocol buffers: {error}") from None
+
+
+def _read(message: bytes, cls: type[Model], depth: int) -> Tree:
+    if depth > MAX_DEPTH:
         raise DecodeError("the message is nested too deeply")
     tree: Tree = {}
-    numbers, fields = field_numbers(cls), json_fields(cls)  # type: ignore[arg-type]
-    for number, value in _fields(message):
+    numbers, types = field_numbers(cls), field_types(cls)  # type: ignore[arg-type]
+    for number, value in _parts(message):
         name = numbers.get(number)
         if name is None:
             continue
         if not isinstance(name, str):
-            tree.update(_message(_bytes(value), name, depth + 1))
+            tree.update(_read(_bytes(value), name, depth + 1))
             continue
-        hint = fields[name]
-        shape, model = model_in(hint)
-        if shape == "list":
-            item_hint = get_args(hint)[0]
-            tree.setdefault(name, [])
-            if model is None and isinstance(value, bytes) and item_hint is int:
-                tree[name] += list(_packed(value))
+        kind = types[name]
+        if kind.shape == "list":
+            items = tree.setdefault(name, [])
+            if isinstance(value, bytes) and kind.scalar in ("int32", "int64"):
+                items += _packed(value)
             else:
-                tree[name].append(_value(value, item_hint, model, cls, name, depth))
-        elif shape == "map":
+                items.append(_read_value(value, kind, depth))
+        elif kind.shape == "map":
             key, item = _map_entry(_bytes(value))
-            tree.setdefault(name, {})[key] = _map_value(item, hint, model, cls, name, depth)
+            tree.setdefault(name, {})[key] = _read_value(item, kind, depth)
         else:
-            tree[name] = _value(value, hint, model, cls, name, depth)
-    # Go writes zero values of plain fields; JSON leaves them out.
-    return {k: v for k, v in tree.items() if v not in ("", 0, None) or (v is False) or _is_pointer(fields[k])}
+            read = _read_value(value, kind, depth)
+            # Go writes the zero values of plain fields; as JSON it leaves most of them out.
+            if read is None or (read in (0, "") and not kind.optional and name not in _required(cls)):  # type: ignore[arg-type]
+                tree.pop(name, None)
+            else:
+                tree[name] = read
+    return tree
 
 
-def _is_pointer(hint: Any) -> bool:
-    return type(None) in get_args(hint)
+@functools.cache
+def _required(cls: type[Any]) -> frozenset[str]:
+    return frozenset(required_fields(cls))
 
 
-def _map_value(
-    item: bytes | int, hint: Any, model: type[Model] | None, cls: type[Model], name: str, depth: int
-) -> Any:
-    if model is not None:
-        return _message(_bytes(item), model, depth + 1)
-    if (cls.__name__, name) in _BYTES_FIELDS:
-        return base64.b64encode(_bytes(item)).decode()
-    if name in _QUANTITY_MAPS:
-        return _quantity(_bytes(item))
-    if get_origin(get_args(hint)[1]) is tuple:
-        return [_text(value) for _, value in _fields(_bytes(item))]
-    return _text(item)
+def _read_value(value: bytes | int, kind: FieldType, depth: int) -> Any:
+    if kind.model is not None:
+        return _read(_bytes(value), kind.model, depth + 1)
+    match kind.scalar:
+        case "string":
+            return _text(value)
+        case "int32" | "int64":
+            return _signed(value)
+        case "bool":
+            return bool(_signed(value))
+        case "time" | "microtime":
+            return _read_time(_bytes(value), micro=kind.scalar == "microtime")
+        case "quantity":
+            return _first_text(value, "0")
+        case "bytes":
+            return base64.b64encode(_bytes(value)).decode()
+        case "int-or-string":
+            return _read_int_or_string(_bytes(value))
+        case "strings":
+            return [_text(item) for _, item in _parts(_bytes(value))]
+        case "double":
+            return struct.unpack("<d", struct.pack("<q", _signed(value)))[0]
+        case "any":
+            return next(
+                (parse_json(_bytes(raw)) for number, raw in _parts(_bytes(value)) if number == 1 and raw),
+                None,
+            )
 
 
-def _value(
-    value: bytes | int, hint: Any, model: type[Model] | None, cls: type[Model], name: str, depth: int
-) -> Any:
-    if model is not None:
-        return _message(_bytes(value), model, depth + 1)
-    options = get_args(hint) or (hint,)
-    if datetime in options:
-        return _time(_bytes(value), micro=False)
-    if int in options and str in options:
-        return _int_or_string(_bytes(value))
-    if bool in options:
-        return bool(value)
-    if int in options:
-        return _signed(value)
-    if float in options:
-        return struct.unpack("<d", struct.pack("<q", _signed(value)))[0]
-    if Any in options or any(get_origin(option) is not None for option in options):
-        return _raw(_bytes(value))
-    if hint is MicroTime and name in _MICRO_TIMES:
-        return _time(_bytes(value), micro=True)
-    if name in _QUANTITIES and isinstance(value, bytes) and value[:1] == b"\n":
-        return _quantity(value)
-    return _text(value)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
+def _parts(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     """Yield the fields of a message: number and value (bytes for length-delimited ones)."""
     at, end = 0, len(message)
     while at < end:
         tag, at = _varint(message, at)
         number, wire = tag >> 3, tag & 7
+        if not number:
+            raise DecodeError("the message has a field with the number 0")
         if wire == 0:
             value, at = _varint(message, at)
             yield number, value
-        elif wire == 2:
+            continue
+        if wire == 2:
             size, at = _varint(message, at)
-            if at + size > end:
-                raise DecodeError("the message ends in the middle of a field")
-            yield number, message[at : at + size]
-            at += size
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
-            if at + size > end:
-                raise DecodeError("the message ends in the middle of a field")
-            yield number, int.from_bytes(message[at : at + size], "little")
-            at += size
         else:
             raise DecodeError(f"the message has a field of unknown wire type {wire}")
+        if at + size > end:
+            raise DecodeError("the message ends in the middle of a field")
+        part = message[at : at + size]
+        yield number, part if wire == 2 else int.from_bytes(part, "little")
+        at += size
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
@@ -187,7 +187,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value & 0xFFFF_FFFF_FFFF_FFFF, at
         shift += 7
 
 
@@ -200,7 +200,7 @@ def _packed(value: bytes) -> Iterator[int]:
 
 def _signed(value: bytes | int) -> int:
     if isinstance(value, bytes):
-        raise DecodeError("expected a number")
+        raise DecodeError("expected a number, found a message")
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
@@ -217,53 +217,125 @@ def _text(value: bytes | int) -> str:
         raise DecodeError("a text is not UTF-8") from None
 
 
+def _first_text(message: bytes | int, default: str) -> str:
+    return next((_text(value) for number, value in _parts(_bytes(message)) if number == 1), default)
+
+
 def _map_entry(entry: bytes) -> tuple[str, bytes | int]:
-    key, value = "", b""
-    for number, part in _fields(entry):
+    key = ""
+    item: bytes | int = b""
+    for number, part in _parts(entry):
         if number == 1:
             key = _text(part)
-        else:
-            value = part  # type: ignore[assignment]
-    return key, value
+        elif number == 2:
+            item = part
+    return key, item
 
 
-def _time(message: bytes, *, micro: bool) -> str | None:
+def _read_time(message: bytes, *, micro: bool) -> str | None:
+    if not message:
+        return None
     seconds = nanos = 0
-    for number, value in _fields(message):
+    for number, value in _parts(message):
         if number == 1:
             seconds = _signed(value)
         elif number == 2:
             nanos = _signed(value)
-    if not message:
-        return None
-    date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=nanos // 1000)
+    date = _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
     return date.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
 
-def _quantity(message: bytes) -> str:
-    for number, value in _fields(message):
+def _read_int_or_string(message: bytes) -> int | str:
+    is_text, number_value, text = 0, 0, ""
+    for number, value in _parts(message):
         if number == 1:
-            return _text(value)
-    return "0"
-
-
-def _int_or_string(message: bytes) -> int | str:
-    kind, number_value, text = 0, 0, ""
-    for number, value in _fields(message):
-        if number == 1:
-            kind = _signed(value)
+            is_text = _signed(value)
         elif number == 2:
             number_value = _signed(value)
         elif number == 3:
             text = _text(value)
-    return text if kind == 1 else number_value
+    return text if is_text else number_value
 
 
-def _raw(message: bytes) -> Any:
-    """Return the JSON inside of a RawExtension or FieldsV1."""
-    from kubelib.api.codec import parse_json
+# Writing
 
-    for number, value in _fields(message):
-        if number == 1 and value:
-            return parse_json(_bytes(value))
-    return None
+
+def encode_protobuf(tree: Tree, cls: type[Model]) -> bytes:
+    """Return the enveloped body of an object of class `cls`. Raises ValueError for what the class cannot hold."""
+    identity = _field(1, str(tree.get("apiVersion", "")).encode()) + _field(
+        2, str(tree.get("kind", "")).encode()
+    )
+    return b"".join(
+        (MAGIC, _field(1, identity), _field(2, tree_to_message(tree, cls)), _field(3, b""), _field(4, b""))
+    )
+
+
+def tree_to_message(tree: Tree, cls: type[Model]) -> bytes:
+    """Return the message of a tree of class `cls`: fields in the order of their numbers, unknown ones left out."""
+    parts: list[bytes] = []
+    types = field_types(cls)  # type: ignore[arg-type]
+    for number, name in sorted(field_numbers(cls).items(), key=lambda item: item[0]):  # type: ignore[arg-type]
+        if not isinstance(name, str):
+            if any(field in tree for field in json_fields(name)):  # type: ignore[arg-type]
+                parts.append(_field(number, tree_to_message(tree, name)))
+            continue
+        value = tree.get(name)
+        if value is None:
+            continue
+        kind = types[name]
+        if kind.shape == "list":
+            parts += (_field(number, _write_value(item, kind)) for item in value)
+        elif kind.shape == "map":
+            parts += (
+                _field(number, _field(1, key.encode()) + _field(2, _write_value(item, kind)))
+                for key, item in sorted(value.items())
+            )
+        else:
+            parts.append(_field(number, _write_value(value, kind)))
+    return b"".join(parts)
+
+
+def _write_value(value: Any, kind: FieldType) -> bytes | int:
+    if kind.model is not None:
+        return tree_to_message(value, kind.model)
+    write = _WRITERS.get(kind.scalar)
+    return write(value) if write is not None else int(value)
+
+
+def _write_time(text: str) -> bytes:
+    since = parse_time(text) - _EPOCH
+    nanos = since.microseconds * 1000
+    return _field(1, since.days * 86_400 + since.seconds) + (_field(2, nanos) if nanos else b"")
+
+
+def _write_int_or_string(value: int | str) -> bytes:
+    if isinstance(value, str):
+        return _field(1, 1) + _field(2, 0) + _field(3, value.encode())
+    return _field(1, 0) + _field(2, value) + _field(3, b"")
+
+
+_WRITERS: dict[Scalar, Any] = {
+    "string": str.encode,
+    "time": _write_time,
+    "microtime": _write_time,
+    "quantity": lambda value: _field(1, str(value).encode()),
+    "bytes": base64.b64decode,
+    "int-or-string": _write_int_or_string,
+    "strings": lambda value: b"".join(_field(1, item.encode()) for item in value),
+    "any": lambda value: _field(1, encode_json(value)),
+}
+
+
+def _field(number: int, value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        return _number(number << 3) + _number(value & 0xFFFF_FFFF_FFFF_FFFF)
+    return _number(number << 3 | 2) + _number(len(value)) + value
+
+
+def _number(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from kubelib.api.core.references import NodeSelector, NodeSelectorTerm
 from kubelib.api.machinery import LabelSelector
+from kubelib.api.meta import Int64
 from kubelib.api.model import Model
 
 
@@ -87,7 +88,7 @@ class Toleration(Model):
     operator: str = ""
     value: str = ""
     effect: str = ""
-    toleration_seconds: int | None = None
+    toleration_seconds: Int64 | None = None
 
 
 class TopologySpreadConstraint(Model):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from kubelib.api.core.references import LocalObjectReference, ObjectReference
 from kubelib.api.merging import BY_NAME, Merging
-from kubelib.api.meta import Object
+from kubelib.api.meta import Base64, Object
 
 
 class ConfigMap(Object):
@@ -16,7 +16,7 @@ class ConfigMap(Object):
     __proto__: ClassVar[str] = "2-4"
 
     data: Mapping[str, str] = {}
-    binary_data: Mapping[str, str] = {}
+    binary_data: Mapping[str, Base64] = {}
     immutable: bool | None = None
 
 
@@ -27,7 +27,7 @@ class Secret(Object):
     kind: ClassVar[str] = "Secret"
     __proto__: ClassVar[str] = "2-5"
 
-    data: Mapping[str, str] = {}
+    data: Mapping[str, Base64] = {}
     type: str = ""
     string_data: Mapping[str, str] = {}
     immutable: bool | None = None

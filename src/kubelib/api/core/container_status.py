@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.merging import BY_NAME, Merging, by, keyed_by
-from kubelib.api.meta import Quantity, Time
+from kubelib.api.meta import Int64, Quantity, Time
 from kubelib.api.model import Model
 
 
@@ -87,9 +87,9 @@ class LinuxContainerUser(Model):
     __proto__: ClassVar[str] = "1-3"
     __required__: ClassVar[str] = "uid gid"
 
-    uid: int = 0
-    gid: int = 0
-    supplemental_groups: tuple[int, ...] = ()
+    uid: Int64 = 0
+    gid: Int64 = 0
+    supplemental_groups: tuple[Int64, ...] = ()
 
 
 class ContainerUser(Model):

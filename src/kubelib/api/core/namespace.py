@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from kubelib.api.merging import BY_TYPE, Merging
 from kubelib.api.meta import Object, Time
 from kubelib.api.model import Model
 
@@ -18,6 +19,7 @@ class NamespaceCondition(Model):
     """One aspect of the state of a Namespace."""
 
     __proto__: ClassVar[str] = "1-2 4-6"
+    __required__: ClassVar[str] = "type status"
 
     type: str = ""
     status: str = ""
@@ -30,6 +32,7 @@ class NamespaceStatus(Model):
     """What is observed of a Namespace."""
 
     __proto__: ClassVar[str] = "1-2"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     phase: str = ""
     conditions: tuple[NamespaceCondition, ...] = ()

@@ -6,7 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from kubelib.api.merging import BY_TYPE, MERGED_SET, SET, Merging
-from kubelib.api.meta import Object, Quantity, Time
+from kubelib.api.meta import Int64, Object, Quantity, Time
 from kubelib.api.model import Model
 
 
@@ -114,7 +114,7 @@ class NodeSwapStatus(Model):
 
     __proto__: ClassVar[str] = "1"
 
-    capacity: int | None = None
+    capacity: Int64 | None = None
 
 
 class NodeSystemInfo(Model):
@@ -145,7 +145,7 @@ class ContainerImage(Model):
     __proto__: ClassVar[str] = "1-2"
 
     names: tuple[str, ...] = ()
-    size_bytes: int = 0
+    size_bytes: Int64 = 0
 
 
 class AttachedVolume(Model):

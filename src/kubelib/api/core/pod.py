@@ -21,7 +21,7 @@ from kubelib.api.merging import (
     by,
     merged_by,
 )
-from kubelib.api.meta import Object, ObjectMeta, Quantity, Time
+from kubelib.api.meta import Int64, Object, ObjectMeta, Quantity, Time
 from kubelib.api.model import Model
 
 
@@ -133,8 +133,8 @@ class PodSpec(Model):
     volumes: tuple[Volume, ...] = ()
     containers: tuple[Container, ...] = ()
     restart_policy: str = ""
-    termination_grace_period_seconds: int | None = None
-    active_deadline_seconds: int | None = None
+    termination_grace_period_seconds: Int64 | None = None
+    active_deadline_seconds: Int64 | None = None
     dns_policy: str = ""
     node_selector: Mapping[str, str] = {}
     service_account_name: str = ""
@@ -187,7 +187,7 @@ class PodCondition(Model):
     last_transition_time: Time | None = None
     reason: str = ""
     message: str = ""
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
 
 
 class PodIP(Model):
@@ -318,7 +318,7 @@ class PodStatus(Model):
     resize: str = ""
     resource_claim_statuses: tuple[PodResourceClaimStatus, ...] = ()
     host_ips: tuple[HostIP, ...] = ()
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     extended_resource_claim_status: PodExtendedResourceClaimStatus | None = None
     allocated_resources: Mapping[str, Quantity] = {}
     resources: ResourceRequirements | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from kubelib.api.meta import Int64
 from kubelib.api.model import Model
 
 
@@ -81,7 +82,7 @@ class Probe(ProbeHandler):
     period_seconds: int = 0
     success_threshold: int = 0
     failure_threshold: int = 0
-    termination_grace_period_seconds: int | None = None
+    termination_grace_period_seconds: Int64 | None = None
 
 
 class SleepAction(Model):
@@ -90,7 +91,7 @@ class SleepAction(Model):
     __proto__: ClassVar[str] = "1"
     __required__: ClassVar[str] = "seconds"
 
-    seconds: int = 0
+    seconds: Int64 = 0
 
 
 class LifecycleHandler(Model):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from kubelib.api.core.references import LocalObjectReference
 from kubelib.api.machinery import LabelSelector
-from kubelib.api.meta import Quantity
+from kubelib.api.meta import Int64, Quantity
 from kubelib.api.model import Model
 
 
@@ -18,7 +18,7 @@ class KeyToPath(Model):
     key: str = ""
     path: str = ""
     mode: int | None = None
-    user: int | None = None
+    user: Int64 | None = None
 
 
 class ObjectFieldSelector(Model):
@@ -54,7 +54,7 @@ class DownwardAPIVolumeFile(Model):
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
     mode: int | None = None
-    user: int | None = None
+    user: Int64 | None = None
 
 
 class SecretProjection(LocalObjectReference):
@@ -92,9 +92,9 @@ class ServiceAccountTokenProjection(Model):
     __required__: ClassVar[str] = "path"
 
     audience: str = ""
-    expiration_seconds: int | None = None
+    expiration_seconds: Int64 | None = None
     path: str = ""
-    user: int | None = None
+    user: Int64 | None = None
 
 
 class ClusterTrustBundleProjection(Model):
@@ -108,7 +108,7 @@ class ClusterTrustBundleProjection(Model):
     label_selector: LabelSelector | None = None
     path: str = ""
     optional: bool | None = None
-    user: int | None = None
+    user: Int64 | None = None
 
 
 class PodCertificateProjection(Model):
@@ -124,7 +124,7 @@ class PodCertificateProjection(Model):
     key_path: str = ""
     certificate_chain_path: str = ""
     user_annotations: Mapping[str, str] = {}
-    user: int | None = None
+    user: Int64 | None = None
 
 
 class VolumeProjection(Model):
@@ -147,4 +147,4 @@ class ProjectedVolumeSource(Model):
 
     sources: tuple[VolumeProjection, ...] = ()
     default_mode: int | None = None
-    default_user: int | None = None
+    default_user: Int64 | None = None

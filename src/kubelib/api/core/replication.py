@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from kubelib.api.core.pod import PodTemplateSpec
 from kubelib.api.merging import ATOMIC_MAP, BY_TYPE, Merging
-from kubelib.api.meta import Object, Time
+from kubelib.api.meta import Int64, Object, Time
 from kubelib.api.model import Model
 
 
@@ -43,7 +43,7 @@ class ReplicationControllerStatus(Model):
 
     replicas: int = 0
     fully_labeled_replicas: int = 0
-    observed_generation: int = 0
+    observed_generation: Int64 = 0
     ready_replicas: int = 0
     available_replicas: int = 0
     conditions: tuple[ReplicationControllerCondition, ...] = ()

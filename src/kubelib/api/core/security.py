@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from kubelib.api.meta import Int64
 from kubelib.api.model import Model
 
 
@@ -64,11 +65,11 @@ class SecurityContext(Model):
     capabilities: Capabilities | None = None
     privileged: bool | None = None
     se_linux_options: SELinuxOptions | None = None
-    run_as_user: int | None = None
+    run_as_user: Int64 | None = None
     run_as_non_root: bool | None = None
     read_only_root_filesystem: bool | None = None
     allow_privilege_escalation: bool | None = None
-    run_as_group: int | None = None
+    run_as_group: Int64 | None = None
     proc_mount: str = ""
     windows_options: WindowsSecurityContextOptions | None = None
     seccomp_profile: SeccompProfile | None = None
@@ -91,11 +92,11 @@ class PodSecurityContext(Model):
     __proto__: ClassVar[str] = "1-13"
 
     se_linux_options: SELinuxOptions | None = None
-    run_as_user: int | None = None
+    run_as_user: Int64 | None = None
     run_as_non_root: bool | None = None
-    supplemental_groups: tuple[int, ...] = ()
-    fs_group: int | None = None
-    run_as_group: int | None = None
+    supplemental_groups: tuple[Int64, ...] = ()
+    fs_group: Int64 | None = None
+    run_as_group: Int64 | None = None
     sysctls: tuple[Sysctl, ...] = ()
     windows_options: WindowsSecurityContextOptions | None = None
     fs_group_change_policy: str = ""

@@ -31,7 +31,7 @@ from kubelib.api.core.drivers import (
 )
 from kubelib.api.core.projections import DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource
 from kubelib.api.core.references import LocalObjectReference
-from kubelib.api.meta import Quantity
+from kubelib.api.meta import Int64, Quantity
 from kubelib.api.model import Model
 
 
@@ -64,7 +64,7 @@ class SecretVolumeSource(Model):
     items: tuple[KeyToPath, ...] = ()
     default_mode: int | None = None
     optional: bool | None = None
-    default_user: int | None = None
+    default_user: Int64 | None = None
 
 
 class PersistentVolumeClaimVolumeSource(Model):
@@ -84,7 +84,7 @@ class DownwardAPIVolumeSource(Model):
 
     items: tuple[DownwardAPIVolumeFile, ...] = ()
     default_mode: int | None = None
-    default_user: int | None = None
+    default_user: Int64 | None = None
 
 
 class ConfigMapVolumeSource(LocalObjectReference):
@@ -96,7 +96,7 @@ class ConfigMapVolumeSource(LocalObjectReference):
     items: tuple[KeyToPath, ...] = ()
     default_mode: int | None = None
     optional: bool | None = None
-    default_user: int | None = None
+    default_user: Int64 | None = None
 
 
 class EphemeralVolumeSource(Model):

@@ -1,0 +1,188 @@
+"""OpenAPI documents, version 2 and 3, derived from the scheme and its classes.
+
+``kubectl explain``, validation, ``kubectl apply`` and typed clients read them. They are built when first asked for and
+kept as bytes until the scheme changes.
+"""
+
+import hashlib
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from kubelib.api.codec import encode_json
+from kubelib.api.machinery import DeleteOptions, Status
+from kubelib.api.meta import ListMeta, Object
+from kubelib.api.model import Model
+from kubelib.api.paths import SUBRESOURCE_KINDS, operations, v2_operation, v3_operation
+from kubelib.api.schemas import (
+    META,
+    Dialect,
+    Schema,
+    definition_name,
+    models_of,
+    reference,
+    scalar_definitions,
+    schema,
+)
+from kubelib.api.scheme import Resource, Scheme
+
+VERSION = "v1.37.0"
+"""The version of Kubernetes whose API this is."""
+
+_INFO = {"title": "Kubernetes", "version": VERSION}
+_SECURITY = {
+    "BearerToken": {
+        "type": "apiKey",
+        "name": "authorization",
+        "in": "header",
+        "description": "Bearer token authentication",
+    }
+}
+
+_built: "weakref.WeakKeyDictionary[Scheme, tuple[tuple[Resource, ...], dict[str, bytes]]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def openapi_v2(scheme: Scheme) -> bytes:
+    """Return the whole API as a Swagger 2.0 document."""
+    return _cached(scheme, "", lambda: encode_json(_v2(tuple(scheme))))
+
+
+def openapi_v3(scheme: Scheme, group_version: str) -> bytes:
+    """Return the OpenAPI 3.0 document of one group and version: ``api/v1``, ``apis/apps/v1``. Raises KeyError."""
+    if group_version not in group_versions(scheme):
+        raise KeyError(group_version)
+    return _cached(scheme, group_version, lambda: encode_json(_v3(tuple(scheme), group_version)))
+
+
+def openapi_v3_index(scheme: Scheme) -> bytes:
+    """Return where the documents of the groups are; each address changes with its document."""
+    return encode_json(
+        {
+            "paths": {
+                path: {
+                    "serverRelativeURL": f"/openapi/v3/{path}?hash={document_hash(openapi_v3(scheme, path))}"
+                }
+                for path in group_versions(scheme)
+            }
+        }
+    )
+
+
+def document_hash(document: bytes) -> str:
+    """Return the hash by which clients know whether their copy of a document is still good."""
+    return hashlib.sha512(document).hexdigest().upper()
+
+
+def group_versions(scheme: Scheme) -> tuple[str, ...]:
+    """Return the paths of all groups and versions, sorted: ``api/v1``, ``apis/apps/v1``, …"""
+    return tuple(sorted({_root(resource) for resource in scheme}))
+
+
+def _cached(scheme: Scheme, path: str, build: Any) -> bytes:
+    resources = tuple(scheme)
+    known = _built.get(scheme)
+    if known is None or known[0] != resources:
+        known = _built[scheme] = (resources, {})
+    if path not in known[1]:
+        known[1][path] = build()
+    return known[1][path]
+
+
+def _root(resource: Resource) -> str:
+    return f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
+
+
+# Definitions
+
+
+def _definitions(
+    resources: Iterable[Resource], dialect: Dialect, taken: Iterable[type[Model]]
+) -> dict[str, Schema]:
+    found: dict[str, Schema] = dict(scalar_definitions(dialect))
+    found[f"{META}.Patch"] = {
+        "type": "object",
+        "description": "A change of an object, in one of the patch formats.",
+    }
+    waiting: list[type[Model]] = [DeleteOptions, Status, ListMeta, *taken]
+    kinds: dict[type[Model], list[Schema]] = {}
+    for resource in resources:
+        identity = {"group": resource.group, "kind": resource.kind, "version": resource.version}
+        kinds.setdefault(resource.cls, []).append(identity)
+        kinds.setdefault(DeleteOptions, []).append({**identity, "kind": "DeleteOptions"})
+        waiting.append(resource.cls)
+        if "list" in resource.verbs:
+            found[definition_name(resource.cls) + "List"] = _list_schema(resource, dialect)
+    kinds.setdefault(Status, []).append({"group": "", "kind": "Status", "version": "v1"})
+    while waiting:
+        cls = waiting.pop()
+        name = definition_name(cls)
+        if name in found:
+            continue
+        found[name] = schema(cls, dialect)
+        identities = kinds.get(cls)
+        if identities is None and issubclass(cls, Object):
+            group, _, version = cls.api_version.rpartition("/")
+            identities = [{"group": group, "kind": cls.kind, "version": version}]
+        if identities:
+            unique = {tuple(identity.items()): identity for identity in identities}
+            found[name]["x-kubernetes-group-version-kind"] = list(unique.values())
+        waiting.extend(models_of(cls))
+    return dict(sorted(found.items()))
+
+
+def _list_schema(resource: Resource, dialect: Dialect) -> Schema:
+    item = reference(definition_name(resource.cls), dialect)
+    metadata = reference(definition_name(ListMeta), dialect)
+    if dialect == 3:
+        item, metadata = {"allOf": [item], "default": {}}, {"allOf": [metadata], "default": {}}
+    return {
+        "type": "object",
+        "description": f"A list of objects of the kind {resource.kind}.",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "items": {"type": "array", "items": item},
+            "kind": {"type": "string"},
+            "metadata": metadata,
+        },
+        "x-kubernetes-group-version-kind": [
+            {"group": resource.group, "kind": f"{resource.kind}List", "version": resource.version}
+        ],
+    }
+
+
+# Documents
+
+
+def _v2(resources: tuple[Resource, ...]) -> Schema:
+    paths: Schema = {}
+    for resource in resources:
+        for path, by_method in operations(resource, "/" + _root(resource)).items():
+            paths[path] = {method: v2_operation(operation) for method, operation in by_method.items()}
+    return {
+        "swagger": "2.0",
+        "info": _INFO,
+        "paths": dict(sorted(paths.items())),
+        "definitions": _definitions(resources, 2, SUBRESOURCE_KINDS.values()),
+        "securityDefinitions": _SECURITY,
+        "security": [{"BearerToken": []}],
+    }
+
+
+def _v3(resources: tuple[Resource, ...], group_version: str) -> Schema:
+    own = [resource for resource in resources if _root(resource) == group_version]
+    paths: Schema = {}
+    taken: list[type[Model]] = []
+    for resource in own:
+        for path, by_method in operations(resource, "/" + group_version).items():
+            paths[path] = {method: v3_operation(operation) for method, operation in by_method.items()}
+        taken += (SUBRESOURCE_KINDS[name] for name in resource.subresources if name in SUBRESOURCE_KINDS)
+    return {
+        "openapi": "3.0.0",
+        "info": _INFO,
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": _definitions(own, 3, taken), "securitySchemes": _SECURITY},
+        "security": [{"BearerToken": []}],
+    }
