@@ -1,1 +1,1 @@
-"""To be written."""
+"""The node agent and what runs containers."""

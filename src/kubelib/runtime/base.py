@@ -7,7 +7,7 @@ implementations register through the entry point group ``kubelib.runtimes``; `ku
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Literal, NewType, Protocol
+from typing import Literal, NewType, Protocol, runtime_checkable
 
 import attrs
 
@@ -217,6 +217,7 @@ class ExecStream(Protocol):
         ...
 
 
+@runtime_checkable
 class SupportsExec(Protocol):
     """Can run further commands in a container."""
 
@@ -244,6 +245,7 @@ class ContainerStats:
     processes: int = 0
 
 
+@runtime_checkable
 class SupportsStats(Protocol):
     """Can tell what a container uses."""
 

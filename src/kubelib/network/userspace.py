@@ -1,0 +1,209 @@
+"""A service proxy without privileges: it listens on each Service's own loopback address and forwards connections.
+
+Endpoints take turns; with client affinity, a client (by the address it connects from: a Pod's own only if it binds it)
+keeps its endpoint. An endpoint that refuses is passed over. Connections that exist are left alone when endpoints change.
+"""
+
+import logging
+from random import Random
+
+import anyio
+import anyio.abc
+import attrs
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskGroup, TaskStatus
+
+from kubelib.api.core.service import Service
+from kubelib.api.discovery import EndpointSlice
+from kubelib.client.base import Client
+from kubelib.informers import SharedInformers
+from kubelib.network.services import Backend, Frontend, Rule, changed, rules
+
+log = logging.getLogger("kubelib.network")
+
+CHUNK = 65536
+CONNECT_TIMEOUT = 5.0
+UDP_IDLE = 60.0
+
+
+@attrs.define
+class _Turns:
+    """Whose turn it is among the backends of one frontend."""
+
+    rule: Rule
+    next: int = 0
+    sticky: dict[str, tuple[Backend, float]] = attrs.Factory(dict)
+
+    def order(self, client: str, now: float) -> list[Backend]:
+        """Return the backends in the order in which to try them."""
+        backends = self.rule.backends
+        if not backends:
+            return []
+        self.next = (self.next + 1) % len(backends)
+        order = [*backends[self.next :], *backends[: self.next]]
+        if self.rule.affinity:
+            kept, until = self.sticky.get(client, (None, 0.0))
+            if kept in order and now < until:
+                assert kept is not None
+                order.remove(kept)
+                order.insert(0, kept)
+        return order
+
+    def used(self, client: str, backend: Backend, now: float) -> None:
+        """Note which backend a client got."""
+        if self.rule.affinity:
+            if len(self.sticky) > 10_000:
+                self.sticky = {c: kept for c, kept in self.sticky.items() if kept[1] > now}
+            self.sticky[client] = (backend, now + self.rule.affinity)
+
+
+class ServiceProxy:
+    """A component: keeps a listener for each port of each Service."""
+
+    def __init__(
+        self, client: Client, *, random: Random, node_address: str = "127.0.0.1", name: str = "kube-proxy"
+    ) -> None:
+        self.name = name
+        self._node_address = node_address
+        self._informers = SharedInformers(client, random=random)
+        self._services = self._informers.of(Service)
+        self._slices = self._informers.of(EndpointSlice)
+        self._turns: dict[Frontend, _Turns] = {}
+        self._listeners: dict[Frontend, anyio.CancelScope] = {}
+        self._news = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; started once the Services that there are have listeners."""
+        async with anyio.create_task_group() as group:
+            await group.start(self._informers.run)
+            for informer in (self._services, self._slices):
+                informer.subscribe(lambda old, new: self._news.set())
+            reported = False
+            while True:
+                self._news = anyio.Event()
+                await self._update(group)
+                if not reported:
+                    reported = True
+                    task_status.started()
+                await self._news.wait()
+                await anyio.sleep(0.01)  # let a burst of changes be one update
+
+    async def _update(self, group: TaskGroup) -> None:
+        wanted = rules(
+            [d.view(Service) for d in self._services.cache],
+            [d.view(EndpointSlice) for d in self._slices.cache],
+            node_address=self._node_address,
+        )
+        gone, new = changed({f: t.rule for f, t in self._turns.items()}, wanted)
+        for frontend in gone:
+            del self._turns[frontend]
+            if (scope := self._listeners.pop(frontend, None)) is not None:
+                scope.cancel()
+        for frontend, rule in wanted.items():
+            if frontend in self._turns:
+                self._turns[frontend].rule = rule
+        for frontend in new:
+            self._turns[frontend] = _Turns(wanted[frontend])
+            try:
+                await group.start(self._listen, frontend)
+            except OSError as error:
+                log.warning(
+                    "service %s: cannot listen on %s:%s: %s",
+                    wanted[frontend].service,
+                    frontend.address,
+                    frontend.port,
+                    error,
+                )
+
+    async def _listen(
+        self, frontend: Frontend, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+    ) -> None:
+        scope = anyio.CancelScope()
+        if frontend.protocol == "UDP":
+            socket = await anyio.create_udp_socket(
+                local_host=frontend.address, local_port=frontend.port, reuse_port=False
+            )
+            self._listeners[frontend] = scope
+            task_status.started()
+            with scope:
+                async with socket:
+                    await self._serve_udp(frontend, socket)
+            return
+        listener = await anyio.create_tcp_listener(
+            local_host=frontend.address, local_port=frontend.port, backlog=1024
+        )
+        self._listeners[frontend] = scope
+        task_status.started()
+        # The listener ends with the Service; connections that it has accepted go on in a group of their own.
+        async with anyio.create_task_group() as connections:
+
+            async def accept(stream: anyio.abc.SocketStream) -> None:
+                await self._forward(frontend, stream)
+
+            with scope:
+                async with listener:
+                    await listener.serve(accept, connections)
+
+    async def _forward(self, frontend: Frontend, stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            turns = self._turns.get(frontend)
+            if turns is None:
+                return
+            client = str(stream.extra(anyio.abc.SocketAttribute.remote_address)[0])
+            for backend in turns.order(client, anyio.current_time()):
+                try:
+                    with anyio.fail_after(CONNECT_TIMEOUT):
+                        other = await anyio.connect_tcp(backend.address, backend.port)
+                except (OSError, TimeoutError):
+                    continue
+                turns.used(client, backend, anyio.current_time())
+                async with other, anyio.create_task_group() as group:
+                    group.start_soon(_pump, stream, other)
+                    group.start_soon(_pump, other, stream)
+                return
+            log.debug("service %s: no endpoint answers", turns.rule.service)
+
+    async def _serve_udp(self, frontend: Frontend, socket: anyio.abc.UDPSocket) -> None:
+        sessions: dict[tuple[str, int], anyio.abc.ConnectedUDPSocket] = {}
+        async with anyio.create_task_group() as group:
+
+            async def answers(client: tuple[str, int], other: anyio.abc.ConnectedUDPSocket) -> None:
+                async with other:
+                    while True:
+                        with anyio.move_on_after(UDP_IDLE) as idle:
+                            try:
+                                await socket.sendto(await other.receive(), *client)
+                            except (anyio.BrokenResourceError, OSError):
+                                break
+                        if idle.cancelled_caught:
+                            break
+                    sessions.pop(client, None)
+
+            async for data, client in socket:
+                other = sessions.get(client)
+                if other is None:
+                    turns = self._turns.get(frontend)
+                    order = turns.order(client[0], anyio.current_time()) if turns is not None else []
+                    if not order or turns is None:
+                        continue
+                    other = sessions[client] = await anyio.create_connected_udp_socket(
+                        order[0].address, order[0].port
+                    )
+                    turns.used(client[0], order[0], anyio.current_time())
+                    group.start_soon(answers, client, other)
+                await other.send(data)
+
+
+async def _pump(source: anyio.abc.SocketStream, target: anyio.abc.SocketStream) -> None:
+    """Carry bytes one way until the source ends, then tell the target."""
+    try:
+        while True:
+            await target.send(await source.receive(CHUNK))
+    except anyio.EndOfStream:
+        try:
+            await target.send_eof()
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+    except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        await source.aclose()
+        await target.aclose()

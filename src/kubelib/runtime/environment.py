@@ -1,0 +1,188 @@
+"""The environment of a container: Services first, then whole ConfigMaps and Secrets, then single variables."""
+
+import base64
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
+
+from kubelib.api.core.config import ConfigMap, Secret
+from kubelib.api.core.container import Container
+from kubelib.api.core.environment import EnvVarSource
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.service import Service
+from kubelib.api.quantity import parse_quantity
+
+
+class ConfigMissing(Exception):
+    """Something that a container's configuration refers to is not there: becomes CreateContainerConfigError."""
+
+
+class ConfigSource(Protocol):
+    """Looks up configuration. Both raise `ConfigMissing`."""
+
+    async def config_map(self, namespace: str, name: str) -> ConfigMap:
+        """Return a ConfigMap."""
+        ...
+
+    async def secret(self, namespace: str, name: str) -> Secret:
+        """Return a Secret."""
+        ...
+
+
+_REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z0-9]+)\))")
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace ``$(NAME)`` by the variable; unknown names stay, ``$$`` is a dollar sign.
+
+    >>> expand("$(A)/$(B)/$$(A)", {"A": "1"})
+    '1/$(B)/$(A)'
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] == "$":
+            return "$"
+        return variables.get(match[2], match[0])
+
+    return _REFERENCE.sub(value, text)
+
+
+def service_variables(services: Iterable[Service]) -> dict[str, str]:
+    """Return the variables that tell where Services are, in both of their forms."""
+    variables: dict[str, str] = {}
+    for service in services:
+        address = service.spec.cluster_ip
+        if not address or address == "None" or not service.spec.ports:
+            continue
+        prefix = service.metadata.name.upper().replace("-", "_")
+        first = service.spec.ports[0]
+        variables[f"{prefix}_SERVICE_HOST"] = address
+        variables[f"{prefix}_SERVICE_PORT"] = str(first.port)
+        variables[f"{prefix}_PORT"] = f"{(first.protocol or 'TCP').lower()}://{address}:{first.port}"
+        for port in service.spec.ports:
+            if port.name:
+                variables[f"{prefix}_SERVICE_PORT_{port.name.upper().replace('-', '_')}"] = str(port.port)
+            protocol = port.protocol or "TCP"
+            link = f"{prefix}_PORT_{port.port}_{protocol}"
+            variables[link] = f"{protocol.lower()}://{address}:{port.port}"
+            variables[f"{link}_PROTO"] = protocol.lower()
+            variables[f"{link}_PORT"] = str(port.port)
+            variables[f"{link}_ADDR"] = address
+    return variables
+
+
+def field_value(pod: Pod, path: str, *, address: str = "", host: str = "") -> str:
+    """Return the field of a Pod that a downward API reference names."""
+    match = re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path)
+    if match:
+        values = pod.metadata.labels if match[1] == "labels" else pod.metadata.annotations
+        return values.get(match[2], "")
+    simple: dict[str, Callable[[], str]] = {
+        "metadata.name": lambda: pod.metadata.name,
+        "metadata.namespace": lambda: pod.metadata.namespace,
+        "metadata.uid": lambda: pod.metadata.uid,
+        "metadata.labels": lambda: "\n".join(f'{k}="{v}"' for k, v in sorted(pod.metadata.labels.items())),
+        "metadata.annotations": lambda: "\n".join(
+            f'{k}="{v}"' for k, v in sorted(pod.metadata.annotations.items())
+        ),
+        "spec.nodeName": lambda: pod.spec.node_name,
+        "spec.serviceAccountName": lambda: pod.spec.service_account_name,
+        "status.podIP": lambda: address or pod.status.pod_ip,
+        "status.podIPs": lambda: address or pod.status.pod_ip,
+        "status.hostIP": lambda: host or pod.status.host_ip,
+        "status.hostIPs": lambda: host or pod.status.host_ip,
+    }
+    if path not in simple:
+        raise ConfigMissing(f"unsupported fieldPath: {path}")
+    return simple[path]()
+
+
+def resource_value(pod: Pod, container: Container, resource: str, divisor: str, name: str = "") -> str:
+    """Return what a container asks for, in units of `divisor`, rounded up."""
+    of = next((c for c in pod.spec.containers if c.name == (name or container.name)), container)
+    kind, _, what = resource.partition(".")
+    amounts = of.resources.limits if kind == "limits" else of.resources.requests
+    unit = parse_quantity(divisor or "0")
+    amount = parse_quantity(amounts.get(what, "0"))
+    size = unit.amount or 1
+    return str(-(-amount.amount // size))
+
+
+async def environment(
+    pod: Pod,
+    container: Container,
+    source: ConfigSource,
+    services: Iterable[Service],
+    *,
+    address: str,
+    host: str,
+) -> dict[str, str]:
+    """Return a container's environment. Raises `ConfigMissing`."""
+    variables: dict[str, str] = {"HOSTNAME": pod.spec.hostname or pod.metadata.name, "POD_IP": address}
+    if pod.spec.enable_service_links is not False:
+        variables.update(service_variables(services))
+    namespace = pod.metadata.namespace
+    for every in container.env_from:
+        found: Mapping[str, str] = {}
+        if every.config_map_ref is not None:
+            found = await _optional(
+                every.config_map_ref.optional, _config_data(source, namespace, every.config_map_ref.name)
+            )
+        elif every.secret_ref is not None:
+            found = await _optional(
+                every.secret_ref.optional, _secret_data(source, namespace, every.secret_ref.name)
+            )
+        variables.update({every.prefix + key: value for key, value in found.items()})
+    for variable in container.env:
+        if variable.value_from is None:
+            variables[variable.name] = expand(variable.value, variables)
+            continue
+        value = await _from(pod, container, variable.value_from, source, address, host)
+        if value is not None:
+            variables[variable.name] = value
+    return variables
+
+
+async def _optional(optional: bool | None, lookup: Awaitable[Mapping[str, str]]) -> Mapping[str, str]:
+    try:
+        return await lookup
+    except ConfigMissing:
+        if optional:
+            return {}
+        raise
+
+
+async def _config_data(source: ConfigSource, namespace: str, name: str) -> Mapping[str, str]:
+    return (await source.config_map(namespace, name)).data
+
+
+async def _secret_data(source: ConfigSource, namespace: str, name: str) -> Mapping[str, str]:
+    data = (await source.secret(namespace, name)).data
+    return {key: base64.b64decode(value).decode(errors="surrogateescape") for key, value in data.items()}
+
+
+async def _from(
+    pod: Pod, container: Container, of: EnvVarSource, source: ConfigSource, address: str, host: str
+) -> str | None:
+    if of.field_ref is not None:
+        return field_value(pod, of.field_ref.field_path, address=address, host=host)
+    if of.resource_field_ref is not None:
+        reference = of.resource_field_ref
+        return resource_value(pod, container, reference.resource, reference.divisor, reference.container_name)
+    namespace = pod.metadata.namespace
+    for key_of, lookup, what in (
+        (of.config_map_key_ref, _config_data, "configmap"),
+        (of.secret_key_ref, _secret_data, "secret"),
+    ):
+        if key_of is None:
+            continue
+        try:
+            data = await lookup(source, namespace, key_of.name)
+            if key_of.key not in data:
+                raise ConfigMissing(f"couldn't find key {key_of.key} in {what} {namespace}/{key_of.name}")
+            return data[key_of.key]
+        except ConfigMissing:
+            if key_of.optional:
+                return None
+            raise
+    return ""

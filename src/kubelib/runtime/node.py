@@ -1,0 +1,216 @@
+"""What a node says of itself: its object, its conditions, its heartbeats."""
+
+import ipaddress
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kubelib.api.coordination import Lease, LeaseSpec
+from kubelib.api.core.node import Node
+from kubelib.api.errors import AlreadyExists, ApiError, NotFound
+from kubelib.api.meta import Key, ObjectMeta, OwnerReference
+from kubelib.api.model import replace
+from kubelib.api.quantity import from_bytes
+from kubelib.api.scheme import Tree
+from kubelib.api.times import format_micro_time, format_time
+from kubelib.client.base import Client
+from kubelib.clock import Clock
+from kubelib.registry.base import Patch
+
+if TYPE_CHECKING:
+    from kubelib.runtime.agent import NodeSettings
+
+log = logging.getLogger("kubelib.runtime")
+
+LEASE_NAMESPACE = "kube-node-lease"
+LEASE_DURATION = 40
+HEARTBEAT = 10.0
+REPORT = 300.0
+VERSION = "v1.37.0+kubelib"
+
+
+class NodeReporter:
+    """Keeps a Node object true."""
+
+    def __init__(self, client: Client, settings: "NodeSettings", *, clock: Clock, runtime_name: str) -> None:
+        self._client = client
+        self._settings = settings
+        self._clock = clock
+        self._runtime_name = runtime_name
+        self._uid = ""
+        self.pod_cidr = ""
+
+    async def register(self) -> None:
+        """Create the Node, or find it, and give it a range of addresses that no other node has."""
+        nodes = self._client.resource(Node)
+        name = self._settings.name
+        while True:
+            try:
+                node = await nodes.get(Key("", name))
+            except NotFound:
+                labels = {
+                    "kubernetes.io/hostname": name,
+                    "kubernetes.io/os": "linux",
+                    "kubernetes.io/arch": _architecture(),
+                    "beta.kubernetes.io/os": "linux",
+                    "beta.kubernetes.io/arch": _architecture(),
+                    **self._settings.labels,
+                }
+                try:
+                    node = await nodes.create(Node(metadata=ObjectMeta(name=name, labels=labels)))
+                except AlreadyExists:
+                    continue
+            self._uid = node.metadata.uid
+            if not node.spec.pod_cidr:
+                free = await self._free_range()
+                node = await nodes.patch(
+                    Key("", name), Patch("merge", {"spec": {"podCIDR": free, "podCIDRs": [free]}})
+                )
+            if await self._is_ours(node.spec.pod_cidr):
+                self.pod_cidr = node.spec.pod_cidr
+                break
+            await nodes.patch(Key("", name), Patch("merge", {"spec": {"podCIDR": None, "podCIDRs": None}}))
+        await self._write_status()
+
+    async def _free_range(self) -> str:
+        taken = {node.spec.pod_cidr for node in (await self._client.resource(Node).list()).items}
+        for subnet in ipaddress.ip_network(self._settings.pod_network).subnets(new_prefix=24):
+            if str(subnet) not in taken:
+                return str(subnet)
+        raise RuntimeError(f"no range of {self._settings.pod_network} is left for node {self._settings.name}")
+
+    async def _is_ours(self, cidr: str) -> bool:
+        """Return whether no node that comes before this one by name has taken the same range."""
+        name = self._settings.name
+        others = (await self._client.resource(Node).list()).items
+        return not any(n.spec.pod_cidr == cidr and n.metadata.name < name for n in others)
+
+    def pod_addresses(self) -> Iterator[str]:
+        """Yield the addresses that the node's Pods may have."""
+        hosts = ipaddress.ip_network(self.pod_cidr).hosts()
+        next(hosts)  # the first is the node's own
+        yield from map(str, hosts)
+
+    async def heartbeat(self) -> None:
+        """Renew the node's lease for ever."""
+        leases = self._client.resource(Lease)
+        name = self._settings.name
+        while True:
+            now = format_micro_time(self._clock.now())
+            try:
+                try:
+                    await leases.patch(
+                        Key(LEASE_NAMESPACE, name), Patch("merge", {"spec": {"renewTime": now}})
+                    )
+                except NotFound:
+                    owner = OwnerReference(api_version="v1", kind="Node", name=name, uid=self._uid)
+                    await leases.create(
+                        Lease(
+                            metadata=ObjectMeta(
+                                name=name, namespace=LEASE_NAMESPACE, owner_references=(owner,)
+                            ),
+                            spec=LeaseSpec(
+                                holder_identity=name, lease_duration_seconds=LEASE_DURATION, renew_time=now
+                            ),
+                        )
+                    )
+            except (ApiError, OSError) as error:
+                log.warning("node %s: cannot renew the lease: %s", name, error)
+            await anyio.sleep(HEARTBEAT)
+
+    async def report(self) -> None:
+        """Write the node's status now and then, for ever."""
+        while True:
+            await anyio.sleep(REPORT)
+            try:
+                await self._write_status()
+            except NotFound:
+                await self.register()
+            except (ApiError, OSError) as error:
+                log.warning("node %s: cannot write the status: %s", self._settings.name, error)
+
+    async def _write_status(self) -> None:
+        nodes = self._client.resource(Node)
+        node = await nodes.get(Key("", self._settings.name))
+        known = {condition.type: condition for condition in node.status.conditions}
+        now = format_time(self._clock.now())
+        conditions = []
+        for kind, status, reason, message in _CONDITIONS:
+            old = known.get(kind)
+            since = old.last_transition_time if old is not None and old.status == status else None
+            conditions.append(
+                {
+                    "type": kind,
+                    "status": status,
+                    "reason": reason,
+                    "message": message,
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": format_time(since) if since else now,
+                }
+            )
+        capacity = {**_machine_capacity(), **self._settings.capacity}
+        status_tree: Tree = {
+            "capacity": capacity,
+            "allocatable": dict(capacity),
+            "conditions": conditions,
+            "addresses": [
+                {"type": "InternalIP", "address": self._settings.address},
+                {"type": "Hostname", "address": self._settings.name},
+            ],
+            "nodeInfo": _node_info(self._runtime_name),
+        }
+        await nodes.patch(node.key, Patch("merge", {"status": status_tree}), subresource="status")
+        taints = [t for t in node.spec.taints if t.key != "node.kubernetes.io/not-ready"]
+        if len(taints) != len(node.spec.taints):
+            await nodes.update(replace(node, spec=replace(node.spec, taints=tuple(taints))))
+
+
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+)
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def _machine_capacity() -> dict[str, str]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    disk = os.statvfs("/")
+    return {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": str(from_bytes(memory // 1024 * 1024)),
+        "ephemeral-storage": str(from_bytes(disk.f_frsize * disk.f_blocks // 1024 * 1024)),
+        "pods": "250",
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _node_info(runtime: str) -> dict[str, str]:
+    release = dict(line.split("=", 1) for line in _read("/etc/os-release").splitlines() if "=" in line)
+    return {
+        "machineID": _read("/etc/machine-id"),
+        "systemUUID": _read("/etc/machine-id"),
+        "bootID": _read("/proc/sys/kernel/random/boot_id"),
+        "kernelVersion": platform.release(),
+        "osImage": release.get("PRETTY_NAME", "Linux").strip('"'),
+        "containerRuntimeVersion": f"{runtime}://0.1.0",
+        "kubeletVersion": VERSION,
+        "kubeProxyVersion": VERSION,
+        "operatingSystem": "linux",
+        "architecture": _architecture(),
+    }

@@ -1,0 +1,106 @@
+"""Probes: one check of a container, and the counting that turns checks into verdicts."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import anyio
+
+from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.probes import LifecycleHandler, Probe, ProbeHandler
+from kubelib.runtime.base import CannotStart, ContainerId, NoSuchContainer, SupportsExec
+
+Kind = Literal["startup", "liveness", "readiness"]
+
+
+def port_of(container: ContainerDefinition, port: int | str | None) -> int:
+    """Return the number of a port that may be named. Raises ValueError."""
+    if isinstance(port, int):
+        return port
+    for candidate in container.ports:
+        if candidate.name == port:
+            return candidate.container_port
+    if isinstance(port, str) and port.isdigit():
+        return int(port)
+    raise ValueError(f"couldn't find port: {port}")
+
+
+async def check(
+    handler: ProbeHandler | LifecycleHandler,
+    container: ContainerDefinition,
+    identity: ContainerId,
+    runtime: SupportsExec,
+    address: str,
+    timeout: float,
+) -> str | None:
+    """Make one check; return None if all is well, else why not."""
+    try:
+        with anyio.fail_after(timeout):
+            if handler.exec is not None:
+                result = await runtime.exec(identity, handler.exec.command, timeout=timeout)
+                output = (result.stdout + result.stderr).decode(errors="replace")
+                return None if result.exit_code == 0 else output[:10_240] or f"exit status {result.exit_code}"
+            if handler.http_get is not None:
+                get = handler.http_get
+                headers = [(h.name, h.value) for h in get.http_headers]
+                return await _http(
+                    get.host or address, port_of(container, get.port), get.path or "/", headers
+                )
+            if handler.tcp_socket is not None:
+                host, port = handler.tcp_socket.host or address, port_of(container, handler.tcp_socket.port)
+                stream = await anyio.connect_tcp(host, port)
+                await stream.aclose()
+                return None
+            if isinstance(handler, ProbeHandler) and handler.grpc is not None:
+                stream = await anyio.connect_tcp(address, handler.grpc.port)
+                await stream.aclose()
+                return None
+    except TimeoutError:
+        return f"context deadline exceeded after {timeout:g}s"
+    except (
+        OSError,
+        ValueError,
+        CannotStart,
+        NoSuchContainer,
+        anyio.EndOfStream,
+        anyio.BrokenResourceError,
+    ) as error:
+        return str(error)
+    return None
+
+
+async def _http(host: str, port: int, path: str, headers: list[tuple[str, str]]) -> str | None:
+    """Make a GET request by hand: a probe needs the status line and nothing else."""
+    given = {name.lower() for name, _ in headers}
+    lines = [f"GET {path} HTTP/1.1", "Connection: close"]
+    if "host" not in given:
+        lines.append(f"Host: {host}:{port}")
+    if "user-agent" not in given:
+        lines.append("User-Agent: kube-probe/1.37")
+    lines += [f"{name}: {value}" for name, value in headers]
+    async with await anyio.connect_tcp(host, port) as stream:
+        await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin1"))
+        answer = b""
+        while b"\r\n" not in answer:
+            answer += await stream.receive(4096)
+    status = answer.split(b" ", 2)[1:2]
+    code = int(status[0][:3]) if status and status[0][:3].isdigit() else 0
+    return None if 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
+
+
+async def watch_probe(
+    probe: Probe, once: Callable[[], Awaitable[str | None]], report: Callable[[bool, str], None]
+) -> None:
+    """Check again and again; report a verdict whenever a threshold is reached, with the reason of a failure."""
+    await anyio.sleep(probe.initial_delay_seconds)
+    good = bad = 0
+    while True:
+        why = await once()
+        if why is None:
+            good, bad = good + 1, 0
+            if good >= (probe.success_threshold or 1):
+                report(True, "")
+        else:
+            good, bad = 0, bad + 1
+            if bad >= (probe.failure_threshold or 3):
+                report(False, why)
+        await anyio.sleep(probe.period_seconds or 10)
