@@ -1,4 +1,4 @@
-"""What a scheduling policy is made of. Judging is pure, synchronous and over all nodes at once; only committing
+"""What a scheduling policy is made of. Judging is pure, synchronous and over many nodes at once; only committing
 touches the world.
 """
 
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 
     BoolColumn = NDArray[np.bool_]
     FloatColumn = NDArray[np.float64]
-    IndexColumn = NDArray[np.int64]
+    Rows = NDArray[np.int64]
 else:
-    BoolColumn = FloatColumn = IndexColumn = Any
+    BoolColumn = FloatColumn = Rows = Any
 
 
 class Filter(Protocol):
-    """A condition that a node must meet."""
+    """A condition that a node must meet. It looks at the rows it is asked about and at nothing else."""
 
     name: str
-    reason: str
-    """What the user reads when a node fails it: ``Insufficient cpu`` is counted per node in the Pod's condition."""
 
-    def fits(self, pod: "PodInfo", nodes: "NodeTable") -> BoolColumn:
-        """Return, for each row of the table, whether the node meets the condition."""
+    def fits(self, pod: "PodInfo", nodes: "NodeTable", rows: Rows) -> BoolColumn:
+        """Return, for each of `rows`, whether that node meets the condition."""
+        ...
+
+    def reasons(self, pod: "PodInfo", nodes: "NodeTable", row: int) -> Sequence[str]:
+        """Return what the user reads of a node that does not: ``Insufficient cpu``."""
         ...
 
 
@@ -39,8 +41,8 @@ class Score(Protocol):
 
     name: str
 
-    def score(self, pod: "PodInfo", nodes: "NodeTable") -> FloatColumn:
-        """Return, for each row of the table, 0 (worst) to 100 (best)."""
+    def score(self, pod: "PodInfo", nodes: "NodeTable", rows: Rows) -> FloatColumn:
+        """Return, for each of `rows`, 0 (worst) to 100 (best)."""
         ...
 
 
