@@ -2,23 +2,34 @@
 
 from random import Random
 
+from kubelib.api.scheme import Scheme
 from kubelib.client.base import Client
 from kubelib.clock import Clock
 from kubelib.informers import Component
 
 
-def builtin_controllers(client: Client, *, clock: Clock, random: Random) -> list[Component]:
+def builtin_controllers(
+    client: Client, *, clock: Clock, random: Random, scheme: Scheme | None = None
+) -> list[Component]:
     """Return all built-in controllers as components, with the informers and the event recorder that they share."""
+    from kubelib.api.builtin import SCHEME
     from kubelib.controllers.builtin.deployment import deployment_controller
+    from kubelib.controllers.builtin.namespace import namespace_controller
+    from kubelib.controllers.builtin.podgc import pod_garbage_collector
     from kubelib.controllers.builtin.replicaset import replica_set_controller
     from kubelib.controllers.builtin.replicationcontroller import replication_controller
+    from kubelib.controllers.builtin.serviceaccount import service_account_controller
     from kubelib.controllers.events import EventRecorder
     from kubelib.informers import SharedInformers
 
     informers = SharedInformers(client, random=random)
     events = EventRecorder(client, clock=clock, random=random)
-    made = [
-        make(informers, clock=clock, recorder=events)
-        for make in (replication_controller, replica_set_controller, deployment_controller)
+    controllers: list[Component] = [
+        replication_controller(informers, clock=clock, recorder=events),
+        replica_set_controller(informers, clock=clock, recorder=events),
+        deployment_controller(informers, clock=clock, recorder=events),
+        service_account_controller(informers, clock=clock, recorder=events),
+        namespace_controller(informers, clock=clock, recorder=events, scheme=scheme or SCHEME),
+        pod_garbage_collector(informers, clock=clock, recorder=events),
     ]
-    return [events, informers, *made]
+    return [events, informers, *controllers]
