@@ -1,0 +1,392 @@
+"""The API over HTTP, with the same verbs as in process."""
+
+import json
+import ssl
+import tempfile
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import anyio
+import attrs
+
+from kubelib.api import codec
+from kubelib.api.builtin import SCHEME
+from kubelib.api.document import Document, Documents
+from kubelib.api.errors import ApiError, ServiceUnavailable, conflict, error_from_status
+from kubelib.api.meta import Key, Object
+from kubelib.api.scheme import Resource, Scheme
+from kubelib.client.kubeconfig import Connection
+from kubelib.registry.base import (
+    NO_PRECONDITIONS,
+    WHOLE_CLUSTER,
+    EventType,
+    ObjectList,
+    Patch,
+    Preconditions,
+    Propagation,
+    Query,
+    WatchEvent,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+R = TypeVar("R", bound=Object)
+
+REMEMBERED = 4096
+"""How many documents are remembered as they were read, for updates that keep what a class does not know."""
+RETRIES = 5
+
+_PATCH_TYPES = {
+    "json": "application/json-patch+json",
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+@attrs.frozen
+class Answer:
+    """What the server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def tree(self) -> dict[str, Any]:
+        """Decode the body."""
+        tree: dict[str, Any] = codec.parse_json(self.body)
+        return tree
+
+
+def tls_context(connection: Connection) -> ssl.SSLContext:
+    """Return the client side of TLS that a kubeconfig asks for."""
+    context = ssl.create_default_context(cadata=connection.ca_data.decode() if connection.ca_data else None)
+    if connection.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if connection.cert_data:
+        # Python reads certificates from files only: these exist for no longer than it takes to read them.
+        with tempfile.NamedTemporaryFile() as cert, tempfile.NamedTemporaryFile() as key:
+            cert.write(connection.cert_data)
+            key.write(connection.key_data)
+            cert.flush()
+            key.flush()
+            context.load_cert_chain(cert.name, key.name)
+    return context
+
+
+class HttpClient:
+    """A `kubelib.client.base.Client` on a server. An async context manager."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        scheme: Scheme = SCHEME,
+        manager: str = "kubelib",
+        transport: "httpx.AsyncBaseTransport | None" = None,
+    ) -> None:
+        import httpx
+
+        self.connection = connection
+        self._scheme = scheme
+        headers = {"user-agent": f"{manager}/0.1.0", "accept": "application/json"}
+        if connection.token:
+            headers["authorization"] = f"Bearer {connection.token}"
+        self._http = httpx.AsyncClient(
+            base_url=connection.server,
+            headers=headers,
+            verify=tls_context(connection) if connection.server.startswith("https") else True,
+            transport=transport,
+            timeout=httpx.Timeout(65.0, connect=10.0, read=65.0),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+            trust_env=False,
+        )
+        self._read: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.__aexit__(kind, error, trace)
+
+    def resource(self, kind: type[R], /) -> "HttpRegistry[R]":
+        """Return the registry of a kind."""
+        return HttpRegistry(self, self._scheme.of(kind), kind)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Answer:
+        """Make a request. Raises ApiError for an answer that is a refusal, ServiceUnavailable if there is none."""
+        import httpx
+
+        headers = {"accept": accept}
+        if body is not None:
+            headers["content-type"] = content_type
+        for attempt in range(RETRIES):
+            try:
+                response = await self._http.request(method, path, params=query, content=body, headers=headers)
+            except httpx.HTTPError as error:
+                raise ServiceUnavailable(
+                    f"cannot reach the server {self.connection.server}: {str(error) or type(error).__name__}"
+                ) from None
+            if response.status_code == 429 and "retry-after" in response.headers and attempt < RETRIES - 1:
+                await anyio.sleep(float(response.headers["retry-after"]))
+                continue
+            break
+        if response.status_code >= 400:
+            raise _refusal(response.status_code, response.content)
+        return Answer(response.status_code, dict(response.headers), response.content)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Make a request whose answer is read as it comes. Raises ApiError."""
+        import httpx
+
+        timeout = httpx.Timeout(10.0, read=None)
+        try:
+            async with self._http.stream(
+                method, path, params=query, headers={"accept": accept}, timeout=timeout
+            ) as response:
+                if response.status_code >= 400:
+                    raise _refusal(response.status_code, await response.aread())
+                yield response.aiter_bytes()
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(
+                f"lost the server {self.connection.server}: {str(error) or type(error).__name__}"
+            ) from None
+
+    def remember(self, document: Document) -> None:
+        """Keep a document as it was read."""
+        meta = document.meta
+        self._read[meta.uid, meta.resource_version] = document.raw
+        if len(self._read) > REMEMBERED:
+            self._read.popitem(last=False)
+
+    def recall(self, uid: str, resource_version: str) -> Document | None:
+        """Return a document as it was read, if it still is remembered."""
+        raw = self._read.get((uid, resource_version))
+        return Document(raw) if raw is not None else None
+
+
+def _refusal(code: int, body: bytes) -> ApiError:
+    try:
+        tree = codec.parse_json(body)
+    except codec.DecodeError:
+        tree = None
+    if not isinstance(tree, dict):
+        tree = {"message": body.decode(errors="replace")[:500]}
+    return error_from_status(tree, code)
+
+
+class HttpRegistry(Generic[R]):
+    """One kind's objects; see `kubelib.registry.base.Registry`."""
+
+    def __init__(self, client: HttpClient, resource: Resource, cls: type[R]) -> None:
+        self._client = client
+        self._resource = resource
+        self._cls = cls
+
+    def _path(self, namespace: str, name: str = "", subresource: str = "") -> str:
+        resource = self._resource
+        parts = ["/apis", resource.group] if resource.group else ["/api"]
+        parts.append(resource.version)
+        if resource.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(resource.plural)
+        return "/".join(part for part in (*parts, name, subresource) if part)
+
+    def _view(self, answer: Answer) -> R:
+        document = Document(answer.body)
+        self._client.remember(document)
+        return document.view(self._cls)
+
+    async def create(self, obj: R) -> R:
+        """Store a new object."""
+        answer = await self._client.request(
+            "POST", self._path(obj.metadata.namespace), body=codec.encode(obj)
+        )
+        if b'"kind":"Status"' in answer.body[:40]:
+            return obj
+        return self._view(answer)
+
+    async def get(self, key: Key) -> R:
+        """Return one object."""
+        return self._view(await self._client.request("GET", self._path(key.namespace, key.name)))
+
+    async def list(self, query: Query = WHOLE_CLUSTER, *, limit: int = 0, page: str = "") -> ObjectList[R]:
+        """Return the matching objects."""
+        parameters = _parameters(query)
+        if limit:
+            parameters["limit"] = str(limit)
+        if page:
+            parameters["continue"] = page
+        answer = await self._client.request("GET", self._path(query.namespace), query=parameters)
+        return _list(answer.body, self._cls, self._resource)
+
+    async def update(self, obj: R, *, subresource: str = "") -> R:
+        """Replace an object, keeping the fields that its class does not know."""
+        key, meta = obj.key, obj.metadata
+        known = self._client.recall(meta.uid, meta.resource_version)
+        if known is None:
+            known = Document((await self._client.request("GET", self._path(key.namespace, key.name))).body)
+            if meta.resource_version and known.meta.resource_version != meta.resource_version:
+                raise conflict(self._resource.group_resource, key.name)
+        tree = codec.overlay(known.tree(), codec.to_tree(known.view(self._cls)), codec.to_tree(obj))
+        if not meta.resource_version:
+            tree["metadata"].pop("resourceVersion", None)
+        path = self._path(key.namespace, key.name, subresource)
+        return self._view(await self._client.request("PUT", path, body=codec.encode_json(tree)))
+
+    async def patch(self, key: Key, patch: Patch, *, subresource: str = "") -> R:
+        """Change parts of an object."""
+        query = {}
+        if patch.manager:
+            query["fieldManager"] = patch.manager
+        if patch.force:
+            query["force"] = "true"
+        answer = await self._client.request(
+            "PATCH",
+            self._path(key.namespace, key.name, subresource),
+            query=query,
+            body=codec.encode_json(patch.body),
+            content_type=_PATCH_TYPES[patch.type],
+        )
+        return self._view(answer)
+
+    async def delete(
+        self,
+        key: Key,
+        *,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+        grace: float | None = None,
+        propagation: Propagation | None = None,
+    ) -> R:
+        """Delete an object, or mark it for deletion; return its last state."""
+        options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace is not None:
+            options["gracePeriodSeconds"] = int(grace)
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
+        wanted = {"uid": preconditions.uid, "resourceVersion": preconditions.resource_version}
+        if any(wanted.values()):
+            options["preconditions"] = {name: value for name, value in wanted.items() if value}
+        path = self._path(key.namespace, key.name)
+        before = await self._client.request("GET", path)
+        answer = await self._client.request("DELETE", path, body=json.dumps(options).encode())
+        gone = answer.body.startswith(b'{"kind":"Status"')
+        return Document((before if gone else answer).body).view(self._cls)
+
+    @asynccontextmanager
+    async def watch(
+        self, query: Query = WHOLE_CLUSTER, *, since: str
+    ) -> AsyncIterator[AsyncIterator[WatchEvent[R]]]:
+        """Report changes after a resource version."""
+        parameters = {
+            **_parameters(query),
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": since,
+        }
+        async with self._client.stream("GET", self._path(query.namespace), query=parameters) as chunks:
+            events = self._events(chunks)
+            try:
+                yield events
+            finally:
+                await events.aclose()  # type: ignore[attr-defined]
+
+    async def _events(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[WatchEvent[R]]:
+        rest = b""
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                event = _Event.decode(line)
+                if event.type == "ERROR":
+                    raise _refusal(500, bytes(event.object))
+                kind: EventType = event.type  # type: ignore[assignment]
+                yield WatchEvent(kind, Document(bytes(event.object)), self._cls)
+
+
+class _Event:
+    """One line of a watch: its type, and its object undecoded."""
+
+    _decoder: Any = None
+
+    def __init__(self, type: str, object: bytes) -> None:
+        self.type = type
+        self.object = object
+
+    @classmethod
+    def decode(cls, line: bytes) -> "_Event":
+        if cls._decoder is None:
+            import msgspec
+
+            shape = msgspec.defstruct("Event", [("type", str), ("object", msgspec.Raw)])
+            cls._decoder = msgspec.json.Decoder(shape)
+        decoded = cls._decoder.decode(line)
+        return cls(decoded.type, bytes(decoded.object))
+
+
+def _parameters(query: Query) -> dict[str, str]:
+    parameters = {}
+    if not query.labels.everything:
+        parameters["labelSelector"] = str(query.labels)
+    if not query.fields.everything:
+        parameters["fieldSelector"] = str(query.fields)
+    return parameters
+
+
+def _list(body: bytes, cls: type[R], resource: Resource) -> ObjectList[R]:
+    import msgspec
+
+    shape = _list_shape()
+    decoded = msgspec.json.decode(body, type=shape)
+    documents = [Document(_typed(bytes(item), resource)) for item in decoded.items]
+    meta = decoded.metadata
+    return ObjectList(
+        Documents(documents, cls),
+        meta.get("resourceVersion", ""),
+        meta.get("continue", ""),
+        meta.get("remainingItemCount"),
+    )
+
+
+def _typed(raw: bytes, resource: Resource) -> bytes:
+    """Return an item of a list with its kind, which servers other than ours leave out."""
+    if raw.startswith(b'{"kind":'):
+        return raw
+    start = f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'.encode()
+    return start + raw[1:] if b'"apiVersion"' not in raw[:200] else raw
+
+
+_shape: Any = None
+
+
+def _list_shape() -> Any:
+    global _shape
+    if _shape is None:
+        import msgspec
+
+        _shape = msgspec.defstruct("Items", [("metadata", dict[str, Any]), ("items", list[msgspec.Raw])])
+    return _shape
