@@ -198,6 +198,8 @@ async def test_min_ready_seconds_delays_availability(world: Any, running_pods: A
 
 async def test_a_refused_pod_is_reported_without_a_flood_and_tried_again(world: Any) -> None:
     rc = make_replication_controller("web", replicas=8)
+    template = rc.spec.template
+    assert template is not None
     bad = replace(template, metadata=replace(template.metadata, finalizers=("not a finalizer!",)))
     async with world.running(
         replication_controller(world.informers, clock=world.clock, recorder=world.recorder)

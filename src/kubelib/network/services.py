@@ -79,7 +79,7 @@ def _backends(parts: Iterable[EndpointSlice], name: str, protocol: str) -> tuple
     terminating: set[Backend] = set()
     for part in parts:
         for port in part.ports:
-            if port.port is None or (port.name or "") != (name or "") or (port.protocol or "TCP") != protocol:
+            if port.port is None or port.name != name or (port.protocol or "TCP") != protocol:
                 continue
             for endpoint in part.endpoints:
                 conditions = endpoint.conditions

@@ -83,13 +83,11 @@ def _owner_problems(owners: list[Tree]) -> list[Problem]:
     controllers: list[str] = []
     for at, owner in enumerate(owners):
         path = f"metadata.ownerReferences[{at}]"
-        for part in ("apiVersion", "kind", "name", "uid"):
-            if not owner.get(part):
-                problems.append(
-                    invalid(
-                        f"{path}.{part}", owner.get(part) or "", f"{_OWNER_PARTS[part]} must not be empty"
-                    )
-                )
+        problems += [
+            invalid(f"{path}.{part}", owner.get(part) or "", f"{name} must not be empty")
+            for part, name in _OWNER_PARTS.items()
+            if not owner.get(part)
+        ]
         if owner.get("controller"):
             controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
     if len(controllers) > 1:

@@ -67,13 +67,11 @@ def replication_controller_problems(tree: Tree) -> list[Problem]:
         problems.append(required("spec.selector"))
     problems += non_negative("spec.replicas", spec.get("replicas"))
     labels = _labels(spec.get("template"))
-    if spec.get("selector") and isinstance(spec.get("template"), dict):
-        if any(labels.get(k) != v for k, v in spec["selector"].items()):
-            problems.append(
-                invalid(
-                    "spec.template.metadata.labels", labels, "`selector` does not match template `labels`"
-                )
-            )
+    mismatched = any(labels.get(k) != v for k, v in (spec.get("selector") or {}).items())
+    if mismatched and isinstance(spec.get("template"), dict):
+        problems.append(
+            invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+        )
     return problems + template_problems(spec.get("template"), "spec.template")
 
 

@@ -14,6 +14,8 @@ def builtin_controllers(
     """Return all built-in controllers as components, with the informers and the event recorder that they share."""
     from kubelib.api.builtin import SCHEME
     from kubelib.controllers.builtin.deployment import deployment_controller
+    from kubelib.controllers.builtin.endpoints import endpoints_controller
+    from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
     from kubelib.controllers.builtin.namespace import namespace_controller
     from kubelib.controllers.builtin.podgc import pod_garbage_collector
     from kubelib.controllers.builtin.replicaset import replica_set_controller
@@ -28,6 +30,8 @@ def builtin_controllers(
         replication_controller(informers, clock=clock, recorder=events),
         replica_set_controller(informers, clock=clock, recorder=events),
         deployment_controller(informers, clock=clock, recorder=events),
+        endpoints_controller(informers, clock=clock, recorder=events),
+        endpoint_slice_controller(informers, clock=clock, recorder=events),
         service_account_controller(informers, clock=clock, recorder=events),
         namespace_controller(informers, clock=clock, recorder=events, scheme=scheme or SCHEME),
         pod_garbage_collector(informers, clock=clock, recorder=events),

@@ -1,0 +1,113 @@
+"""Endpoints: the addresses behind each Service that chooses Pods, in the classic form."""
+
+from collections.abc import Iterable
+
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
+from kubelib.api.core.service import EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Service
+from kubelib.api.document import Document
+from kubelib.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
+from kubelib.api.meta import Key, ObjectMeta
+from kubelib.api.model import replace
+from kubelib.clock import Clock
+from kubelib.controllers.backends import Backend, backends, resolved_ports
+from kubelib.controllers.base import After
+from kubelib.controllers.controller import Controller, itself
+from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.services import services_of_pod
+from kubelib.informers import SharedInformers
+from kubelib.labels import selector_from_match_labels
+
+NAME = "endpoint-controller"
+
+
+def _address(backend: Backend) -> EndpointAddress:
+    meta = backend.pod.metadata
+    reference = ObjectReference(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid)
+    hostname = backend.pod.spec.hostname if backend.pod.spec.subdomain else ""
+    return EndpointAddress(
+        ip=backend.address, hostname=hostname, node_name=backend.pod.spec.node_name, target_ref=reference
+    )
+
+
+def plan(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSubset, ...]:
+    """Return the subsets of a Service: Pods whose ports resolve alike stand together."""
+    groups: dict[tuple[EndpointPort, ...], tuple[list[EndpointAddress], list[EndpointAddress]]] = {}
+    for backend in backends(service, pods):
+        if backend.terminating and not service.spec.publish_not_ready_addresses:
+            continue
+        ports = tuple(
+            EndpointPort(name=p.name, port=number, protocol=p.protocol or "TCP", app_protocol=p.app_protocol)
+            for p, number in resolved_ports(service, backend)
+        )
+        if service.spec.ports and not ports:
+            continue
+        ready, unready = groups.setdefault(ports, ([], []))
+        (ready if backend.ready else unready).append(_address(backend))
+    return tuple(
+        EndpointSubset(addresses=tuple(ready), not_ready_addresses=tuple(unready), ports=ports)
+        for ports, (ready, unready) in sorted(groups.items(), key=lambda item: repr(item[0]))
+    )
+
+
+class EndpointsOfServices:
+    """Keeps the Endpoints of one Service."""
+
+    def __init__(self, informers: SharedInformers) -> None:
+        self._client = informers.client
+        self._services = informers.of(Service).cache
+        self._pods = informers.of(Pod).cache
+        self._endpoints = informers.of(Endpoints).cache
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Look at one Service."""
+        service = self._services.view(key)
+        registry = self._client.resource(Endpoints)
+        if service is None:
+            if key in self._endpoints:
+                try:
+                    await registry.delete(key)
+                except NotFound:
+                    return None
+            return None
+        if not service.spec.selector:
+            return None  # somebody else says what is behind it
+        selector = selector_from_match_labels(service.spec.selector)
+        pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
+        subsets = plan(service, pods)
+        labels = {**service.metadata.labels, "endpoints.kubernetes.io/managed-by": NAME}
+        if service.spec.cluster_ip == "None":
+            labels["service.kubernetes.io/headless"] = ""
+        current = self._endpoints.view(key)
+        try:
+            if current is None:
+                meta = ObjectMeta(name=key.name, namespace=key.namespace, labels=labels)
+                await registry.create(Endpoints(metadata=meta, subsets=subsets))
+            elif current.subsets != subsets or dict(current.metadata.labels) != labels:
+                await registry.update(
+                    replace(current, metadata=replace(current.metadata, labels=labels), subsets=subsets)
+                )
+        except (AlreadyExists, Conflict):
+            return After(0.05)  # the cache is behind
+        except (NotFound, Forbidden):
+            return None  # the Service or its namespace has gone meanwhile
+        return None
+
+
+def endpoints_controller(informers: SharedInformers, *, clock: Clock, recorder: EventRecorder) -> Controller:
+    """Return the controller of Endpoints."""
+
+    def of_endpoints(document: Document) -> tuple[Key, ...]:
+        return (document.key,)
+
+    return Controller(
+        NAME,
+        EndpointsOfServices(informers),
+        [
+            (informers.of(Service), itself),
+            (informers.of(Pod), services_of_pod(informers.of(Service).cache)),
+            (informers.of(Endpoints), of_endpoints),
+        ],
+        workers=5,
+        recorder=recorder.source(NAME),
+    )

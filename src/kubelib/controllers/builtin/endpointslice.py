@@ -1,0 +1,180 @@
+"""EndpointSlices: the addresses behind each Service that chooses Pods, in parts of at most a hundred."""
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
+from kubelib.api.core.service import Service
+from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from kubelib.api.document import Document
+from kubelib.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
+from kubelib.api.meta import Key, ObjectMeta, OwnerReference
+from kubelib.api.model import replace
+from kubelib.clock import Clock
+from kubelib.controllers.backends import Backend, backends, resolved_ports
+from kubelib.controllers.base import After
+from kubelib.controllers.controller import Controller, itself
+from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.services import services_of_pod
+from kubelib.informers import SharedInformers
+from kubelib.labels import selector_from_match_labels
+
+NAME = "endpointslice-controller"
+MANAGED_BY = "endpointslice-controller.k8s.io"
+SERVICE_NAME = "kubernetes.io/service-name"
+LARGEST = 100
+
+
+@attrs.frozen
+class Part:
+    """A slice as it should be: its ports and its endpoints."""
+
+    ports: tuple[EndpointPort, ...]
+    endpoints: tuple[Endpoint, ...]
+
+
+def _endpoint(service: Service, backend: Backend) -> Endpoint:
+    meta = backend.pod.metadata
+    spec = backend.pod.spec
+    return Endpoint(
+        addresses=(backend.address,),
+        conditions=EndpointConditions(
+            ready=backend.ready, serving=backend.serving, terminating=backend.terminating
+        ),
+        hostname=spec.hostname if spec.hostname and spec.subdomain == service.metadata.name else "",
+        node_name=spec.node_name,
+        target_ref=ObjectReference(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid),
+    )
+
+
+def plan(service: Service, pods: Iterable[Pod]) -> list[Part]:
+    """Return the slices that a Service should have."""
+    groups: dict[tuple[EndpointPort, ...], list[Endpoint]] = {}
+    for backend in backends(service, pods):
+        ports = tuple(
+            EndpointPort(name=p.name, port=number, protocol=p.protocol or "TCP", app_protocol=p.app_protocol)
+            for p, number in resolved_ports(service, backend)
+        )
+        groups.setdefault(ports, []).append(_endpoint(service, backend))
+    parts: list[Part] = []
+    for ports, endpoints in sorted(groups.items(), key=lambda item: repr(item[0])):
+        starts = range(0, len(endpoints), LARGEST)
+        parts += [Part(ports, tuple(endpoints[start : start + LARGEST])) for start in starts]
+    return parts or [Part((), ())]
+
+
+def match(
+    wanted: Sequence[Part], existing: Sequence[EndpointSlice]
+) -> list[tuple[Part | None, EndpointSlice | None]]:
+    """Pair what should be with what is: slices that are right stay, others are reused, made or deleted."""
+    left = list(existing)
+    pairs: list[tuple[Part | None, EndpointSlice | None]] = []
+    todo: list[Part] = []
+    for part in wanted:
+        same = next((s for s in left if s.ports == part.ports and s.endpoints == part.endpoints), None)
+        if same is None:
+            todo.append(part)
+        else:
+            left.remove(same)
+    for part in todo:
+        reused = next((s for s in left if s.ports == part.ports), left[0] if left else None)
+        if reused is not None:
+            left.remove(reused)
+        pairs.append((part, reused))
+    return pairs + [(None, slice_) for slice_ in left]
+
+
+class SlicesOfServices:
+    """Keeps the EndpointSlices of one Service."""
+
+    def __init__(self, informers: SharedInformers) -> None:
+        self._client = informers.client
+        self._services = informers.of(Service).cache
+        self._pods = informers.of(Pod).cache
+        self._slices = informers.of(EndpointSlice).cache
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Look at one Service."""
+        service = self._services.view(key)
+        existing = [
+            d.view(EndpointSlice)
+            for d in self._slices.select(selector_from_match_labels({SERVICE_NAME: key.name}), key.namespace)
+            if d.meta.labels.get("endpointslice.kubernetes.io/managed-by") == MANAGED_BY
+        ]
+        if service is None or service.metadata.deletion_timestamp is not None:
+            wanted: list[Part] = []
+        elif not service.spec.selector:
+            return None  # somebody else says what is behind it
+        else:
+            selector = selector_from_match_labels(service.spec.selector)
+            wanted = plan(service, [d.view(Pod) for d in self._pods.select(selector, key.namespace)])
+        registry = self._client.resource(EndpointSlice)
+        try:
+            for part, current in match(wanted, existing):
+                if part is None:
+                    assert current is not None
+                    await registry.delete(current.key)
+                elif current is None:
+                    assert service is not None
+                    await registry.create(self._new(service, part))
+                else:
+                    await registry.update(replace(current, ports=part.ports, endpoints=part.endpoints))
+        except (AlreadyExists, Conflict):
+            return After(0.05)  # the cache is behind
+        except (NotFound, Forbidden):
+            return None  # gone meanwhile
+        return None
+
+    @staticmethod
+    def _new(service: Service, part: Part) -> EndpointSlice:
+        meta = service.metadata
+        labels = {
+            **meta.labels,
+            SERVICE_NAME: meta.name,
+            "endpointslice.kubernetes.io/managed-by": MANAGED_BY,
+        }
+        if service.spec.cluster_ip == "None":
+            labels["service.kubernetes.io/headless"] = ""
+        owner = OwnerReference(
+            api_version="v1",
+            kind="Service",
+            name=meta.name,
+            uid=meta.uid,
+            controller=True,
+            block_owner_deletion=True,
+        )
+        return EndpointSlice(
+            metadata=ObjectMeta(
+                generate_name=f"{meta.name}-",
+                namespace=meta.namespace,
+                labels=labels,
+                owner_references=(owner,),
+            ),
+            address_type="IPv4",
+            ports=part.ports,
+            endpoints=part.endpoints,
+        )
+
+
+def endpoint_slice_controller(
+    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder
+) -> Controller:
+    """Return the controller of EndpointSlices."""
+
+    def service_of(document: Document) -> tuple[Key, ...]:
+        name = document.meta.labels.get(SERVICE_NAME)
+        return (Key(document.meta.namespace, name),) if name else ()
+
+    return Controller(
+        NAME,
+        SlicesOfServices(informers),
+        [
+            (informers.of(Service), itself),
+            (informers.of(Pod), services_of_pod(informers.of(Service).cache)),
+            (informers.of(EndpointSlice), service_of),
+        ],
+        workers=5,
+        recorder=recorder.source(NAME),
+    )
