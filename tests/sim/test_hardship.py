@@ -40,7 +40,9 @@ async def lose(seed: int) -> list[str]:
                 fates.append("made")
             except Timeout:
                 fates.append("made, unheard")
-                assert await client.resource(ConfigMap).get(Key("default", f"c{n}"))
+                assert (
+                    await client.resource(ConfigMap).get(Key("default", f"c{n}"))
+                ).metadata.name == f"c{n}"
             except ApiError:
                 fates.append("lost")
         assert len((await client.resource(ConfigMap).list()).items) == 40 - fates.count("lost")

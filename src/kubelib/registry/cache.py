@@ -270,9 +270,13 @@ class ResourceCache:
         Raises Expired when `since` is older than what is kept.
         """
         self.fields.require_known(query.fields)
-        requirements = list(query.labels.requirements)
-        for r in query.fields.requirements:
-            requirements.append(Requirement("\0" + r.field, "!=" if r.negated else "=", (r.value,)))
+        requirements = [
+            *query.labels.requirements,
+            *(
+                Requirement("\0" + r.field, "!=" if r.negated else "=", (r.value,))
+                for r in query.fields.requirements
+            ),
+        ]
         watcher = Watcher(self, query, Selector(requirements, query.labels.nothing))
         if since is None:
             for document in self.select(query):

@@ -390,9 +390,7 @@ def _conditions(pod: Pod, wanted: Mapping[str, Tree], now: datetime) -> list[Tre
         conditions.append({"type": kind, **condition, "lastTransitionTime": format_time(since or now)})
     for kind, other in known.items():
         kept: dict[str, Any] = {"type": kind, "status": other.status}
-        for name, value in (("reason", other.reason), ("message", other.message)):
-            if value:
-                kept[name] = value
+        kept |= {n: v for n, v in (("reason", other.reason), ("message", other.message)) if v}
         if other.last_transition_time:
             kept["lastTransitionTime"] = format_time(other.last_transition_time)
         conditions.append(kept)

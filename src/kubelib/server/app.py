@@ -241,7 +241,7 @@ class ApiServer:
             case ["openapi", version, *rest]:
                 from kubelib.server.openapi import answer
 
-                return answer(scheme, version, "/".join(rest))
+                return answer(scheme, version, "/".join(rest), accept)
             case [""]:
                 paths = [
                     "/api",

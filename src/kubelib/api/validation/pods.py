@@ -235,7 +235,9 @@ def _handler_problems(handler: Tree, path: str, problems: list[Problem]) -> None
     given = [name for name in _HANDLERS if isinstance(handler.get(name), dict)]
     if not given:
         problems.append(required(path, "must specify a handler type"))
-    problems += [forbidden(f"{path}.{extra}", "may not specify more than 1 handler type") for extra in given[1:]]
+    problems += [
+        forbidden(f"{path}.{extra}", "may not specify more than 1 handler type") for extra in given[1:]
+    ]
     if given and given[0] == "exec" and not handler["exec"].get("command"):
         problems.append(required(f"{path}.exec.command"))
     if given and given[0] in ("httpGet", "tcpSocket", "grpc"):
