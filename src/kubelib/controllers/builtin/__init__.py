@@ -16,7 +16,9 @@ def builtin_controllers(
     from kubelib.controllers.builtin.deployment import deployment_controller
     from kubelib.controllers.builtin.endpoints import endpoints_controller
     from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
+    from kubelib.controllers.builtin.garbagecollector import garbage_collector
     from kubelib.controllers.builtin.namespace import namespace_controller
+    from kubelib.controllers.builtin.nodelifecycle import node_lifecycle_controller
     from kubelib.controllers.builtin.podgc import pod_garbage_collector
     from kubelib.controllers.builtin.replicaset import replica_set_controller
     from kubelib.controllers.builtin.replicationcontroller import replication_controller
@@ -34,6 +36,8 @@ def builtin_controllers(
         endpoint_slice_controller(informers, clock=clock, recorder=events),
         service_account_controller(informers, clock=clock, recorder=events),
         namespace_controller(informers, clock=clock, recorder=events, scheme=scheme or SCHEME),
+        garbage_collector(informers, clock=clock, recorder=events, scheme=scheme or SCHEME),
+        node_lifecycle_controller(informers, clock=clock, recorder=events),
         pod_garbage_collector(informers, clock=clock, recorder=events),
     ]
     return [events, informers, *controllers]

@@ -1,0 +1,247 @@
+"""The garbage collector: what becomes of objects when the objects that own them go.
+
+It watches every kind and keeps a graph of who owns whom. An object whose owners are all gone is deleted in the background; an
+owner deleted in the foreground waits for the dependents that block it; one deleted with orphans lets go of its dependents.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from kubelib.api.document import Document
+from kubelib.api.errors import ApiError, Conflict, NotFound
+from kubelib.api.meta import Key, Object, OwnerReference
+from kubelib.api.model import replace
+from kubelib.api.scheme import Resource, Scheme, UnknownKind
+from kubelib.client.base import Client
+from kubelib.client.update import update_with
+from kubelib.clock import Clock
+from kubelib.controllers.base import After
+from kubelib.controllers.controller import Controller, nothing
+from kubelib.controllers.events import EventRecorder
+from kubelib.informers import Informer, SharedInformers
+from kubelib.registry.base import Preconditions
+
+NAME = "garbage-collector-controller"
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+LOOK_AGAIN = 0.5
+
+
+@attrs.frozen
+class Node:
+    """An object in the graph."""
+
+    resource: Resource
+    key: Key
+    uid: str
+    owners: tuple[OwnerReference, ...]
+    deleting: bool
+    finalizers: tuple[str, ...]
+
+
+class Graph:
+    """Who owns whom, by uid."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.dependents: dict[str, dict[str, None]] = {}
+
+    def put(self, node: Node) -> None:
+        """Add an object, or what has become of it."""
+        old = self.nodes.get(node.uid)
+        if old is not None:
+            self._unlink(old)
+        self.nodes[node.uid] = node
+        for owner in node.owners:
+            self.dependents.setdefault(owner.uid, {})[node.uid] = None
+
+    def remove(self, uid: str) -> list[str]:
+        """Take an object out; return the uids of its dependents."""
+        node = self.nodes.pop(uid, None)
+        if node is not None:
+            self._unlink(node)
+        return list(self.dependents.get(uid, ()))
+
+    def _unlink(self, node: Node) -> None:
+        for owner in node.owners:
+            dependents = self.dependents.get(owner.uid)
+            if dependents is not None:
+                dependents.pop(node.uid, None)
+                if not dependents:
+                    del self.dependents[owner.uid]
+
+    def of(self, uid: str) -> list[Node]:
+        """Return the dependents of an object."""
+        return [self.nodes[d] for d in self.dependents.get(uid, ()) if d in self.nodes]
+
+
+class GarbageCollector:
+    """Decides about one object, known by its uid (as the name of a key)."""
+
+    def __init__(self, client: Client, scheme: Scheme) -> None:
+        self._client = client
+        self._scheme = scheme
+        self.graph = Graph()
+
+    def on_change(self, resource: Resource, old: Document | None, new: Document | None) -> Iterable[str]:
+        """Take a change into the graph; return the uids of the objects to look at."""
+        if new is None:
+            assert old is not None
+            node = self.graph.nodes.get(old.meta.uid)
+            owners = [owner.uid for owner in node.owners] if node is not None else []
+            return [*self.graph.remove(old.meta.uid), *owners]
+        meta = new.meta
+        node = Node(
+            resource, new.key, meta.uid, meta.owner_references, bool(meta.deletion_timestamp), meta.finalizers
+        )
+        known = self.graph.nodes.get(meta.uid)
+        if known == node:
+            return ()
+        self.graph.put(node)
+        interesting = node.owners or (node.deleting and {ORPHAN, FOREGROUND} & set(node.finalizers))
+        return [meta.uid] if interesting else ()
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Look at one object."""
+        node = self.graph.nodes.get(key.name)
+        if node is None:
+            return None
+        if node.deleting and ORPHAN in node.finalizers:
+            return await self._orphan(node)
+        if node.deleting and FOREGROUND in node.finalizers:
+            return await self._delete_dependents(node)
+        if node.owners and not node.deleting:
+            await self._check_owners(node)
+        return None
+
+    async def _check_owners(self, node: Node) -> None:
+        """Delete an object whose owners are all gone; let go of those that are, if others are left."""
+        solid: list[OwnerReference] = []
+        others: list[OwnerReference] = []
+        waiting = False
+        for owner in node.owners:
+            known = self.graph.nodes.get(owner.uid)
+            if known is not None and self._is_meant(owner, known, node):
+                foreground = known.deleting and FOREGROUND in known.finalizers
+            else:
+                # What the graph does not know may only not have been seen yet: the server decides.
+                found = await self._find(owner, node.key.namespace)
+                if found is None:
+                    others.append(owner)
+                    continue
+                meta = found.metadata
+                foreground = meta.deletion_timestamp is not None and FOREGROUND in meta.finalizers
+            waiting |= foreground
+            (others if foreground else solid).append(owner)
+        if solid:
+            if others:
+                left = {owner.uid for owner in solid}
+                await self._change(
+                    node,
+                    lambda meta: {
+                        "owner_references": tuple(o for o in meta.owner_references if o.uid in left)
+                    },
+                )
+            return
+        # An owner that waits for this one must also wait for what this one owns.
+        foreground = waiting and bool(self.graph.of(node.uid))
+        try:
+            await self._client.resource(node.resource.cls).delete(
+                node.key,
+                preconditions=Preconditions(node.uid),
+                propagation="Foreground" if foreground else "Background",
+            )
+        except (NotFound, Conflict):
+            return
+
+    @staticmethod
+    def _is_meant(owner: OwnerReference, known: Node, node: Node) -> bool:
+        """Whether a reference says truly of what kind and where the object with its uid is."""
+        return (
+            known.resource.kind == owner.kind
+            and known.key.name == owner.name
+            and known.key.namespace in ("", node.key.namespace)
+        )
+
+    async def _find(self, owner: OwnerReference, namespace: str) -> Object | None:
+        """Return an owner, asking the server: what the graph does not know may only not have been seen yet."""
+        try:
+            resource = self._scheme.kind(owner.api_version, owner.kind)
+        except UnknownKind:
+            return Object()  # a kind that we do not know: not ours to judge
+        cls: type[Object] = resource.cls
+        try:
+            found = await self._client.resource(cls).get(
+                Key(namespace if resource.namespaced else "", owner.name)
+            )
+        except NotFound:
+            return None
+        return found if found.metadata.uid == owner.uid else None
+
+    async def _orphan(self, node: Node) -> After | None:
+        for dependent in self.graph.of(node.uid):
+            await self._change(
+                dependent,
+                lambda meta: {
+                    "owner_references": tuple(o for o in meta.owner_references if o.uid != node.uid)
+                },
+            )
+        await self._change(
+            node, lambda meta: {"finalizers": tuple(f for f in meta.finalizers if f != ORPHAN)}
+        )
+        return None
+
+    async def _delete_dependents(self, node: Node) -> After | None:
+        """Delete the dependents; let the owner go once none that blocks it is left."""
+        blocking = False
+        for dependent in self.graph.of(node.uid):
+            blocking |= any(o.uid == node.uid and o.block_owner_deletion for o in dependent.owners)
+            if not dependent.deleting:
+                await self._check_owners(dependent)
+        if blocking:
+            return After(LOOK_AGAIN)
+        await self._change(
+            node, lambda meta: {"finalizers": tuple(f for f in meta.finalizers if f != FOREGROUND)}
+        )
+        return None
+
+    async def _change(self, node: Node, change: Any) -> None:
+        """Change the metadata of an object, if it still is the one that was meant."""
+
+        def changed(obj: Object) -> Object | None:
+            if obj.metadata.uid != node.uid:
+                return None
+            return replace(obj, metadata=replace(obj.metadata, **change(obj.metadata)))
+
+        cls: type[Object] = node.resource.cls
+        try:
+            await update_with(self._client, cls, node.key, changed)
+        except NotFound:
+            return
+        except ApiError as error:
+            if not isinstance(error, Conflict):
+                raise
+
+
+def garbage_collector(
+    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, scheme: Scheme
+) -> Controller:
+    """Return the garbage collector over every kind of a scheme that can be watched and deleted."""
+    collector = GarbageCollector(informers.client, scheme)
+    watched: list[Informer[Any]] = [
+        informers.of(resource.cls)
+        for resource in scheme
+        if {"watch", "delete"} <= set(resource.verbs) and resource.kind != "Event"
+    ]
+    sources = [(informer, nothing) for informer in watched]
+    controller = Controller(NAME, collector, sources, workers=5, recorder=recorder.source(NAME))
+    for informer in watched:
+        resource = scheme.of(informer.cls)
+
+        def handle(old: Document | None, new: Document | None, resource: Resource = resource) -> None:
+            for uid in collector.on_change(resource, old, new):
+                controller.queue.add(Key("", uid))
+
+        informer.subscribe(handle)
+    return controller

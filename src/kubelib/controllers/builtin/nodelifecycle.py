@@ -1,0 +1,360 @@
+"""Nodes that fall silent: they become unknown, are tainted, and their pods have to leave.
+
+Three parts, each with one job: `NodeHealth` looks every few seconds who has been heard of, `NodeTaints` turns conditions
+into taints, `TaintEviction` deletes the pods that do not tolerate them. They meet only in the Node.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+import anyio
+import attrs
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
+from kubelib.api.coordination import Lease
+from kubelib.api.core.node import Node, NodeCondition
+from kubelib.api.core.pod import Pod, PodCondition
+from kubelib.api.core.references import ObjectReference
+from kubelib.api.document import Document
+from kubelib.api.errors import ApiError, NotFound
+from kubelib.api.meta import Key
+from kubelib.api.model import replace
+from kubelib.client.update import update_with
+from kubelib.clock import Clock
+from kubelib.controllers.base import After
+from kubelib.controllers.controller import Controller, itself, nothing
+from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.manager import Manager
+from kubelib.controllers.parallel import for_each
+from kubelib.controllers.taints import condition_status, eviction_date, wanted_taints
+from kubelib.informers import Informer, SharedInformers
+from kubelib.registry.base import Preconditions, Query
+
+NAME = "node-controller"
+EVICTION_NAME = "taint-eviction-controller"
+LEASES = "kube-node-lease"
+BY_NODE = "spec.nodeName"
+_FROM_KUBELET = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+@attrs.frozen(kw_only=True)
+class Patience:
+    """How long silence is borne, in seconds, and how fast pods are driven away."""
+
+    period: float = 5.0
+    """How often nodes are looked at."""
+    grace: float = 40.0
+    """How long a node may be silent."""
+    startup_grace: float = 60.0
+    """How long a new node may take to say its first word."""
+    between_evictions: float = 10.0
+    """Between two nodes whose pods begin to be driven away: a fault of ours must not empty the cluster."""
+    partial_threshold: float = 0.55
+    """With this share of nodes (and more than two) not ready, the fault is likelier to be a network's than theirs."""
+    large_cluster: int = 50
+    """In a partial outage, large clusters evict ten times slower, those of up to this size not at all."""
+
+
+PATIENCE = Patience()
+
+
+def pods_by_node(document: Document) -> Iterable[str]:
+    """Index pods by the node that they are on."""
+    node = document.view(Pod).spec.node_name
+    return (node,) if node else ()
+
+
+def silenced(node: Node, now: datetime) -> Node:
+    """Return a node as it is when nothing has been heard of it for too long: nobody knows how it fares."""
+    now = now.replace(microsecond=0)
+    there = {condition.type: None for condition in node.status.conditions}
+    fallen_silent = (
+        replace(
+            condition,
+            status="Unknown",
+            reason="NodeStatusUnknown",
+            message="Kubelet stopped posting node status.",
+            last_transition_time=now,
+        )
+        if condition.type in _FROM_KUBELET and condition.status != "Unknown"
+        else condition
+        for condition in node.status.conditions
+    )
+    never_heard_of = (
+        NodeCondition(
+            type=type,
+            status="Unknown",
+            reason="NodeStatusNeverUpdated",
+            message="Kubelet never posted node status.",
+            last_heartbeat_time=node.metadata.creation_timestamp,
+            last_transition_time=now,
+        )
+        for type in _FROM_KUBELET
+        if type not in there
+    )
+    conditions = (*fallen_silent, *never_heard_of)
+    return replace(node, status=replace(node.status, conditions=conditions))
+
+
+def not_ready(pod: Pod, now: datetime) -> Pod:
+    """Return a pod whose node is silent: it is not ready any more."""
+    conditions = tuple(
+        replace(c, status="False", last_transition_time=now.replace(microsecond=0))
+        if c.type == "Ready" and c.status == "True"
+        else c
+        for c in pod.status.conditions
+    )
+    return replace(pod, status=replace(pod.status, conditions=conditions))
+
+
+@attrs.define
+class _Heard:
+    signs: tuple[object, ...]
+    at: datetime
+
+
+class NodeHealth:
+    """A `Component` that marks silent nodes as unknown and their pods as not ready."""
+
+    def __init__(
+        self,
+        informers: SharedInformers,
+        leases: Informer[Lease],
+        *,
+        clock: Clock,
+        recorder: Recorder,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self.name = "node health"
+        self._client = informers.client
+        self._nodes = informers.of(Node)
+        self._pods = informers.of(Pod)
+        self._leases = leases
+        self._clock = clock
+        self._recorder = recorder
+        self._patience = patience
+        # Whether a node is silent is judged by our own clock: when did we last see one of its signs change?
+        self._heard: dict[str, _Heard] = {}
+        self._ready: dict[str, bool] = {}
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Look at all nodes now and then, until cancelled."""
+        for informer in (self._nodes, self._pods, self._leases):
+            await informer.wait_until_synced()
+        task_status.started()
+        while True:
+            await self.look()
+            await anyio.sleep(self._patience.period)
+
+    async def look(self) -> None:
+        """Look at all nodes once."""
+        nodes = [document.view(Node) for document in self._nodes.cache]
+        for name in self._heard.keys() - {node.metadata.name for node in nodes}:
+            del self._heard[name]
+            self._ready.pop(name, None)
+        await for_each(nodes, self._look_at)
+
+    async def _look_at(self, node: Node) -> None:
+        name, now = node.metadata.name, self._clock.now()
+        if self._is_silent(node, now):
+            try:
+                node = await update_with(
+                    self._client, Node, node.key, lambda n: silenced(n, now), subresource="status"
+                )
+            except (ApiError, OSError):
+                return  # the next look tries again
+        ready = condition_status(node, "Ready") == "True"
+        if ready:
+            self._ready[name] = True
+            return
+        if self._ready.get(name, False):
+            about = ObjectReference(kind="Node", api_version="v1", name=name, uid=node.metadata.uid)
+            self._recorder.normal(about, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        # Until every pod has been marked we go on trying: others send requests to pods that say they are ready.
+        errors = await for_each(self._pods.cache.by_index(BY_NODE, name), self._mark_not_ready)
+        if not errors:
+            self._ready[name] = False
+
+    def _is_silent(self, node: Node, now: datetime) -> bool:
+        name = node.metadata.name
+        lease = self._leases.cache.view(Key(LEASES, name))
+        ready = next((c for c in node.status.conditions if c.type == "Ready"), None)
+        signs = (
+            lease.spec.renew_time if lease is not None else None,
+            ready.last_heartbeat_time if ready is not None else None,
+            ready is not None,
+        )
+        heard = self._heard.get(name)
+        if heard is None or heard.signs != signs:
+            self._heard[name] = _Heard(signs, now)
+            return False
+        grace = self._patience.grace if ready is not None else self._patience.startup_grace
+        return now - heard.at > timedelta(seconds=grace)
+
+    async def _mark_not_ready(self, document: Document) -> None:
+        pod = document.view(Pod)
+        now = self._clock.now()
+        if not_ready(pod, now) == pod:
+            return
+        self._recorder.warning(pod, "NodeNotReady", "Node is not ready")
+        try:
+            await update_with(self._client, Pod, pod.key, lambda p: not_ready(p, now), subresource="status")
+        except NotFound:
+            return
+
+
+def zone_of(node: Node) -> str:
+    """Return the zone in which a node is, empty for none."""
+    labels = node.metadata.labels
+    return (
+        labels.get("topology.kubernetes.io/region", "") + ":" + labels.get("topology.kubernetes.io/zone", "")
+    )
+
+
+def seconds_between_evictions(
+    nodes: Sequence[Node], patience: Patience = PATIENCE
+) -> dict[str, float | None]:
+    """Return, per zone, how long to wait between two nodes; None where no eviction may begin now."""
+    zones: dict[str, list[bool]] = {}
+    for node in nodes:
+        zones.setdefault(zone_of(node), []).append(condition_status(node, "Ready") == "True")
+    if not any(any(ready) for ready in zones.values()):
+        # Nobody is ready: it is we who hear nothing.
+        return dict.fromkeys(zones)
+    pace: dict[str, float | None] = {}
+    for zone, ready in zones.items():
+        bad = ready.count(False)
+        if bad > 2 and ready.count(True) > 0 and bad / len(ready) >= patience.partial_threshold:
+            slow = patience.between_evictions * 10
+            pace[zone] = slow if len(ready) > patience.large_cluster else None
+        else:
+            pace[zone] = patience.between_evictions
+    return pace
+
+
+class NodeTaints:
+    """A `Reconciler` of nodes: their taints follow their conditions, evictions begin at a measured pace."""
+
+    def __init__(self, informers: SharedInformers, *, clock: Clock, patience: Patience = PATIENCE) -> None:
+        self._client = informers.client
+        self._nodes = informers.of(Node).cache
+        self._clock = clock
+        self._patience = patience
+        self._began: dict[str, float] = {}
+        """When an eviction last began, per zone."""
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Look at one node."""
+        node = self._nodes.view(key)
+        if node is None:
+            return None
+        now = self._clock.now()
+        if wanted_taints(node, now, evict=False) == wanted_taints(node, now, evict=True):
+            await self._taint(node, now, evict=False)
+            return None
+        wait = self._wait(zone_of(node))
+        if wait == 0:
+            self._began[zone_of(node)] = anyio.current_time()
+        await self._taint(node, now, evict=wait == 0)
+        return None if wait == 0 else After(wait)
+
+    def _wait(self, zone: str) -> float:
+        """Return in how many seconds an eviction may begin in a zone."""
+        pace = seconds_between_evictions([d.view(Node) for d in self._nodes], self._patience).get(zone)
+        if pace is None:
+            return self._patience.period
+        began = self._began.get(zone)
+        return 0.0 if began is None else max(0.0, began + pace - anyio.current_time())
+
+    async def _taint(self, node: Node, now: datetime, *, evict: bool) -> None:
+        def tainted(current: Node) -> Node:
+            taints = wanted_taints(current, now, evict=evict)
+            return replace(current, spec=replace(current.spec, taints=taints))
+
+        if tainted(node) != node:
+            try:
+                await update_with(self._client, Node, node.key, tainted)
+            except NotFound:
+                return
+
+
+class TaintEviction:
+    """A `Reconciler` of pods: those that do not tolerate their node's NoExecute taints go, in their time."""
+
+    def __init__(self, informers: SharedInformers, *, clock: Clock, recorder: Recorder) -> None:
+        self._client = informers.client
+        self._pods = informers.of(Pod).cache
+        self._nodes = informers.of(Node).cache
+        self._clock = clock
+        self._recorder = recorder
+        self._marked: dict[Key, str] = {}
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Look at one pod."""
+        pod = self._pods.view(key)
+        if pod is None or pod.metadata.deletion_timestamp is not None or not pod.spec.node_name:
+            self._marked.pop(key, None)
+            return None
+        node = self._nodes.view(Key("", pod.spec.node_name))
+        now = self._clock.now()
+        date = eviction_date(pod.spec.tolerations, node.spec.taints, now) if node is not None else None
+        if date is None:
+            if self._marked.pop(key, None):
+                self._recorder.normal(pod, "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
+            return None
+        if date > now:
+            self._marked[key] = pod.metadata.uid
+            return After((date - now).total_seconds())
+        self._recorder.normal(pod, "TaintManagerEviction", f"Marking for deletion Pod {key}")
+        self._marked.pop(key, None)
+        try:
+            await update_with(self._client, Pod, key, lambda p: _disrupted(p, now), subresource="status")
+            await self._client.resource(Pod).delete(key, preconditions=Preconditions(uid=pod.metadata.uid))
+        except NotFound:
+            return None
+        return None
+
+
+def _disrupted(pod: Pod, now: datetime) -> Pod:
+    others = tuple(c for c in pod.status.conditions if c.type != "DisruptionTarget")
+    condition = PodCondition(
+        type="DisruptionTarget",
+        status="True",
+        reason="DeletionByTaintManager",
+        message="Taint manager: deleting due to NoExecute taint",
+        last_transition_time=now.replace(microsecond=0),
+    )
+    return replace(pod, status=replace(pod.status, conditions=(*others, condition)))
+
+
+def node_lifecycle_controller(
+    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, patience: Patience = PATIENCE
+) -> Manager:
+    """Return the three parts as one component."""
+    own, evicting = recorder.source(NAME), recorder.source(EVICTION_NAME)
+    nodes, pods = informers.of(Node), informers.of(Pod)
+    leases = informers.of(Lease, Query(LEASES))
+    pods.cache.add_index(BY_NODE, pods_by_node)
+    taints = Controller(
+        "node taints", NodeTaints(informers, clock=clock, patience=patience), [(nodes, itself)], recorder=own
+    )
+    eviction = Controller(
+        EVICTION_NAME,
+        TaintEviction(informers, clock=clock, recorder=evicting),
+        [(pods, itself), (nodes, nothing)],
+        workers=8,
+        recorder=evicting,
+    )
+
+    def taints_changed(old: Document | None, new: Document | None) -> None:
+        # Nodes report all the time; their pods are looked at only when what drives them away has changed.
+        before = old.view(Node).spec.taints if old is not None else ()
+        after = new.view(Node).spec.taints if new is not None else ()
+        if new is not None and before != after:
+            for pod in pods.cache.by_index(BY_NODE, new.meta.name):
+                eviction.queue.add(pod.key)
+
+    nodes.subscribe(taints_changed)
+    health = NodeHealth(informers, leases, clock=clock, recorder=own, patience=patience)
+    return Manager([health, taints, eviction], name="node-lifecycle-controller")

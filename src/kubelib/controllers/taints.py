@@ -1,0 +1,87 @@
+"""Taints that say how a node fares, and what they mean for the pods on it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from kubelib.api.core.affinity import Toleration
+from kubelib.api.core.node import Node, Taint
+
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "NoExecute"
+
+_BY_CONDITION: Mapping[str, Mapping[str, str]] = {
+    "Ready": {"False": NOT_READY, "Unknown": UNREACHABLE},
+    "MemoryPressure": {"True": "node.kubernetes.io/memory-pressure"},
+    "DiskPressure": {"True": "node.kubernetes.io/disk-pressure"},
+    "NetworkUnavailable": {"True": "node.kubernetes.io/network-unavailable"},
+    "PIDPressure": {"True": "node.kubernetes.io/pid-pressure"},
+}
+_OURS = {key for keys in _BY_CONDITION.values() for key in keys.values()} | {UNSCHEDULABLE}
+
+
+def condition_status(node: Node, type: str) -> str:
+    """Return the status of a node's condition, empty if it has none of that type."""
+    return next((c.status for c in node.status.conditions if c.type == type), "")
+
+
+def wanted_taints(node: Node, now: datetime, *, evict: bool) -> tuple[Taint, ...]:
+    """Return the taints that a node should have: those of others, and ours as its conditions say.
+
+    `evict` allows to begin driving pods away from a node that is not ready. A taint that stays keeps its date.
+    """
+    now = now.replace(microsecond=0)
+    keys = [
+        _BY_CONDITION[c.type].get(c.status, "") for c in node.status.conditions if c.type in _BY_CONDITION
+    ]
+    wanted = [(key, NO_SCHEDULE) for key in keys if key]
+    if node.spec.unschedulable:
+        wanted.append((UNSCHEDULABLE, NO_SCHEDULE))
+    there = {(taint.key, taint.effect): taint for taint in node.spec.taints}
+    for key in (NOT_READY, UNREACHABLE):
+        begun = any((k, NO_EXECUTE) in there for k in (NOT_READY, UNREACHABLE))
+        if key in keys and (evict or begun):
+            wanted.append((key, NO_EXECUTE))
+    kept = [taint for taint in node.spec.taints if not _is_ours(taint) or (taint.key, taint.effect) in wanted]
+    new = [
+        Taint(key=key, effect=effect, time_added=now) for key, effect in wanted if (key, effect) not in there
+    ]
+    return (*kept, *new)
+
+
+def _is_ours(taint: Taint) -> bool:
+    if taint.effect == NO_EXECUTE:
+        return taint.key in (NOT_READY, UNREACHABLE)
+    return taint.effect == NO_SCHEDULE and taint.key in _OURS
+
+
+def tolerates(toleration: Toleration, taint: Taint) -> bool:
+    """Return whether a toleration puts up with a taint."""
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return bool(toleration.key) and toleration.value == taint.value
+
+
+def eviction_date(
+    tolerations: Sequence[Toleration], taints: Sequence[Taint], now: datetime
+) -> datetime | None:
+    """Return when a pod has to leave a node because of NoExecute taints; None if it may stay.
+
+    A date that has passed, or is now, means at once. Of several tolerations for one taint the shortest counts.
+    """
+    dates = []
+    for taint in taints:
+        if taint.effect != NO_EXECUTE:
+            continue
+        matching = [t for t in tolerations if tolerates(t, taint)]
+        if not matching:
+            return now
+        seconds = [t.toleration_seconds for t in matching if t.toleration_seconds is not None]
+        if seconds:
+            dates.append((taint.time_added or now) + timedelta(seconds=max(0, min(seconds))))
+    return min(dates, default=None)
