@@ -1,0 +1,216 @@
+"""Whether a tree is what its kind says: types, with Go's messages, and fields that are unknown or named twice."""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from kubelib.api.fields import FieldType, field_types
+from kubelib.api.model import Model, json_fields, model_in
+from kubelib.api.parsing import DecodeError, parse_json
+from kubelib.api.scheme import Resource, Tree
+
+_INT32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+def check_types(tree: Tree, resource: Resource) -> None:
+    """Require that the tree has the types of its kind. Quantities that are numbers become text.
+
+    Raises `DecodeError` with the message that Kubernetes gives.
+    """
+    try:
+        typed_check(tree, resource.cls)
+    except DecodeError as error:
+        kind = resource.kind
+        raise DecodeError(
+            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {error}'
+        ) from None
+
+
+def typed_check(tree: Tree, cls: type[Model]) -> None:
+    """Require that the tree has the types of `cls`; see `check_types`."""
+    checked = _checked(cls)  # type: ignore[arg-type]
+    try:
+        msgspec.convert(tree, checked)
+        return
+    except msgspec.ValidationError as error:
+        message = str(error)
+    if "got `int`" in message or "got `float`" in message:
+        _quantities_to_text(tree, cls)
+        try:
+            msgspec.convert(tree, checked)
+            return
+        except msgspec.ValidationError as error:
+            message = str(error)
+    raise DecodeError(_go_message(message, cls))
+
+
+@functools.cache
+def _checked(cls: type[Any]) -> Any:
+    """Return a struct like `cls` whose numbers have bounds. Built from the class, so that typed views stay cheap."""
+    fields: list[Any] = []
+    for name, kind in field_types(cls).items():  # type: ignore[arg-type]
+        checked: Any
+        checked = _CHECKED_SCALARS.get(kind.scalar) if kind.model is None else _checked(kind.model)  # type: ignore[arg-type]
+        if checked is None:
+            checked = json_fields(cls)[name]  # type: ignore[arg-type]
+        elif kind.shape == "list":
+            checked = tuple[checked, ...]
+        elif kind.shape == "map":
+            checked = Mapping[str, checked]
+        fields.append((f"_{name}", checked | None, msgspec.field(default=None, name=name)))
+    return msgspec.defstruct(cls.__name__, fields, gc=False)
+
+
+_CHECKED_SCALARS: dict[str, Any] = {"int32": _INT32, "int64": _INT64, "int-or-string": _INT32 | str}
+
+
+def _quantities_to_text(tree: Any, cls: type[Model]) -> None:
+    if not isinstance(tree, dict):
+        return
+    for name, kind in field_types(cls).items():  # type: ignore[arg-type]
+        value = tree.get(name)
+        if value is None:
+            continue
+        if kind.model is not None:
+            for item in _items(value, kind):
+                _quantities_to_text(item, kind.model)
+        elif kind.scalar == "quantity":
+            if kind.shape == "map" and isinstance(value, dict):
+                value.update((key, str(item)) for key, item in value.items() if _is_number(item))
+            elif _is_number(value):
+                tree[name] = str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _items(value: Any, kind: FieldType) -> list[Any]:
+    if kind.shape == "map":
+        return list(value.values()) if isinstance(value, dict) else []
+    if kind.shape == "list":
+        return value if isinstance(value, list) else []
+    return [value]
+
+
+# Go's messages
+
+_STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
+_GOT = re.compile(r"got `([^`]+)`")
+_GO_VALUES = {"str": "string", "int": "number", "float": "number", "bool": "bool"}
+_GO_SCALARS = {
+    "string": "string", "int32": "int32", "int64": "int64", "bool": "bool", "double": "float64", "time": "v1.Time",
+    "microtime": "v1.MicroTime", "quantity": "resource.Quantity", "bytes": "[]uint8", "int-or-string": "int32",
+    "strings": "[]string", "any": "map[string]interface {}",
+}  # fmt: skip
+
+
+def _go_message(message: str, cls: type[Model]) -> str:
+    """Return what Go's JSON decoder says where msgspec says `message`."""
+    problem, _, where = message.partition(" - at `$")
+    names: list[str] = []
+    owner, kind, inside = cls, None, False
+    for match in _STEP.finditer(where.rstrip("`")):
+        if match[1] is None:
+            inside = True
+            continue
+        if kind is not None and kind.model is not None:
+            owner = kind.model
+        names.append(match[1])
+        kind, inside = field_types(owner).get(match[1]), False  # type: ignore[arg-type]
+    if kind is None:
+        return f"json: cannot unmarshal into Go value of type {_go_type(cls)}"
+    found = _GOT.search(problem)
+    value = _GO_VALUES.get(found[1], found[1]) if found is not None else "number"
+    match kind.scalar if kind.model is None else "":
+        case "time" | "microtime" if value in ("string", "number") and "RFC3339" in problem:
+            return f'parsing time: the text cannot be read as "2006-01-02T15:04:05Z07:00" ({".".join(names)})'
+        case "quantity":
+            return (
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            )
+    wanted = _go_type(kind.model) if kind.model is not None else _GO_SCALARS[kind.scalar]
+    if not inside:
+        wanted = {"list": "[]", "map": "map[string]", "one": ""}[kind.shape] + wanted
+    return f"json: cannot unmarshal {value} into Go struct field {owner.__name__}.{'.'.join(names)} of type {wanted}"
+
+
+def _go_type(cls: type[Model]) -> str:
+    return f"v1.{cls.__name__}"
+
+
+# Strict reading
+
+
+def unknown_fields(tree: Tree, cls: type[Model]) -> list[str]:
+    """Return the paths of the fields that the class does not have, such as ``spec.containers[0].bar``."""
+    known = {name: value for name, value in tree.items() if name not in ("kind", "apiVersion")}
+    return list(_unknown(known, cls, ""))
+
+
+def _unknown(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[str]:
+    fields = json_fields(cls)  # type: ignore[arg-type]
+    for name, value in tree.items():
+        hint = fields.get(name)
+        if hint is None:
+            yield f"{path}{name}"
+            continue
+        if type(value) is not dict and type(value) is not list:
+            continue
+        shape, model = model_in(hint)
+        if model is None:
+            continue
+        if shape == "list":
+            if type(value) is list:
+                for number, item in enumerate(value):
+                    if type(item) is dict:
+                        yield from _unknown(item, model, f"{path}{name}[{number}].")
+        elif type(value) is dict:
+            if shape == "one":
+                yield from _unknown(value, model, f"{path}{name}.")
+            else:
+                for key, item in value.items():
+                    if type(item) is dict:
+                        yield from _unknown(item, model, f"{path}{name}.{key}.")
+
+
+class _Repeated(dict[str, Any]):
+    """An object of a JSON text, with the names that it has twice."""
+
+    names: tuple[str, ...] = ()
+
+
+def duplicate_fields(raw: bytes) -> list[str]:
+    """Return the paths of members that a JSON text names twice: ``spec.replicas``. Not JSON: none."""
+    try:
+        # A compact text that is as long as its values has no room for a member that was overwritten.
+        if len(msgspec.json.encode(parse_json(raw))) >= len(raw.strip()):
+            return []
+        tree = json.loads(raw, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError):
+        return []
+    return list(_repeated(tree, ""))
+
+
+def _pairs(members: list[tuple[str, Any]]) -> _Repeated:
+    result = _Repeated(members)
+    if len(result) < len(members):
+        seen: set[str] = set()
+        result.names = tuple(name for name, _ in members if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    return result
+
+
+def _repeated(tree: Any, path: str) -> Iterator[str]:
+    if isinstance(tree, _Repeated):
+        for name in dict.fromkeys(tree.names):
+            yield f"{path}{name}"
+        for name, value in tree.items():
+            yield from _repeated(value, f"{path}{name}.")
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            yield from _repeated(value, f"{path[:-1]}[{number}].")
