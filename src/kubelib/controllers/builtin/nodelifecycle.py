@@ -158,10 +158,14 @@ class NodeHealth:
     async def _look_at(self, node: Node) -> None:
         name, now = node.metadata.name, self._clock.now()
         if self._is_silent(node, now):
+            judged = node.status.conditions
+
+            def unless_heard_of(current: Node) -> Node | None:
+                # A report that came in meanwhile must not be overwritten: the node is there.
+                return silenced(current, now) if current.status.conditions == judged else None
+
             try:
-                node = await update_with(
-                    self._client, Node, node.key, lambda n: silenced(n, now), subresource="status"
-                )
+                node = await update_with(self._client, Node, node.key, unless_heard_of, subresource="status")
             except (ApiError, OSError):
                 return  # the next look tries again
         ready = condition_status(node, "Ready") == "True"
