@@ -5,7 +5,7 @@ from kubelib.api import (
     apps_sets,
     authentication,
     authorization,
-    autoscaling,
+    autoscaling_v2,
     batch,
     columns,
     coordination,
@@ -77,6 +77,14 @@ _EVENT_FIELDS = dict.fromkeys(
     "",
 )  # fmt: skip
 
+_NEW_EVENT_FIELDS = {
+    "reportingController"
+    if label == "reportingComponent"
+    else label.replace("involvedObject.", "regarding."): absent
+    for label, absent in _EVENT_FIELDS.items()
+    if label != "source"
+}
+
 
 def builtin_scheme() -> Scheme:
     """Return a new scheme of all built-in kinds."""
@@ -115,10 +123,10 @@ def builtin_scheme() -> Scheme:
             config.ServiceAccount, "serviceaccounts", short=("sa",), subresources=("token",), shown=columns.SERVICE_ACCOUNT
         ),
         _resource(event.Event, "events", short=("ev",), shown=columns.EVENT, selectable=_EVENT_FIELDS),
-        _resource(pod.PodTemplate, "podtemplates"),
+        _resource(pod.PodTemplate, "podtemplates", shown=columns.POD_TEMPLATE),
         _resource(pod.Binding, "bindings", verbs=CREATE_ONLY),
-        _resource(quota.LimitRange, "limitranges", short=("limits",)),
-        _resource(quota.ResourceQuota, "resourcequotas", short=("quota",), subresources=_STATUS),
+        _resource(quota.LimitRange, "limitranges", short=("limits",), shown=columns.LIMIT_RANGE),
+        _resource(quota.ResourceQuota, "resourcequotas", short=("quota",), subresources=_STATUS, shown=columns.RESOURCE_QUOTA),
         _resource(
             persistentvolumes.PersistentVolume, "persistentvolumes", short=("pv",), namespaced=False,
             subresources=_STATUS, shown=columns.PERSISTENT_VOLUME,
@@ -141,7 +149,7 @@ def builtin_scheme() -> Scheme:
             apps_sets.StatefulSet, "statefulsets", short=("sts",), everyday=True, subresources=_SCALED,
             shown=columns.STATEFUL_SET,
         ),
-        _resource(apps_sets.ControllerRevision, "controllerrevisions"),
+        _resource(apps_sets.ControllerRevision, "controllerrevisions", shown=columns.CONTROLLER_REVISION),
         _resource(
             batch.Job, "jobs", everyday=True, subresources=_STATUS, shown=columns.JOB, selectable={"status.successful": "0"}
         ),
@@ -149,8 +157,8 @@ def builtin_scheme() -> Scheme:
             batch.CronJob, "cronjobs", short=("cj",), everyday=True, subresources=_STATUS, shown=columns.CRON_JOB
         ),
         _resource(
-            autoscaling.HorizontalPodAutoscaler, "horizontalpodautoscalers", short=("hpa",), everyday=True,
-            subresources=_STATUS,
+            autoscaling_v2.HorizontalPodAutoscaler, "horizontalpodautoscalers", short=("hpa",), everyday=True,
+            subresources=_STATUS, shown=columns.HORIZONTAL_POD_AUTOSCALER,
         ),
         _resource(discovery.EndpointSlice, "endpointslices", shown=columns.ENDPOINT_SLICE),
         _resource(coordination.Lease, "leases", shown=columns.LEASE),
@@ -160,10 +168,10 @@ def builtin_scheme() -> Scheme:
         _resource(rbac.ClusterRoleBinding, "clusterrolebindings", namespaced=False, shown=columns.ROLE_BINDING),
         _resource(policy.PodDisruptionBudget, "poddisruptionbudgets", short=("pdb",), subresources=_STATUS, shown=columns.PDB),
         _resource(scheduling.PriorityClass, "priorityclasses", short=("pc",), namespaced=False, shown=columns.PRIORITY_CLASS),
-        _resource(networking.Ingress, "ingresses", short=("ing",), subresources=_STATUS),
-        _resource(networking.IngressClass, "ingressclasses", namespaced=False),
-        _resource(networking.NetworkPolicy, "networkpolicies", short=("netpol",)),
-        _resource(storage.StorageClass, "storageclasses", short=("sc",), namespaced=False),
+        _resource(networking.Ingress, "ingresses", short=("ing",), subresources=_STATUS, shown=columns.INGRESS),
+        _resource(networking.IngressClass, "ingressclasses", namespaced=False, shown=columns.INGRESS_CLASS),
+        _resource(networking.NetworkPolicy, "networkpolicies", short=("netpol",), shown=columns.NETWORK_POLICY),
+        _resource(storage.StorageClass, "storageclasses", short=("sc",), namespaced=False, shown=columns.STORAGE_CLASS),
         _resource(authentication.TokenReview, "tokenreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authentication.SelfSubjectReview, "selfsubjectreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authorization.SubjectAccessReview, "subjectaccessreviews", namespaced=False, verbs=CREATE_ONLY),

@@ -1,0 +1,57 @@
+"""What ``kubectl get`` shows: the printed columns of the built-in kinds, cell by cell as kube-apiserver computes them."""
+
+from kubelib.api.columns.cells import (
+    AGE,
+    DEFAULT,
+    NAME,
+    NONE,
+    age_of,
+    at,
+    field,
+    label_selector_text,
+    labels_text,
+)
+from kubelib.api.columns.nodes import NAMESPACE, NODE
+from kubelib.api.columns.pods import POD, POD_TEMPLATE, pod_summary
+from kubelib.api.columns.policies import (
+    CONFIG_MAP,
+    EVENT,
+    LEASE,
+    LIMIT_RANGE,
+    PDB,
+    PRIORITY_CLASS,
+    RESOURCE_QUOTA,
+    ROLE,
+    ROLE_BINDING,
+    SECRET,
+    SERVICE_ACCOUNT,
+)
+from kubelib.api.columns.services import (
+    ENDPOINT_SLICE,
+    ENDPOINTS,
+    INGRESS,
+    INGRESS_CLASS,
+    NETWORK_POLICY,
+    SERVICE,
+)
+from kubelib.api.columns.storage import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
+from kubelib.api.columns.workloads import (
+    CONTROLLER_REVISION,
+    CRON_JOB,
+    DAEMON_SET,
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    JOB,
+    REPLICA_SET,
+    REPLICATION_CONTROLLER,
+    STATEFUL_SET,
+)
+
+__all__ = [
+    "AGE", "CONFIG_MAP", "CONTROLLER_REVISION", "CRON_JOB", "DAEMON_SET", "DEFAULT", "DEPLOYMENT", "ENDPOINTS",
+    "ENDPOINT_SLICE", "EVENT", "HORIZONTAL_POD_AUTOSCALER", "INGRESS", "INGRESS_CLASS", "JOB", "LEASE", "LIMIT_RANGE", "NAME",
+    "NAMESPACE", "NETWORK_POLICY", "NODE", "NONE", "PDB", "PERSISTENT_VOLUME", "PERSISTENT_VOLUME_CLAIM", "POD",
+    "POD_TEMPLATE", "PRIORITY_CLASS", "REPLICATION_CONTROLLER", "REPLICA_SET", "RESOURCE_QUOTA", "ROLE", "ROLE_BINDING",
+    "SECRET", "SERVICE", "SERVICE_ACCOUNT", "STATEFUL_SET", "STORAGE_CLASS", "age_of", "at", "field", "label_selector_text",
+    "labels_text", "pod_summary",
+]  # fmt: skip

@@ -1,0 +1,86 @@
+"""The columns of volumes, claims and classes of storage."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from kubelib.api.columns.cells import AGE, NAME, at, field
+from kubelib.api.scheme import Column, Tree
+
+_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
+_UNSET = "<unset>"
+
+
+def _modes(modes: Sequence[str] | None) -> str:
+    present = modes or ()
+    return ",".join(short for long, short in _MODES.items() if long in present)
+
+
+def _phase(tree: Tree, now: datetime) -> Any:
+    return "Terminating" if at(tree, "metadata", "deletionTimestamp") else at(tree, "status", "phase") or ""
+
+
+def _class(tree: Tree, now: datetime) -> str:
+    return str(at(tree, "metadata", "annotations", _OLD_CLASS) or at(tree, "spec", "storageClassName") or "")
+
+
+def _bound(tree: Tree) -> bool:
+    return bool(at(tree, "spec", "volumeName"))
+
+
+def _claim(tree: Tree, now: datetime) -> str:
+    claim = at(tree, "spec", "claimRef")
+    return f"{claim.get('namespace')}/{claim.get('name')}" if claim else ""
+
+
+_CLASSES = (
+    Column("StorageClass", _class),
+    Column("VolumeAttributesClass", lambda t, n: at(t, "spec", "volumeAttributesClassName") or _UNSET),
+)
+_VOLUME_MODE = Column("VolumeMode", lambda t, n: at(t, "spec", "volumeMode") or _UNSET, wide=True)
+
+PERSISTENT_VOLUME_CLAIM = (
+    NAME,
+    Column("Status", _phase),
+    Column("Volume", field("spec", "volumeName")),
+    Column("Capacity", lambda t, n: (at(t, "status", "capacity", "storage") or "") if _bound(t) else ""),
+    Column("Access Modes", lambda t, n: _modes(at(t, "status", "accessModes")) if _bound(t) else ""),
+    *_CLASSES,
+    AGE,
+    _VOLUME_MODE,
+)
+PERSISTENT_VOLUME = (
+    NAME,
+    Column("Capacity", lambda t, n: at(t, "spec", "capacity", "storage") or ""),
+    Column("Access Modes", lambda t, n: _modes(at(t, "spec", "accessModes"))),
+    Column("Reclaim Policy", field("spec", "persistentVolumeReclaimPolicy")),
+    Column("Status", _phase),
+    Column("Claim", _claim),
+    *_CLASSES,
+    Column("Reason", field("status", "reason")),
+    AGE,
+    _VOLUME_MODE,
+)
+
+
+def _class_name(tree: Tree, now: datetime) -> str:
+    annotations = at(tree, "metadata", "annotations") or {}
+    keys = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
+    default = " (default)" if any(annotations.get(key) == "true" for key in keys) else ""
+    return f"{at(tree, 'metadata', 'name')}{default}"
+
+
+STORAGE_CLASS = (
+    Column("Name", _class_name, format="name"),
+    Column("Provisioner", field("provisioner")),
+    Column("ReclaimPolicy", field("reclaimPolicy", default="Delete")),
+    Column("VolumeBindingMode", field("volumeBindingMode", default="Immediate")),
+    Column("AllowVolumeExpansion", lambda t, n: bool(t.get("allowVolumeExpansion"))),
+    AGE,
+)
