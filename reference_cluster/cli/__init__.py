@@ -10,24 +10,6 @@ from kubelib import __version__
 COMMANDS = {
     # name: (module, function, one line of help)
     "up": ("reference_cluster.cli.daemons", "up", "Run a whole cluster in this process."),
-    "apiserver": ("reference_cluster.cli.daemons", "apiserver", "Run the API server alone."),
-    "scheduler": ("reference_cluster.cli.daemons", "scheduler", "Run the scheduler alone."),
-    "controller-manager": (
-        "reference_cluster.cli.daemons",
-        "controller_manager",
-        "Run the built-in controllers alone.",
-    ),
-    "kubelet": ("reference_cluster.cli.daemons", "kubelet", "Run one node's agent."),
-    "proxy": ("reference_cluster.cli.daemons", "proxy", "Run the service proxy alone."),
-    "get": ("reference_cluster.cli.get", "get", "Show objects as a table, YAML, JSON or names."),
-    "describe": ("reference_cluster.cli.describe", "describe", "Show an object in detail, with its events."),
-    "apply": ("reference_cluster.cli.write", "apply", "Create or change objects from files."),
-    "delete": ("reference_cluster.cli.write", "delete", "Delete objects."),
-    "scale": ("reference_cluster.cli.write", "scale", "Set the number of replicas."),
-    "label": ("reference_cluster.cli.write", "label", "Set or remove labels."),
-    "logs": ("reference_cluster.cli.streams", "logs", "Print the logs of a container."),
-    "exec": ("reference_cluster.cli.streams", "exec_", "Run a command in a container."),
-    "wait": ("reference_cluster.cli.wait", "wait", "Wait for a condition of objects."),
     "demo": ("reference_cluster.cli.demo", "demo", "Run an example and check that it works."),
 }
 

@@ -37,7 +37,7 @@ def test_a_cluster_killed_while_200_pods_are_created_loses_none_and_restarts_non
     )
     assert creating.stdin is not None and creating.stdout is not None
     documents = json.dumps({"apiVersion": "v1", "kind": "List", "items": [manifest(n) for n in range(PODS)]})
-    feeding = threading.Thread(target=lambda: (creating.stdin.write(documents), creating.stdin.close()))  # type: ignore[union-attr,func-returns-value]
+    feeding = threading.Thread(target=lambda: (creating.stdin.write(documents), creating.stdin.close()))  # type: ignore[union-attr]
     feeding.start()
     acknowledged = [creating.stdout.readline().strip() for _ in range(60)]
     cluster.kill()

@@ -303,3 +303,28 @@ def test_nobody_may_look_without_credentials(cluster: Cluster, kubectl: Kubectl)
         code, body = get(path)
         assert code == 403
         assert "system:anonymous" in body
+
+
+def test_server_side_apply_knows_who_set_what(kubectl: Kubectl, namespace: str) -> None:
+    def config(data: str) -> str:
+        return f"{{apiVersion: v1, kind: ConfigMap, metadata: {{name: c}}, data: {data}}}"
+
+    def apply(data: str, *options: str) -> str:
+        return kubectl("-n", namespace, "apply", "--server-side", "-f", "-", *options, stdin=config(data))
+
+    assert "serverside-applied" in apply('{a: "1", b: "2"}')
+    version = kubectl("-n", namespace, "get", "cm", "c", "-o", "jsonpath={.metadata.resourceVersion}")
+    apply('{a: "1", b: "2"}')
+    assert kubectl("-n", namespace, "get", "cm", "c", "-o", "jsonpath={.metadata.resourceVersion}") == version
+    apply('{a: "1"}')
+    assert json.loads(kubectl("-n", namespace, "get", "cm", "c", "-o", "jsonpath={.data}")) == {"a": "1"}
+    other = ("--field-manager=other",)
+    refused = kubectl.fails(
+        "-n", namespace, "apply", "--server-side", "-f", "-", *other, stdin=config('{a: "3"}')
+    )
+    assert (
+        'conflict with "kubectl": .data.a' in refused
+        or 'conflict with "kubectl" using v1: .data.a' in refused
+    )
+    apply('{a: "3"}', *other, "--force-conflicts")
+    assert json.loads(kubectl("-n", namespace, "get", "cm", "c", "-o", "jsonpath={.data}")) == {"a": "3"}

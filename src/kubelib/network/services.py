@@ -79,12 +79,12 @@ def _backends(parts: Iterable[EndpointSlice], name: str, protocol: str) -> tuple
     terminating: set[Backend] = set()
     for part in parts:
         for port in part.ports:
-            if port.port is None or port.name != name or (port.protocol or "TCP") != protocol:
+            if port.name != name or port.port is None or (port.protocol or "TCP") != protocol:
                 continue
             for endpoint in part.endpoints:
                 conditions = endpoint.conditions
                 for address in endpoint.addresses:
-                    if conditions is None or conditions.ready is not False:
+                    if conditions.ready is not False:
                         ready.add(Backend(address, port.port))
                     elif conditions.serving and conditions.terminating:
                         terminating.add(Backend(address, port.port))

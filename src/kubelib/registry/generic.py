@@ -220,7 +220,7 @@ class GenericRegistry:
         if meta.get("resourceVersion"):
             raise BadRequest("resourceVersion should not be set on objects to be created")
         now = format_time(self.owner.clock.now())
-        for part in (*_OWNED_BY_SERVER, "managedFields"):
+        for part in _OWNED_BY_SERVER:
             meta.pop(part, None)
         meta["uid"] = new_uid(self.owner.random)
         meta["creationTimestamp"] = now
@@ -491,6 +491,8 @@ class GenericRegistry:
         meta["resourceVersion"] = before["resourceVersion"]
         tree = self.strategy.prepare_for_update(self, tree, old, subresource)
         meta = tree["metadata"]
+        if before.get("managedFields"):
+            self._track(old, tree, subresource, options)
         apply_defaults(self.resource.kind, tree)
         await self._admit("update", key, tree, old, options, subresource)
         self._require_valid(validate_update(self.resource, tree, old, subresource=subresource), key.name)
@@ -516,6 +518,21 @@ class GenericRegistry:
         except RevisionMismatch:
             return None
         return self._stored(key)
+
+    def _track(self, old: Tree, tree: Tree, subresource: str, options: WriteOptions) -> None:
+        """Keep account of who set which field, unless an apply has just done so."""
+        meta = tree["metadata"]
+        if meta.get("managedFields") not in (None, old["metadata"]["managedFields"]):
+            return
+        from kubelib.api.patch.apply import Applier, track_update
+
+        applier = Applier(
+            manager=options.manager,
+            api_version=self.resource.api_version,
+            subresource=subresource,
+            time=format_time(self.owner.clock.now()),
+        )
+        track_update(old, tree, applier, self.resource.cls)
 
     def _finished(self, tree: Tree) -> bool:
         """Whether an object that is being deleted has nothing left to wait for."""

@@ -1,0 +1,62 @@
+import time
+from pathlib import Path
+
+import pytest
+from kubernetes import client, config, watch
+
+from kubelib.testing.cluster import ClusterOptions, TestCluster
+
+
+def test_a_cluster_answers_the_official_client(kubelib_cluster: TestCluster) -> None:
+    api = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
+    body = {"metadata": {"name": "c", "labels": {"a": "b"}}, "data": {"x": "y"}}
+    api.create_namespaced_config_map("default", body)
+    assert [
+        c.metadata.name for c in api.list_namespaced_config_map("default", label_selector="a=b").items
+    ] == ["c"]
+    assert api.list_namespaced_config_map("default", label_selector="a=c").items == []
+    api.patch_namespaced_config_map("c", "default", {"data": {"x": "z"}})
+    assert api.read_namespaced_config_map("c", "default").data == {"x": "z"}
+    events = [
+        e["type"] for e in watch.Watch().stream(api.list_namespaced_config_map, "default", timeout_seconds=1)
+    ]
+    assert events == ["ADDED"]
+    api.delete_namespaced_config_map("c", "default")
+    with pytest.raises(client.ApiException) as caught:
+        api.read_namespaced_config_map("c", "default")
+    assert caught.value.status == 404
+
+
+@pytest.mark.kubelib(controllers=True, scheduler=True, fake_nodes=3)
+def test_controllers_and_scheduler_run_when_asked_for(kubelib_cluster: TestCluster) -> None:
+    api = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    api.create_namespaced_replication_controller(
+        "default",
+        {"metadata": {"name": "rc"}, "spec": {"replicas": 6, "selector": {"a": "b"}, "template": template}},
+    )
+    deadline = time.monotonic() + 20
+    nodes: list[str] = []
+    while len(nodes) < 6 and time.monotonic() < deadline:
+        nodes = [p.spec.node_name for p in api.list_namespaced_pod("default").items if p.spec.node_name]
+        time.sleep(0.05)
+    assert sorted(nodes) == sorted(["node-0", "node-1", "node-2"] * 2)
+
+
+def test_clusters_know_nothing_of_each_other(tmp_path: Path, kubelib_cluster: TestCluster) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with TestCluster(other, ClusterOptions()) as second:
+        api = client.CoreV1Api(config.new_client_from_config(str(second.kubeconfig)))
+        api.create_namespaced_secret("default", {"metadata": {"name": "s"}})
+        first = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
+        assert first.list_namespaced_secret("default").items == []
+
+
+def test_a_wrong_token_is_refused(kubelib_cluster: TestCluster) -> None:
+    configuration = client.Configuration()
+    configuration.host = kubelib_cluster.url
+    configuration.api_key = {"authorization": "Bearer wrong"}
+    with pytest.raises(client.ApiException) as caught:
+        client.CoreV1Api(client.ApiClient(configuration)).list_namespace()
+    assert caught.value.status == 401
