@@ -5,17 +5,16 @@ from collections.abc import Callable, Iterable
 from kubelib.api.core.service import Service
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
-from kubelib.informers import Cache
-from kubelib.labels import selector_from_match_labels
+from kubelib.controllers.matching import Selecting
+from kubelib.informers import Informer
+from kubelib.labels import NOTHING, Selector, selector_from_match_labels
 
 
-def services_of_pod(services: Cache[Service]) -> Callable[[Document], Iterable[Key]]:
-    """Return a mapping from a Pod to the keys of the Services whose selector matches it."""
+def selector_of(service: Service) -> Selector:
+    """Return which pods a Service is for; without a selector it is for none that we know of."""
+    return selector_from_match_labels(service.spec.selector) if service.spec.selector else NOTHING
 
-    def keys(pod: Document) -> Iterable[Key]:
-        for document in services.by_index("namespace", pod.meta.namespace):
-            selector = document.view(Service).spec.selector
-            if selector and selector_from_match_labels(selector).matches(pod.meta.labels):
-                yield document.key
 
-    return keys
+def services_of_pod(services: Informer[Service]) -> Callable[[Document], Iterable[Key]]:
+    """Return a mapping from a Pod to the keys of the Services whose selector matches it, without asking each of them."""
+    return Selecting(services, selector_of).keys

@@ -9,9 +9,12 @@ from kubelib.informers import Component
 
 
 def builtin_controllers(
-    client: Client, *, clock: Clock, random: Random, scheme: Scheme | None = None
+    client: Client, *, clock: Clock, random: Random, scheme: Scheme | None = None, root_ca: str = ""
 ) -> list[Component]:
-    """Return all built-in controllers as components, with the informers and the event recorder that they share."""
+    """Return all built-in controllers as components, with the informers and the event recorder that they share.
+
+    `root_ca` is the certificate, as PEM text, that is published in every namespace; none if empty.
+    """
     from kubelib.api.builtin import SCHEME
     from kubelib.controllers.builtin.deployment import deployment_controller
     from kubelib.controllers.builtin.endpoints import endpoints_controller
@@ -22,6 +25,7 @@ def builtin_controllers(
     from kubelib.controllers.builtin.podgc import pod_garbage_collector
     from kubelib.controllers.builtin.replicaset import replica_set_controller
     from kubelib.controllers.builtin.replicationcontroller import replication_controller
+    from kubelib.controllers.builtin.rootca import root_certificate_publisher
     from kubelib.controllers.builtin.serviceaccount import service_account_controller
     from kubelib.controllers.events import EventRecorder
     from kubelib.informers import SharedInformers
@@ -40,4 +44,8 @@ def builtin_controllers(
         node_lifecycle_controller(informers, clock=clock, recorder=events),
         pod_garbage_collector(informers, clock=clock, recorder=events),
     ]
+    if root_ca:
+        controllers.append(
+            root_certificate_publisher(informers, clock=clock, recorder=events, certificate=root_ca)
+        )
     return [events, informers, *controllers]

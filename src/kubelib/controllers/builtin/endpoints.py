@@ -21,12 +21,13 @@ from kubelib.labels import selector_from_match_labels
 NAME = "endpoint-controller"
 
 
-def _address(backend: Backend) -> EndpointAddress:
+def _address(service: Service, backend: Backend) -> EndpointAddress:
     meta = backend.pod.metadata
     reference = ObjectReference(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid)
-    hostname = backend.pod.spec.hostname if backend.pod.spec.subdomain else ""
+    spec = backend.pod.spec
+    hostname = spec.hostname if spec.subdomain == service.metadata.name else ""
     return EndpointAddress(
-        ip=backend.address, hostname=hostname, node_name=backend.pod.spec.node_name, target_ref=reference
+        ip=backend.address, hostname=hostname, node_name=spec.node_name, target_ref=reference
     )
 
 
@@ -43,7 +44,7 @@ def plan(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSubset, ...]:
         if service.spec.ports and not ports:
             continue
         ready, unready = groups.setdefault(ports, ([], []))
-        (ready if backend.ready else unready).append(_address(backend))
+        (ready if backend.ready else unready).append(_address(service, backend))
     return tuple(
         EndpointSubset(addresses=tuple(ready), not_ready_addresses=tuple(unready), ports=ports)
         for ports, (ready, unready) in sorted(groups.items(), key=lambda item: repr(item[0]))
@@ -105,7 +106,7 @@ def endpoints_controller(informers: SharedInformers, *, clock: Clock, recorder: 
         EndpointsOfServices(informers),
         [
             (informers.of(Service), itself),
-            (informers.of(Pod), services_of_pod(informers.of(Service).cache)),
+            (informers.of(Pod), services_of_pod(informers.of(Service))),
             (informers.of(Endpoints), of_endpoints),
         ],
         workers=5,

@@ -1,6 +1,6 @@
 """EndpointSlices: the addresses behind each Service that chooses Pods, in parts of at most a hundred."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -10,13 +10,14 @@ from kubelib.api.core.service import Service
 from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubelib.api.document import Document
 from kubelib.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
-from kubelib.api.meta import Key, ObjectMeta, OwnerReference
+from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.services import services_of_pod
 from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
@@ -24,15 +25,33 @@ from kubelib.labels import selector_from_match_labels
 NAME = "endpointslice-controller"
 MANAGED_BY = "endpointslice-controller.k8s.io"
 SERVICE_NAME = "kubernetes.io/service-name"
+MANAGER = "endpointslice.kubernetes.io/managed-by"
 LARGEST = 100
 
 
 @attrs.frozen
 class Part:
-    """A slice as it should be: its ports and its endpoints."""
+    """A slice as it should be: its labels, its ports and its endpoints."""
 
     ports: tuple[EndpointPort, ...]
     endpoints: tuple[Endpoint, ...]
+    labels: Mapping[str, str]
+
+    def describes(self, existing: EndpointSlice) -> bool:
+        """Return whether a slice is as it should be."""
+        return (
+            existing.ports == self.ports
+            and existing.endpoints == self.endpoints
+            and dict(existing.metadata.labels) == self.labels
+        )
+
+
+def labels_of(service: Service) -> dict[str, str]:
+    """Return the labels of a Service's slices: its own, and what says whose they are."""
+    labels = {**service.metadata.labels, SERVICE_NAME: service.metadata.name, MANAGER: MANAGED_BY}
+    if service.spec.cluster_ip == "None":
+        labels["service.kubernetes.io/headless"] = ""
+    return labels
 
 
 def _endpoint(service: Service, backend: Backend) -> Endpoint:
@@ -59,10 +78,11 @@ def plan(service: Service, pods: Iterable[Pod]) -> list[Part]:
         )
         groups.setdefault(ports, []).append(_endpoint(service, backend))
     parts: list[Part] = []
+    labels = labels_of(service)
     for ports, endpoints in sorted(groups.items(), key=lambda item: repr(item[0])):
         starts = range(0, len(endpoints), LARGEST)
-        parts += [Part(ports, tuple(endpoints[start : start + LARGEST])) for start in starts]
-    return parts or [Part((), ())]
+        parts += [Part(ports, tuple(endpoints[start : start + LARGEST]), labels) for start in starts]
+    return parts or [Part((), (), labels)]
 
 
 def match(
@@ -73,7 +93,7 @@ def match(
     pairs: list[tuple[Part | None, EndpointSlice | None]] = []
     todo: list[Part] = []
     for part in wanted:
-        same = next((s for s in left if s.ports == part.ports and s.endpoints == part.endpoints), None)
+        same = next((s for s in left if part.describes(s)), None)
         if same is None:
             todo.append(part)
         else:
@@ -101,7 +121,7 @@ class SlicesOfServices:
         existing = [
             d.view(EndpointSlice)
             for d in self._slices.select(selector_from_match_labels({SERVICE_NAME: key.name}), key.namespace)
-            if d.meta.labels.get("endpointslice.kubernetes.io/managed-by") == MANAGED_BY
+            if d.meta.labels.get(MANAGER) == MANAGED_BY
         ]
         if service is None or service.metadata.deletion_timestamp is not None:
             wanted: list[Part] = []
@@ -120,7 +140,10 @@ class SlicesOfServices:
                     assert service is not None
                     await registry.create(self._new(service, part))
                 else:
-                    await registry.update(replace(current, ports=part.ports, endpoints=part.endpoints))
+                    meta = replace(current.metadata, labels=part.labels)
+                    await registry.update(
+                        replace(current, metadata=meta, ports=part.ports, endpoints=part.endpoints)
+                    )
         except (AlreadyExists, Conflict):
             return After(0.05)  # the cache is behind
         except (NotFound, Forbidden):
@@ -130,27 +153,12 @@ class SlicesOfServices:
     @staticmethod
     def _new(service: Service, part: Part) -> EndpointSlice:
         meta = service.metadata
-        labels = {
-            **meta.labels,
-            SERVICE_NAME: meta.name,
-            "endpointslice.kubernetes.io/managed-by": MANAGED_BY,
-        }
-        if service.spec.cluster_ip == "None":
-            labels["service.kubernetes.io/headless"] = ""
-        owner = OwnerReference(
-            api_version="v1",
-            kind="Service",
-            name=meta.name,
-            uid=meta.uid,
-            controller=True,
-            block_owner_deletion=True,
-        )
         return EndpointSlice(
             metadata=ObjectMeta(
                 generate_name=f"{meta.name}-",
                 namespace=meta.namespace,
-                labels=labels,
-                owner_references=(owner,),
+                labels=part.labels,
+                owner_references=(controller_reference(service),),
             ),
             address_type="IPv4",
             ports=part.ports,
@@ -172,7 +180,7 @@ def endpoint_slice_controller(
         SlicesOfServices(informers),
         [
             (informers.of(Service), itself),
-            (informers.of(Pod), services_of_pod(informers.of(Service).cache)),
+            (informers.of(Pod), services_of_pod(informers.of(Service))),
             (informers.of(EndpointSlice), service_of),
         ],
         workers=5,

@@ -1,6 +1,11 @@
 """Namespaces that are being deleted: their content goes first, then they."""
 
-from kubelib.api.core.namespace import Namespace
+from collections.abc import Sequence
+from datetime import datetime
+
+import attrs
+
+from kubelib.api.core.namespace import Namespace, NamespaceCondition
 from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
@@ -17,13 +22,98 @@ FINALIZER = "kubernetes"
 LOOK_AGAIN = 1.0
 
 
+@attrs.define
+class Remains:
+    """What is left of a namespace's content, and what went wrong."""
+
+    instances: dict[str, int] = attrs.field(factory=dict)
+    """How many objects of each resource."""
+    finalizers: dict[str, int] = attrs.field(factory=dict)
+    """How many objects each finalizer holds."""
+    errors: list[str] = attrs.field(factory=list)
+
+
+def conditions(
+    remains: Remains, current: Sequence[NamespaceCondition], now: datetime
+) -> tuple[NamespaceCondition, ...]:
+    """Return what a namespace says about its end. A condition that stays as it was keeps its date."""
+    kinds = ", ".join(
+        f"{name} has {count} resource instances" for name, count in sorted(remains.instances.items())
+    )
+    holders = ", ".join(
+        f"{name} in {count} resource instances" for name, count in sorted(remains.finalizers.items())
+    )
+    found = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            False,
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            False,
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        (
+            ("NamespaceDeletionContentFailure", True, "ContentDeletionFailed", "; ".join(remains.errors))
+            if remains.errors
+            else (
+                "NamespaceDeletionContentFailure",
+                False,
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization",
+            )
+        ),
+        (
+            (
+                "NamespaceContentRemaining",
+                True,
+                "SomeResourcesRemain",
+                f"Some resources are remaining: {kinds}",
+            )
+            if kinds
+            else ("NamespaceContentRemaining", False, "ContentRemoved", "All content successfully removed")
+        ),
+        (
+            (
+                "NamespaceFinalizersRemaining",
+                True,
+                "SomeFinalizersRemain",
+                f"Some content in the namespace has finalizers remaining: {holders}",
+            )
+            if holders
+            else (
+                "NamespaceFinalizersRemaining",
+                False,
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished",
+            )
+        ),
+    ]
+    before = {condition.type: condition for condition in current}
+    told = []
+    for type, holds, reason, message in found:
+        old, status = before.pop(type, None), "True" if holds else "False"
+        same = old is not None and old.status == status
+        date = old.last_transition_time if same and old is not None else now.replace(microsecond=0)
+        told.append(
+            NamespaceCondition(
+                type=type, status=status, reason=reason, message=message, last_transition_time=date
+            )
+        )
+    return (*before.values(), *told)
+
+
 class NamespaceContent:
     """Deletes what is in a namespace, and lifts its finalizer once nothing is left."""
 
-    def __init__(self, informers: SharedInformers, scheme: Scheme) -> None:
+    def __init__(self, informers: SharedInformers, scheme: Scheme, clock: Clock) -> None:
         self._client = informers.client
         self._cache = informers.of(Namespace).cache
         self._scheme = scheme
+        self._clock = clock
 
     async def reconcile(self, key: Key) -> After | None:
         """Look at one namespace."""
@@ -32,46 +122,51 @@ class NamespaceContent:
             return None
         if FINALIZER not in namespace.spec.finalizers:
             return None
-        if await self._delete_content(key.name):
-            return After(LOOK_AGAIN)
-        spec = replace(
-            namespace.spec, finalizers=tuple(f for f in namespace.spec.finalizers if f != FINALIZER)
-        )
+        remains = await self._delete_content(key.name)
+        registry = self._client.resource(Namespace)
         try:
-            await self._client.resource(Namespace).update(
-                replace(namespace, spec=spec), subresource="finalize"
-            )
-        except (NotFound, Conflict):
+            told = conditions(remains, namespace.status.conditions, self._clock.now())
+            if told != namespace.status.conditions:
+                status = replace(namespace.status, conditions=told)
+                namespace = await registry.update(replace(namespace, status=status), subresource="status")
+            if remains.instances or remains.errors:
+                return After(LOOK_AGAIN)
+            left = tuple(f for f in namespace.spec.finalizers if f != FINALIZER)
+            spec = replace(namespace.spec, finalizers=left)
+            await registry.update(replace(namespace, spec=spec), subresource="finalize")
+        except NotFound:
+            return None
+        except Conflict:
             return After(LOOK_AGAIN)
         return None
 
-    async def _delete_content(self, namespace: str) -> bool:
-        """Ask for everything to be deleted; return whether anything is left."""
-        left = False
+    async def _delete_content(self, namespace: str) -> Remains:
+        """Ask for everything to be deleted; return what is left."""
+        remains = Remains()
         for resource in self._scheme:
-            if not resource.namespaced or "delete" not in resource.verbs or "list" not in resource.verbs:
+            if not resource.namespaced or not {"delete", "list"} <= set(resource.verbs):
                 continue
             cls: type[Object] = resource.cls
             registry = self._client.resource(cls)
-            for item in (await registry.list(Query(namespace))).items:
-                left = True
+            items = (await registry.list(Query(namespace))).items
+            if not len(items):
+                continue
+            for item in items:
                 if item.metadata.deletion_timestamp is not None:
                     continue
                 try:
                     await registry.delete(item.key, propagation="Background")
-                except ApiError:
-                    continue  # tried again the next time
-        if not left:
-            return False
-        return await self._anything_left(namespace)
-
-    async def _anything_left(self, namespace: str) -> bool:
-        for resource in self._scheme:
-            if resource.namespaced and "list" in resource.verbs:
-                cls: type[Object] = resource.cls
-                if (await self._client.resource(cls).list(Query(namespace), limit=1)).items:
-                    return True
-        return False
+                except NotFound:
+                    continue
+                except ApiError as error:
+                    remains.errors.append(str(error))
+            left = (await registry.list(Query(namespace))).items
+            if len(left):
+                remains.instances[f"{resource.plural}.{resource.group}"] = len(left)
+            for item in left:
+                for finalizer in item.metadata.finalizers:
+                    remains.finalizers[finalizer] = remains.finalizers.get(finalizer, 0) + 1
+        return remains
 
 
 def namespace_controller(
@@ -80,7 +175,7 @@ def namespace_controller(
     """Return the controller of namespaces."""
     return Controller(
         NAME,
-        NamespaceContent(informers, scheme),
+        NamespaceContent(informers, scheme, clock),
         [(informers.of(Namespace), itself)],
         workers=5,
         recorder=recorder.source(NAME),

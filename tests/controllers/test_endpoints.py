@@ -1,0 +1,178 @@
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from kubelib.api.core.container import ContainerPort
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.service import Endpoints, Service, ServicePort
+from kubelib.api.discovery import EndpointSlice
+from kubelib.api.meta import controller_of
+from kubelib.api.model import replace
+from kubelib.controllers.builtin.endpoints import endpoints_controller
+from kubelib.controllers.builtin.endpoints import plan as plan_endpoints
+from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
+from kubelib.controllers.builtin.endpointslice import plan as plan_slices
+from kubelib.sim import Conflicting, Lossy
+from kubelib.testing.objects import CONTAINER, make_pod, make_service
+
+WEB = {"app": "web"}
+
+
+def pod(name: str, ip: str, *, ready: bool = True, port: int = 8080, **more: Any) -> Pod:
+    ports = (ContainerPort(name="http", container_port=port),)
+    return make_pod(
+        name,
+        labels=WEB,
+        ip=ip,
+        phase="Running",
+        ready=ready,
+        node="n",
+        containers=(replace(CONTAINER, ports=ports),),
+        **more,
+    )
+
+
+NAMED = ServicePort(name="web", port=80, target_port="http", protocol="TCP")
+
+
+def test_ready_and_unready_addresses_stand_apart_under_the_ports_that_they_have() -> None:
+    service = make_service("web", selector=WEB, ports=[NAMED])
+    pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2", ready=False), pod("c", "10.0.0.3", port=9090)]
+    found = {subset.ports[0].port: subset for subset in plan_endpoints(service, pods)}
+    assert [a.ip for a in found[8080].addresses] == ["10.0.0.1"]
+    assert [a.ip for a in found[8080].not_ready_addresses] == ["10.0.0.2"]
+    assert [a.ip for a in found[9090].addresses] == ["10.0.0.3"]
+    target = found[8080].addresses[0].target_ref
+    assert target is not None
+    assert (target.kind, target.name, target.namespace) == ("Pod", "a", "default")
+
+
+def test_pods_without_address_or_at_their_end_are_not_behind_a_service() -> None:
+    service = make_service("web", selector=WEB)
+    assert (
+        plan_endpoints(service, [make_pod("a", labels=WEB), make_pod("b", ip="10.0.0.1", phase="Failed")])
+        == ()
+    )
+
+
+def test_what_asks_for_unready_addresses_gets_them_as_ready() -> None:
+    service = make_service("web", selector=WEB, publish_not_ready_addresses=True)
+    (subset,) = plan_endpoints(service, [pod("a", "10.0.0.1", ready=False)])
+    assert [a.ip for a in subset.addresses] == ["10.0.0.1"]
+    (part,) = plan_slices(service, [pod("a", "10.0.0.1", ready=False)])
+    conditions = part.endpoints[0].conditions
+    assert conditions is not None
+    assert (conditions.ready, conditions.serving, conditions.terminating) == (True, False, False)
+
+
+def test_a_hostname_counts_only_in_the_services_own_subdomain() -> None:
+    service = make_service("web", selector=WEB, cluster_ip="None")
+    pods = [
+        pod("a", "10.0.0.1", hostname="h", subdomain="web"),
+        pod("b", "10.0.0.2", hostname="h", subdomain="other"),
+    ]
+    (subset,) = plan_endpoints(service, pods)
+    assert [a.hostname for a in subset.addresses] == ["h", ""]
+    (part,) = plan_slices(service, pods)
+    assert [e.hostname for e in part.endpoints] == ["h", ""]
+
+
+def test_a_slice_holds_a_hundred_endpoints() -> None:
+    pods = [pod(f"p{n}", f"10.0.{n // 250}.{n % 250}") for n in range(250)]
+    parts = plan_slices(make_service("web", selector=WEB), pods)
+    assert [len(part.endpoints) for part in parts] == [100, 100, 50]
+
+
+def test_a_service_without_pods_has_an_empty_slice() -> None:
+    (part,) = plan_slices(make_service("web", selector=WEB), [])
+    assert part.endpoints == ()
+
+
+def controllers(world: Any) -> list[Any]:
+    return [
+        make(world.informers, clock=world.clock, recorder=world.recorder)
+        for make in (endpoints_controller, endpoint_slice_controller)
+    ]
+
+
+async def addresses(world: Any) -> tuple[list[str], list[str]]:
+    """What Endpoints and slices say, which must agree."""
+    endpoints = await world.get(Endpoints, "web")
+    classic = sorted(a.ip for subset in endpoints.subsets for a in subset.addresses)
+    slices = [e for s in await world.all(EndpointSlice) for e in s.endpoints if e.conditions.ready]
+    return classic, sorted(e.addresses[0] for e in slices)
+
+
+async def test_endpoints_follow_services_and_pods(world: Any, running_pods: Any) -> None:
+    async with world.running(running_pods(world), *controllers(world)):
+        service = await world.create(make_service("web", selector=WEB))
+        for name in "abc":
+            await world.create(make_pod(name, labels=WEB))
+        await world.create(make_pod("other", labels={"app": "other"}))
+        await world.settled(5)
+        classic, sliced = await addresses(world)
+        assert len(classic) == 3
+        assert sliced == classic
+        (slice_,) = await world.all(EndpointSlice)
+        assert slice_.metadata.labels["kubernetes.io/service-name"] == "web"
+        assert (
+            slice_.metadata.labels["endpointslice.kubernetes.io/managed-by"]
+            == "endpointslice-controller.k8s.io"
+        )
+        owner = controller_of(slice_)
+        assert owner is not None
+        assert owner.uid == service.metadata.uid
+        assert slice_.address_type == "IPv4"
+
+        await world.delete(Pod, "a")
+        await world.change(Pod, "b", lambda p: replace(p, metadata=replace(p.metadata, labels={})))
+        await world.settled(5)
+        classic, sliced = await addresses(world)
+        assert len(classic) == len(sliced) == 1
+
+        await world.change(
+            Service, "web", lambda s: replace(s, metadata=replace(s.metadata, labels={"tier": "front"}))
+        )
+        await world.settled(5)
+        assert (await world.get(Endpoints, "web")).metadata.labels["tier"] == "front"
+        (slice_,) = await world.all(EndpointSlice)
+        assert slice_.metadata.labels["tier"] == "front"
+
+        await world.delete(Service, "web")
+        await world.settled(5)
+        assert await world.names(Endpoints) == []
+        assert await world.names(EndpointSlice) == []
+
+
+async def test_hand_made_endpoints_of_a_service_without_selector_are_left_alone(world: Any) -> None:
+    async with world.running(*controllers(world)):
+        await world.create(make_service("web"))
+        mine = Endpoints(metadata=make_service("web").metadata)
+        await world.create(mine)
+        await world.settled(10)
+        assert await world.names(Endpoints) == ["web"]
+
+
+@pytest.mark.seeds(8)
+async def test_on_a_bad_line_endpoints_become_true(
+    make_world: Any, running_pods: Any, anyio_backend: Any
+) -> None:
+    seed = anyio_backend[1]["loop_factory"].args[0]
+
+    def line(client: Any) -> Any:
+        return Conflicting(Lossy(client, Random(seed), rate=0.15, latency=0.1, until=200.0), every=4)
+
+    async with make_world(line, seed) as world, world.running(running_pods(world), *controllers(world)):
+        await world.create(make_service("web", selector=WEB))
+        for n in range(20):
+            await world.create(make_pod(f"p{n}", labels=WEB))
+            await anyio.sleep(0.3)
+        for n in range(0, 20, 2):
+            await world.delete(Pod, f"p{n}")
+            await anyio.sleep(0.3)
+        await anyio.sleep(1500)
+        expected = sorted(p.status.pod_ip for p in await world.all(Pod))
+        assert len(expected) == 10
+        assert await addresses(world) == (expected, expected)

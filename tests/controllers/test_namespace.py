@@ -1,0 +1,151 @@
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from kubelib.api.builtin import SCHEME
+from kubelib.api.core.config import ConfigMap, ServiceAccount
+from kubelib.api.core.namespace import Namespace
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.replication import ReplicationController
+from kubelib.api.model import replace
+from kubelib.controllers.builtin.namespace import namespace_controller
+from kubelib.controllers.builtin.podgc import pod_garbage_collector, to_delete
+from kubelib.controllers.builtin.replicationcontroller import replication_controller
+from kubelib.controllers.builtin.rootca import root_certificate_publisher
+from kubelib.controllers.builtin.serviceaccount import service_account_controller
+from kubelib.sim import Conflicting, Lossy
+from kubelib.testing.objects import (
+    make_config_map,
+    make_namespace,
+    make_node,
+    make_pod,
+    make_replication_controller,
+)
+
+
+def of(world: Any, make: Any, **more: Any) -> Any:
+    return make(world.informers, clock=world.clock, recorder=world.recorder, **more)
+
+
+def namespaces(world: Any) -> Any:
+    return of(world, namespace_controller, scheme=SCHEME)
+
+
+async def test_a_namespace_goes_with_all_its_content(world: Any, running_pods: Any) -> None:
+    parts = [
+        namespaces(world),
+        of(world, replication_controller),
+        of(world, service_account_controller),
+        of(world, root_certificate_publisher, certificate="PEM"),
+    ]
+    async with world.running(running_pods(world), *parts):
+        await world.create(make_namespace("team"))
+        await world.create(make_replication_controller("rc", "team", replicas=5))
+        await world.create(make_config_map("c", "team"))
+        await world.settled(5)
+        await world.delete(Namespace, "team", "")
+        await world.settled(60)
+        assert "team" not in await world.names(Namespace, "")
+        for kind in (Pod, ReplicationController, ConfigMap, ServiceAccount):
+            assert await world.names(kind, "team") == []
+        assert "default" in await world.names(Namespace, "")
+
+
+async def test_a_namespace_says_what_holds_it(world: Any) -> None:
+    async with world.running(namespaces(world)):
+        await world.create(make_namespace("team"))
+        held = make_config_map("c", "team")
+        await world.create(replace(held, metadata=replace(held.metadata, finalizers=("example.com/hold",))))
+        await world.delete(Namespace, "team", "")
+        await world.settled(5)
+        namespace = await world.get(Namespace, "team", "")
+        assert namespace.status.phase == "Terminating"
+        told = {c.type: (c.status, c.reason, c.message) for c in namespace.status.conditions}
+        assert told["NamespaceContentRemaining"] == (
+            "True",
+            "SomeResourcesRemain",
+            "Some resources are remaining: configmaps. has 1 resource instances",
+        )
+        assert told["NamespaceFinalizersRemaining"] == (
+            "True",
+            "SomeFinalizersRemain",
+            "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
+        )
+        await world.change(
+            ConfigMap,
+            "c",
+            lambda c: replace(c, metadata=replace(c.metadata, finalizers=())),
+            namespace="team",
+        )
+        await world.settled(10)
+        assert "team" not in await world.names(Namespace, "")
+
+
+async def test_every_namespace_gets_its_account_and_certificate_and_gets_them_back(world: Any) -> None:
+    parts = [
+        of(world, service_account_controller),
+        of(world, root_certificate_publisher, certificate="PEM"),
+    ]
+    async with world.running(*parts):
+        await world.create(make_namespace("team"))
+        await world.settled(5)
+        for namespace in ("default", "kube-system", "team"):
+            assert await world.names(ServiceAccount, namespace) == ["default"]
+            assert (await world.get(ConfigMap, "kube-root-ca.crt", namespace)).data == {"ca.crt": "PEM"}
+        await world.delete(ServiceAccount, "default", "team")
+        await world.delete(ConfigMap, "kube-root-ca.crt", "team")
+        await world.change(
+            ConfigMap,
+            "kube-root-ca.crt",
+            lambda c: replace(c, data={"ca.crt": "forged"}),
+            namespace="default",
+        )
+        await world.settled(5)
+        assert await world.names(ServiceAccount, "team") == ["default"]
+        for namespace in ("team", "default"):
+            assert (await world.get(ConfigMap, "kube-root-ca.crt", namespace)).data == {"ca.crt": "PEM"}
+
+
+def test_pods_of_lost_nodes_and_the_oldest_of_too_many_that_ended_are_garbage() -> None:
+    pods = [
+        make_pod("lost", node="gone"),
+        make_pod("runs", node="here", phase="Running"),
+        make_pod("ended1", node="here", phase="Succeeded"),
+        make_pod("ended2", node="here", phase="Failed"),
+    ]
+    found = to_delete(pods, frozenset({"gone"}), threshold=1)
+    assert [pod.metadata.name for pod in found] == ["lost", "ended1"]
+
+
+async def test_pods_of_a_node_that_is_gone_go_after_a_while(world: Any) -> None:
+    async with world.running(of(world, pod_garbage_collector)):
+        await world.create(make_node("here"))
+        await world.create(make_pod("stays", node="here"))
+        await world.create(make_pod("lost", node="gone"))
+        await world.settled(30)
+        assert await world.names(Pod) == ["lost", "stays"]
+        await world.settled(60)
+        assert await world.names(Pod) == ["stays"]
+
+
+@pytest.mark.seeds(6)
+async def test_on_a_bad_line_a_namespace_still_goes(
+    make_world: Any, running_pods: Any, anyio_backend: Any
+) -> None:
+    seed = anyio_backend[1]["loop_factory"].args[0]
+
+    def line(client: Any) -> Any:
+        return Conflicting(Lossy(client, Random(seed), rate=0.05, latency=0.02, until=200.0), every=3)
+
+    async with make_world(line, seed) as world:
+        parts = [namespaces(world), of(world, replication_controller), of(world, service_account_controller)]
+        async with world.running(running_pods(world), *parts):
+            await world.create(make_namespace("team"))
+            await world.create(make_replication_controller("rc", "team", replicas=5))
+            await anyio.sleep(30)
+            await world.delete(Namespace, "team", "")
+            await anyio.sleep(1500)
+            assert "team" not in await world.names(Namespace, "")
+            assert await world.names(Pod, "team") == []
