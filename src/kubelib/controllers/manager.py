@@ -21,32 +21,43 @@ class Manager:
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started means that all components have."""
         # Each component lives in a scope that outer cancellation does not reach: they end only in their turn.
-        hosts: list[tuple[str, anyio.CancelScope, anyio.Event]] = []
+        hosts: list[_Host] = []
         async with anyio.create_task_group() as tasks:
             try:
                 for component in self.components:
-                    scope, ended = anyio.CancelScope(shield=True), anyio.Event()
-                    hosts.append((component.name, scope, ended))
-                    await tasks.start(_host, component, scope, ended)
+                    host = _Host(component)
+                    hosts.append(host)
+                    tasks.start_soon(host.run)
+                    await host.ready.wait()
                     self.running.append(component.name)
                 task_status.started()
                 await anyio.sleep_forever()
             finally:
-                for name, scope, ended in reversed(hosts):
-                    scope.cancel()
-                    if name in self.running:
-                        with anyio.CancelScope(shield=True):
-                            await ended.wait()
-                        self.running.remove(name)
+                for host in reversed(hosts):
+                    host.scope.cancel()
+                    with anyio.CancelScope(shield=True):
+                        await host.ended.wait()
+                    if host.component.name in self.running:
+                        self.running.remove(host.component.name)
 
 
-async def _host(
-    component: Component, scope: anyio.CancelScope, ended: anyio.Event, *, task_status: TaskStatus[None]
-) -> None:
-    try:
-        with scope:
-            await component.run(task_status=task_status)
-        if not scope.cancel_called:
-            raise RuntimeError(f"{component.name} ended by itself")
-    finally:
-        ended.set()
+class _Host:
+    """Runs one component. Is its own `TaskStatus`: ``TaskGroup.start`` could not be left while it waits."""
+
+    def __init__(self, component: Component) -> None:
+        self.component = component
+        self.scope = anyio.CancelScope(shield=True)
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+
+    def started(self, value: None = None) -> None:
+        self.ready.set()
+
+    async def run(self) -> None:
+        try:
+            with self.scope:
+                await self.component.run(task_status=self)
+            if not self.scope.cancel_called:
+                raise RuntimeError(f"{self.component.name} ended by itself")
+        finally:
+            self.ended.set()
