@@ -10,6 +10,12 @@ from kubelib import __version__
 COMMANDS = {
     # name: (module, function, one line of help)
     "up": ("reference_cluster.cli.daemons", "up", "Run a whole cluster in this process."),
+    "get": ("reference_cluster.cli.client", "get", "Show objects as a table, YAML, JSON or names."),
+    "apply": ("reference_cluster.cli.client", "apply", "Create or change objects from files."),
+    "delete": ("reference_cluster.cli.client", "delete", "Delete objects."),
+    "scale": ("reference_cluster.cli.client", "scale", "Set the number of replicas."),
+    "logs": ("reference_cluster.cli.client", "logs", "Print the logs of a container."),
+    "wait": ("reference_cluster.cli.client", "wait", "Wait for a condition of objects."),
     "demo": ("reference_cluster.cli.demo", "demo", "Run an example and check that it works."),
 }
 

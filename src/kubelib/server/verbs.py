@@ -268,7 +268,8 @@ class ResourceVerbs:
         info = request.info
         registry = self.registry(info)
         resource = registry.resource
-        if info.verb not in resource.verbs and not info.subresource:
+        unnamed = info.verb in ("update", "patch") and not info.name
+        if unnamed or (info.verb not in resource.verbs and not info.subresource):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         accepted = request.accepted
         try:

@@ -1,0 +1,148 @@
+"""What clients send wrongly is answered as Kubernetes answers it, and never with 500."""
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from kubelib.testing.cluster import ClusterOptions, TestCluster
+
+Send = Callable[..., tuple[int, dict[str, object]]]
+PODS = "/api/v1/namespaces/default/pods"
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture(scope="module")
+def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
+    directory: Path = tmp_path_factory.mktemp("cluster")
+    with TestCluster(directory, ClusterOptions()) as cluster:
+
+        def request(
+            method: str, path: str, body: bytes | str | None = None, kind: str = "application/json"
+        ) -> tuple[int, dict[str, object]]:
+            connection = http.client.HTTPConnection(urlsplit(cluster.url).netloc, timeout=10)
+            headers = {"Authorization": f"Bearer {cluster.token}", "Content-Type": kind}
+            connection.request(method, path, body=body, headers=headers)
+            answer = connection.getresponse()
+            data = answer.read()
+            connection.close()
+            return answer.status, json.loads(data)
+
+        yield request
+        assert request("GET", "/api/v1/namespaces")[0] == 200, "the server did not survive"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "message"),
+    [
+        ("POST", MAPS, "{", 400, ""),
+        ("POST", MAPS, "[1]", 400, "it is not an object"),
+        ("POST", MAPS, '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}', 400, "does not match"),
+        (
+            "POST",
+            MAPS,
+            '{"kind":"ConfigMap","apiVersion":"v2","metadata":{"name":"a"}}',
+            400,
+            "does not match the expected API version",
+        ),
+        (
+            "POST",
+            MAPS,
+            '{"metadata":{"name":"a","namespace":"other"}}',
+            400,
+            "namespace of the provided object does not match",
+        ),
+        ("POST", MAPS, '{"metadata":{"name":"Bad_Name"}}', 422, "lowercase RFC 1123 subdomain"),
+        ("POST", MAPS, '{"metadata":{"name":"a","labels":{"-":"b"}}}', 422, "metadata.labels"),
+        ("POST", MAPS, '{"metadata":{}}', 422, "name or generateName is required"),
+        ("POST", MAPS, '{"metadata":{"name":"a"},"data":{"x":5}}', 400, "cannot be handled as a ConfigMap"),
+        (
+            "POST",
+            MAPS + "?fieldValidation=Strict",
+            '{"metadata":{"name":"a"},"datum":{}}',
+            400,
+            'unknown field \\"datum\\"',
+        ),
+        (
+            "POST",
+            MAPS + "?fieldValidation=Strict",
+            '{"metadata":{"name":"a"},"data":{"x":"1","x":"2"}}',
+            400,
+            "duplicate field",
+        ),
+        ("POST", MAPS + "?dryRun=Some", '{"metadata":{"name":"a"}}', 400, "dryRun"),
+        ("POST", "/api/v1/namespaces/missing/configmaps", '{"metadata":{"name":"a"}}', 404, "not found"),
+        (
+            "POST",
+            PODS,
+            '{"metadata":{"name":"a"},"spec":{"containers":[]}}',
+            422,
+            "spec.containers: Required value",
+        ),
+        (
+            "POST",
+            PODS,
+            '{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i","resources":{"limits":{"cpu":"lots"}}}]}}',
+            422,
+            "quantities must match the regular expression",
+        ),
+        ("GET", PODS + "?labelSelector=a%3Db%3Dc", None, 400, "unable to parse"),
+        ("GET", PODS + "?fieldSelector=spec.nonsense%3Da", None, 400, "field label not supported"),
+        ("GET", PODS + "?limit=many", None, 400, "invalid syntax"),
+        ("GET", PODS + "?limit=1&continue=nonsense", None, 400, "continue key is not valid"),
+        ("GET", PODS + "?resourceVersion=x", None, 400, "resourceVersion"),
+        ("GET", PODS + "?resourceVersion=0&resourceVersionMatch=Exact", None, 400, "forbidden"),
+        ("GET", PODS + "?watch=true&timeoutSeconds=x", None, 400, "invalid syntax"),
+        ("GET", "/api/v1/nonsense", None, 404, "could not find the requested resource"),
+        ("GET", "/apis/nonsense/v1", None, 404, "could not find the requested resource"),
+        ("PUT", PODS, "{}", 405, "does not allow this method"),
+        ("DELETE", MAPS + "/missing", None, 404, 'configmaps \\"missing\\" not found'),
+    ],
+)
+def test_a_request_that_is_wrong_is_refused_with_a_status(
+    send: Send, method: str, path: str, body: str | None, code: int, message: str
+) -> None:
+    status, answer = send(method, path, body)
+    assert (status, answer["kind"], answer["code"]) == (code, "Status", code)
+    assert message in json.dumps(answer["message"])
+
+
+def test_a_body_that_is_too_large_is_refused(send: Send) -> None:
+    status, _ = send("POST", MAPS, json.dumps({"metadata": {"name": "a"}, "data": {"x": "y" * 3_200_000}}))
+    assert status == 413
+
+
+def test_a_document_that_is_nested_too_deeply_is_refused(send: Send) -> None:
+    for depth in (900, 5_000, 100_000):
+        status, _ = send("POST", MAPS, '{"metadata":{"name":"a"},"x":' + "[" * depth + "]" * depth + "}")
+        assert status in (201, 400)
+
+
+def test_a_body_in_an_unknown_form_is_refused(send: Send) -> None:
+    assert send("POST", MAPS, "<a/>", "text/xml")[0] == 415
+    assert send("PATCH", MAPS + "/a", "{}", "application/json")[0] == 415
+    for garbage in (b"", b"k8s\x00", b"k8s\x00\xff\xff\xff", b"k8s\x00" + bytes(range(256))):
+        assert send("POST", MAPS, garbage, "application/vnd.kubernetes.protobuf")[0] in (400, 422)
+
+
+def test_a_write_based_on_an_old_version_conflicts(send: Send) -> None:
+    _, first = send("POST", MAPS, '{"metadata":{"name":"versions"},"data":{"a":"1"}}')
+    send("PATCH", MAPS + "/versions", '{"data":{"a":"2"}}', "application/merge-patch+json")
+    status, answer = send("PUT", MAPS + "/versions", json.dumps(first))
+    assert (status, answer["reason"]) == (409, "Conflict")
+    assert "the object has been modified" in str(answer["message"])
+
+
+def test_patches_that_are_wrong_are_refused(send: Send) -> None:
+    send("POST", MAPS, '{"metadata":{"name":"patched"},"data":{"a":"1"}}')
+    json_patch = "application/json-patch+json"
+    assert send("PATCH", MAPS + "/patched", "{}", json_patch)[0] == 400
+    assert (
+        send("PATCH", MAPS + "/patched", '[{"op":"test","path":"/data/a","value":"2"}]', json_patch)[0] == 422
+    )
+    assert send("PATCH", MAPS + "/patched", '[{"op":"remove","path":"/data/b"}]', json_patch)[0] == 422
+    assert send("PATCH", MAPS + "/patched", "[1]", "application/merge-patch+json")[0] == 400
+    assert send("PATCH", MAPS + "/patched", '{"kind":"Pod"}', "application/merge-patch+json")[0] == 400
