@@ -77,14 +77,6 @@ _EVENT_FIELDS = dict.fromkeys(
     "",
 )  # fmt: skip
 
-_NEW_EVENT_FIELDS = {
-    "reportingController"
-    if label == "reportingComponent"
-    else label.replace("involvedObject.", "regarding."): absent
-    for label, absent in _EVENT_FIELDS.items()
-    if label != "source"
-}
-
 
 def builtin_scheme() -> Scheme:
     """Return a new scheme of all built-in kinds."""

@@ -25,6 +25,7 @@ __all__ = [
 T = TypeVar("T", bound=Object)
 
 encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
 
 
 def encode(obj: Object) -> bytes:
@@ -35,7 +36,8 @@ def encode(obj: Object) -> bytes:
 def to_tree(obj: Object) -> Tree:
     """Return the object as a tree: kind, apiVersion and metadata first, required fields even where they are zero."""
     tree: Tree = {"kind": obj.kind, "apiVersion": obj.api_version, "metadata": {}}
-    tree.update(msgspec.to_builtins(obj, str_keys=True))
+    # By way of the bytes, which is no slower than `to_builtins` and gives lists where that gives tuples.
+    tree.update(_decode_json(encode_json(obj)))
     return complete(tree, type(obj))
 
 

@@ -60,8 +60,10 @@ def schema(cls: type[Model], dialect: Dialect) -> Schema:
     """Return the schema of a class; the classes in its fields are referred to."""
     facts, types = merge_facts(cls), field_types(cls)  # type: ignore[arg-type]
     properties: Schema = {}
+    # What a field of a custom kind means, only its author knows.
+    known = FIELDS if cls.__module__.startswith("kubelib.api.") else {"metadata": FIELDS["metadata"]}
     for name, kind in types.items():
-        properties[name] = _field(name, kind, facts.get(name), dialect)
+        properties[name] = _field(kind, facts.get(name), known.get(name, ""), dialect)
     if issubclass(cls, Object) or cls.__name__ in IDENTIFIED:
         properties = {
             "apiVersion": {"type": "string", "description": FIELDS["apiVersion"]},
@@ -90,7 +92,7 @@ def _summary(cls: type[Model]) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-def _field(name: str, kind: FieldType, fact: MergeFact | None, dialect: Dialect) -> Schema:
+def _field(kind: FieldType, fact: MergeFact | None, description: str, dialect: Dialect) -> Schema:
     item = _item(kind, dialect)
     if kind.shape == "list":
         result: Schema = {"type": "array", "items": item}
@@ -103,7 +105,7 @@ def _field(name: str, kind: FieldType, fact: MergeFact | None, dialect: Dialect)
             result["default"] = {}
     else:
         result = item
-    description = FIELDS.get(name) or (_summary(kind.model) if kind.model is not None else "")
+    description = description or (_summary(kind.model) if kind.model is not None else "")
     if description:
         result = {**result, "description": description}
     if fact is not None:
