@@ -268,7 +268,7 @@ def conflict(group_resource: str, name: str, why: str = "") -> Conflict:
 
 def invalid(kind: str, group: str, name: str, problems: Sequence[Problem]) -> Invalid:
     """Return Kubernetes' error for an object that breaks its kind's rules."""
-    texts = [str(p) for p in problems]
+    texts = list(dict.fromkeys(str(problem) for problem in problems))
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     qualified = f"{kind}.{group}" if group else kind
     return Invalid(

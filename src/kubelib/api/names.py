@@ -33,6 +33,16 @@ def is_path_segment(name: str) -> list[str]:
     return [f"may not contain '{part}'" for part in "/%" if part in name]
 
 
+def is_cron_job_name(name: str) -> list[str]:
+    """Check the name of a CronJob: short enough for the Jobs and Pods that are named after it."""
+    return [*is_dns1123_subdomain(name), *([] if len(name) <= 52 else ["must be no more than 52 characters"])]
+
+
+def is_any_name(name: str) -> list[str]:
+    """Accept every name."""
+    return []
+
+
 _RULES: dict[str, Callable[[str], list[str]]] = {
     "Namespace": is_dns1123_label,
     "Service": is_dns1035_label,
@@ -40,9 +50,16 @@ _RULES: dict[str, Callable[[str], list[str]]] = {
     "ClusterRole": is_path_segment,
     "RoleBinding": is_path_segment,
     "ClusterRoleBinding": is_path_segment,
+    "APIService": is_path_segment,
+    "CronJob": is_cron_job_name,
+    "CertificateSigningRequest": is_any_name,
 }
 
 
-def name_problems(kind: str, name: str) -> list[str]:
-    """Return what is wrong with the name of an object of a kind."""
-    return _RULES.get(kind, is_dns1123_subdomain)(name)
+def name_problems(kind: str, name: str, *, prefix: bool = False) -> list[str]:
+    """Return what is wrong with the name of an object of a kind; a `prefix` is the base of a generated name."""
+    rule = _RULES.get(kind, is_dns1123_subdomain)
+    if prefix and rule is not is_path_segment and name[-1:] == "-" and len(name) > 1:
+        # What will be appended follows the dash, so that it does not end the name.
+        name = name[:-1] + "a"
+    return rule(name)

@@ -6,20 +6,28 @@ from datetime import UTC, datetime, timedelta
 
 def format_time(date: datetime) -> str:
     """Return a ``metav1.Time``: whole seconds, UTC."""
-    return date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return date.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def format_micro_time(date: datetime) -> str:
     """Return a ``metav1.MicroTime``: always six digits of microseconds, UTC."""
-    return date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return date.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\d*(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_time(text: str) -> datetime:
-    """Return the date that an RFC 3339 text denotes. Raises ValueError."""
-    date = datetime.fromisoformat(text)
-    if date.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return date.astimezone(UTC)
+    """Return the date that an RFC 3339 text denotes, to the microsecond. Raises ValueError."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}"')
+    fraction = (match[2] or "")[:6]
+    date = datetime.fromisoformat(f"{match[1]}.{fraction:0<6}{match[3]}")
+    try:
+        return date.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f'parsing time "{text}": out of range') from None
 
 
 def human_duration(duration: timedelta | float) -> str:
@@ -56,17 +64,52 @@ def human_duration(duration: timedelta | float) -> str:
     return f"{hours // 24 // 365}y"
 
 
-_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
+_NANOSECONDS = {
+    "ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
+}  # fmt: skip
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds of a duration as Go writes them (``1h2m3.5s``). Raises ValueError."""
-    body = text.removeprefix("-").removeprefix("+")
+    body = text[1:] if text[:1] in ("-", "+") else text
     if body == "0":
         return 0.0
-    parts = list(_DURATION.finditer(body))
-    if not parts or "".join(part.group() for part in parts) != body:
-        raise ValueError(f'invalid duration "{text}"')
-    seconds = sum(float(part[1]) * _SECONDS[part[2]] for part in parts)
-    return -seconds if text.startswith("-") else seconds
+    at, total = 0, 0
+    while match := _DURATION.match(body, at):
+        whole, fraction = match[1], match[2] or ""
+        if not whole and not fraction:
+            break
+        total += int(whole + fraction) * _NANOSECONDS[match[3]] // 10 ** len(fraction)
+        at = match.end()
+    if not body or at != len(body):
+        raise ValueError(f'time: invalid duration "{text}"')
+    return (-total if text[0] == "-" else total) / 10**9
+
+
+def format_duration(duration: timedelta | float) -> str:
+    """Return a duration as Go prints it.
+
+    >>> [format_duration(s) for s in (0, 0.0015, 1.5, 90, 3723, -60)]
+    ['0s', '1.5ms', '1.5s', '1m30s', '1h2m3s', '-1m0s']
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    nanoseconds = round(seconds * 10**9)
+    if not nanoseconds:
+        return "0s"
+    sign, nanoseconds = "-" if nanoseconds < 0 else "", abs(nanoseconds)
+    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
+        if nanoseconds < size * 1000:
+            return f"{sign}{_decimal(nanoseconds, size)}{unit}"
+    minutes, rest = divmod(nanoseconds, 60 * 10**9)
+    text = f"{_decimal(rest, 10**9)}s"
+    if minutes >= 60:
+        return f"{sign}{minutes // 60}h{minutes % 60}m{text}"
+    return f"{sign}{minutes}m{text}" if minutes else f"{sign}{text}"
+
+
+def _decimal(number: int, size: int) -> str:
+    whole, rest = divmod(number, size)
+    if not rest:
+        return str(whole)
+    return f"{whole}." + str(rest).rjust(len(str(size)) - 1, "0").rstrip("0")

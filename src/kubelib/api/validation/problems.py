@@ -1,14 +1,26 @@
 """Kubernetes' field errors, in its own words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kubelib.api.codec import encode_json
 from kubelib.api.errors import Problem
 
+_ESCAPES = {
+    0x22: '\\"', 0x5C: "\\\\", 7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r",
+    **{code: f"\\x{code:02x}" for code in (*range(7), *range(14, 32), 0x7F)},
+}  # fmt: skip
+
+
+def quote(text: str) -> str:
+    """Return a text as Go quotes it."""
+    return f'"{text.translate(_ESCAPES)}"'
+
 
 def show(value: Any) -> str:
     """Return a value as field errors show it: texts quoted, objects as JSON."""
+    if isinstance(value, str):
+        return quote(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -30,9 +42,11 @@ def invalid(path: str, value: Any, detail: str) -> Problem:
 
 def not_supported(path: str, value: Any, allowed: Iterable[str]) -> Problem:
     """A value that is not one of a few."""
-    known = ", ".join(f'"{choice}"' for choice in allowed)
+    known = ", ".join(map(quote, allowed))
     return Problem(
-        "FieldValueNotSupported", path, f"Unsupported value: {show(value)}: supported values: {known}"
+        "FieldValueNotSupported",
+        path,
+        f"Unsupported value: {show(value)}" + (f": supported values: {known}" if known else ""),
     )
 
 
@@ -49,6 +63,21 @@ def forbidden(path: str, detail: str) -> Problem:
 def too_long(path: str, limit: int) -> Problem:
     """A value that is too long."""
     return Problem("FieldValueTooLong", path, f"Too long: may not be more than {limit} bytes")
+
+
+def too_many(path: str, count: int, limit: int) -> Problem:
+    """A list with too many items."""
+    return Problem("FieldValueTooMany", path, f"Too many: {count}: must have at most {limit} items")
+
+
+def internal(path: str, detail: str) -> Problem:
+    """A failure that is not the document's."""
+    return Problem("InternalError", path, f"Internal error: {detail}")
+
+
+def type_invalid(path: str, value: Any, detail: str) -> Problem:
+    """A value of the wrong type."""
+    return Problem("FieldValueTypeInvalid", path, f"Invalid value: {show(value)}: {detail}")
 
 
 def not_found(path: str, value: Any) -> Problem:
@@ -70,6 +99,20 @@ def immutable(path: str, new: Any, old: Any) -> list[Problem]:
 
 def port_number(path: str, value: Any) -> list[Problem]:
     """Check that a number is a port."""
+    if value is None:
+        value = 0
     if not isinstance(value, int) or not 1 <= value <= 65535:
         return [invalid(path, value, "must be between 1 and 65535, inclusive")]
     return []
+
+
+def one_of(path: str, value: Any, allowed: Sequence[str]) -> list[Problem]:
+    """Check that a field is given and one of a few values."""
+    if not value:
+        return [required(path)]
+    return [] if value in allowed else [not_supported(path, value, allowed)]
+
+
+def each(path: str, value: Any, messages: Iterable[str]) -> list[Problem]:
+    """Return the problems that a check of a text reported."""
+    return [invalid(path, value, message) for message in messages]
