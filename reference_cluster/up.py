@@ -81,7 +81,12 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
             imports.start_soon(anyio.to_thread.run_sync, _import_scheduler)
             from kubelib.controllers.builtin import builtin_controllers
 
-            components += builtin_controllers(client(pki.CONTROLLER_MANAGER), clock=clock, random=random)
+            components += builtin_controllers(
+                client(pki.CONTROLLER_MANAGER),
+                clock=clock,
+                random=random,
+                root_ca=server.authority.ca.read_text(),
+            )
         from kubelib.sched.policies import POLICIES
         from kubelib.sched.scheduler import Scheduler
 

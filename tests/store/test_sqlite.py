@@ -11,7 +11,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from kubelib.store import ABSENT, Delete, Put, Revision, StoreFull, StoreUnavailable, open_store
+from kubelib.store import (
+    ABSENT,
+    Delete,
+    Put,
+    Revision,
+    RevisionMismatch,
+    StoreFull,
+    StoreUnavailable,
+    open_store,
+)
 from kubelib.store.sqlite import SqliteStore
 from kubelib.testing.store import Open, StoreSuite, put
 
@@ -185,3 +194,21 @@ async def test_stores_are_opened_by_url(tmp_path: Path) -> None:
         open_store("mysql://somewhere")
     with pytest.raises(ValueError, match="names no file"):
         open_store("sqlite://")
+
+
+async def test_who_loses_to_a_write_on_its_way_to_the_disk_then_reads_the_winner(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "store.sqlite") as store:
+        first = await put(store, "/a", b"0")
+        lost: list[Revision] = []
+
+        async def lose() -> None:
+            with pytest.raises(RevisionMismatch):
+                await store.commit(Put("/a", b"loser", first))
+            entry = await store.get("/a")
+            assert entry is not None and entry.value == b"winner"
+            lost.append(entry.modified)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.commit, Put("/a", b"winner", first))
+            group.start_soon(lose)
+        assert lost == [first + 1]

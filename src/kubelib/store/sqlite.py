@@ -27,6 +27,7 @@ from kubelib.store.base import (
     Operation,
     Put,
     Revision,
+    RevisionMismatch,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -106,7 +107,7 @@ class SqliteStore(Engine):
         self._queue: queue.SimpleQueue[_Commit | _Compaction | None] = queue.SimpleQueue()
         self._pending: dict[str, Revision] = {}
         self._next = Revision(1)
-        self._generation = 0
+        self._latest: asyncio.Future[Revision] | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -227,7 +228,13 @@ class SqliteStore(Engine):
     async def commit(self, *operations: Operation) -> Revision:
         """Carry out all operations or none; see `kubelib.store.base.Store`."""
         self._require_open()
-        writes = self._check(operations, self._decided)
+        try:
+            writes = self._check(operations, self._decided)
+        except RevisionMismatch as mismatch:
+            if mismatch.key in self._pending and self._latest is not None:
+                # Somebody was quicker but is not on the disk yet. The caller will read again: let it see who won.
+                await asyncio.wait([self._latest])
+            raise
         assert self._loop is not None
         if not writes:
             return self._revision
@@ -245,6 +252,7 @@ class SqliteStore(Engine):
             else:
                 self._pending[write.key] = ABSENT
                 rows.append((revision, write.key, None, 0, None))
+        self._latest = done
         self._queue.put(_Commit(revision, writes, rows, done))
         return await done
 
@@ -274,7 +282,6 @@ class SqliteStore(Engine):
                     break
         self._pending.clear()
         self._next = Revision(self._revision + 1)
-        self._generation += 1
         for commit in commits:
             if not commit.done.done():
                 commit.done.set_exception(error)

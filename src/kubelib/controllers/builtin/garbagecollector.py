@@ -117,10 +117,19 @@ class GarbageCollector:
 
     async def _check_owners(self, node: Node) -> None:
         """Delete an object whose owners are all gone; let go of those that are, if others are left."""
+        try:
+            # The graph may be behind: what may be deleted is looked at as it is now.
+            live = await self._client.resource(node.resource.cls).get(node.key)
+        except NotFound:
+            return
+        if live.metadata.uid != node.uid or live.metadata.deletion_timestamp is not None:
+            return
+        if not live.metadata.owner_references:
+            return
         solid: list[OwnerReference] = []
         others: list[OwnerReference] = []
         waiting = False
-        for owner in node.owners:
+        for owner in live.metadata.owner_references:
             known = self.graph.nodes.get(owner.uid)
             if known is not None and self._is_meant(owner, known, node):
                 foreground = known.deleting and FOREGROUND in known.finalizers
