@@ -144,7 +144,8 @@ def parse_quantity(text: str) -> Quantity:
 
 def _scaled(number: int, exponent: int) -> int:
     """Return a number times a power of ten, rounded up."""
-    return number * 10**exponent if exponent >= 0 else -(-number // 10**-exponent)
+    power: int = 10 ** abs(exponent)
+    return number * power if exponent >= 0 else -(-number // power)
 
 
 @functools.lru_cache(maxsize=4096)
