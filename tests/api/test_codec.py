@@ -42,9 +42,6 @@ def test_the_stored_form_has_no_resource_version() -> None:
     assert stored == b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{}}'
     served = codec.splice_resource_version(stored, 42)
     assert json.loads(served)["metadata"] == {"resourceVersion": "42", "name": "a"}
-    assert json.loads(codec.splice_resource_version(b'{"metadata":{}}', 1)) == {
-        "metadata": {"resourceVersion": "1"}
-    }
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from kubelib.api.fields import FieldType, field_types
-from kubelib.api.model import Model, json_fields, model_in
+from kubelib.api.model import Model, json_fields
 from kubelib.api.parsing import DecodeError, parse_json
 from kubelib.api.scheme import Resource, Tree
 
@@ -154,29 +154,32 @@ def unknown_fields(tree: Tree, cls: type[Model]) -> list[str]:
 
 
 def _unknown(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[str]:
-    fields = json_fields(cls)  # type: ignore[arg-type]
+    fields = _nested(cls)  # type: ignore[arg-type]
     for name, value in tree.items():
-        hint = fields.get(name)
-        if hint is None:
+        if name not in fields:
             yield f"{path}{name}"
             continue
-        if type(value) is not dict and type(value) is not list:
-            continue
-        shape, model = model_in(hint)
+        shape, model = fields[name]
         if model is None:
             continue
         if shape == "list":
-            if type(value) is list:
+            if isinstance(value, list):
                 for number, item in enumerate(value):
-                    if type(item) is dict:
+                    if isinstance(item, dict):
                         yield from _unknown(item, model, f"{path}{name}[{number}].")
-        elif type(value) is dict:
+        elif isinstance(value, dict):
             if shape == "one":
                 yield from _unknown(value, model, f"{path}{name}.")
             else:
                 for key, item in value.items():
-                    if type(item) is dict:
+                    if isinstance(item, dict):
                         yield from _unknown(item, model, f"{path}{name}.{key}.")
+
+
+@functools.cache
+def _nested(cls: type[Any]) -> Mapping[str, tuple[str, type[Model] | None]]:
+    """Return the shapes of a class's fields, and the classes in them. Hashing type hints would cost more than the rest."""
+    return {name: (kind.shape, kind.model) for name, kind in field_types(cls).items()}  # type: ignore[arg-type]
 
 
 class _Repeated(dict[str, Any]):

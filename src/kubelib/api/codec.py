@@ -60,11 +60,11 @@ def encode_tree(tree: Tree, resource: Resource) -> bytes:
 
 
 def splice_resource_version(stored: bytes, revision: int) -> bytes:
-    """Return the served form of a stored document: its resource version inserted without decoding anything."""
-    at = stored.index(b'"metadata":{') + 12
-    if stored[at] == 0x7D:
-        return b'%s"resourceVersion":"%d"%s' % (stored[:at], revision, stored[at:])
-    return b'%s"resourceVersion":"%d",%s' % (stored[:at], revision, stored[at:])
+    """Return the served form of a stored document: its resource version inserted without decoding anything.
+
+    The metadata must not be empty: what is stored has a name.
+    """
+    return stored.replace(b'"metadata":{', b'"metadata":{"resourceVersion":"%d",' % revision, 1)
 
 
 # Zero values that are written
@@ -95,7 +95,10 @@ def complete(tree: Tree, cls: type[Model]) -> Tree:
 def _incomplete(
     cls: type[Any],
 ) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, Shape, type[Model]], ...]]:
-    """Return which fields of `cls` may have to be added, and which fields hold objects where that is so."""
+    """Return which fields of `cls` may have to be added, and which fields hold objects where that is so.
+
+    Not in what is wanted: no required field of a spec may be zero.
+    """
     types = field_types(cls)  # type: ignore[arg-type]
     zeros = tuple(
         (name, _ZEROS[types[name].scalar])
@@ -105,7 +108,7 @@ def _incomplete(
     nested = tuple(
         (name, kind.shape, kind.model)
         for name, kind in types.items()
-        if kind.model is not None and any(_incomplete(kind.model))  # type: ignore[arg-type]
+        if kind.model is not None and name != "spec" and any(_incomplete(kind.model))  # type: ignore[arg-type]
     )
     return zeros, nested
 
@@ -159,7 +162,7 @@ def _identity(before: list[Any], after: list[Any]) -> Callable[[Any], Any] | Non
     if not all(isinstance(item, dict) for item in (*before, *after)):
         return None
     for name in _NAMES:
-        if all(name in item for item in (*before, *after)):
+        if all(isinstance(item.get(name), str | int) for item in (*before, *after)):
             names = [item[name] for item in before]
             if len(set(names)) == len(names):
                 return lambda item, name=name: item[name]  # type: ignore[misc]

@@ -7,7 +7,7 @@ Field numbers stand with the classes as ``__proto__``. Trees go in and come out:
 import base64
 import functools
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,73 +91,72 @@ def _read(message: bytes, cls: type[Model], depth: int) -> Tree:
     if depth > MAX_DEPTH:
         raise DecodeError("the message is nested too deeply")
     tree: Tree = {}
-    numbers, types = field_numbers(cls), field_types(cls)  # type: ignore[arg-type]
+    slots = _slots(cls)  # type: ignore[arg-type]
     for number, value in _parts(message):
-        name = numbers.get(number)
-        if name is None:
+        slot = slots.get(number)
+        if slot is None:
             continue
-        if not isinstance(name, str):
-            tree.update(_read(_bytes(value), name, depth + 1))
-            continue
-        kind = types[name]
-        if kind.shape == "list":
+        name, kind, read, keep_zero = slot
+        if kind.model is not None:
+            # A model, or a base class that is flattened into this one.
+            key, part = _map_entry(value) if kind.shape == "map" else ("", value)
+            inner = _read(_bytes(part), kind.model, depth + 1)
+            if not name:
+                tree.update(inner)
+            elif kind.shape == "list":
+                tree.setdefault(name, []).append(inner)
+            elif kind.shape == "map":
+                tree.setdefault(name, {})[key] = inner
+            else:
+                tree[name] = inner
+        elif kind.shape == "list":
             items = tree.setdefault(name, [])
-            if isinstance(value, bytes) and kind.scalar in ("int32", "int64"):
+            if isinstance(value, bytes) and read is _signed:
                 items += _packed(value)
             else:
-                items.append(_read_value(value, kind, depth))
+                items.append(read(value))
         elif kind.shape == "map":
-            key, item = _map_entry(_bytes(value))
-            tree.setdefault(name, {})[key] = _read_value(item, kind, depth)
+            key, item = _map_entry(value)
+            tree.setdefault(name, {})[key] = read(item)
         else:
-            read = _read_value(value, kind, depth)
+            found = read(value)
             # Go writes the zero values of plain fields; as JSON it leaves most of them out.
-            if read is None or (read in (0, "") and not kind.optional and name not in _required(cls)):  # type: ignore[arg-type]
+            if found is None or (not found and not keep_zero):
                 tree.pop(name, None)
             else:
-                tree[name] = read
+                tree[name] = found
     return tree
 
 
+_Reader = Callable[[Any], Any]
+_Slot = tuple[str, FieldType, _Reader, bool]
+
+
 @functools.cache
-def _required(cls: type[Any]) -> frozenset[str]:
-    return frozenset(required_fields(cls))
-
-
-def _read_value(value: bytes | int, kind: FieldType, depth: int) -> Any:
-    if kind.model is not None:
-        return _read(_bytes(value), kind.model, depth + 1)
-    match kind.scalar:
-        case "string":
-            return _text(value)
-        case "int32" | "int64":
-            return _signed(value)
-        case "bool":
-            return bool(_signed(value))
-        case "time" | "microtime":
-            return _read_time(_bytes(value), micro=kind.scalar == "microtime")
-        case "quantity":
-            return _first_text(value, "0")
-        case "bytes":
-            return base64.b64encode(_bytes(value)).decode()
-        case "int-or-string":
-            return _read_int_or_string(_bytes(value))
-        case "strings":
-            return [_text(item) for _, item in _parts(_bytes(value))]
-        case "double":
-            return struct.unpack("<d", struct.pack("<q", _signed(value)))[0]
-        case "any":
-            return next(
-                (parse_json(_bytes(raw)) for number, raw in _parts(_bytes(value)) if number == 1 and raw),
-                None,
-            )
+def _slots(cls: type[Any]) -> Mapping[int, _Slot]:
+    """Return how to read each field number: JSON name, type, reader of scalars, whether zero means something."""
+    types, required = field_types(cls), required_fields(cls)  # type: ignore[arg-type]
+    slots: dict[int, _Slot] = {}
+    for number, name in field_numbers(cls).items():  # type: ignore[arg-type]
+        if isinstance(name, str):
+            kind = types[name]
+            read = _READERS[kind.scalar]
+            zero = kind.optional or name in required or kind.scalar in ("any", "int-or-string")
+            slots[number] = (name, kind, read, zero)
+        else:
+            slots[number] = ("", FieldType("one", "any", name), _READERS["any"], True)
+    return slots
 
 
 def _parts(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     """Yield the fields of a message: number and value (bytes for length-delimited ones)."""
     at, end = 0, len(message)
     while at < end:
-        tag, at = _varint(message, at)
+        tag = message[at]
+        if tag < 0x80:
+            at += 1
+        else:
+            tag, at = _varint(message, at)
         number, wire = tag >> 3, tag & 7
         if not number:
             raise DecodeError("the message has a field with the number 0")
@@ -221,10 +220,10 @@ def _first_text(message: bytes | int, default: str) -> str:
     return next((_text(value) for number, value in _parts(_bytes(message)) if number == 1), default)
 
 
-def _map_entry(entry: bytes) -> tuple[str, bytes | int]:
+def _map_entry(entry: bytes | int) -> tuple[str, bytes | int]:
     key = ""
     item: bytes | int = b""
-    for number, part in _parts(entry):
+    for number, part in _parts(_bytes(entry)):
         if number == 1:
             key = _text(part)
         elif number == 2:
@@ -245,9 +244,9 @@ def _read_time(message: bytes, *, micro: bool) -> str | None:
     return date.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
 
-def _read_int_or_string(message: bytes) -> int | str:
+def _read_int_or_string(message: bytes | int) -> int | str:
     is_text, number_value, text = 0, 0, ""
-    for number, value in _parts(message):
+    for number, value in _parts(_bytes(message)):
         if number == 1:
             is_text = _signed(value)
         elif number == 2:
@@ -255,6 +254,33 @@ def _read_int_or_string(message: bytes) -> int | str:
         elif number == 3:
             text = _text(value)
     return text if is_text else number_value
+
+
+def _read_double(value: bytes | int) -> float:
+    return float(struct.unpack("<d", struct.pack("<q", _signed(value)))[0])
+
+
+def _read_json(value: bytes | int) -> Any:
+    """Return what is in a RawExtension or a FieldsV1."""
+    return next(
+        (parse_json(_bytes(raw)) for number, raw in _parts(_bytes(value)) if number == 1 and raw), None
+    )
+
+
+_READERS: dict[Scalar, _Reader] = {
+    "string": _text,
+    "int32": _signed,
+    "int64": _signed,
+    "bool": lambda value: bool(_signed(value)),
+    "double": _read_double,
+    "time": lambda value: _read_time(_bytes(value), micro=False),
+    "microtime": lambda value: _read_time(_bytes(value), micro=True),
+    "quantity": lambda value: _first_text(value, "0"),
+    "bytes": lambda value: base64.b64encode(_bytes(value)).decode(),
+    "int-or-string": _read_int_or_string,
+    "strings": lambda value: [_text(item) for _, item in _parts(_bytes(value))],
+    "any": _read_json,
+}
 
 
 # Writing
