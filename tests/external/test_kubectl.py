@@ -228,12 +228,12 @@ def test_expose_makes_a_service_with_endpoints(kubectl: Kubectl, namespace: str)
 
 
 def test_watches_see_changes(kubectl: Kubectl, namespace: str) -> None:
-    watching = kubectl.popen("-n", namespace, "get", "configmaps", "--watch", "-o", "name")
+    watching = kubectl.popen("-n", namespace, "get", "secrets", "--watch", "-o", "name")
     try:
         time.sleep(0.5)
-        kubectl("-n", namespace, "create", "configmap", "seen")
+        kubectl("-n", namespace, "create", "secret", "generic", "seen")
         assert watching.stdout is not None
-        assert watching.stdout.readline().strip() == "configmap/seen"
+        assert watching.stdout.readline().strip() == "secret/seen"
     finally:
         watching.terminate()
         watching.communicate()
