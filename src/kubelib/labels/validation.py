@@ -20,7 +20,7 @@ def _too_long(length: int) -> str:
 
 
 def _regex(message: str, pattern: str, *examples: str) -> str:
-    given = " or ".join(f"'{example}'" for example in examples)
+    given = ",  or ".join(f"'{example}'" for example in examples)
     return f"{message} (e.g. {given}, regex used for validation is '{pattern}')"
 
 

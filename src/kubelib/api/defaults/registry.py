@@ -73,7 +73,7 @@ def _stateful_set(tree: Tree) -> None:
 
 
 def _job_spec(spec: Tree) -> None:
-    if "completions" not in spec and "parallelism" not in spec:
+    if "completions" not in spec and "parallelism" not in spec and spec.get("completionMode") != "Indexed":
         spec["completions"] = spec["parallelism"] = 1
     spec.setdefault("parallelism", 1)
     if "backoffLimitPerIndex" not in spec:

@@ -1,34 +1,27 @@
 """Rules of the metadata of every object."""
 
+import functools
 from typing import Any
 
 from kubelib.api.errors import Problem
 from kubelib.api.names import name_problems
 from kubelib.api.scheme import Resource, Tree
-from kubelib.api.validation.problems import forbidden, immutable, invalid, required
-from kubelib.labels.validation import is_dns1123_label, is_label_value, is_qualified_name
+from kubelib.api.validation import texts
+from kubelib.api.validation.problems import each, forbidden, immutable, invalid, quote, required, too_long
 
 MAX_ANNOTATIONS = 256 * 1024
 
-_known_keys: dict[str, bool] = {}
-_known_values: dict[str, bool] = {}
+_names = functools.lru_cache(8192)(name_problems)
 
 
 def label_problems(labels: Any, path: str) -> list[Problem]:
     """Check a map of labels."""
     problems: list[Problem] = []
     for key, value in (labels or {}).items():
-        # Labels repeat endlessly: what was good once is not taken apart again.
-        if key not in _known_keys:
-            if messages := is_qualified_name(key):
-                problems += [invalid(path, key, message) for message in messages]
-            elif len(_known_keys) < 10_000:
-                _known_keys[key] = True
-        if value not in _known_values:
-            if not isinstance(value, str) or (messages := is_label_value(value)):
-                problems += [invalid(path, value, message) for message in messages]
-            elif len(_known_values) < 10_000:
-                _known_values[value] = True
+        if messages := texts.qualified(key):
+            problems += each(path, key, messages)
+        if messages := texts.label_value(value):
+            problems += each(path, value, messages)
     return problems
 
 
@@ -37,107 +30,157 @@ def annotation_problems(annotations: Any, path: str) -> list[Problem]:
     problems: list[Problem] = []
     size = 0
     for key, value in (annotations or {}).items():
-        size += len(key) + len(str(value))
-        problems += [invalid(path, key, message) for message in is_qualified_name(key.lower())]
-    if size > MAX_ANNOTATIONS:
-        problems.append(
-            Problem("FieldValueTooLong", path, f"Too long: may not be more than {MAX_ANNOTATIONS} bytes")
-        )
+        size += len(key) + len(value)
+        if messages := texts.qualified(key.lower()):
+            problems += each(path, key, messages)
+    # Bytes count, not characters; only what may be too long is encoded to see.
+    if size * 4 > MAX_ANNOTATIONS and _bytes(annotations) > MAX_ANNOTATIONS:
+        problems.append(too_long(path, MAX_ANNOTATIONS))
     return problems
+
+
+def _bytes(texts_by_key: dict[str, str]) -> int:
+    return sum(len(key.encode()) + len(value.encode()) for key, value in texts_by_key.items())
 
 
 def metadata_problems(tree: Tree, resource: Resource) -> list[Problem]:
     """Check the metadata of a new object."""
     meta = tree["metadata"]
     problems: list[Problem] = []
+    base = meta.get("generateName")
+    if base:
+        problems += each("metadata.generateName", base, _names(resource.kind, base, prefix=True))
     name = meta.get("name")
     if not name:
         problems.append(required("metadata.name", "name or generateName is required"))
-    else:
-        problems += [
-            invalid("metadata.name", name, message) for message in name_problems(resource.kind, name)
-        ]
+    elif messages := _names(resource.kind, name):
+        problems += each("metadata.name", name, messages)
+    namespace = meta.get("namespace")
     if resource.namespaced:
-        namespace = meta.get("namespace")
         if not namespace:
             problems.append(required("metadata.namespace"))
-        else:
-            problems += [invalid("metadata.namespace", namespace, m) for m in is_dns1123_label(namespace)]
-    elif meta.get("namespace"):
+        elif messages := texts.label(namespace):
+            problems += each("metadata.namespace", namespace, messages)
+    elif namespace:
         problems.append(forbidden("metadata.namespace", "not allowed on this type"))
+    _common_problems(meta, problems)
+    return problems
+
+
+def _common_problems(meta: Tree, problems: list[Problem]) -> None:
+    if (meta.get("generation") or 0) < 0:
+        problems.append(
+            invalid("metadata.generation", meta["generation"], "must be greater than or equal to 0")
+        )
     if meta.get("labels"):
         problems += label_problems(meta["labels"], "metadata.labels")
     if meta.get("annotations"):
         problems += annotation_problems(meta["annotations"], "metadata.annotations")
     if meta.get("ownerReferences"):
-        problems += _owner_problems(meta["ownerReferences"])
-    for at, finalizer in enumerate(meta.get("finalizers") or ()):
-        problems += [
-            invalid(f"metadata.finalizers[{at}]", finalizer, m) for m in is_qualified_name(finalizer)
-        ]
-    return problems
+        _owner_problems(meta["ownerReferences"], problems)
+    if meta.get("finalizers"):
+        _finalizer_problems(meta["finalizers"], problems)
+    if meta.get("managedFields"):
+        _managed_problems(meta["managedFields"], problems)
 
 
-def _owner_problems(owners: list[Tree]) -> list[Problem]:
-    problems: list[Problem] = []
-    controllers: list[str] = []
-    for at, owner in enumerate(owners):
-        path = f"metadata.ownerReferences[{at}]"
+def _owner_problems(owners: list[Tree], problems: list[Problem]) -> None:
+    # Kubernetes names the list here, not its item.
+    path = "metadata.ownerReferences"
+    controller = ""
+    for owner in owners:
+        version = owner.get("apiVersion") or ""
+        if not version.rpartition("/")[2]:
+            problems.append(invalid(f"{path}.apiVersion", version, "version must not be empty"))
         problems += [
-            invalid(f"{path}.{part}", owner.get(part) or "", f"{name} must not be empty")
-            for part, name in _OWNER_PARTS.items()
+            invalid(f"{path}.{part}", owner.get(part) or "", "must not be empty")
+            for part in ("kind", "name", "uid")
             if not owner.get(part)
         ]
+        if version == "v1" and owner.get("kind") == "Event":
+            problems.append(invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
         if owner.get("controller"):
-            controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
-    if len(controllers) > 1:
+            named = f"{owner.get('kind') or ''}/{owner.get('name') or ''}"
+            if controller:
+                problems.append(
+                    invalid(
+                        path,
+                        owners,
+                        'Only one reference can have Controller set to true. Found "true" in references for'
+                        f" {controller} and {named}",
+                    )
+                )
+            else:
+                controller = named
+
+
+def _finalizer_problems(finalizers: list[str], problems: list[Problem]) -> None:
+    path = "metadata.finalizers"
+    for finalizer in finalizers:
+        if messages := texts.qualified(finalizer):
+            problems += each(path, finalizer, messages)
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         problems.append(
-            invalid(
-                "metadata.ownerReferences",
-                owners,
-                f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers[:2])}',
-            )
+            invalid(path, finalizers, "finalizer orphan and foregroundDeletion cannot be both set")
         )
-    return problems
 
 
-_OWNER_PARTS = {"apiVersion": "version", "kind": "kind", "name": "name", "uid": "uid"}
+def _managed_problems(entries: list[Tree], problems: list[Problem]) -> None:
+    for at, entry in enumerate(entries):
+        path = f"metadata.managedFields[{at}]"
+        operation = entry.get("operation") or ""
+        if operation not in ("Apply", "Update"):
+            problems.append(invalid(f"{path}.operation", operation, "must be `Apply` or `Update`"))
+        kind = entry.get("fieldsType") or ""
+        if kind and kind != "FieldsV1":
+            problems.append(invalid(f"{path}.fieldsType", kind, "must be `FieldsV1`"))
+        manager = entry.get("manager") or ""
+        if len(manager) > 128:
+            problems.append(
+                Problem("FieldValueTooLong", f"{path}.manager", "Too long: may not be more than 128 bytes")
+            )
+        for at_character, character in enumerate(manager):
+            if not character.isprintable():
+                problems.append(
+                    invalid(
+                        f"{path}.manager",
+                        manager,
+                        f"should only contain printable characters: index {at_character}",
+                    )
+                )
+                break
+
+
+_FIXED = (
+    "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+)  # fmt: skip
 
 
 def metadata_update_problems(new: Tree, old: Tree, resource: Resource) -> list[Problem]:
     """Check what may not change about an object's identity."""
     meta, before = new["metadata"], old["metadata"]
+    if meta == before:
+        return []
     problems: list[Problem] = []
-    for part in (
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ):
-        if meta.get(part) != before.get(part):
-            problems += immutable(f"metadata.{part}", meta.get(part), before.get(part))
-    if meta.get("labels") != before.get("labels"):
-        problems += label_problems(meta.get("labels"), "metadata.labels")
-    if meta.get("annotations") != before.get("annotations"):
-        problems += annotation_problems(meta.get("annotations"), "metadata.annotations")
-    if meta.get("ownerReferences") != before.get("ownerReferences"):
-        problems += _owner_problems(meta.get("ownerReferences") or [])
     finalizers = meta.get("finalizers") or []
-    if finalizers != (before.get("finalizers") or []):
-        for at, finalizer in enumerate(finalizers):
-            problems += [
-                invalid(f"metadata.finalizers[{at}]", finalizer, m) for m in is_qualified_name(finalizer)
-            ]
-        added = [f for f in finalizers if f not in (before.get("finalizers") or ())]
-        if before.get("deletionTimestamp") and added:
+    if before.get("deletionTimestamp"):
+        had = before.get("finalizers") or ()
+        added = sorted({finalizer for finalizer in finalizers if finalizer not in had})
+        if added:
+            listed = ", ".join(map(quote, added))
             problems.append(
                 forbidden(
                     "metadata.finalizers",
-                    f"no new finalizers can be added if the object is being deleted, found new finalizers {added!r}".replace(
-                        "'", '"'
-                    ),
+                    "no new finalizers can be added if the object is being deleted, found new finalizers"
+                    f" []string{{{listed}}}",
                 )
             )
+    if (meta.get("generation") or 0) < (before.get("generation") or 0):
+        problems.append(
+            invalid("metadata.generation", meta.get("generation") or 0, "must not be decremented")
+        )
+    for part in _FIXED:
+        if meta.get(part) != before.get(part):
+            problems += immutable(f"metadata.{part}", meta.get(part), before.get(part))
+    _common_problems(meta, problems)
     return problems

@@ -1,372 +1,292 @@
 """Rules of Pods and Pod templates."""
 
+from hashlib import blake2b
 from typing import Any
 
+from kubelib.api.codec import encode_json
 from kubelib.api.errors import Problem
-from kubelib.api.quantity import QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
+from kubelib.api.validation import texts
+from kubelib.api.validation.containers import containers_problems
 from kubelib.api.validation.meta import annotation_problems, label_problems
+from kubelib.api.validation.placement import affinity_problems, spread_problems, toleration_problems
 from kubelib.api.validation.problems import (
     duplicate,
+    each,
     forbidden,
     invalid,
-    non_negative,
-    not_found,
     not_supported,
-    port_number,
+    one_of,
     required,
 )
-from kubelib.labels.validation import is_dns1123_label, is_dns1123_subdomain, is_qualified_name
+from kubelib.api.validation.resources import amount_problems, requirement_problems
+from kubelib.api.validation.security import operating_system_problems, pod_security_problems
+from kubelib.api.validation.volumes import volume_problems
 
-_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
-_DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
-_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
-def pod_spec_problems(spec: Any, path: str) -> list[Problem]:
-    """Check a Pod's spec."""
-    if not isinstance(spec, dict):
-        return [required(f"{path}.containers")]
+def pod_problems(tree: Tree) -> list[Problem]:
+    """Check a new Pod."""
+    problems = existing_pod_problems(tree)
+    spec = tree.get("spec") or {}
+    if spec.get("ephemeralContainers"):
+        problems.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    if spec.get("schedulingGates") and spec.get("nodeName"):
+        problems.append(
+            forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+        )
+    return problems
+
+
+def existing_pod_problems(tree: Tree) -> list[Problem]:
+    """Check what is true of Pods at any time."""
     problems: list[Problem] = []
-    volumes = _volume_problems(spec.get("volumes") or (), f"{path}.volumes", problems)
-    containers = spec.get("containers")
-    if not containers:
-        problems.append(required(f"{path}.containers"))
-    names: set[str] = set()
-    host_ports: set[tuple[Any, ...]] = set()
-    for part in ("initContainers", "containers"):
-        for at, container in enumerate(spec.get(part) or ()):
-            _container_problems(
-                container, f"{path}.{part}[{at}]", volumes, names, problems, init=part[0] == "i"
+    spec = tree.get("spec")
+    if not isinstance(spec, dict):
+        spec = {}
+    annotations = tree["metadata"].get("annotations")
+    if annotations:
+        _annotation_problems(annotations, "metadata.annotations", problems)
+    pod_spec_problems(spec, "spec", problems, strict=True)
+    if not spec.get("serviceAccountName"):
+        for at, volume in enumerate(spec.get("volumes") or ()):
+            for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+                if source.get("serviceAccountToken") is not None:
+                    problems.append(
+                        forbidden(
+                            f"spec.volumes[{at}].projected.sources[{number}].serviceAccountToken",
+                            "must not be specified when serviceAccountName is not set",
+                        )
+                    )
+    return problems
+
+
+def template_problems(template: Any, path: str, problems: list[Problem], *, always_in: str = "") -> None:
+    """Check the Pod template of a workload; `always_in` names a kind whose Pods run for ever."""
+    if not isinstance(template, dict):
+        problems.append(required(path))
+        return
+    meta = template.get("metadata") or {}
+    if meta.get("labels"):
+        problems += label_problems(meta["labels"], f"{path}.labels")
+    if meta.get("annotations"):
+        problems += annotation_problems(meta["annotations"], f"{path}.annotations")
+        _annotation_problems(meta["annotations"], f"{path}.annotations", problems)
+    spec = template.get("spec")
+    if not isinstance(spec, dict):
+        spec = {}
+    pod_spec_problems(spec, f"{path}.spec", problems)
+    if spec.get("ephemeralContainers"):
+        problems.append(
+            forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
+        )
+    if always_in:
+        if spec.get("restartPolicy") != "Always":
+            problems.append(
+                not_supported(f"{path}.spec.restartPolicy", spec.get("restartPolicy") or "", ("Always",))
             )
-            if part == "containers":
-                for port_at, port in enumerate(container.get("ports") or ()):
-                    if number := port.get("hostPort"):
-                        claim = (number, port.get("protocol"), port.get("hostIP") or "")
-                        if claim in host_ports:
-                            problems.append(
-                                duplicate(
-                                    f"{path}.{part}[{at}].ports[{port_at}].hostPort",
-                                    f"{claim[1]}/{claim[2]}/{number}",
-                                )
-                            )
-                        host_ports.add(claim)
-    policy = spec.get("restartPolicy")
-    if policy not in _RESTART_POLICIES:
-        problems.append(not_supported(f"{path}.restartPolicy", policy, _RESTART_POLICIES))
+        if spec.get("activeDeadlineSeconds") is not None:
+            problems.append(
+                forbidden(
+                    f"{path}.spec.activeDeadlineSeconds",
+                    f"activeDeadlineSeconds in {always_in} is not Supported",
+                )
+            )
+
+
+def _annotation_problems(annotations: Tree, path: str, problems: list[Problem]) -> None:
+    cost = annotations.get(_DELETION_COST)
+    if cost is not None:
+        try:
+            fits = -(2**31) <= int(cost) < 2**31 and str(int(cost)) == cost
+        except ValueError:
+            fits = False
+        if not fits:
+            problems.append(invalid(f"{path}[{_DELETION_COST}]", cost, "must be a 32bit integer"))
+
+
+_sound: dict[bytes, None] = {}
+_SOUND = 16384
+
+
+def pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool = False) -> None:
+    """Check a Pod's spec; `strict` for Pods, not for templates of them."""
+    # The Pods of a workload differ in little more than their names: a spec that was found sound is not looked at again.
+    digest = blake2b(encode_json(spec), digest_size=20, key=b"strict" if strict else b"").digest()
+    if digest in _sound:
+        return
+    before = len(problems)
+    _pod_spec_problems(spec, path, problems, strict=strict)
+    if len(problems) == before:
+        if len(_sound) >= _SOUND:
+            del _sound[next(iter(_sound))]
+        _sound[digest] = None
+
+
+def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool) -> None:
+    if spec.get("terminationGracePeriodSeconds") is None:
+        problems.append(required(f"{path}.terminationGracePeriodSeconds"))
+    volumes = volume_problems(spec["volumes"], f"{path}.volumes", problems) if spec.get("volumes") else {}
+    if spec.get("resourceClaims"):
+        _claim_problems(spec["resourceClaims"], f"{path}.resourceClaims", problems)
+    containers_problems(spec, path, volumes, problems, strict=strict)
+    if spec.get("resources"):
+        requirement_problems(spec["resources"], f"{path}.resources", [], problems)
+    if spec.get("hostNetwork"):
+        _host_network_problems(spec, path, problems, strict=strict)
+    if spec.get("restartPolicy") not in _RESTART_POLICIES:
+        problems += one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), _RESTART_POLICIES)
     if spec.get("dnsPolicy") not in _DNS_POLICIES:
-        problems.append(not_supported(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS_POLICIES))
-    problems += non_negative(
-        f"{path}.terminationGracePeriodSeconds", spec.get("terminationGracePeriodSeconds")
-    )
+        problems += one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), _DNS_POLICIES)
+    if spec.get("nodeSelector"):
+        problems += label_problems(spec["nodeSelector"], f"{path}.nodeSelector")
+    pod_security_problems(spec.get("securityContext"), spec, path, problems)
+    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
+        problems.append(
+            invalid(
+                f"{path}.securityContext.shareProcessNamespace",
+                True,
+                "ShareProcessNamespace and HostPID cannot both be enabled",
+            )
+        )
+    if spec.get("affinity"):
+        affinity_problems(spec["affinity"], f"{path}.affinity", problems)
+    if spec.get("dnsConfig") is not None or spec.get("dnsPolicy") == "None":
+        _dns_problems(spec, f"{path}.dnsConfig", problems)
+    for at, gate in enumerate(spec.get("readinessGates") or ()):
+        kind = gate.get("conditionType") or ""
+        problems += each(f"{path}.readinessGates[{at}].conditionType", kind, texts.qualified(kind))
+    if spec.get("schedulingGates"):
+        _gate_problems(spec["schedulingGates"], f"{path}.schedulingGates", problems)
+    if spec.get("topologySpreadConstraints"):
+        spread_problems(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints", problems)
+    if spec.get("hostUsers") is False:
+        for field, named in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+            if spec.get(field):
+                problems.append(forbidden(f"{path}.{named}", "when `pod.Spec.HostUsers` is false"))
+    for field in ("serviceAccountName", "nodeName"):
+        value = spec.get(field)
+        if value and (messages := texts.subdomain(value)):
+            problems += each(f"{path}.{field}", value, messages)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2147483647:
         problems.append(
             invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
         )
-    problems += label_problems(spec.get("nodeSelector"), f"{path}.nodeSelector")
-    for field in ("serviceAccountName", "nodeName"):
-        if value := spec.get(field):
-            problems += [invalid(f"{path}.{field}", value, m) for m in is_dns1123_subdomain(value)]
     for field in ("hostname", "subdomain"):
-        if value := spec.get(field):
-            problems += [invalid(f"{path}.{field}", value, m) for m in is_dns1123_label(value)]
-    for at, toleration in enumerate(spec.get("tolerations") or ()):
-        _toleration_problems(toleration, f"{path}.tolerations[{at}]", problems)
-    seen_gates: set[str] = set()
-    for at, gate in enumerate(spec.get("schedulingGates") or ()):
-        name = gate.get("name") or ""
-        problems += [invalid(f"{path}.schedulingGates[{at}]", name, m) for m in is_qualified_name(name)]
-        if name in seen_gates:
-            problems.append(duplicate(f"{path}.schedulingGates[{at}]", name))
-        seen_gates.add(name)
-    return problems
+        value = spec.get(field)
+        if value and (messages := texts.label(value)):
+            problems += each(f"{path}.{field}", value, messages)
+    if spec.get("tolerations"):
+        toleration_problems(spec["tolerations"], f"{path}.tolerations", problems)
+    for at, alias in enumerate(spec.get("hostAliases") or ()):
+        address = alias.get("ip") or ""
+        problems += each(f"{path}.hostAliases[{at}].ip", address, texts.ip_address(address))
+        for number, name in enumerate(alias.get("hostnames") or ()):
+            problems += each(f"{path}.hostAliases[{at}].hostnames[{number}]", name, texts.subdomain(name))
+    for field in ("priorityClassName", "runtimeClassName"):
+        value = spec.get(field)
+        if value and (messages := texts.subdomain(value)):
+            problems += each(f"{path}.{field}", value, messages)
+    if spec.get("preemptionPolicy") is not None:
+        problems += one_of(
+            f"{path}.preemptionPolicy", spec["preemptionPolicy"], ("PreemptLowerPriority", "Never")
+        )
+    for name, amount in (spec.get("overhead") or {}).items():
+        problems += amount_problems(name, amount, f"{path}.overhead.limits[{name}]")
+    if spec.get("os") is not None:
+        operating_system_problems(spec, path, problems)
 
 
-def _volume_problems(volumes: Any, path: str, problems: list[Problem]) -> set[str]:
+def _claim_problems(claims: list[Tree], path: str, problems: list[Problem]) -> None:
     names: set[str] = set()
-    for at, volume in enumerate(volumes):
-        name = volume.get("name") or ""
-        here = f"{path}[{at}]"
+    for at, claim in enumerate(claims):
+        here, name = f"{path}[{at}]", claim.get("name") or ""
         if not name:
             problems.append(required(f"{here}.name"))
+        elif name in names:
+            problems.append(duplicate(f"{here}.name", name))
         else:
-            problems += [invalid(f"{here}.name", name, m) for m in is_dns1123_label(name)]
-            if name in names:
-                problems.append(duplicate(f"{here}.name", name))
+            problems += each(f"{here}.name", name, texts.label(name))
         names.add(name)
-        sources = [source for source in volume if source != "name"]
-        for source in sources[1:]:
-            problems.append(forbidden(f"{here}.{source}", "may not specify more than 1 volume type"))
-        first = volume.get(sources[0]) if sources else None
-        if isinstance(first, dict):
-            if sources[0] == "hostPath" and not first.get("path"):
-                problems.append(required(f"{here}.hostPath.path"))
-            if sources[0] == "secret" and not first.get("secretName"):
-                problems.append(required(f"{here}.secret.secretName"))
-            if sources[0] == "configMap" and not first.get("name"):
-                problems.append(required(f"{here}.configMap.name"))
-            if sources[0] == "persistentVolumeClaim" and not first.get("claimName"):
-                problems.append(required(f"{here}.persistentVolumeClaim.claimName"))
-    return names
-
-
-def _container_problems(
-    container: Tree, path: str, volumes: set[str], names: set[str], problems: list[Problem], *, init: bool
-) -> None:
-    name = container.get("name") or ""
-    if not name:
-        problems.append(required(f"{path}.name"))
-    else:
-        problems += [invalid(f"{path}.name", name, m) for m in is_dns1123_label(name)]
-        if name in names:
-            problems.append(duplicate(f"{path}.name", name))
-    names.add(name)
-    image = container.get("image") or ""
-    if not image:
-        problems.append(required(f"{path}.image"))
-    elif image != image.strip():
-        problems.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
-    if container.get("imagePullPolicy") not in _PULL_POLICIES:
-        problems.append(
-            not_supported(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), _PULL_POLICIES)
-        )
-    port_names: set[str] = set()
-    for at, port in enumerate(container.get("ports") or ()):
-        here = f"{path}.ports[{at}]"
-        if not port.get("containerPort"):
-            problems.append(required(f"{here}.containerPort"))
-        else:
-            problems += port_number(f"{here}.containerPort", port["containerPort"])
-        if port.get("hostPort"):
-            problems += port_number(f"{here}.hostPort", port["hostPort"])
-        if port.get("protocol") not in _PROTOCOLS:
-            problems.append(not_supported(f"{here}.protocol", port.get("protocol"), _PROTOCOLS))
-        if port_name := port.get("name"):
-            problems += [invalid(f"{here}.name", port_name, m) for m in is_port_name(port_name)]
-            if port_name in port_names:
-                problems.append(duplicate(f"{here}.name", port_name))
-            port_names.add(port_name)
-    for at, variable in enumerate(container.get("env") or ()):
-        here = f"{path}.env[{at}]"
-        if not variable.get("name"):
-            problems.append(required(f"{here}.name"))
-        elif "=" in variable["name"]:
+        given = [
+            field
+            for field in ("resourceClaimName", "resourceClaimTemplateName")
+            if claim.get(field) is not None
+        ]
+        if len(given) > 1:
             problems.append(
                 invalid(
-                    f"{here}.name", variable["name"], "a valid environment variable name must not contain '='"
+                    here,
+                    claim,
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
                 )
             )
-        source = variable.get("valueFrom")
-        if isinstance(source, dict):
-            if variable.get("value"):
-                problems.append(
-                    invalid(f"{here}.valueFrom", "", "may not be specified when `value` is not empty")
-                )
-            if not source:
+        elif not given:
+            problems.append(
+                invalid(here, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
+            )
+        for field in given:
+            problems += each(f"{here}.{field}", claim[field], texts.subdomain(claim[field]))
+
+
+def _host_network_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool) -> None:
+    for at, container in enumerate(spec.get("containers") or ()):
+        for number, port in enumerate(container.get("ports") or ()):
+            host = port.get("hostPort") or 0
+            if (strict or host) and host != port.get("containerPort"):
                 problems.append(
                     invalid(
-                        f"{here}.valueFrom",
-                        "",
-                        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+                        f"{path}.containers[{at}].ports[{number}].hostPort",
+                        host,
+                        "must match `containerPort` when `hostNetwork` is true",
                     )
                 )
-    mounted: set[str] = set()
-    for at, mount in enumerate(container.get("volumeMounts") or ()):
-        here = f"{path}.volumeMounts[{at}]"
-        if not mount.get("name"):
-            problems.append(required(f"{here}.name"))
-        elif mount["name"] not in volumes:
-            problems.append(not_found(f"{here}.name", mount["name"]))
-        target = mount.get("mountPath")
-        if not target:
-            problems.append(required(f"{here}.mountPath"))
-        elif target in mounted:
-            problems.append(invalid(f"{here}.mountPath", target, "must be unique"))
-        mounted.add(target)
-    for probe_name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        probe = container.get(probe_name)
-        if probe is None:
-            continue
-        here = f"{path}.{probe_name}"
-        if init and container.get("restartPolicy") != "Always":
+
+
+def _dns_problems(spec: Tree, path: str, problems: list[Problem]) -> None:
+    config = spec.get("dnsConfig") or {}
+    if spec.get("dnsPolicy") == "None":
+        if spec.get("dnsConfig") is None:
+            problems.append(required(path, "must provide `dnsConfig` when `dnsPolicy` is None"))
+            return
+        if not config.get("nameservers"):
             problems.append(
-                forbidden(here, "may not be set for init containers without restartPolicy=Always")
+                required(
+                    f"{path}.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None"
+                )
             )
-        _handler_problems(probe, here, problems)
-        for field in (
-            "initialDelaySeconds",
-            "timeoutSeconds",
-            "periodSeconds",
-            "successThreshold",
-            "failureThreshold",
-        ):
-            problems += non_negative(f"{here}.{field}", probe.get(field))
-        if probe_name != "readinessProbe" and probe.get("successThreshold", 1) != 1:
-            problems.append(invalid(f"{here}.successThreshold", probe.get("successThreshold"), "must be 1"))
-    for hook in ("postStart", "preStop"):
-        if (
-            isinstance(handler := (container.get("lifecycle") or {}).get(hook), dict)
-            and "sleep" not in handler
-        ):
-            _handler_problems(handler, f"{path}.lifecycle.{hook}", problems)
-    if resources := container.get("resources"):
-        resource_problems(resources, f"{path}.resources", problems)
-
-
-def is_port_name(name: str) -> list[str]:
-    """Check the name of a port (an IANA service name)."""
-    problems = [] if len(name) <= 15 else ["must be no more than 15 characters"]
-    if not all(c.islower() or c.isdigit() or c == "-" for c in name) or not name.isascii():
-        problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
-    if not any(c.isalpha() for c in name):
-        problems.append("must contain at least one letter (a-z)")
-    if "--" in name:
-        problems.append("must not contain consecutive hyphens")
-    if name[:1] == "-" or name[-1:] == "-":
-        problems.append("must not begin or end with a hyphen")
-    return problems
-
-
-def _handler_problems(handler: Tree, path: str, problems: list[Problem]) -> None:
-    given = [name for name in _HANDLERS if isinstance(handler.get(name), dict)]
-    if not given:
-        problems.append(required(path, "must specify a handler type"))
-    problems += [
-        forbidden(f"{path}.{extra}", "may not specify more than 1 handler type") for extra in given[1:]
-    ]
-    if given and given[0] == "exec" and not handler["exec"].get("command"):
-        problems.append(required(f"{path}.exec.command"))
-    if given and given[0] in ("httpGet", "tcpSocket", "grpc"):
-        port = handler[given[0]].get("port")
-        if isinstance(port, str):
-            problems += [invalid(f"{path}.{given[0]}.port", port, m) for m in is_port_name(port)]
-        else:
-            problems += port_number(f"{path}.{given[0]}.port", port)
-
-
-def resource_problems(resources: Tree, path: str, problems: list[Problem]) -> None:
-    """Check what a container asks for."""
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    for kind, amounts in (("limits", limits), ("requests", requests)):
-        for name, text in amounts.items():
-            problems += [invalid(f"{path}.{kind}", name, m) for m in is_qualified_name(name)]
-            try:
-                amount = parse_quantity(text)
-            except QuantityError as error:
-                problems.append(invalid(f"{path}.{kind}[{name}]", text, str(error)))
-                continue
-            if amount.amount < 0:
-                problems.append(invalid(f"{path}.{kind}[{name}]", text, "must be greater than or equal to 0"))
-            if kind == "requests" and name in limits:
-                try:
-                    limit = parse_quantity(limits[name])
-                except QuantityError:
-                    continue
-                if limit < amount:
-                    problems.append(
-                        invalid(
-                            f"{path}.requests",
-                            text,
-                            f"must be less than or equal to {name} limit of {limits[name]}",
-                        )
-                    )
-
-
-def _toleration_problems(toleration: Tree, path: str, problems: list[Problem]) -> None:
-    key, operator = toleration.get("key") or "", toleration.get("operator") or "Equal"
-    if key:
-        problems += [invalid(f"{path}.key", key, m) for m in is_qualified_name(key)]
-    elif operator != "Exists":
+            return
+    servers, searches = config.get("nameservers") or [], config.get("searches") or []
+    if len(servers) > 3:
+        problems.append(invalid(f"{path}.nameservers", servers, "must not have more than 3 nameservers"))
+    for at, server in enumerate(servers):
+        problems += each(f"{path}.nameservers[{at}]", server, texts.ip_address(server))
+    if len(searches) > 32:
+        problems.append(invalid(f"{path}.searches", searches, "must not have more than 32 search paths"))
+    if len(" ".join(searches)) > 2048:
         problems.append(
             invalid(
-                f"{path}.operator",
-                operator,
-                'operator must be Exists when `key` is empty, which means "match all values and all keys"',
+                f"{path}.searches",
+                searches,
+                "must not have more than 2048 characters (including spaces) in the search list",
             )
         )
-    if operator not in ("Exists", "Equal", "Gt", "Lt"):
-        problems.append(not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
-    if operator == "Exists" and toleration.get("value"):
-        problems.append(
-            invalid(f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'")
-        )
-    effect = toleration.get("effect")
-    if effect and effect not in _EFFECTS:
-        problems.append(not_supported(f"{path}.effect", effect, _EFFECTS))
-    if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
-        problems.append(
-            invalid(
-                f"{path}.effect", effect or "", "effect must be 'NoExecute' when `tolerationSeconds` is set"
-            )
-        )
+    for at, search in enumerate(searches):
+        problems += each(f"{path}.searches[{at}]", search, texts.search_domain(search))
+    for at, option in enumerate(config.get("options") or ()):
+        if not option.get("name"):
+            problems.append(required(f"{path}.options[{at}]", "must not be empty"))
 
 
-def pod_problems(tree: Tree) -> list[Problem]:
-    """Check a new Pod."""
-    return pod_spec_problems(tree.get("spec"), "spec")
-
-
-def template_problems(template: Any, path: str, *, always: bool = True) -> list[Problem]:
-    """Check the Pod template of a workload; `always` requires the restart policy Always."""
-    if not isinstance(template, dict):
-        return [required(path)]
-    meta = template.get("metadata") or {}
-    problems = label_problems(meta.get("labels"), f"{path}.labels")
-    problems += annotation_problems(meta.get("annotations"), f"{path}.annotations")
-    problems += pod_spec_problems(template.get("spec"), f"{path}.spec")
-    spec = template.get("spec")
-    if always and isinstance(spec, dict) and spec.get("restartPolicy") in ("OnFailure", "Never"):
-        problems.append(not_supported(f"{path}.spec.restartPolicy", spec["restartPolicy"], ("Always",)))
-    return problems
-
-
-_POD_UPDATE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
-
-
-def pod_update_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check a change to a Pod's spec: very little of it may change."""
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    if spec == before:
-        return []
-    problems: list[Problem] = []
-    tolerations, had = spec.get("tolerations") or [], before.get("tolerations") or []
-    if any(t not in tolerations for t in had):
-        problems.append(
-            forbidden(
-                "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
-            )
-        )
-    allowed = dict(spec)
-    for field in ("activeDeadlineSeconds", "tolerations", "schedulingGates"):
-        allowed.pop(field, None)
-        if field in before:
-            allowed[field] = before[field]
-    gates = [g.get("name") for g in spec.get("schedulingGates") or ()]
-    if any(g not in [x.get("name") for x in before.get("schedulingGates") or ()] for g in gates):
-        problems.append(
-            forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gate")
-        )
-    if before.get("schedulingGates"):
-        for field in ("nodeSelector", "affinity"):
-            allowed.pop(field, None)
-            if field in before:
-                allowed[field] = before[field]
-    for part in ("containers", "initContainers"):
-        now, then = spec.get(part) or [], before.get(part) or []
-        if len(now) != len(then):
-            problems.append(forbidden("spec." + part, "pod updates may not add or remove containers"))
-            return problems
-        if part in spec:
-            allowed[part] = [{**c, "image": o.get("image")} for c, o in zip(now, then, strict=True)]
-    if allowed != before:
-        changed = sorted(k for k in {*allowed, *before} if allowed.get(k) != before.get(k))
-        problems.append(forbidden("spec", f"{_POD_UPDATE}\nchanged: {', '.join(changed)}"))
-    return problems + pod_spec_problems(spec, "spec")
+def _gate_problems(gates: list[Tree], path: str, problems: list[Problem]) -> None:
+    seen: set[str] = set()
+    for at, gate in enumerate(gates):
+        name = gate.get("name") or ""
+        problems += each(f"{path}[{at}]", name, texts.qualified(name))
+        if name in seen:
+            problems.append(duplicate(f"{path}[{at}]", name))
+        seen.add(name)

@@ -3,10 +3,23 @@
 from typing import Any
 
 from kubelib.api.errors import Problem
+from kubelib.api.intorstring import is_percentage
 from kubelib.api.scheme import Tree
-from kubelib.api.validation.meta import label_problems
+from kubelib.api.validation import texts
+from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.pods import template_problems
-from kubelib.api.validation.problems import immutable, invalid, non_negative, not_supported, required
+from kubelib.api.validation.problems import (
+    forbidden,
+    immutable,
+    invalid,
+    non_negative,
+    not_supported,
+    one_of,
+    required,
+)
+from kubelib.api.validation.storage import claim_spec_problems
+
+_MISMATCH = "`selector` does not match template `labels`"
 
 
 def _labels(template: Any) -> dict[str, str]:
@@ -14,142 +27,245 @@ def _labels(template: Any) -> dict[str, str]:
     return (meta or {}).get("labels") or {}
 
 
-def label_selector_problems(selector: Any, path: str) -> list[Problem]:
-    """Check a ``metav1.LabelSelector``."""
-    if not isinstance(selector, dict):
-        return []
-    problems = label_problems(selector.get("matchLabels"), f"{path}.matchLabels")
-    for at, expression in enumerate(selector.get("matchExpressions") or ()):
-        here = f"{path}.matchExpressions[{at}]"
-        operator, values = expression.get("operator"), expression.get("values")
-        if operator in ("In", "NotIn"):
-            if not values:
-                problems.append(
-                    required(f"{here}.values", "must be specified when `operator` is 'In' or 'NotIn'")
-                )
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                problems.append(
-                    Problem(
-                        "FieldValueForbidden",
-                        f"{here}.values",
-                        "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                    )
-                )
-        else:
-            problems.append(invalid(f"{here}.operator", operator or "", "not a valid selector operator"))
-    return problems
-
-
-def _selector_matches(selector: Any, labels: dict[str, str]) -> bool:
+def selector_matches(selector: Any, labels: dict[str, str]) -> bool:
+    """Return whether a ``metav1.LabelSelector`` selects labels."""
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
             return False
-    for e in selector.get("matchExpressions") or ():
-        key, values = e.get("key"), e.get("values") or ()
-        if e.get("operator") == "In" and labels.get(key) not in values:
-            return False
-        if e.get("operator") == "NotIn" and labels.get(key) in values:
-            return False
-        if e.get("operator") == "Exists" and key not in labels:
-            return False
-        if e.get("operator") == "DoesNotExist" and key in labels:
+    for expression in selector.get("matchExpressions") or ():
+        key, values = expression.get("key"), expression.get("values") or ()
+        match expression.get("operator"):
+            case "In":
+                fits = labels.get(key) in values
+            case "NotIn":
+                fits = labels.get(key) not in values
+            case "Exists":
+                fits = key in labels
+            case _:
+                fits = key not in labels
+        if not fits:
             return False
     return True
+
+
+def int_or_percent_problems(path: str, value: Any) -> list[Problem]:
+    """Check a number or a percentage."""
+    if isinstance(value, str):
+        return [] if is_percentage(value) else [invalid(path, value, texts.INVALID_PERCENT)]
+    return non_negative(path, value)
+
+
+def at_most_all(path: str, value: Any) -> list[Problem]:
+    """Check that a percentage is no more than all."""
+    if is_percentage(value) and int(value[:-1]) > 100:
+        return [invalid(path, value, "must not be greater than 100%")]
+    return []
+
+
+def _counts(spec: Tree, *fields: str, path: str = "spec") -> list[Problem]:
+    problems: list[Problem] = []
+    for field in fields:
+        problems += non_negative(f"{path}.{field}", spec.get(field))
+    return problems
 
 
 def replication_controller_problems(tree: Tree) -> list[Problem]:
     """Check a ReplicationController."""
     spec = tree.get("spec") or {}
-    problems = non_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
-    problems += label_problems(spec.get("selector"), "spec.selector")
-    if not spec.get("selector"):
+    problems = _counts(spec, "minReadySeconds")
+    selector, template = spec.get("selector"), spec.get("template")
+    if not selector:
         problems.append(required("spec.selector"))
-    problems += non_negative("spec.replicas", spec.get("replicas"))
-    labels = _labels(spec.get("template"))
-    mismatched = any(labels.get(k) != v for k, v in (spec.get("selector") or {}).items())
-    if mismatched and isinstance(spec.get("template"), dict):
-        problems.append(
-            invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-        )
-    return problems + template_problems(spec.get("template"), "spec.template")
+    problems += _counts(spec, "replicas")
+    labels = _labels(template)
+    if isinstance(template, dict) and any(labels.get(k) != v for k, v in (selector or {}).items()):
+        problems.append(invalid("spec.template.metadata.labels", labels, _MISMATCH))
+    template_problems(template, "spec.template", problems, always_in="ReplicationController")
+    return problems
 
 
-def _selected(tree: Tree, *, template_path: str = "spec.template") -> list[Problem]:
-    spec = tree.get("spec") or {}
+def _selected(spec: Tree, kind: str, *, always_in: str) -> list[Problem]:
     problems: list[Problem] = []
-    selector = spec.get("selector")
+    selector, template = spec.get("selector"), spec.get("template")
     if selector is None:
         problems.append(required("spec.selector"))
     else:
         problems += label_selector_problems(selector, "spec.selector")
-        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-            problems.append(invalid("spec.selector", selector, "empty selector is invalid for deployment"))
-        labels = _labels(spec.get("template"))
-        if isinstance(spec.get("template"), dict) and not _selector_matches(selector, labels):
-            problems.append(
-                invalid(
-                    f"{template_path}.metadata.labels", labels, "`selector` does not match template `labels`"
-                )
-            )
-    problems += non_negative("spec.replicas", spec.get("replicas"))
-    problems += non_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
-    problems += non_negative("spec.revisionHistoryLimit", spec.get("revisionHistoryLimit"))
-    return problems + template_problems(spec.get("template"), template_path)
+        empty = not selector.get("matchLabels") and not selector.get("matchExpressions")
+        if empty:
+            problems.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
+        labels = _labels(template)
+        if not empty and isinstance(template, dict) and not selector_matches(selector, labels):
+            problems.append(invalid("spec.template.metadata.labels", labels, _MISMATCH))
+    template_problems(template, "spec.template", problems, always_in=always_in)
+    return problems
 
 
 def replica_set_problems(tree: Tree) -> list[Problem]:
     """Check a ReplicaSet."""
-    return _selected(tree)
-
-
-def _int_or_percent(path: str, value: Any) -> list[Problem]:
-    if isinstance(value, str):
-        if not (value.endswith("%") and value[:-1].isdigit()):
-            return [
-                invalid(
-                    path,
-                    value,
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%', regex used for validation is '[0-9]+%')",
-                )
-            ]
-        return []
-    return non_negative(path, value)
+    spec = tree.get("spec") or {}
+    return [
+        *_counts(spec, "replicas", "minReadySeconds"),
+        *_selected(spec, "deployment", always_in="ReplicaSet"),
+    ]
 
 
 def deployment_problems(tree: Tree) -> list[Problem]:
     """Check a Deployment."""
-    problems = _selected(tree)
     spec = tree.get("spec") or {}
+    problems = _counts(spec, "replicas")
+    problems += _selected(spec, "deployment", always_in="ReplicaSet")
     strategy = spec.get("strategy") or {}
-    kind = strategy.get("type")
-    if kind not in ("Recreate", "RollingUpdate"):
-        problems.append(not_supported("spec.strategy.type", kind, ("Recreate", "RollingUpdate")))
     rolling = strategy.get("rollingUpdate")
-    if kind == "Recreate" and rolling is not None:
-        problems.append(
-            Problem(
-                "FieldValueForbidden",
-                "spec.strategy.rollingUpdate",
-                "Forbidden: may not be specified when strategy `type` is 'Recreate'",
-            )
-        )
-    if kind == "RollingUpdate" and isinstance(rolling, dict):
-        path = "spec.strategy.rollingUpdate"
-        problems += _int_or_percent(f"{path}.maxUnavailable", rolling.get("maxUnavailable"))
-        problems += _int_or_percent(f"{path}.maxSurge", rolling.get("maxSurge"))
-        if rolling.get("maxUnavailable") in (0, "0%") and rolling.get("maxSurge") in (0, "0%"):
-            problems.append(
-                invalid(
-                    f"{path}.maxUnavailable",
-                    rolling.get("maxUnavailable"),
-                    "may not be 0 when `maxSurge` is 0",
+    match strategy.get("type"):
+        case "Recreate":
+            if rolling is not None:
+                problems.append(
+                    forbidden(
+                        "spec.strategy.rollingUpdate",
+                        "may not be specified when strategy `type` is 'Recreate'",
+                    )
                 )
-            )
+        case "RollingUpdate":
+            if rolling is None:
+                problems.append(
+                    required("spec.strategy.rollingUpdate", "this should be defaulted and never be nil")
+                )
+            else:
+                problems += _rolling_problems(rolling, "spec.strategy.rollingUpdate")
+        case _:
+            problems.append(not_supported("spec.strategy", strategy, ("Recreate", "RollingUpdate")))
+    problems += _counts(spec, "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= (spec.get("minReadySeconds") or 0):
         problems.append(
             invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
+        )
+    return problems
+
+
+def _rolling_problems(rolling: Tree, path: str) -> list[Problem]:
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    problems = int_or_percent_problems(f"{path}.maxUnavailable", unavailable)
+    problems += int_or_percent_problems(f"{path}.maxSurge", surge)
+    if unavailable in (0, "0%") and surge in (0, "0%"):
+        problems.append(invalid(f"{path}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0"))
+    return problems + at_most_all(f"{path}.maxUnavailable", unavailable)
+
+
+def daemon_set_problems(tree: Tree) -> list[Problem]:
+    """Check a DaemonSet."""
+    spec = tree.get("spec") or {}
+    problems = _selected(spec, "daemonset", always_in="DaemonSet")
+    problems += _counts(spec, "minReadySeconds")
+    strategy = spec.get("updateStrategy") or {}
+    path = "spec.updateStrategy"
+    match strategy.get("type"):
+        case "OnDelete":
+            pass
+        case "RollingUpdate":
+            rolling = strategy.get("rollingUpdate")
+            if rolling is None:
+                problems.append(required(f"{path}.rollingUpdate"))
+            else:
+                problems += _daemon_rolling_problems(rolling, f"{path}.rollingUpdate")
+        case _:
+            problems.append(not_supported(path, strategy, ("RollingUpdate", "OnDelete")))
+    return problems + _counts(spec, "revisionHistoryLimit")
+
+
+def _daemon_rolling_problems(rolling: Tree, path: str) -> list[Problem]:
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    problems = [
+        *int_or_percent_problems(f"{path}.maxUnavailable", unavailable),
+        *at_most_all(f"{path}.maxUnavailable", unavailable),
+        *int_or_percent_problems(f"{path}.maxSurge", surge),
+        *at_most_all(f"{path}.maxSurge", surge),
+    ]
+    none = (0, "0%", None)
+    if unavailable not in none and surge not in none:
+        problems.append(invalid(f"{path}.maxSurge", surge, "may not be set when maxUnavailable is non-zero"))
+    if unavailable in none and surge in none:
+        problems.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
+    return problems
+
+
+def stateful_set_problems(tree: Tree) -> list[Problem]:
+    """Check a StatefulSet."""
+    spec = tree.get("spec") or {}
+    problems: list[Problem] = []
+    policy = spec.get("podManagementPolicy")
+    if not policy:
+        problems.append(required("spec.podManagementPolicy"))
+    elif policy not in ("OrderedReady", "Parallel"):
+        problems.append(invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
+    strategy = spec.get("updateStrategy") or {}
+    rolling, path = strategy.get("rollingUpdate"), "spec.updateStrategy"
+    match strategy.get("type"):
+        case None | "":
+            problems.append(required(path))
+        case "OnDelete":
+            if rolling is not None:
+                problems.append(
+                    invalid(
+                        f"{path}.rollingUpdate", rolling, "only allowed for updateStrategy 'RollingUpdate'"
+                    )
+                )
+        case "RollingUpdate":
+            if rolling is not None:
+                problems += _counts(rolling, "partition", path=f"{path}.rollingUpdate")
+                unavailable = rolling.get("maxUnavailable")
+                if unavailable is not None:
+                    field = f"{path}.rollingUpdate.maxUnavailable"
+                    problems += int_or_percent_problems(field, unavailable)
+                    if unavailable in (0, "0%"):
+                        problems.append(invalid(field, unavailable, "cannot be 0"))
+                    problems += at_most_all(field, unavailable)
+        case _:
+            problems.append(invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'"))
+    retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    for field in ("whenDeleted", "whenScaled"):
+        if retention.get(field) is not None:
+            problems += one_of(
+                f"spec.persistentVolumeClaimRetentionPolicy.{field}", retention[field], ("Retain", "Delete")
+            )
+    problems += _counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    if spec.get("ordinals"):
+        problems += _counts(spec["ordinals"], "start", path="spec.ordinals")
+    claimed = spec.get("volumeClaimTemplates") or ()
+    for at, claim in enumerate(claimed):
+        problems += claim_spec_problems(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{at}].spec")
+    template = spec.get("template")
+    if claimed and isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        # Containers may mount the claims that each Pod will have.
+        pod = template["spec"]
+        known = {volume.get("name") for volume in pod.get("volumes") or ()}
+        extra = [
+            {"name": name, "persistentVolumeClaim": {"claimName": name}}
+            for claim in claimed
+            if (name := (claim.get("metadata") or {}).get("name")) and name not in known
+        ]
+        template = {**template, "spec": {**pod, "volumes": [*(pod.get("volumes") or ()), *extra]}}
+    return problems + _selected({**spec, "template": template}, "statefulset", always_in="StatefulSet")
+
+
+_MUTABLE = (
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+)  # fmt: skip
+
+
+def stateful_set_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check a change to a StatefulSet."""
+    problems = stateful_set_problems(new)
+    spec, before = new.get("spec") or {}, old.get("spec") or {}
+    if any(spec.get(field) != before.get(field) for field in {*spec, *before}.difference(_MUTABLE)):
+        named = ", ".join(f"'{field}'" for field in _MUTABLE[:-1])
+        problems.append(
+            forbidden(
+                "spec",
+                f"updates to statefulset spec for fields other than {named} and 'minReadySeconds' are forbidden",
+            )
         )
     return problems
 
@@ -161,34 +277,46 @@ def selector_update_problems(new: Tree, old: Tree) -> list[Problem]:
     )
 
 
-def daemon_set_problems(tree: Tree) -> list[Problem]:
-    """Check a DaemonSet or StatefulSet."""
-    return _selected(tree)
+_REPLICAS = ("replicas", "fullyLabeledReplicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 
 
-def job_problems(tree: Tree) -> list[Problem]:
-    """Check a Job."""
-    spec = tree.get("spec") or {}
-    problems: list[Problem] = []
-    for field in (
-        "parallelism",
-        "completions",
-        "backoffLimit",
-        "activeDeadlineSeconds",
-        "ttlSecondsAfterFinished",
-    ):
-        problems += non_negative(f"spec.{field}", spec.get(field))
-    problems += template_problems(spec.get("template"), "spec.template", always=False)
-    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
-    if policy not in ("OnFailure", "Never"):
+def replica_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check the status of what counts replicas."""
+    status, before = new.get("status") or {}, old.get("status") or {}
+    problems = _counts(
+        status, *_REPLICAS, "unavailableReplicas", "currentReplicas", "observedGeneration", "collisionCount",
+        path="status",
+    )  # fmt: skip
+    total = status.get("replicas") or 0
+    for field in (*_REPLICAS[1:], "currentReplicas"):
+        if (status.get(field) or 0) > total:
+            problems.append(
+                invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
+            )
+    if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         problems.append(
-            Problem(
-                "FieldValueRequired",
-                "spec.template.spec.restartPolicy",
-                'Required value: valid values: "OnFailure", "Never"',
+            invalid(
+                "status.availableReplicas",
+                status["availableReplicas"],
+                "cannot be greater than readyReplicas",
             )
         )
+    if (status.get("collisionCount") or 0) < (before.get("collisionCount") or 0):
+        problems.append(
+            invalid("status.collisionCount", status.get("collisionCount") or 0, "cannot be decremented")
+        )
     return problems
+
+
+def revision_problems(tree: Tree) -> list[Problem]:
+    """Check a ControllerRevision."""
+    problems = [] if tree.get("data") is not None else [required("data", "data is mandatory")]
+    return problems + non_negative("revision", tree.get("revision"))
+
+
+def revision_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check that a ControllerRevision stays what it is."""
+    return [*revision_problems(new), *immutable("data", new.get("data"), old.get("data"))]
 
 
 def scale_problems(tree: Tree) -> list[Problem]:

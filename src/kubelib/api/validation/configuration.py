@@ -1,0 +1,110 @@
+"""Rules of ConfigMaps and Secrets."""
+
+import base64
+import binascii
+
+import msgspec
+
+from kubelib.api.errors import Problem
+from kubelib.api.scheme import Tree
+from kubelib.api.validation import texts
+from kubelib.api.validation.problems import each, forbidden, immutable, invalid, required, too_long
+
+MAX_SIZE = 1024 * 1024
+
+_FROZEN = "field is immutable when `immutable` is set"
+_REDACTED = "<secret contents redacted>"
+_TOKEN_ANNOTATION = "kubernetes.io/service-account.name"
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+
+
+def config_map_problems(tree: Tree) -> list[Problem]:
+    """Check a ConfigMap."""
+    problems: list[Problem] = []
+    data, binary = tree.get("data") or {}, tree.get("binaryData") or {}
+    size = 0
+    for key, value in data.items():
+        problems += each(f"data[{key}]", key, texts.config_key(key))
+        if key in binary:
+            problems.append(invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
+        size += len(value) if value.isascii() else len(value.encode())
+    for key, value in binary.items():
+        problems += each(f"binaryData[{key}]", key, texts.config_key(key))
+        size += len(value) * 3 // 4
+    if size > MAX_SIZE:
+        problems.append(too_long("", MAX_SIZE))
+    return problems
+
+
+def _frozen_problems(new: Tree, old: Tree, *parts: str) -> list[Problem]:
+    if not old.get("immutable"):
+        return []
+    problems = [] if new.get("immutable") else [forbidden("immutable", _FROZEN)]
+    return problems + [
+        forbidden(part, _FROZEN) for part in parts if (new.get(part) or None) != (old.get(part) or None)
+    ]
+
+
+def config_map_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check a change to a ConfigMap."""
+    return [*_frozen_problems(new, old, "data", "binaryData"), *config_map_problems(new)]
+
+
+def secret_problems(tree: Tree) -> list[Problem]:
+    """Check a Secret."""
+    problems: list[Problem] = []
+    data = tree.get("data") or {}
+    size = 0
+    for key, value in data.items():
+        problems += each(f"data[{key}]", key, texts.config_key(key))
+        decoded = _decoded(value)
+        if decoded is None:
+            problems.append(invalid(f"data[{key}]", _REDACTED, "must be base64"))
+        else:
+            size += len(decoded)
+    if size > MAX_SIZE:
+        problems.append(too_long("data", MAX_SIZE))
+    match tree.get("type"):
+        case "kubernetes.io/service-account-token":
+            if not (tree["metadata"].get("annotations") or {}).get(_TOKEN_ANNOTATION):
+                problems.append(required(f"metadata.annotations[{_TOKEN_ANNOTATION}]"))
+        case "kubernetes.io/dockercfg":
+            problems += _json_problems(data, ".dockercfg")
+        case "kubernetes.io/dockerconfigjson":
+            problems += _json_problems(data, ".dockerconfigjson")
+        case "kubernetes.io/basic-auth":
+            if "username" not in data and "password" not in data:
+                problems += [required("data[username]"), required("data[password]")]
+        case "kubernetes.io/ssh-auth":
+            if not data.get("ssh-privatekey"):
+                problems.append(required("data[ssh-privatekey]"))
+        case "kubernetes.io/tls":
+            problems += [required(f"data[{key}]") for key in ("tls.crt", "tls.key") if key not in data]
+        case _:
+            pass
+    return problems
+
+
+def _json_problems(data: Tree, key: str) -> list[Problem]:
+    if key not in data:
+        return [required(f"data[{key}]")]
+    try:
+        msgspec.json.decode(_decoded(data[key]) or b"", type=dict)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [invalid(f"data[{key}]", _REDACTED, str(error))]
+    return []
+
+
+def secret_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check a change to a Secret."""
+    return [
+        *immutable("type", new.get("type"), old.get("type")),
+        *_frozen_problems(new, old, "data"),
+        *secret_problems(new),
+    ]
