@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from kubelib.api import codec
+from kubelib.api.core.pod import Binding, Pod
 from kubelib.api.document import Documents
 from kubelib.api.meta import Key, Object
 from kubelib.registry.base import (
@@ -40,19 +41,35 @@ class LocalClient:
 
     def resource(self, kind: type[R], /) -> "LocalRegistry[R]":
         """Return the registry of a kind."""
+        if kind is Binding:
+            # Bindings are not kept: creating one puts the Pod of that name on a node.
+            pods = self._registries.of(self._registries.scheme.of(Pod))
+            return LocalRegistry(pods, kind, self._options, create="binding")
         return LocalRegistry(self._registries.of(self._registries.scheme.of(kind)), kind, self._options)
 
 
 class LocalRegistry(Generic[R]):
     """One kind's objects; see `kubelib.registry.base.Registry`."""
 
-    def __init__(self, documents: DocumentRegistry, cls: type[R], options: WriteOptions) -> None:
+    def __init__(
+        self, documents: DocumentRegistry, cls: type[R], options: WriteOptions, *, create: str = ""
+    ) -> None:
         self.documents = documents
         self._cls = cls
         self._options = options
+        self._create = create
 
     async def create(self, obj: R) -> R:
         """Store a new object."""
+        if self._create:
+            await self.documents.create(
+                codec.to_tree(obj),
+                namespace=obj.metadata.namespace,
+                name=obj.metadata.name,
+                subresource=self._create,
+                options=self._options,
+            )
+            return obj
         document = await self.documents.create(
             codec.to_tree(obj), namespace=obj.metadata.namespace, options=self._options
         )

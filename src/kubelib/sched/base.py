@@ -4,7 +4,7 @@ touches the world.
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -17,18 +17,31 @@ if TYPE_CHECKING:
 
     BoolColumn = NDArray[np.bool_]
     FloatColumn = NDArray[np.float64]
-    Rows = NDArray[np.int64]
+    Rows = NDArray[np.int64] | slice
 else:
     BoolColumn = FloatColumn = Rows = Any
 
+Happening = Literal["node", "pod placed", "pod gone"]
+"""What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or has left one."""
+
+ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone"})
+
 
 class Filter(Protocol):
-    """A condition that a node must meet. It looks at the rows it is asked about and at nothing else."""
+    """A condition that a node must meet.
+
+    The verdict on a row may depend on the Pod's `shape` and on that row of the table, and on nothing else: it is kept
+    and used again for every Pod of the shape until the row changes. One that must look further has `concerns` too:
+    see `SupportsOtherRows`.
+    """
 
     name: str
 
-    def fits(self, pod: "PodInfo", nodes: "NodeTable", rows: Rows) -> BoolColumn:
-        """Return, for each of `rows`, whether that node meets the condition."""
+    def fits(self, pod: "PodInfo", nodes: "NodeTable", rows: Rows) -> BoolColumn | bool:
+        """Return, for each of `rows`, whether that node meets the condition; a plain bool says so of all of them.
+
+        `rows` is what columns of the table are indexed with: a slice of all rows, or an array of some.
+        """
         ...
 
     def reasons(self, pod: "PodInfo", nodes: "NodeTable", row: int) -> Sequence[str]:
@@ -37,26 +50,66 @@ class Filter(Protocol):
 
 
 class Score(Protocol):
-    """A preference among the nodes that fit."""
+    """A preference among the nodes that fit. What holds for the verdicts of a `Filter` holds for scores."""
 
     name: str
 
-    def score(self, pod: "PodInfo", nodes: "NodeTable", rows: Rows) -> FloatColumn:
-        """Return, for each of `rows`, 0 (worst) to 100 (best)."""
+    def score(self, pod: "PodInfo", nodes: "NodeTable", rows: Rows) -> FloatColumn | float:
+        """Return, for each of `rows`, 0 (worst) to 100 (best); a plain number says so of all of them."""
         ...
+
+
+@runtime_checkable
+class SupportsOtherRows(Protocol):
+    """A filter or score whose verdict on one row depends on others, as that of Pod affinity does.
+
+    It is asked anew for every Pod that it concerns; a score then gets only the rows that passed all filters.
+    """
+
+    def concerns(self, pod: "PodInfo", nodes: "NodeTable") -> bool:
+        """Return whether it has anything to say about a Pod. Must be quick: it is asked for every Pod."""
+        ...
+
+
+@runtime_checkable
+class SupportsOneRowFilter(Protocol):
+    """A filter that also judges single rows, without the cost of whole columns: most placements change just one."""
+
+    def fits_row(self, pod: "PodInfo", nodes: "NodeTable", row: int) -> bool:
+        """Return what `fits` says of this row."""
+        ...
+
+
+@runtime_checkable
+class SupportsOneRowScore(Protocol):
+    """A score that also judges single rows, without the cost of whole columns."""
+
+    def score_row(self, pod: "PodInfo", nodes: "NodeTable", row: int) -> float:
+        """Return what `score` says of this row, to the last bit: a difference would look like a preference."""
+        ...
+
+
+@runtime_checkable
+class SupportsRetryOn(Protocol):
+    """A filter that knows what can change its mind; others are asked again after anything."""
+
+    retry_on: frozenset[Happening]
 
 
 class Chooser(Protocol):
     """Picks one of the nodes that fit."""
 
     def choose(self, fits: BoolColumn, scores: FloatColumn, random: Random) -> int:
-        """Return the row of the chosen node. At least one row fits."""
+        """Return the row of the chosen node. At least one row fits; those that do not have a score of -inf."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """How nodes are chosen: all filters must pass, scores are summed by weight, the chooser breaks ties."""
+    """How nodes are chosen: all filters must pass, scores are summed by weight, the chooser breaks ties.
+
+    Filters stand in the order in which their reasons are given: a node is counted for the first that it fails.
+    """
 
     name: str = "default-scheduler"
     filters: Sequence[Filter]

@@ -3,16 +3,33 @@
 Pods of one shape are judged once: the judgement is kept, and only rows that have changed since are judged again.
 """
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from kubelib.sched.base import Policy
+from kubelib.sched.base import (
+    ANYTHING,
+    Filter,
+    Happening,
+    Policy,
+    Rows,
+    Score,
+    SupportsOneRowFilter,
+    SupportsOneRowScore,
+    SupportsOtherRows,
+    SupportsRetryOn,
+)
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
+
+KEPT_JUDGEMENTS = 512
+UNFIT = float("-inf")
+FEW = 8
+"""Up to so many rows are judged one by one: numpy's cost per call is that of some rows."""
 
 
 @attrs.frozen
@@ -22,13 +39,15 @@ class Verdict:
     node: str = ""
     reasons: Mapping[str, int] = attrs.field(factory=dict)
     nodes: int = 0
+    retry_on: frozenset[Happening] = ANYTHING
+    """What may help, of a refusal."""
 
     @property
     def message(self) -> str:
-        """The refusal as kube-scheduler words it: counts in order of reason."""
+        """The refusal as kube-scheduler words it: counts, in the order of their text."""
         if not self.nodes:
             return "no nodes available to schedule pods"
-        counted = ", ".join(f"{count} {reason}" for reason, count in sorted(self.reasons.items()))
+        counted = ", ".join(sorted(f"{count} {reason}" for reason, count in self.reasons.items()))
         return f"0/{self.nodes} nodes are available: {counted}."
 
 
@@ -36,9 +55,10 @@ class Verdict:
 class _Judgement:
     fits: NDArray[np.bool_]
     scores: NDArray[np.float64]
+    """-inf where the Pod does not fit."""
     position: int
-    generation: int
-    size: int
+    fitting: int
+    """How many rows fit."""
 
 
 class Cycle:
@@ -48,54 +68,138 @@ class Cycle:
         self.table = table
         self.policy = policy
         self._random = random
-        self._judgements: dict[tuple[object, ...], _Judgement] = {}
+        self._judgements: OrderedDict[tuple[object, ...], _Judgement] = OrderedDict()
+        self._filters = [
+            (f, f.fits_row if isinstance(f, SupportsOneRowFilter) else None)
+            for f in policy.filters
+            if not isinstance(f, SupportsOtherRows)
+        ]
+        self._wide_filters = [f for f in policy.filters if isinstance(f, SupportsOtherRows)]
+        self._scores = [
+            (s, s.score_row if isinstance(s, SupportsOneRowScore) else None, w)
+            for s, w in policy.scores
+            if not isinstance(s, SupportsOtherRows)
+        ]
+        self._wide_scores = [(s, w) for s, w in policy.scores if isinstance(s, SupportsOtherRows)]
 
     def decide(self, pod: PodInfo) -> Verdict:
         """Choose a node."""
+        table = self.table
         judgement = self._judge(pod)
-        if not judgement.fits.any():
-            return Verdict("", self._reasons(pod), len(self.table))
-        row = self.policy.choose.choose(judgement.fits, judgement.scores, self._random)
-        return Verdict(self.table.names[row])
+        if not judgement.fitting:
+            return self._refusal(pod)
+        fits, scores = judgement.fits, judgement.scores
+        filters = [f for f in self._wide_filters if f.concerns(pod, table)]
+        wide = [(s, w) for s, w in self._wide_scores if s.concerns(pod, table)]
+        if filters or wide:
+            fits, scores = self._look_around(pod, fits, scores, filters, wide)
+            if not fits.any():
+                return self._refusal(pod)
+        return Verdict(table.names[self.policy.choose.choose(fits, scores, self._random)])
 
     def _judge(self, pod: PodInfo) -> _Judgement:
         table = self.table
         judgement = self._judgements.get(pod.shape)
-        end = len(table.log)
-        if judgement is None or judgement.generation != table.generation or judgement.size != table.size:
-            if len(self._judgements) > 2000:
-                self._judgements.clear()
-            everything = np.arange(table.size)
-            fits, scores = self._sweep(pod, everything)
-            judgement = _Judgement(fits, scores, end, table.generation, table.size)
+        end = table.log_end
+        if judgement is None or len(judgement.fits) != table.size or judgement.position < table.log_start:
+            fits, scores = self._sweep(pod, slice(0, table.size))
+            judgement = _Judgement(fits, scores, end, int(np.count_nonzero(fits)))
             self._judgements[pod.shape] = judgement
-        elif judgement.position < end:
-            rows = np.unique(np.asarray(table.log[judgement.position : end], np.int64))
+            if len(self._judgements) > KEPT_JUDGEMENTS:
+                self._judgements.popitem(last=False)
+            return judgement
+        self._judgements.move_to_end(pod.shape)
+        changed = table.log[judgement.position - table.log_start :]
+        if len(changed) > 1:
+            changed = list(dict.fromkeys(changed))
+        if len(changed) <= FEW:
+            for row in changed:
+                judgement.scores[row] = score = self._look(pod, row)
+                fit = score != UNFIT
+                if judgement.fits[row] != fit:
+                    judgement.fits[row] = fit
+                    judgement.fitting += 1 if fit else -1
+        else:
+            whole = len(changed) > table.size // 2
+            rows: Rows = slice(0, table.size) if whole else np.array(changed, np.int64)
             judgement.fits[rows], judgement.scores[rows] = self._sweep(pod, rows)
-            judgement.position = end
+            judgement.fitting = int(np.count_nonzero(judgement.fits))
+        judgement.position = end
         return judgement
 
-    def _sweep(self, pod: PodInfo, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        table, policy = self.table, self.policy
+    def _look(self, pod: PodInfo, row: int) -> float:
+        """Judge one row: its score, or `UNFIT`."""
+        table = self.table
+        if not table.present[row]:
+            return UNFIT
+        alone = slice(row, row + 1)
+        for condition, fits_row in self._filters:
+            if fits_row is not None:
+                if not fits_row(pod, table, row):
+                    return UNFIT
+            else:
+                verdict = condition.fits(pod, table, alone)
+                if verdict is not True and not (verdict is not False and verdict[0]):
+                    return UNFIT
+        total = 0.0
+        for score, score_row, weight in self._scores:
+            if score_row is not None:
+                total += weight * score_row(pod, table, row)
+            else:
+                points = score.score(pod, table, alone)
+                total += weight * (float(points[0]) if isinstance(points, np.ndarray) else points)
+        return total
+
+    def _sweep(self, pod: PodInfo, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        table = self.table
         fits = table.present[rows].copy()
-        for condition in policy.filters:
-            fits &= condition.fits(pod, table, rows)
-        scores = np.zeros(len(rows))
-        for score, weight in policy.scores:
+        for condition, _ in self._filters:
+            verdict = condition.fits(pod, table, rows)
+            if verdict is not True:
+                fits &= verdict
+        scores = np.where(fits, 0.0, UNFIT)
+        for score, _, weight in self._scores:
             scores += weight * score.score(pod, table, rows)
         return fits, scores
 
-    def _reasons(self, pod: PodInfo) -> dict[str, int]:
-        """Count, node by node, the first reason for which each does not fit."""
+    def _look_around(
+        self,
+        pod: PodInfo,
+        fits: NDArray[np.bool_],
+        scores: NDArray[np.float64],
+        filters: Sequence[Filter],
+        wide: Sequence[tuple[Score, float]],
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Apply what depends on other rows. What is kept stays as it is."""
+        table = self.table
+        if filters:
+            fits = fits.copy()
+            for condition in filters:
+                fits &= condition.fits(pod, table, slice(0, table.size))
+            scores = np.where(fits, scores, UNFIT)
+        if wide:
+            rows = np.flatnonzero(fits)
+            scores = scores.copy()
+            for score, weight in wide:
+                scores[rows] += weight * score.score(pod, table, rows)
+        return fits, scores
+
+    def _refusal(self, pod: PodInfo) -> Verdict:
+        """Count the reasons: each node for the first filter that it fails."""
         table = self.table
         rows = np.flatnonzero(table.present)
-        left = np.ones(len(rows), bool)
         counts: dict[str, int] = {}
+        retry_on: frozenset[Happening] = frozenset({"node"})
         for condition in self.policy.filters:
-            failed = left & ~condition.fits(pod, table, rows)
-            if failed.any():
-                for row in rows[failed]:
-                    for reason in condition.reasons(pod, table, int(row)):
-                        counts[reason] = counts.get(reason, 0) + 1
-                left &= ~failed
-        return counts
+            if not len(rows):
+                break
+            if isinstance(condition, SupportsOtherRows) and not condition.concerns(pod, table):
+                continue
+            fits = np.broadcast_to(condition.fits(pod, table, rows), len(rows))
+            for row in rows[~fits]:
+                for reason in condition.reasons(pod, table, int(row)):
+                    counts[reason] = counts.get(reason, 0) + 1
+            if not fits.all():
+                retry_on |= condition.retry_on if isinstance(condition, SupportsRetryOn) else ANYTHING
+            rows = rows[fits]
+        return Verdict("", counts, len(table), retry_on)

@@ -3,41 +3,94 @@
 Every change to a row is noted in a log, from which the judgements of earlier Pods are brought up to date.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from kubelib.api.core.node import Node, Taint
+from kubelib.api.model import replace
+from kubelib.sched.base import Rows
+from kubelib.sched.columns import CodedColumn
 from kubelib.sched.pods import CPU, MEMORY, PODS, STORAGE, PodInfo, amount
+from kubelib.sched.selectors import Labels, PodSelector, PodTerm
 
 Column = NDArray[np.int64]
 
+Wish = tuple[Literal["near", "away", "rather near", "rather away"], int, PodTerm]
+"""What a Pod on a node wants of others: the kind of term, its weight, the term."""
+
+KEPT_COUNTERS = 512
+
+
+@attrs.frozen
+class NodeInfo:
+    """One row, for those who judge node by node."""
+
+    name: str
+    labels: Labels
+    taints: tuple[Taint, ...]
+    schedulable: bool
+    allocatable: Mapping[str, int]
+    used: Mapping[str, int]
+    pods: tuple[PodInfo, ...]
+
+
+@attrs.define(eq=False)
+class _Placed:
+    pod: PodInfo
+    node: str
+    row: int
+
 
 class NodeTable:
-    """Nodes and what is placed on them. Rows of nodes that have gone are used again."""
+    """Nodes and what is placed on them. Rows of nodes that have gone are used again.
+
+    Whether a node is ready is not asked here: one that is not carries a taint that says so.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         """By row; empty for a row that is free."""
         self.rows: dict[str, int] = {}
-        self.allocatable: dict[str, Column] = {}
-        self.used: dict[str, Column] = {}
         self.present: NDArray[np.bool_] = np.zeros(0, bool)
         self.schedulable: NDArray[np.bool_] = np.zeros(0, bool)
-        self.labels: list[Mapping[str, str]] = []
-        self.taints: list[tuple[Taint, ...]] = []
-        self.ports: list[dict[tuple[str, str, int], int]] = []
-        self.owners: dict[str, Column] = {}
-        """By controller uid: how many of its Pods are on each row."""
+        self.allocatable: dict[str, Column] = {}
+        """By resource; each column is a row of one matrix, and so are those of `used` and `left`."""
+        self.used: dict[str, Column] = {}
+        self.left: dict[str, Column] = {}
+        """What is left of each resource; less than nothing where more is used than there is."""
+        self.free: NDArray[np.int64] = np.zeros((0, 0), np.int64)
+        """The matrix behind `left`, a row per resource in the order of `allocatable`."""
+        self.counted: NDArray[np.int64] = np.zeros((2, 0), np.int64)
+        """Use of cpu and memory for scores: Pods that ask for nothing count here too."""
+        self.labels: list[Labels] = []
+        self.taints: CodedColumn[tuple[Taint, ...]] = CodedColumn(0, ())
+        self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
+        """By protocol and number, then by row: how many Pods have that host port on each address."""
+        self.owners: dict[str, dict[int, int]] = {}
+        """By controller uid, then by row: how many of its Pods are there."""
+        self.wishes: dict[Wish, Column] = {}
+        """How many Pods on each row have which term of Pod (anti-)affinity."""
+        self.namespaces: dict[str, Labels] = {}
         self.log: list[int] = []
-        """Rows in the order in which they changed."""
-        self.generation = 0
-        """Counts changes to labels, taints and the set of nodes, after which a judgement starts over."""
-        self._pods: dict[str, tuple[PodInfo, int]] = {}
+        """Rows in the order in which they changed; the first has the position `log_start`."""
+        self.log_start = 0
+        self._per_unit: NDArray[np.float64] = np.zeros((2, 0))
+        self._shares: tuple[int, Rows, tuple[int, int], NDArray[np.float64]] = (
+            -1,
+            slice(0),
+            (0, 0),
+            self._per_unit,
+        )
+        self._columns: dict[str, CodedColumn[str | None]] = {}
+        self._counters: dict[PodSelector, Column] = {}
+        self._pods: dict[str, _Placed] = {}
+        self._on: dict[str, dict[str, _Placed]] = {}
         self._free: list[int] = []
-        for resource in (CPU, MEMORY, STORAGE, PODS):
-            self._column(resource)
+        self._resize(0, (CPU, MEMORY, STORAGE, PODS))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,33 +100,95 @@ class NodeTable:
         """How many rows the columns have."""
         return len(self.present)
 
-    def _column(self, resource: str) -> tuple[Column, Column]:
-        if resource not in self.allocatable:
-            self.allocatable[resource] = np.zeros(self.size, np.int64)
-            self.used[resource] = np.zeros(self.size, np.int64)
-        return self.allocatable[resource], self.used[resource]
+    @property
+    def log_end(self) -> int:
+        """The position of the next change."""
+        return self.log_start + len(self.log)
 
-    def _grow(self) -> None:
-        old = self.size
-        new = max(16, old * 2)
-        extra = new - old
-        for table in (self.allocatable, self.used, self.owners):
-            for name, column in table.items():
-                table[name] = np.concatenate([column, np.zeros(extra, np.int64)])
-        self.present = np.concatenate([self.present, np.zeros(extra, bool)])
-        self.schedulable = np.concatenate([self.schedulable, np.zeros(extra, bool)])
-        for _ in range(extra):
-            self.names.append("")
-            self.labels.append({})
-            self.taints.append(())
-            self.ports.append({})
-        self._free = list(range(new - 1, old - 1, -1))
+    def indices(self, rows: Rows) -> Iterator[int]:
+        """Return the numbers of rows, for those who must look at them one by one."""
+        return iter(range(*rows.indices(self.size))) if isinstance(rows, slice) else map(int, rows)
+
+    def node(self, row: int) -> NodeInfo:
+        """Return all about one row."""
+        return NodeInfo(
+            self.names[row],
+            self.labels[row],
+            self.taints[row],
+            bool(self.schedulable[row]),
+            {resource: int(column[row]) for resource, column in self.allocatable.items()},
+            {resource: int(column[row]) for resource, column in self.used.items()},
+            tuple(placed.pod for placed in self._on.get(self.names[row], {}).values()),
+        )
+
+    def wanted(self, pod: PodInfo) -> NDArray[np.int64]:
+        """Return what a Pod asks for of each resource that is known, in the order of `free`."""
+        wanted = [pod.requests.get(resource, 0) for resource in self.allocatable]
+        wanted[3] += 1
+        return np.array(wanted, np.int64)
+
+    def shares(self, pod: PodInfo, rows: Rows) -> NDArray[np.float64]:
+        """Return the shares of cpu and memory that would be used with the Pod, at most 1."""
+        kept = self._shares
+        # Several scores of one sweep ask for the same.
+        if kept[0] == self.log_end and kept[1] is rows and kept[2] == pod.counted:
+            return kept[3]
+        counted = self.counted[:, rows] + np.array(pod.counted)[:, None]
+        shares: NDArray[np.float64] = np.minimum(counted * self._per_unit[:, rows], 1.0)
+        self._shares = (self.log_end, rows, pod.counted, shares)
+        return shares
+
+    def shares_of_row(self, pod: PodInfo, row: int) -> tuple[float, float]:
+        """Return what `shares` does for one row."""
+        cpu = (int(self.counted[0, row]) + pod.counted[0]) * float(self._per_unit[0, row])
+        memory = (int(self.counted[1, row]) + pod.counted[1]) * float(self._per_unit[1, row])
+        return min(cpu, 1.0), min(memory, 1.0)
+
+    def label(self, key: str) -> CodedColumn[str | None]:
+        """Return the values of one label; None where a node does not have it."""
+        column = self._columns.get(key)
+        if column is None:
+            column = self._columns[key] = CodedColumn(self.size, None)
+            for row, labels in enumerate(self.labels):
+                if key in labels:
+                    column[row] = labels[key]
+        return column
+
+    def owned(self, owner: str, rows: Rows) -> Column:
+        """Return how many Pods of a controller are on each of `rows`."""
+        counts = self.owners.get(owner) or {}
+        if isinstance(rows, slice) and rows.stop - rows.start == self.size:
+            column = np.zeros(self.size, np.int64)
+            column[list(counts)] = list(counts.values())
+            return column
+        found = [counts.get(row, 0) for row in self.indices(rows)]
+        return np.array(found, np.int64)
+
+    def count(self, pods: PodSelector) -> Column:
+        """Return how many of the Pods that a selector means are on each row. Counted once, then kept."""
+        column = self._counters.get(pods)
+        if column is None:
+            if len(self._counters) >= KEPT_COUNTERS:
+                self._counters.clear()
+            column = self._counters[pods] = np.zeros(self.size, np.int64)
+            for placed in self._pods.values():
+                info = placed.pod
+                if placed.row >= 0 and pods.matches(info.namespace, info.labels, self.namespaces):
+                    column[placed.row] += 1
+        return column
+
+    def pods_by_row(self) -> Iterator[tuple[int, list[PodInfo]]]:
+        """Return the rows that have Pods, and these."""
+        for name, there in self._on.items():
+            row = self.rows.get(name)
+            if row is not None:
+                yield row, [placed.pod for placed in there.values()]
 
     # Nodes
 
     def put_node(self, node: Node) -> bool:
         """Add or update a node; return whether anything that matters has changed."""
-        name = node.metadata.name
+        name, labels = node.metadata.name, node.metadata.labels
         row = self.rows.get(name)
         fresh = row is None
         if row is None:
@@ -82,93 +197,194 @@ class NodeTable:
             row = self.rows[name] = self._free.pop()
             self.names[row] = name
             self.present[row] = True
+        changed = self._offer(row, node) or fresh
+        schedulable = not node.spec.unschedulable
+        taints = tuple(replace(taint, time_added=None) for taint in node.spec.taints)
+        if self.schedulable[row] != schedulable or self.taints[row] != taints:
+            self.schedulable[row] = schedulable
+            self.taints[row] = taints
+            changed = True
+        if self.labels[row] != labels:
+            self.labels[row] = labels
+            for key, column in self._columns.items():
+                column[row] = labels.get(key)
+            changed = True
+        if fresh:
+            for placed in self._on.get(name, {}).values():
+                placed.row = row
+                self._account(placed.pod, row, 1)
+        if changed:
+            self._note(row)
+        return changed
+
+    def _offer(self, row: int, node: Node) -> bool:
         offered = node.status.allocatable or node.status.capacity
-        changed = fresh
-        for resource in {*offered, *self.allocatable}:
-            column, _ = self._column(resource)
+        changed = False
+        self._learn(offered)
+        for number, (resource, column) in enumerate(self.allocatable.items()):
             value = amount(resource, offered[resource]) if resource in offered else 0
             if column[row] != value:
                 column[row] = value
+                self.free[number, row] = value - self.used[resource][row]
+                if number < 2:
+                    self._per_unit[number, row] = 1.0 / max(value, 1)
                 changed = True
-        schedulable = not node.spec.unschedulable
-        if (
-            fresh
-            or self.schedulable[row] != schedulable
-            or self.labels[row] != node.metadata.labels
-            or self.taints[row] != node.spec.taints
-        ):
-            self.schedulable[row] = schedulable
-            self.labels[row] = node.metadata.labels
-            self.taints[row] = node.spec.taints
-            self.generation += 1
-            changed = True
-        if fresh:
-            for info, _ in [p for p in self._pods.values() if p[0].node == name and p[1] < 0]:
-                self._place(info, row)
-        if changed:
-            self.log.append(row)
         return changed
 
     def remove_node(self, name: str) -> None:
         """Take a node out; its Pods stay known, should it come back."""
-        row = self.rows.pop(name, None)
+        row = self.rows.get(name)
         if row is None:
             return
-        for uid, (info, at) in list(self._pods.items()):
-            if at == row:
-                self._pods[uid] = (info, -1)
-        for table in (self.allocatable, self.used, self.owners):
-            for column in table.values():
-                column[row] = 0
-        self.names[row] = ""
+        for placed in self._on.get(name, {}).values():
+            self._account(placed.pod, row, -1)
+            placed.row = -1
+        del self.rows[name]
+        for number, column in enumerate(self.allocatable.values()):
+            self.free[number, row] -= column[row]
+            column[row] = 0
+        self._per_unit[:, row] = 1.0
+        for coded in self._columns.values():
+            coded[row] = None
+        self.names[row], self.labels[row], self.taints[row] = "", {}, ()
         self.present[row] = self.schedulable[row] = False
-        self.labels[row], self.taints[row], self.ports[row] = {}, (), {}
         self._free.append(row)
-        self.generation += 1
+        self._note(row)
+
+    def put_namespace(self, name: str, labels: Labels | None) -> None:
+        """Learn the labels of a namespace, or that it is gone (None)."""
+        if self.namespaces.get(name) == labels:
+            return
+        if labels is None:
+            del self.namespaces[name]
+        else:
+            self.namespaces[name] = labels
+        self._counters.clear()
+
+    def _learn(self, resources: Iterable[str]) -> None:
+        fresh = [resource for resource in resources if resource not in self.allocatable]
+        if fresh:
+            self._resize(self.size, (*self.allocatable, *fresh))
+
+    def _resize(self, size: int, resources: Sequence[str]) -> None:
+        """Lay the matrices out anew, for more rows or more resources."""
+        offered, used = np.zeros((2, len(resources), size), np.int64)
+        for number, resource in enumerate(self.allocatable):
+            offered[number, : self.size] = self.allocatable[resource]
+            used[number, : self.size] = self.used[resource]
+        self.free = offered - used
+        self.allocatable = dict(zip(resources, offered, strict=True))
+        self.used = dict(zip(resources, used, strict=True))
+        self.left = dict(zip(resources, self.free, strict=True))
+
+    def _grow(self) -> None:
+        old, new = self.size, max(16, self.size * 2)
+        nothing = np.zeros(new - old, np.int64)
+        self._resize(new, tuple(self.allocatable))
+        self.counted = np.hstack([self.counted, np.zeros((2, new - old), np.int64)])
+        self._per_unit = np.hstack([self._per_unit, np.ones((2, new - old))])
+        self.wishes = {wish: np.concatenate([column, nothing]) for wish, column in self.wishes.items()}
+        self._counters = {pods: np.concatenate([column, nothing]) for pods, column in self._counters.items()}
+        self.taints.grow(new)
+        for coded in self._columns.values():
+            coded.grow(new)
+        self.present = np.concatenate([self.present, nothing.astype(bool)])
+        self.schedulable = np.concatenate([self.schedulable, nothing.astype(bool)])
+        self.names += [""] * (new - old)
+        self.labels += [{}] * (new - old)
+        self._free = list(range(new - 1, old - 1, -1))
+
+    def _note(self, row: int) -> None:
         self.log.append(row)
+        if len(self.log) > 8 * self.size + 4096:
+            # Judgements older than this cost a whole sweep to bring up to date anyway.
+            dropped = len(self.log) // 2
+            del self.log[:dropped]
+            self.log_start += dropped
 
     # Pods
 
-    def put_pod(self, pod: PodInfo) -> None:
-        """Count a Pod on its node. One that is counted already is counted as it is now."""
+    def put_pod(self, pod: PodInfo, node: str = "") -> bool:
+        """Count a Pod on its node, or on the one where it is assumed to be; return whether that changed anything."""
+        node = node or pod.node
         known = self._pods.get(pod.uid)
         if known is not None:
-            if known[0].node == pod.node and known[0].requests == pod.requests:
-                self._pods[pod.uid] = (pod, known[1])
-                return
+            if known.node == node and (known.pod is pod or known.pod.shape == pod.shape):
+                known.pod = pod
+                return False
             self.remove_pod(pod.uid)
-        self._place(pod, self.rows.get(pod.node, -1))
+        placed = _Placed(pod, node, self.rows.get(node, -1))
+        self._pods[pod.uid] = self._on.setdefault(node, {})[pod.uid] = placed
+        if placed.row >= 0:
+            self._account(pod, placed.row, 1)
+            self._note(placed.row)
+        return True
 
     def remove_pod(self, uid: str) -> bool:
         """Count a Pod no more; return whether it was counted."""
-        known = self._pods.pop(uid, None)
-        if known is None:
+        placed = self._pods.pop(uid, None)
+        if placed is None:
             return False
-        pod, row = known
-        if row >= 0:
-            self._account(pod, row, -1)
+        there = self._on[placed.node]
+        del there[uid]
+        if not there:
+            del self._on[placed.node]
+        if placed.row >= 0:
+            self._account(placed.pod, placed.row, -1)
+            self._note(placed.row)
         return True
 
     def has_pod(self, uid: str) -> bool:
         """Return whether a Pod is counted."""
         return uid in self._pods
 
-    def _place(self, pod: PodInfo, row: int) -> None:
-        self._pods[pod.uid] = (pod, row)
-        if row >= 0:
-            self._account(pod, row, 1)
+    def node_of(self, uid: str) -> str:
+        """Return the node on which a Pod is counted, or nothing."""
+        placed = self._pods.get(uid)
+        return placed.node if placed is not None else ""
 
     def _account(self, pod: PodInfo, row: int, sign: int) -> None:
+        self._learn(pod.requests)
         for resource, value in pod.requests.items():
-            self._column(resource)[1][row] += sign * value
+            self.used[resource][row] += sign * value
+            self.left[resource][row] -= sign * value
         self.used[PODS][row] += sign
-        ports = self.ports[row]
-        for port in pod.ports:
-            ports[port] = ports.get(port, 0) + sign
-            if not ports[port]:
-                del ports[port]
+        self.left[PODS][row] -= sign
+        self.counted[0, row] += sign * pod.counted[0]
+        self.counted[1, row] += sign * pod.counted[1]
+        for address, protocol, number in pod.ports:
+            on_row = self.ports.setdefault((protocol, number), {}).setdefault(row, {})
+            on_row[address] = on_row.get(address, 0) + sign
+            if not on_row[address]:
+                del on_row[address]
+            if not on_row:
+                del self.ports[protocol, number][row]
         if pod.owner:
-            if pod.owner not in self.owners:
-                self.owners[pod.owner] = np.zeros(self.size, np.int64)
-            self.owners[pod.owner][row] += sign
-        self.log.append(row)
+            counts = self.owners.setdefault(pod.owner, {})
+            counts[row] = counts.get(row, 0) + sign
+            if not counts[row]:
+                del counts[row]
+            if not counts:
+                del self.owners[pod.owner]
+        for selector, column in self._counters.items():
+            if selector.matches(pod.namespace, pod.labels, self.namespaces):
+                column[row] += sign
+        if not pod.plain:
+            for wish in _wishes(pod):
+                wishes = self.wishes.get(wish)
+                if wishes is None:
+                    wishes = self.wishes[wish] = np.zeros(self.size, np.int64)
+                wishes[row] += sign
+                if sign < 0 and not wishes.any():
+                    del self.wishes[wish]
+
+
+def _wishes(pod: PodInfo) -> Iterator[Wish]:
+    for term in pod.near:
+        yield "near", 1, term
+    for term in pod.away:
+        yield "away", 1, term
+    for weight, term in pod.rather_near:
+        yield "rather near", weight, term
+    for weight, term in pod.rather_away:
+        yield "rather away", weight, term

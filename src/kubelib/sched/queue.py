@@ -2,10 +2,13 @@
 
 import heapq
 import itertools
+from typing import Literal
 
 import anyio
+import attrs
 
 from kubelib.api.meta import Key
+from kubelib.sched.base import ANYTHING, Happening
 from kubelib.sched.pods import PodInfo
 
 FIRST_BACKOFF = 1.0
@@ -14,87 +17,134 @@ FLUSH_AFTER = 300.0
 """Seconds after which a Pod that fitted nowhere is tried again even if nothing seems to have changed."""
 
 
+@attrs.define(eq=False)
+class _Waiting:
+    pod: PodInfo
+    part: Literal["active", "back-off", "unschedulable", "taken"] = "active"
+    attempts: int = 0
+    failed_at: float = 0.0
+    retry_on: frozenset[Happening] = ANYTHING
+    ticket: int = 0
+    """The only entry of the heaps that counts for the Pod; older ones are passed over."""
+
+
 class SchedulingQueue:
-    """Ordered by priority, then by arrival."""
+    """Ordered by priority, then by arrival. Asks the event loop for the time, so that virtual time works."""
 
     def __init__(self) -> None:
+        self._waiting: dict[Key, _Waiting] = {}
+        self._stuck: dict[Key, _Waiting] = {}
+        self._happened: dict[Happening, None] = {}
         self._active: list[tuple[int, int, Key]] = []
-        self._pods: dict[Key, PodInfo] = {}
-        self._where: dict[Key, str] = {}
-        self._later: list[tuple[float, int, Key]] = []
-        self._attempts: dict[Key, int] = {}
-        self._count = itertools.count()
+        self._timed: list[tuple[float, int, Key]] = []
+        self._tickets = itertools.count(1)
         self._news = anyio.Event()
 
     def __len__(self) -> int:
-        return len(self._pods)
+        return len(self._waiting)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._waiting
 
     def add(self, pod: PodInfo) -> None:
-        """Take in a Pod, or what has become of one."""
-        known = self._pods.get(pod.key)
-        self._pods[pod.key] = pod
-        if known is not None and known.uid == pod.uid and self._where.get(pod.key) in ("active", "later"):
+        """Take in a Pod, or what has become of one: what it asks for may have changed."""
+        waiting = self._waiting.get(pod.key)
+        if waiting is None or waiting.pod.uid != pod.uid:
+            self.remove(pod.key)
+            waiting = self._waiting[pod.key] = _Waiting(pod)
+            self._activate(waiting)
             return
-        if known is not None and known.uid == pod.uid and known.shape == pod.shape:
-            return  # only its status has changed: that helps nobody
-        self._activate(pod)
+        old, waiting.pod = waiting.pod, pod
+        if waiting.part == "unschedulable" and old.shape != pod.shape:
+            self._wake(waiting)
+        elif waiting.part == "active" and old.priority != pod.priority:
+            self._activate(waiting)
 
-    def _activate(self, pod: PodInfo) -> None:
-        self._where[pod.key] = "active"
-        heapq.heappush(self._active, (-pod.priority, next(self._count), pod.key))
-        self._news.set()
+    def remove(self, key: Key, uid: str = "") -> None:
+        """Forget a Pod: it is bound, or gone. With a uid, only if it is that Pod."""
+        waiting = self._waiting.get(key)
+        if waiting is not None and uid in ("", waiting.pod.uid):
+            del self._waiting[key]
+            self._stuck.pop(key, None)
 
-    def remove(self, key: Key) -> None:
-        """Forget a Pod: it is bound, or gone."""
-        self._pods.pop(key, None)
-        self._where.pop(key, None)
-        self._attempts.pop(key, None)
-
-    def failed(self, pod: PodInfo) -> None:
-        """Put away a Pod that fits nowhere until something changes."""
-        if pod.key in self._pods:
-            self._attempts[pod.key] = self._attempts.get(pod.key, 0) + 1
-            self._where[pod.key] = "unschedulable"
-            heapq.heappush(self._later, (anyio.current_time() + FLUSH_AFTER, next(self._count), pod.key))
+    def failed(self, pod: PodInfo, retry_on: frozenset[Happening] = ANYTHING) -> None:
+        """Put away a Pod that fits nowhere until something happens that may help."""
+        waiting = self._took(pod)
+        if waiting is not None:
+            waiting.part, waiting.retry_on = "unschedulable", retry_on
+            self._stuck[pod.key] = waiting
+            self._at(waiting, waiting.failed_at + FLUSH_AFTER)
 
     def retry(self, pod: PodInfo) -> None:
         """Try a Pod again after its back-off: binding it did not work."""
-        if pod.key in self._pods:
-            self._attempts[pod.key] = self._attempts.get(pod.key, 0) + 1
-            self._put_off(pod.key)
+        waiting = self._took(pod)
+        if waiting is not None:
+            self._wake(waiting)
 
-    def _put_off(self, key: Key) -> None:
-        self._where[key] = "later"
-        delay = min(FIRST_BACKOFF * 2 ** (self._attempts.get(key, 1) - 1), LONGEST_BACKOFF)
-        heapq.heappush(self._later, (anyio.current_time() + delay, next(self._count), key))
+    def _took(self, pod: PodInfo) -> _Waiting | None:
+        """Return the Pod as it waits, if it is still that one, with one more failure counted."""
+        waiting = self._waiting.get(pod.key)
+        if waiting is None or waiting.pod.uid != pod.uid:
+            return None
+        waiting.attempts += 1
+        waiting.failed_at = anyio.current_time()
+        return waiting
+
+    def wake(self, what: Happening) -> None:
+        """Try again, after their back-off, the Pods that fitted nowhere and that this may help."""
+        # Noted only, and looked into once for many: a wake-up per Pod placed would cost the square of the backlog.
+        if self._stuck and what not in self._happened:
+            self._happened[what] = None
+            self._news.set()
+
+    def _wake(self, waiting: _Waiting) -> None:
+        self._stuck.pop(waiting.pod.key, None)
+        due = waiting.failed_at + min(FIRST_BACKOFF * 2.0 ** min(waiting.attempts - 1, 10), LONGEST_BACKOFF)
+        if due <= anyio.current_time():
+            self._activate(waiting)
+        else:
+            waiting.part = "back-off"
+            self._at(waiting, due)
+
+    def _activate(self, waiting: _Waiting) -> None:
+        self._stuck.pop(waiting.pod.key, None)
+        waiting.part, waiting.ticket = "active", next(self._tickets)
+        heapq.heappush(self._active, (-waiting.pod.priority, waiting.ticket, waiting.pod.key))
         self._news.set()
 
-    def wake(self) -> None:
-        """Something has changed that may help: try what fitted nowhere again, after its back-off."""
-        for key, where in list(self._where.items()):
-            if where == "unschedulable":
-                self._put_off(key)
+    def _at(self, waiting: _Waiting, time: float) -> None:
+        waiting.ticket = next(self._tickets)
+        heapq.heappush(self._timed, (time, waiting.ticket, waiting.pod.key))
+        self._news.set()
+
+    def _find(self, ticket: int, key: Key) -> _Waiting | None:
+        waiting = self._waiting.get(key)
+        return waiting if waiting is not None and waiting.ticket == ticket else None
 
     def _collect(self) -> float:
         """Move what is due to the active part; return how long until more is."""
+        if self._happened:
+            for stuck in [w for w in self._stuck.values() if not w.retry_on.isdisjoint(self._happened)]:
+                self._wake(stuck)
+            self._happened.clear()
         now = anyio.current_time()
-        while self._later and self._later[0][0] <= now:
-            _, _, key = heapq.heappop(self._later)
-            if self._where.get(key) in ("later", "unschedulable"):
-                self._activate(self._pods[key])
-        return self._later[0][0] - now if self._later else float("inf")
+        while self._timed and self._timed[0][0] <= now:
+            waiting = self._find(*heapq.heappop(self._timed)[1:])
+            if waiting is not None:
+                self._activate(waiting)
+        return self._timed[0][0] - now if self._timed else float("inf")
 
     async def take(self, most: int) -> list[PodInfo]:
-        """Wait for Pods to try; return the first `most` in order."""
+        """Wait for Pods to try; return the first `most` in order. Each is the taker's until `failed` or `retry`."""
         while True:
             self._news = anyio.Event()
             wait = self._collect()
             taken: list[PodInfo] = []
             while self._active and len(taken) < most:
-                _, _, key = heapq.heappop(self._active)
-                if self._where.get(key) == "active":
-                    self._where[key] = "taken"
-                    taken.append(self._pods[key])
+                waiting = self._find(*heapq.heappop(self._active)[1:])
+                if waiting is not None:
+                    waiting.part = "taken"
+                    taken.append(waiting.pod)
             if taken:
                 return taken
             with anyio.move_on_after(wait):

@@ -1,20 +1,20 @@
-"""Policies: which nodes fit, which are better, which is chosen."""
+"""Policies: which nodes fit, which are better, which is chosen. Others register under ``kubelib.policies``."""
 
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Callable
+from importlib.metadata import entry_points
 
-import numpy as np
-
-from kubelib.sched.base import BoolColumn, Filter, FloatColumn, Policy, Rows, Score
-from kubelib.sched.nodes import NodeTable
-from kubelib.sched.pods import PodInfo
+from kubelib.sched.base import Filter, Policy, Score
+from kubelib.sched.policies.choosers import AnyOf, Best, InTurn
 from kubelib.sched.policies.filters import (
     FitsResources,
     HasFreePorts,
+    HasName,
     IsSchedulable,
     MatchesNodeAffinity,
     ToleratesTaints,
 )
+from kubelib.sched.policies.neighbours import KeepsCompany, LikesCompany, PrefersEven, SpreadsEvenly
+from kubelib.sched.policies.pernode import PerNode, per_node
 from kubelib.sched.policies.scores import (
     BalancedAllocation,
     LeastAllocated,
@@ -24,88 +24,67 @@ from kubelib.sched.policies.scores import (
     SpreadOwner,
 )
 
-
-class Best:
-    """Picks the best score; the injected Random breaks ties."""
-
-    def choose(self, fits: BoolColumn, scores: FloatColumn, random: Random) -> int:
-        """Pick a row."""
-        masked = np.where(fits, scores, -1.0)
-        best = int(masked.argmax())
-        ties = np.flatnonzero(masked == masked[best])
-        return int(ties[random.randrange(len(ties))]) if len(ties) > 1 else best
-
-
-class AnyOf:
-    """Picks any node that fits."""
-
-    def choose(self, fits: BoolColumn, scores: FloatColumn, random: Random) -> int:
-        """Pick a row."""
-        rows = np.flatnonzero(fits)
-        return int(rows[random.randrange(len(rows))])
-
-
-class InTurn:
-    """Picks the next node that fits, in order of rows."""
-
-    def __init__(self) -> None:
-        self._last = -1
-
-    def choose(self, fits: BoolColumn, scores: FloatColumn, random: Random) -> int:
-        """Pick a row."""
-        rows = np.flatnonzero(fits)
-        later = rows[rows > self._last]
-        self._last = int(later[0] if len(later) else rows[0])
-        return self._last
-
+ENTRY_POINTS = "kubelib.policies"
 
 FILTERS: tuple[Filter, ...] = (
     IsSchedulable(),
+    HasName(),
     ToleratesTaints(),
     MatchesNodeAffinity(),
     HasFreePorts(),
     FitsResources(),
+    SpreadsEvenly(),
+    KeepsCompany(),
 )
+"""The conditions that every Pod may rely on, in kube-scheduler's order."""
+
+PREFERENCES: tuple[tuple[Score, float], ...] = (
+    (PrefersUntainted(), 3.0),
+    (PrefersNodeAffinity(), 2.0),
+    (PrefersEven(), 2.0),
+    (LikesCompany(), 2.0),
+)
+"""What Pods and nodes say that they prefer."""
 
 
 def default_policy() -> Policy:
     """Room and balance, few of the same controller on one node, preferences of the Pod."""
     return Policy(
+        name="default",
         filters=FILTERS,
-        scores=(
-            (LeastAllocated(), 1.0),
-            (BalancedAllocation(), 1.0),
-            (SpreadOwner(), 2.0),
-            (PrefersNodeAffinity(), 2.0),
-            (PrefersUntainted(), 3.0),
-        ),
+        scores=((LeastAllocated(), 1.0), (BalancedAllocation(), 1.0), (SpreadOwner(), 2.0), *PREFERENCES),
         choose=Best(),
     )
 
 
 def random_policy() -> Policy:
     """Any node that fits."""
-    return Policy(filters=FILTERS, choose=AnyOf())
+    return Policy(name="random", filters=FILTERS, choose=AnyOf())
 
 
 def round_robin_policy() -> Policy:
     """Node after node."""
-    return Policy(filters=FILTERS, choose=InTurn())
+    return Policy(name="round-robin", filters=FILTERS, choose=InTurn())
 
 
 def least_allocated_policy() -> Policy:
     """The node with the most room left."""
-    return Policy(filters=FILTERS, scores=((LeastAllocated(), 1.0),), choose=Best())
+    return Policy(name="least-allocated", filters=FILTERS, scores=((LeastAllocated(), 1.0),), choose=Best())
 
 
 def most_allocated_policy() -> Policy:
     """The fullest node that fits."""
-    return Policy(filters=FILTERS, scores=((MostAllocated(), 1.0),), choose=Best())
+    return Policy(name="most-allocated", filters=FILTERS, scores=((MostAllocated(), 1.0),), choose=Best())
 
 
 def spread_policy() -> Policy:
     """The node with the fewest Pods of the same controller."""
-    return Policy(filters=FILTERS, scores=((SpreadOwner(), 1.0), (LeastAllocated(), 0.01)), choose=Best())
+    return Policy(
+        name="spread",
+        filters=FILTERS,
+        scores=((SpreadOwner(), 1.0), (PrefersEven(), 1.0), (LeastAllocated(), 0.01)),
+        choose=Best(),
+    )
 
 
 POLICIES: dict[str, Callable[[], Policy]] = {
@@ -118,56 +97,46 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 }
 
 
-class PerNodeFilter:
-    """An ordinary function of a Pod and a node's name and labels as a filter."""
-
-    def __init__(self, name: str, function: Callable[[PodInfo, str, NodeTable], bool], reason: str) -> None:
-        self.name = name
-        self._function = function
-        self._reason = reason
-
-    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn:
-        """Judge the nodes."""
-        names = nodes.names
-        return np.fromiter(
-            (bool(names[r]) and self._function(pod, names[r], nodes) for r in map(int, rows)), bool, len(rows)
-        )
-
-    def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
-        """Say so."""
-        return (self._reason,)
-
-
-class PerNodeScore:
-    """An ordinary function of a Pod and a node's name as a score from 0 to 100."""
-
-    def __init__(self, name: str, function: Callable[[PodInfo, str, NodeTable], float]) -> None:
-        self.name = name
-        self._function = function
-
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
-        """Judge the nodes."""
-        names = nodes.names
-        return np.fromiter(
-            (self._function(pod, names[r], nodes) if names[r] else 0.0 for r in map(int, rows)),
-            float,
-            len(rows),
-        )
+def load_policy(name: str) -> Policy:
+    """Return a policy by name, ours or one that is installed. Raises LookupError with the names that there are."""
+    if name in POLICIES:
+        return POLICIES[name]()
+    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name not in installed:
+        raise LookupError(f"no policy {name!r}; there are: {', '.join(sorted({*POLICIES, *installed}))}")
+    make: Callable[[], Policy] = installed[name].load()
+    return make()
 
 
 __all__ = [
     "FILTERS",
     "POLICIES",
+    "PREFERENCES",
     "AnyOf",
+    "BalancedAllocation",
     "Best",
+    "FitsResources",
+    "HasFreePorts",
+    "HasName",
     "InTurn",
-    "PerNodeFilter",
-    "PerNodeScore",
-    "Policy",
-    "Score",
+    "IsSchedulable",
+    "KeepsCompany",
+    "LeastAllocated",
+    "LikesCompany",
+    "MatchesNodeAffinity",
+    "MostAllocated",
+    "PerNode",
+    "PrefersEven",
+    "PrefersNodeAffinity",
+    "PrefersUntainted",
+    "SpreadOwner",
+    "SpreadsEvenly",
+    "ToleratesTaints",
     "default_policy",
     "least_allocated_policy",
+    "load_policy",
     "most_allocated_policy",
+    "per_node",
     "random_policy",
     "round_robin_policy",
     "spread_policy",

@@ -1,62 +1,80 @@
 """Filters with kube-scheduler's semantics and words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
 from kubelib.api.core.references import NodeSelectorRequirement, NodeSelectorTerm
-from kubelib.sched.base import BoolColumn, Rows
+from kubelib.sched.base import BoolColumn, Happening, Rows
 from kubelib.sched.nodes import NodeTable
-from kubelib.sched.pods import PODS, PodInfo
+from kubelib.sched.pods import EVERYWHERE, PODS, PodInfo
 
-
-def _each(rows: Rows, test: Callable[[int], bool]) -> BoolColumn:
-    return np.fromiter((test(int(row)) for row in rows), bool, len(rows))
+NODE: frozenset[Happening] = frozenset({"node"})
+ROOM: frozenset[Happening] = frozenset({"node", "pod gone"})
 
 
 class FitsResources:
     """There is room for what the Pod asks for, and for one Pod more."""
 
     name = "NodeResourcesFit"
+    retry_on = ROOM
 
-    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn:
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        result = nodes.used[PODS][rows] < nodes.allocatable[PODS][rows]
+        if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
+            return False
+        wanted = nodes.wanted(pod)
+        # What is not asked for may be short already.
+        asked = wanted > 0
+        if asked.all():
+            return np.asarray((nodes.free[:, rows] >= wanted[:, None]).all(axis=0))
+        return np.asarray((nodes.free[asked][:, rows] >= wanted[asked, None]).all(axis=0))
+
+    def fits_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> bool:
+        """Judge one node."""
+        left = nodes.left
         for resource, wanted in pod.requests.items():
-            if not wanted:
-                continue
-            if resource not in nodes.allocatable:
-                return np.zeros(len(rows), bool)
-            result &= nodes.used[resource][rows] + wanted <= nodes.allocatable[resource][rows]
-        return result
+            if wanted and (resource not in left or left[resource][row] < wanted):
+                return False
+        return bool(left[PODS][row] >= 1)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Name what is short."""
-        reasons = []
-        if nodes.used[PODS][row] >= nodes.allocatable[PODS][row]:
-            reasons.append("Too many pods")
+        left = nodes.left
+        reasons = [] if left[PODS][row] >= 1 else ["Too many pods"]
         for resource, wanted in pod.requests.items():
-            if wanted and (
-                resource not in nodes.allocatable
-                or nodes.used[resource][row] + wanted > nodes.allocatable[resource][row]
-            ):
+            if wanted and (resource not in left or left[resource][row] < wanted):
                 reasons.append(f"Insufficient {resource}")
         return reasons
+
+
+class HasName:
+    """The node is the one that the Pod names, if it names one."""
+
+    name = "NodeName"
+    retry_on = NODE
+
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        """Judge the nodes."""
+        return not pod.node or _named((pod.node,), nodes, rows)
+
+    def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
+        """Say so."""
+        return ("node(s) didn't match the requested node name",)
 
 
 class IsSchedulable:
     """The node is not cordoned, unless the Pod tolerates it."""
 
     name = "NodeUnschedulable"
+    retry_on = NODE
     _taint = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
-    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn:
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        if any(tolerates(t, self._taint) for t in pod.tolerations):
-            return np.ones(len(rows), bool)
-        return nodes.schedulable[rows].copy()
+        return any(tolerates(t, self._taint) for t in pod.tolerations) or nodes.schedulable[rows]
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
@@ -71,88 +89,114 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
         return False
     if toleration.operator == "Exists":
         return True
-    return bool(toleration.key) and toleration.value == taint.value
+    return bool(toleration.key) and toleration.operator in ("", "Equal") and toleration.value == taint.value
+
+
+def untolerated(
+    pod: PodInfo, taints: Sequence[Taint], effects: Sequence[str] = ("NoSchedule", "NoExecute")
+) -> Taint | None:
+    """Return the first taint with one of `effects` that the Pod does not put up with."""
+    for taint in taints:
+        if taint.effect in effects and not any(tolerates(t, taint) for t in pod.tolerations):
+            return taint
+    return None
 
 
 class ToleratesTaints:
     """The Pod tolerates every taint of the node that keeps Pods away."""
 
     name = "TaintToleration"
+    retry_on = NODE
 
-    def _untolerated(self, pod: PodInfo, taints: Sequence[Taint]) -> Taint | None:
-        for taint in taints:
-            if taint.effect in ("NoSchedule", "NoExecute") and not any(
-                tolerates(t, taint) for t in pod.tolerations
-            ):
-                return taint
-        return None
-
-    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn:
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        taints = nodes.taints
-        return _each(rows, lambda row: not taints[row] or self._untolerated(pod, taints[row]) is None)
+        if len(nodes.taints.values) == 1:
+            return True
+        return nodes.taints.judge(lambda taints: untolerated(pod, taints) is None, rows)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Name the taint."""
-        taint = self._untolerated(pod, nodes.taints[row])
+        taint = untolerated(pod, nodes.taints[row])
         assert taint is not None
         return (f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}",)
 
 
-def _requirement_met(requirement: NodeSelectorRequirement, values: Mapping[str, str]) -> bool:
-    value = values.get(requirement.key)
+def _named(names: Sequence[str], nodes: NodeTable, rows: Rows) -> BoolColumn:
+    found = np.zeros(nodes.size, bool)
+    for name in names:
+        row = nodes.rows.get(name)
+        if row is not None:
+            found[row] = True
+    return found[rows]
+
+
+def _meets(requirement: NodeSelectorRequirement, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+    values, column = requirement.values, nodes.label(requirement.key)
     match requirement.operator:
         case "In":
-            return value in requirement.values
+            return column.among(values, rows)
         case "NotIn":
-            return value not in requirement.values
+            return ~column.among(values, rows)
         case "Exists":
-            return value is not None
+            return ~column.among((None,), rows)
         case "DoesNotExist":
-            return value is None
+            return column.among((None,), rows)
         case "Gt" | "Lt":
-            try:
-                number, bound = int(value or ""), int(requirement.values[0])
-            except (ValueError, IndexError):
+            bound = _whole(values[0]) if len(values) == 1 else None
+            if bound is None:
                 return False
-            return number > bound if requirement.operator == "Gt" else number < bound
+            above = requirement.operator == "Gt"
+
+            def compare(value: str | None) -> bool:
+                number = _whole(value)
+                return number is not None and (number > bound if above else number < bound)
+
+            return column.judge(compare, rows)
     return False
 
 
-def term_matches(term: NodeSelectorTerm, labels: Mapping[str, str], name: str) -> bool:
-    """Return whether a node selector term matches; an empty one matches nothing."""
+def _whole(text: str | None) -> int | None:
+    try:
+        return int(text or "")
+    except ValueError:
+        return None
+
+
+def term_matches(term: NodeSelectorTerm, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+    """Return which nodes a node selector term matches; an empty one matches none."""
     if not term.match_expressions and not term.match_fields:
         return False
-    return all(_requirement_met(r, labels) for r in term.match_expressions) and all(
-        _requirement_met(r, {"metadata.name": name}) for r in term.match_fields
-    )
+    result: BoolColumn | bool = True
+    for requirement in term.match_expressions:
+        result = _meets(requirement, nodes, rows) & result
+    for requirement in term.match_fields:
+        named = _named(requirement.values, nodes, rows)
+        result = (~named if requirement.operator == "NotIn" else named) & result
+    return result
 
 
 class MatchesNodeAffinity:
     """The node has the labels that the Pod's node selector and required node affinity ask for."""
 
     name = "NodeAffinity"
+    retry_on = NODE
 
-    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn:
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        wanted = pod.node_selector
-        affinity = pod.affinity.node_affinity if pod.affinity is not None else None
+        result: BoolColumn | bool = True
+        for key, value in pod.node_selector.items():
+            result = nodes.label(key).among((value,), rows) & result
         required = (
-            affinity.required_during_scheduling_ignored_during_execution if affinity is not None else None
+            pod.affinity.required_during_scheduling_ignored_during_execution
+            if pod.affinity is not None
+            else None
         )
-        if not wanted and required is None:
-            return np.ones(len(rows), bool)
-        labels, names = nodes.labels, nodes.names
-
-        def test(row: int) -> bool:
-            of = labels[row]
-            if any(of.get(key) != value for key, value in wanted.items()):
-                return False
-            return required is None or any(
-                term_matches(t, of, names[row]) for t in required.node_selector_terms
-            )
-
-        return _each(rows, test)
+        if required is not None:
+            one_does: BoolColumn | bool = False
+            for term in required.node_selector_terms:
+                one_does = term_matches(term, nodes, rows) | one_does
+            result = one_does & result
+        return result
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
@@ -163,24 +207,19 @@ class HasFreePorts:
     """No Pod on the node has a host port that this one wants."""
 
     name = "NodePorts"
+    retry_on = ROOM
 
-    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn:
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
         if not pod.ports:
-            return np.ones(len(rows), bool)
-        return _each(rows, lambda row: not _ports_clash(pod.ports, nodes.ports[row]))
+            return True
+        free = np.ones(nodes.size, bool)
+        for address, protocol, number in pod.ports:
+            for row, addresses in nodes.ports.get((protocol, number), {}).items():
+                if address == EVERYWHERE or address in addresses or EVERYWHERE in addresses:
+                    free[row] = False
+        return free[rows]
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
         return ("node(s) didn't have free ports for the requested pod ports",)
-
-
-def _ports_clash(wanted: Sequence[tuple[str, str, int]], taken: Mapping[tuple[str, str, int], int]) -> bool:
-    everywhere = "0.0.0.0"
-    for address, protocol, number in wanted:
-        for other, of_protocol, of_number in taken:
-            if (protocol, number) == (of_protocol, of_number) and (
-                address == other or everywhere in (address, other)
-            ):
-                return True
-    return False

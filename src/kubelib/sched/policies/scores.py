@@ -1,24 +1,13 @@
 """Scores: 0 to 100 for each node."""
 
+from typing import Any
+
 import numpy as np
 
 from kubelib.sched.base import FloatColumn, Rows
 from kubelib.sched.nodes import NodeTable
-from kubelib.sched.pods import CPU, MEMORY, PodInfo
+from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import term_matches, tolerates
-
-DEFAULT_REQUEST = {CPU: 100, MEMORY: 200 * 1024 * 1024}
-"""What a Pod that asks for nothing counts as, as in kube-scheduler."""
-
-
-def _fractions(pod: PodInfo, nodes: NodeTable, rows: Rows) -> tuple[FloatColumn, FloatColumn]:
-    """Return the shares of cpu and memory that would be used with the Pod."""
-    shares = []
-    for resource in (CPU, MEMORY):
-        capacity = np.maximum(nodes.allocatable[resource][rows], 1)
-        wanted = pod.requests.get(resource, 0) or DEFAULT_REQUEST[resource]
-        shares.append(np.minimum((nodes.used[resource][rows] + wanted) / capacity, 1.0))
-    return shares[0], shares[1]
 
 
 class LeastAllocated:
@@ -26,10 +15,15 @@ class LeastAllocated:
 
     name = "LeastAllocated"
 
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        cpu, memory = _fractions(pod, nodes, rows)
-        return 100.0 * (1.0 - (cpu + memory) / 2.0)
+        cpu, memory = nodes.shares(pod, rows)
+        return np.asarray(100.0 - 50.0 * (cpu + memory))
+
+    def score_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> float:
+        """Judge one node."""
+        cpu, memory = nodes.shares_of_row(pod, row)
+        return 100.0 - 50.0 * (cpu + memory)
 
 
 class MostAllocated:
@@ -37,10 +31,15 @@ class MostAllocated:
 
     name = "MostAllocated"
 
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        cpu, memory = _fractions(pod, nodes, rows)
-        return 100.0 * (cpu + memory) / 2.0
+        cpu, memory = nodes.shares(pod, rows)
+        return np.asarray(50.0 * (cpu + memory))
+
+    def score_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> float:
+        """Judge one node."""
+        cpu, memory = nodes.shares_of_row(pod, row)
+        return 50.0 * (cpu + memory)
 
 
 class BalancedAllocation:
@@ -48,10 +47,15 @@ class BalancedAllocation:
 
     name = "BalancedAllocation"
 
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        cpu, memory = _fractions(pod, nodes, rows)
-        return 100.0 * (1.0 - np.abs(cpu - memory) / 2.0)
+        cpu, memory = nodes.shares(pod, rows)
+        return np.asarray(100.0 - 50.0 * np.abs(cpu - memory))
+
+    def score_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> float:
+        """Judge one node."""
+        cpu, memory = nodes.shares_of_row(pod, row)
+        return 100.0 - 50.0 * abs(cpu - memory)
 
 
 class SpreadOwner:
@@ -59,12 +63,11 @@ class SpreadOwner:
 
     name = "SelectorSpread"
 
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        counts = nodes.owners.get(pod.owner) if pod.owner else None
-        if counts is None:
-            return np.full(len(rows), 100.0)
-        return np.asarray(100.0 / (1.0 + counts[rows]), np.float64)
+        if not pod.owner:
+            return 0.0
+        return np.asarray(100.0 / (1.0 + nodes.owned(pod.owner, rows)), np.float64)
 
 
 class PrefersNodeAffinity:
@@ -72,29 +75,16 @@ class PrefersNodeAffinity:
 
     name = "NodeAffinity"
 
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        affinity = pod.affinity.node_affinity if pod.affinity is not None else None
-        preferred = (
-            affinity.preferred_during_scheduling_ignored_during_execution if affinity is not None else ()
-        )
-        if not preferred:
-            return np.zeros(len(rows))
-        total = sum(term.weight for term in preferred) or 1
-        return np.fromiter(
-            (
-                100.0
-                * sum(
-                    t.weight
-                    for t in preferred
-                    if term_matches(t.preference, nodes.labels[row], nodes.names[row])
-                )
-                / total
-                for row in map(int, rows)
-            ),
-            float,
-            len(rows),
-        )
+        if pod.affinity is None:
+            return 0.0
+        preferred = pod.affinity.preferred_during_scheduling_ignored_during_execution
+        total = sum(term.weight for term in preferred)
+        score: Any = 0.0
+        for term in preferred:
+            score = score + (100.0 * term.weight / total) * term_matches(term.preference, nodes, rows)
+        return score  # type: ignore[no-any-return]
 
 
 class PrefersUntainted:
@@ -102,13 +92,21 @@ class PrefersUntainted:
 
     name = "TaintToleration"
 
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn:
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-
-        def bad(row: int) -> int:
-            return sum(
-                taint.effect == "PreferNoSchedule" and not any(tolerates(t, taint) for t in pod.tolerations)
-                for taint in nodes.taints[row]
-            )
-
-        return np.fromiter((100.0 / (1 + bad(int(row))) for row in rows), float, len(rows))
+        if len(nodes.taints.values) == 1:
+            return 100.0
+        return nodes.taints.rate(
+            lambda taints: (
+                100.0
+                / (
+                    1
+                    + sum(
+                        taint.effect == "PreferNoSchedule"
+                        and not any(tolerates(t, taint) for t in pod.tolerations)
+                        for taint in taints
+                    )
+                )
+            ),
+            rows,
+        )

@@ -1,0 +1,203 @@
+"""Pod affinity and anti-affinity, and topology spread: where a Pod goes by where other Pods are."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kubelib.sched.base import BoolColumn, FloatColumn, Rows
+from kubelib.sched.nodes import Column, NodeTable
+from kubelib.sched.pods import PodInfo
+from kubelib.sched.policies.filters import MatchesNodeAffinity, ToleratesTaints
+from kubelib.sched.selectors import PodSelector, PodTerm, SpreadTerm
+
+
+def _near(nodes: NodeTable, topology: str, counts: Column, rows: Rows) -> Column:
+    """Return how many of the counted Pods are in the same place as each row; none where the label is missing."""
+    places = nodes.label(topology)
+    return np.asarray(places.totals(counts)[places.codes[rows]], np.int64)
+
+
+def _means(pods: PodSelector, pod: PodInfo, nodes: NodeTable) -> bool:
+    return pods.matches(pod.namespace, pod.labels, nodes.namespaces)
+
+
+class KeepsCompany:
+    """Required Pod affinity and anti-affinity, the Pod's own and that of the Pods that are there."""
+
+    name = "InterPodAffinity"
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether the Pod, or any other, requires anything."""
+        return bool(pod.near or pod.away or nodes.wishes)
+
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        """Judge the nodes."""
+        return (
+            self._affine(pod, nodes, rows) & self._apart(pod, nodes, rows) & self._welcome(pod, nodes, rows)
+        )
+
+    def _affine(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        if not pod.near:
+            return True
+        labelled: BoolColumn | bool = True
+        there: BoolColumn | bool = True
+        anywhere = False
+        counts = _count_all(pod.near, nodes)
+        for term in pod.near:
+            labelled = ~nodes.label(term.topology).among((None,), rows) & labelled
+            there = (_near(nodes, term.topology, counts, rows) > 0) & there
+            anywhere = anywhere or bool(nodes.label(term.topology).totals(counts).any())
+        # The first of Pods that want to be with their like must be able to start somewhere.
+        if not anywhere and all(_means(term.pods, pod, nodes) for term in pod.near):
+            return labelled
+        return there
+
+    def _apart(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        result: BoolColumn | bool = True
+        for term in pod.away:
+            result = (_near(nodes, term.topology, nodes.count(term.pods), rows) == 0) & result
+        return result
+
+    def _welcome(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        result: BoolColumn | bool = True
+        for (kind, _, term), counts in nodes.wishes.items():
+            if kind == "away" and _means(term.pods, pod, nodes):
+                result = (_near(nodes, term.topology, counts, rows) == 0) & result
+        return result
+
+    def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
+        """Say which side objects."""
+        one = np.array([row])
+        if not np.all(self._affine(pod, nodes, one)):
+            return ("node(s) didn't match pod affinity rules",)
+        if not np.all(self._apart(pod, nodes, one)):
+            return ("node(s) didn't match pod anti-affinity rules",)
+        return ("node(s) didn't satisfy existing pods anti-affinity rules",)
+
+
+def _count_all(terms: Sequence[PodTerm], nodes: NodeTable) -> Column:
+    """Count the Pods that all terms mean: one that only some of them mean is no company."""
+    if len(terms) == 1:
+        return nodes.count(terms[0].pods)
+    counts = np.zeros(nodes.size, np.int64)
+    for row, pods in nodes.pods_by_row():
+        counts[row] = sum(
+            all(term.pods.matches(p.namespace, p.labels, nodes.namespaces) for term in terms) for p in pods
+        )
+    return counts
+
+
+class LikesCompany:
+    """Preferred Pod affinity and anti-affinity, of the Pod and of the Pods that are there."""
+
+    name = "InterPodAffinity"
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether the Pod, or any other, prefers anything."""
+        return bool(pod.rather_near or pod.rather_away or nodes.wishes)
+
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
+        """Judge the nodes."""
+        total: Any = 0.0
+        for sign, terms in ((1, pod.rather_near), (-1, pod.rather_away)):
+            for weight, term in terms:
+                total = total + sign * weight * _near(nodes, term.topology, nodes.count(term.pods), rows)
+        for (kind, weight, term), counts in nodes.wishes.items():
+            if kind != "away" and _means(term.pods, pod, nodes):
+                sign = -1 if kind == "rather away" else 1
+                total = total + sign * weight * _near(nodes, term.topology, counts, rows)
+        if isinstance(total, float):
+            return 0.0
+        least, most = total.min(initial=0), total.max(initial=0)
+        return np.asarray(100.0 * (total - least) / (most - least)) if most > least else 0.0
+
+
+class SpreadsEvenly:
+    """Topology spread constraints that must be met."""
+
+    name = "PodTopologySpread"
+
+    def __init__(self) -> None:
+        self._affinity = MatchesNodeAffinity()
+        self._taints = ToleratesTaints()
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether the Pod has such constraints."""
+        return bool(pod.spread) and any(term.required for term in pod.spread)
+
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        """Judge the nodes."""
+        result: BoolColumn | bool = True
+        labelled = self._labelled(pod, nodes)
+        for term in pod.spread:
+            if term.required:
+                result = self._within(term, labelled, pod, nodes)[rows] & result
+        return result
+
+    def _labelled(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
+        """Return which nodes have the labels of all constraints; others count for none."""
+        everywhere = slice(0, nodes.size)
+        labelled = nodes.present.copy()
+        for term in pod.spread:
+            if term.required:
+                labelled &= ~nodes.label(term.topology).among((None,), everywhere)
+        return labelled
+
+    def _within(self, term: SpreadTerm, labelled: BoolColumn, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
+        everywhere = slice(0, nodes.size)
+        eligible = labelled.copy()
+        if term.honor_affinity:
+            eligible &= self._affinity.fits(pod, nodes, everywhere)
+        if term.honor_taints:
+            eligible &= self._taints.fits(pod, nodes, everywhere)
+        places = nodes.label(term.topology)
+        totals = places.totals(np.where(eligible, nodes.count(term.pods), 0))
+        domains = np.unique(places.codes[eligible])
+        least = int(totals[domains].min()) if len(domains) >= max(term.min_domains, 1) else 0
+        own = int(_means(term.pods, pod, nodes))
+        # A place without an eligible node has no Pods that count, as in kube-scheduler.
+        return np.asarray(labelled & (totals[places.codes] + own - least <= term.max_skew))
+
+    def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
+        """Say whether the label is missing or the skew too large."""
+        reason = "node(s) didn't match pod topology spread constraints"
+        for term in pod.spread:
+            if term.required and nodes.label(term.topology)[row] is None:
+                return (f"{reason} (missing required label)",)
+        return (reason,)
+
+
+class PrefersEven:
+    """Topology spread constraints that need not be met."""
+
+    name = "PodTopologySpread"
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether the Pod has such constraints."""
+        return bool(pod.spread) and any(not term.required for term in pod.spread)
+
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
+        """Judge the nodes: the fewer Pods in the same places, the better; nodes without a label come last."""
+        cost: Any = 0.0
+        missing: BoolColumn | bool = False
+        for term in pod.spread:
+            if not term.required:
+                places = nodes.label(term.topology)
+                domains = np.count_nonzero(np.bincount(places.codes[rows])[1:])
+                weight = math.log(domains + 2)
+                cost = (
+                    cost
+                    + weight * _near(nodes, term.topology, nodes.count(term.pods), rows)
+                    + term.max_skew
+                    - 1
+                )
+                missing = places.among((None,), rows) | missing
+        if isinstance(cost, float):
+            return 0.0
+        known = cost[~np.asarray(missing)]
+        least, most = known.min(initial=np.inf), known.max(initial=0.0)
+        if not most:
+            return np.where(missing, 0.0, 100.0)
+        return np.where(missing, 0.0, 100.0 * (most + least - cost) / most)

@@ -1,0 +1,176 @@
+"""A scheduler's judgement, node by node, slow and plain: what the engine is compared with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kubelib.api.core.affinity import PodAffinityTerm
+from kubelib.api.core.node import Node
+from kubelib.api.core.pod import Pod
+from kubelib.api.quantity import parse_quantity
+from kubelib.labels.selector import selector_from_label_selector
+
+Placement = Sequence[tuple[Pod, Node]]
+
+
+def requests(pod: Pod) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for container in pod.spec.containers:
+        for name, text in container.resources.requests.items():
+            quantity = parse_quantity(text)
+            total[name] = total.get(name, 0) + (quantity.milli() if name == "cpu" else quantity.value())
+    return total
+
+
+def tolerated(pod: Pod, taint: Any) -> bool:
+    return any(
+        t.effect in ("", taint.effect)
+        and t.key in ("", taint.key)
+        and (t.operator == "Exists" or (t.key and t.value == taint.value))
+        for t in pod.spec.tolerations
+    )
+
+
+def meets(requirement: Any, labels: Any) -> bool:
+    value = labels.get(requirement.key)
+    if requirement.operator == "In":
+        return value in requirement.values
+    if requirement.operator == "NotIn":
+        return value not in requirement.values
+    if requirement.operator == "Exists":
+        return value is not None
+    if requirement.operator == "DoesNotExist":
+        return value is None
+    if value is None or not value.isdigit():
+        return False
+    bound = int(requirement.values[0])
+    return int(value) > bound if requirement.operator == "Gt" else int(value) < bound
+
+
+def affine(pod: Pod, node: Node) -> bool:
+    labels = node.metadata.labels
+    if any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
+        return False
+    affinity = pod.spec.affinity
+    if affinity is None or affinity.node_affinity is None:
+        return True
+    required = affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    if required is None:
+        return True
+    return any(
+        (term.match_expressions or term.match_fields)
+        and all(meets(r, labels) for r in term.match_expressions)
+        and all(meets(r, {"metadata.name": node.metadata.name}) for r in term.match_fields)
+        for term in required.node_selector_terms
+    )
+
+
+def means(term: PodAffinityTerm, owner: Pod, other: Pod) -> bool:
+    return other.metadata.namespace == owner.metadata.namespace and selector_from_label_selector(
+        term.label_selector
+    ).matches(other.metadata.labels)
+
+
+def away(pod: Pod) -> Sequence[PodAffinityTerm]:
+    affinity = pod.spec.affinity
+    anti = affinity.pod_anti_affinity if affinity is not None else None
+    return anti.required_during_scheduling_ignored_during_execution if anti is not None else ()
+
+
+def near(pod: Pod) -> Sequence[PodAffinityTerm]:
+    affinity = pod.spec.affinity
+    part = affinity.pod_affinity if affinity is not None else None
+    return part.required_during_scheduling_ignored_during_execution if part is not None else ()
+
+
+def same_place(key: str, one: Node, other: Node) -> bool:
+    return key in one.metadata.labels and one.metadata.labels[key] == other.metadata.labels.get(key)
+
+
+def keeps_company(pod: Pod, node: Node, placed: Placement) -> bool:
+    for other, there in placed:
+        if any(means(t, pod, other) and same_place(t.topology_key, node, there) for t in away(pod)):
+            return False
+        if any(means(t, other, pod) and same_place(t.topology_key, node, there) for t in away(other)):
+            return False
+    terms = near(pod)
+    if not terms:
+        return True
+    company = [(p, n) for p, n in placed if all(means(t, pod, p) for t in terms)]
+    if not any(t.topology_key in n.metadata.labels for t in terms for _, n in company):
+        return all(means(t, pod, pod) and t.topology_key in node.metadata.labels for t in terms)
+    return all(any(same_place(t.topology_key, node, n) for _, n in company) for t in terms)
+
+
+def spreads(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool:
+    required = [c for c in pod.spec.topology_spread_constraints if c.when_unsatisfiable == "DoNotSchedule"]
+    keys = [c.topology_key for c in required]
+    if any(key not in node.metadata.labels for key in keys):
+        return False
+    eligible = [n for n in nodes if all(k in n.metadata.labels for k in keys) and affine(pod, n)]
+    for constraint in required:
+        selector = selector_from_label_selector(constraint.label_selector)
+
+        def count(value: str, key: str = constraint.topology_key, selector: Any = selector) -> int:
+            return sum(
+                n in eligible
+                and n.metadata.labels[key] == value
+                and p.metadata.namespace == pod.metadata.namespace
+                and selector.matches(p.metadata.labels)
+                for p, n in placed
+            )
+
+        places = {n.metadata.labels[constraint.topology_key] for n in eligible}
+        least = min(map(count, places), default=0)
+        if len(places) < (constraint.min_domains or 1):
+            least = 0
+        own = int(selector.matches(pod.metadata.labels))
+        if count(node.metadata.labels[constraint.topology_key]) + own - least > constraint.max_skew:
+            return False
+    return True
+
+
+def room(pod: Pod, node: Node, placed: Placement) -> bool:
+    there = [requests(p) for p, n in placed if n is node]
+    offered = node.status.allocatable
+    if len(there) >= int(offered["pods"]):
+        return False
+    for name, wanted in requests(pod).items():
+        quantity = parse_quantity(offered.get(name, "0"))
+        capacity = quantity.milli() if name == "cpu" else quantity.value()
+        if wanted and sum(r.get(name, 0) for r in there) + wanted > capacity:
+            return False
+    return True
+
+
+def ports(pod: Pod) -> list[tuple[str, str, int]]:
+    return [
+        (p.host_ip or "0.0.0.0", p.protocol or "TCP", p.host_port)
+        for c in pod.spec.containers
+        for p in c.ports
+        if p.host_port
+    ]
+
+
+def ports_free(pod: Pod, node: Node, placed: Placement) -> bool:
+    taken = [port for p, n in placed if n is node for port in ports(p)]
+    return not any(
+        a[1:] == b[1:] and (a[0] == b[0] or "0.0.0.0" in (a[0], b[0])) for a in ports(pod) for b in taken
+    )
+
+
+def fits(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool:
+    cordon_tolerated = any(
+        t.operator == "Exists"
+        and t.key in ("", "node.kubernetes.io/unschedulable")
+        and t.effect in ("", "NoSchedule")
+        for t in pod.spec.tolerations
+    )
+    return (
+        (not node.spec.unschedulable or cordon_tolerated)
+        and all(tolerated(pod, t) for t in node.spec.taints if t.effect != "PreferNoSchedule")
+        and affine(pod, node)
+        and ports_free(pod, node, placed)
+        and room(pod, node, placed)
+        and spreads(pod, node, nodes, placed)
+        and keeps_company(pod, node, placed)
+    )
