@@ -1,18 +1,23 @@
 """The built-in kinds, declared once: discovery, OpenAPI, printing, selection and storage follow from this table."""
 
 from kubelib.api import (
+    admissionregistration,
+    apiregistration,
     apps,
     apps_sets,
     authentication,
     authorization,
     autoscaling_v2,
     batch,
+    certificates,
     columns,
     coordination,
     discovery,
+    flowcontrol,
     networking,
     policy,
     rbac,
+    runtimeclass,
     scheduling,
     storage,
 )
@@ -42,6 +47,7 @@ def _resource(
     short: tuple[str, ...] = (),
     namespaced: bool = True,
     everyday: bool = False,
+    categories: tuple[str, ...] = (),
     subresources: tuple[str, ...] = (),
     shown: tuple[Column, ...] = columns.DEFAULT,
     selectable: dict[str, str] | None = None,
@@ -57,7 +63,7 @@ def _resource(
         namespaced=namespaced,
         cls=cls,
         short_names=short,
-        categories=("all",) if everyday else (),
+        categories=("all",) if everyday else categories,
         subresources=subresources,
         columns=shown,
         selectable=selectable or {},
@@ -163,7 +169,53 @@ def builtin_scheme() -> Scheme:
         _resource(networking.Ingress, "ingresses", short=("ing",), subresources=_STATUS, shown=columns.INGRESS),
         _resource(networking.IngressClass, "ingressclasses", namespaced=False, shown=columns.INGRESS_CLASS),
         _resource(networking.NetworkPolicy, "networkpolicies", short=("netpol",), shown=columns.NETWORK_POLICY),
+        _resource(networking.IPAddress, "ipaddresses", short=("ip",), namespaced=False, shown=columns.IP_ADDRESS),
+        _resource(networking.ServiceCIDR, "servicecidrs", namespaced=False, subresources=_STATUS, shown=columns.SERVICE_CIDR),
         _resource(storage.StorageClass, "storageclasses", short=("sc",), namespaced=False, shown=columns.STORAGE_CLASS),
+        _resource(
+            storage.VolumeAttributesClass, "volumeattributesclasses", short=("vac",), namespaced=False,
+            shown=columns.VOLUME_ATTRIBUTES_CLASS,
+        ),
+        _resource(
+            storage.VolumeAttachment, "volumeattachments", namespaced=False, subresources=_STATUS,
+            shown=columns.VOLUME_ATTACHMENT,
+        ),
+        _resource(storage.CSIDriver, "csidrivers", namespaced=False, shown=columns.CSI_DRIVER),
+        _resource(storage.CSINode, "csinodes", namespaced=False, shown=columns.CSI_NODE),
+        _resource(storage.CSIStorageCapacity, "csistoragecapacities", shown=columns.CSI_STORAGE_CAPACITY),
+        _resource(runtimeclass.RuntimeClass, "runtimeclasses", namespaced=False, shown=columns.RUNTIME_CLASS),
+        _resource(
+            certificates.CertificateSigningRequest, "certificatesigningrequests", short=("csr",), namespaced=False,
+            subresources=("approval", "status"), shown=columns.CERTIFICATE_SIGNING_REQUEST,
+            selectable={"spec.signerName": ""},
+        ),
+        _resource(
+            admissionregistration.MutatingWebhookConfiguration, "mutatingwebhookconfigurations", namespaced=False,
+            categories=("api-extensions",), shown=columns.WEBHOOK_CONFIGURATION,
+        ),
+        _resource(
+            admissionregistration.ValidatingWebhookConfiguration, "validatingwebhookconfigurations", namespaced=False,
+            categories=("api-extensions",), shown=columns.WEBHOOK_CONFIGURATION,
+        ),
+        _resource(
+            admissionregistration.ValidatingAdmissionPolicy, "validatingadmissionpolicies", namespaced=False,
+            categories=("api-extensions",), subresources=_STATUS, shown=columns.ADMISSION_POLICY,
+        ),
+        _resource(
+            admissionregistration.ValidatingAdmissionPolicyBinding, "validatingadmissionpolicybindings", namespaced=False,
+            categories=("api-extensions",), shown=columns.ADMISSION_POLICY_BINDING,
+        ),
+        _resource(
+            apiregistration.APIService, "apiservices", namespaced=False, categories=("api-extensions",),
+            subresources=_STATUS, shown=columns.API_SERVICE,
+        ),
+        _resource(
+            flowcontrol.FlowSchema, "flowschemas", namespaced=False, subresources=_STATUS, shown=columns.FLOW_SCHEMA
+        ),
+        _resource(
+            flowcontrol.PriorityLevelConfiguration, "prioritylevelconfigurations", namespaced=False, subresources=_STATUS,
+            shown=columns.PRIORITY_LEVEL,
+        ),
         _resource(authentication.TokenReview, "tokenreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authentication.SelfSubjectReview, "selfsubjectreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authorization.SubjectAccessReview, "subjectaccessreviews", namespaced=False, verbs=CREATE_ONLY),

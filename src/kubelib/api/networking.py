@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kubelib.api.core.references import TypedLocalObjectReference
-from kubelib.api.machinery import LabelSelector
+from kubelib.api.machinery import Condition, LabelSelector
+from kubelib.api.merging import BY_TYPE, Merging
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
 
@@ -242,3 +243,63 @@ class NetworkPolicy(Object):
     __proto__: ClassVar[str] = "2"
 
     spec: NetworkPolicySpec = NetworkPolicySpec()
+
+
+class ParentReference(Model):
+    """The object for which an address is taken."""
+
+    __proto__: ClassVar[str] = "1-4"
+    __required__: ClassVar[str] = "resource name"
+
+    group: str = ""
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class IPAddressSpec(Model):
+    """What is wanted of an IPAddress."""
+
+    __proto__: ClassVar[str] = "1"
+    __required__: ClassVar[str] = "parentRef"
+
+    parent_ref: ParentReference | None = None
+
+
+class IPAddress(Object):
+    """An address that is taken; its name is the address."""
+
+    api_version: ClassVar[str] = "networking.k8s.io/v1"
+    kind: ClassVar[str] = "IPAddress"
+    __proto__: ClassVar[str] = "2"
+    __required__: ClassVar[str] = "spec"
+
+    spec: IPAddressSpec = IPAddressSpec()
+
+
+class ServiceCIDRSpec(Model):
+    """What is wanted of a ServiceCIDR."""
+
+    __proto__: ClassVar[str] = "1"
+
+    cidrs: tuple[str, ...] = ()
+
+
+class ServiceCIDRStatus(Model):
+    """What is observed of a ServiceCIDR."""
+
+    __proto__: ClassVar[str] = "1"
+    __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
+
+    conditions: tuple[Condition, ...] = ()
+
+
+class ServiceCIDR(Object):
+    """Ranges from which Services get their addresses."""
+
+    api_version: ClassVar[str] = "networking.k8s.io/v1"
+    kind: ClassVar[str] = "ServiceCIDR"
+    __proto__: ClassVar[str] = "2-3"
+
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+    status: ServiceCIDRStatus = ServiceCIDRStatus()

@@ -19,6 +19,8 @@ _PACKAGES = {
     "kubelib.api.machinery": META,
     "kubelib.api.apps_sets": "io.k8s.api.apps.v1",
     "kubelib.api.autoscaling_v2": "io.k8s.api.autoscaling.v2",
+    "kubelib.api.apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1",
+    "kubelib.api.runtimeclass": "io.k8s.api.node.v1",
     "kubelib.api.scheduling_v1alpha3": "io.k8s.api.scheduling.v1alpha3",
 }
 _BASES = {2: "#/definitions/", 3: "#/components/schemas/"}

@@ -11,6 +11,16 @@ from kubelib.api.columns.cells import (
     label_selector_text,
     labels_text,
 )
+from kubelib.api.columns.extensions import (
+    ADMISSION_POLICY,
+    ADMISSION_POLICY_BINDING,
+    API_SERVICE,
+    CERTIFICATE_SIGNING_REQUEST,
+    FLOW_SCHEMA,
+    PRIORITY_LEVEL,
+    RUNTIME_CLASS,
+    WEBHOOK_CONFIGURATION,
+)
 from kubelib.api.columns.nodes import NAMESPACE, NODE
 from kubelib.api.columns.pods import POD, POD_TEMPLATE, pod_summary
 from kubelib.api.columns.policies import (
@@ -31,10 +41,21 @@ from kubelib.api.columns.services import (
     ENDPOINTS,
     INGRESS,
     INGRESS_CLASS,
+    IP_ADDRESS,
     NETWORK_POLICY,
     SERVICE,
+    SERVICE_CIDR,
 )
-from kubelib.api.columns.storage import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
+from kubelib.api.columns.storage import (
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    STORAGE_CLASS,
+    VOLUME_ATTACHMENT,
+    VOLUME_ATTRIBUTES_CLASS,
+)
 from kubelib.api.columns.workloads import (
     CONTROLLER_REVISION,
     CRON_JOB,
@@ -48,10 +69,13 @@ from kubelib.api.columns.workloads import (
 )
 
 __all__ = [
-    "AGE", "CONFIG_MAP", "CONTROLLER_REVISION", "CRON_JOB", "DAEMON_SET", "DEFAULT", "DEPLOYMENT", "ENDPOINTS",
-    "ENDPOINT_SLICE", "EVENT", "HORIZONTAL_POD_AUTOSCALER", "INGRESS", "INGRESS_CLASS", "JOB", "LEASE", "LIMIT_RANGE", "NAME",
-    "NAMESPACE", "NETWORK_POLICY", "NODE", "NONE", "PDB", "PERSISTENT_VOLUME", "PERSISTENT_VOLUME_CLAIM", "POD",
-    "POD_TEMPLATE", "PRIORITY_CLASS", "REPLICATION_CONTROLLER", "REPLICA_SET", "RESOURCE_QUOTA", "ROLE", "ROLE_BINDING",
-    "SECRET", "SERVICE", "SERVICE_ACCOUNT", "STATEFUL_SET", "STORAGE_CLASS", "age_of", "at", "field", "label_selector_text",
-    "labels_text", "pod_summary",
+    "ADMISSION_POLICY", "ADMISSION_POLICY_BINDING", "AGE", "API_SERVICE", "CERTIFICATE_SIGNING_REQUEST",
+    "CONFIG_MAP", "CONTROLLER_REVISION", "CRON_JOB", "CSI_DRIVER", "CSI_NODE", "CSI_STORAGE_CAPACITY", "DAEMON_SET",
+    "DEFAULT", "DEPLOYMENT", "ENDPOINTS", "ENDPOINT_SLICE", "EVENT", "FLOW_SCHEMA", "HORIZONTAL_POD_AUTOSCALER",
+    "INGRESS", "INGRESS_CLASS", "IP_ADDRESS", "JOB", "LEASE", "LIMIT_RANGE", "NAME", "NAMESPACE", "NETWORK_POLICY",
+    "NODE", "NONE", "PDB", "PERSISTENT_VOLUME", "PERSISTENT_VOLUME_CLAIM", "POD", "POD_TEMPLATE", "PRIORITY_CLASS",
+    "PRIORITY_LEVEL", "REPLICATION_CONTROLLER", "REPLICA_SET", "RESOURCE_QUOTA", "ROLE", "ROLE_BINDING",
+    "RUNTIME_CLASS", "SECRET", "SERVICE", "SERVICE_ACCOUNT", "SERVICE_CIDR", "STATEFUL_SET", "STORAGE_CLASS",
+    "VOLUME_ATTACHMENT", "VOLUME_ATTRIBUTES_CLASS", "WEBHOOK_CONFIGURATION", "age_of", "at", "field",
+    "label_selector_text", "labels_text", "pod_summary",
 ]  # fmt: skip

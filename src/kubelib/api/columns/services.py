@@ -126,3 +126,13 @@ NETWORK_POLICY = (
     Column("Pod-Selector", lambda t, n: label_selector_text(at(t, "spec", "podSelector") or {})),
     AGE,
 )
+
+
+def _parent(tree: Tree, now: datetime) -> str:
+    parent = at(tree, "spec", "parentRef") or {}
+    parts = ("group", "resource", "namespace", "name")
+    return "/".join(str(parent[part]) for part in parts if parent.get(part))
+
+
+IP_ADDRESS = (NAME, Column("ParentRef", _parent))
+SERVICE_CIDR = (NAME, Column("CIDRs", lambda t, n: ",".join(at(t, "spec", "cidrs") or ())), AGE)

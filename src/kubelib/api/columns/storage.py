@@ -84,3 +84,39 @@ STORAGE_CLASS = (
     Column("AllowVolumeExpansion", lambda t, n: bool(t.get("allowVolumeExpansion"))),
     AGE,
 )
+
+
+def _modes_of_life(tree: Tree, now: datetime) -> str:
+    return ",".join(at(tree, "spec", "volumeLifecycleModes") or ()) or "<none>"
+
+
+def _audiences(tree: Tree, now: datetime) -> str:
+    requests = at(tree, "spec", "tokenRequests")
+    return _UNSET if requests is None else ",".join(request.get("audience", "") for request in requests)
+
+
+VOLUME_ATTRIBUTES_CLASS = (NAME, Column("DriverName", field("driverName")), AGE)
+VOLUME_ATTACHMENT = (
+    NAME,
+    Column("Attacher", field("spec", "attacher"), format="name"),
+    Column("PV", field("spec", "source", "persistentVolumeName")),
+    Column("Node", field("spec", "nodeName")),
+    Column("Attached", field("status", "attached", default=False), "boolean"),
+    AGE,
+)
+CSI_DRIVER = (
+    NAME,
+    Column("AttachRequired", field("spec", "attachRequired", default=True), "boolean"),
+    Column("PodInfoOnMount", field("spec", "podInfoOnMount", default=False), "boolean"),
+    Column("StorageCapacity", field("spec", "storageCapacity", default=False), "boolean"),
+    Column("TokenRequests", _audiences),
+    Column("RequiresRepublish", field("spec", "requiresRepublish", default=False), "boolean"),
+    Column("Modes", _modes_of_life),
+    AGE,
+)
+CSI_NODE = (NAME, Column("Drivers", lambda t, n: len(at(t, "spec", "drivers") or ()), "integer"), AGE)
+CSI_STORAGE_CAPACITY = (
+    NAME,
+    Column("StorageClassName", field("storageClassName")),
+    Column("Capacity", field("capacity", default=_UNSET)),
+)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from kubelib.api.defaults import extensions
 from kubelib.api.defaults.pods import canonical_quantities, default_pod, default_pod_template
 from kubelib.api.scheme import Tree
 
@@ -237,6 +238,15 @@ _DEFAULTS: dict[str, Callable[[Any], None]] = {
     "PriorityClass": _priority_class,
     "HorizontalPodAutoscaler": _autoscaler,
     "StorageClass": _storage_class,
+    "CSIDriver": extensions.default_storage_driver,
+    "RuntimeClass": extensions.default_runtime_class,
+    "ValidatingWebhookConfiguration": extensions.default_validating_webhooks,
+    "MutatingWebhookConfiguration": extensions.default_mutating_webhooks,
+    "ValidatingAdmissionPolicy": extensions.default_admission_policy,
+    "ValidatingAdmissionPolicyBinding": extensions.default_admission_policy_binding,
+    "APIService": extensions.default_api_service,
+    "FlowSchema": extensions.default_flow_schema,
+    "PriorityLevelConfiguration": extensions.default_priority_level,
     "PodTemplate": lambda tree: default_pod_template(tree.get("template")),
 }
 

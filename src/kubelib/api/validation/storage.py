@@ -9,12 +9,14 @@ from kubelib.api.validation import texts
 from kubelib.api.validation.placement import label_selector_problems, node_selector_problems
 from kubelib.api.validation.podupdates import difference
 from kubelib.api.validation.problems import (
+    duplicate,
     each,
     forbidden,
     immutable,
     invalid,
     not_supported,
     required,
+    too_long,
 )
 from kubelib.api.validation.resources import amount, amount_problems
 
@@ -219,3 +221,141 @@ def storage_class_update_problems(new: Tree, old: Tree) -> list[Problem]:
     return problems + immutable(
         "volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode")
     )
+
+
+def attributes_class_problems(tree: Tree) -> list[Problem]:
+    """Check a VolumeAttributesClass."""
+    driver = tree.get("driverName") or ""
+    problems = [] if driver else [required("driverName")]
+    if driver:
+        problems += each("driverName", driver, texts.subdomain(driver.lower()))
+    if not tree.get("parameters"):
+        problems.append(required("parameters", "must contain at least one key/value pair"))
+    return problems
+
+
+def attributes_class_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check that a VolumeAttributesClass keeps what volumes were made by."""
+    problems = attributes_class_problems(new)
+    for field in ("driverName", "parameters"):
+        if new.get(field) != old.get(field):
+            problems.append(forbidden(field, f"updates to {field} are forbidden."))
+    return problems
+
+
+def attachment_problems(tree: Tree) -> list[Problem]:
+    """Check a VolumeAttachment."""
+    spec = tree.get("spec") or {}
+    source, attacher, node = spec.get("source") or {}, spec.get("attacher") or "", spec.get("nodeName") or ""
+    problems: list[Problem] = []
+    if not attacher:
+        problems.append(required("spec.attacher"))
+    else:
+        problems += each("spec.attacher", attacher, texts.subdomain(attacher.lower()))
+    named, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
+    if named is None and inline is None:
+        problems.append(
+            required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+        )
+    elif named is not None and inline is not None:
+        problems.append(
+            forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName")
+        )
+    elif named == "":
+        problems.append(
+            required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
+        )
+    problems += each("spec.nodeName", node, texts.subdomain(node)) if node else [required("spec.nodeName")]
+    return problems
+
+
+def attachment_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check that a VolumeAttachment is still about the same volume and node."""
+    return attachment_problems(new) + immutable("spec", new.get("spec"), old.get("spec"))
+
+
+_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
+_LIFECYCLES = ("Ephemeral", "Persistent")
+
+
+def driver_problems(tree: Tree) -> list[Problem]:
+    """Check a CSIDriver."""
+    spec, name = tree.get("spec") or {}, tree["metadata"].get("name") or ""
+    problems: list[Problem] = []
+    if len(name) > 63:
+        problems.append(too_long("metadata.name", 63))
+    problems += [
+        not_supported("spec.volumeLifecycleModes", mode, _LIFECYCLES)
+        for mode in spec.get("volumeLifecycleModes") or ()
+        if mode not in _LIFECYCLES
+    ]
+    policy = spec.get("fsGroupPolicy")
+    if policy is not None and policy not in _GROUP_POLICIES:
+        problems.append(not_supported("spec.fsGroupPolicy", policy, _GROUP_POLICIES))
+    audiences: list[str] = []
+    for at, request in enumerate(spec.get("tokenRequests") or ()):
+        audience = request.get("audience") or ""
+        if audience in audiences:
+            problems.append(duplicate(f"spec.tokenRequests[{at}].audience", audience))
+        audiences.append(audience)
+    period = spec.get("nodeAllocatableUpdatePeriodSeconds")
+    if period is not None and period < 10:
+        problems.append(
+            invalid(
+                "spec.nodeAllocatableUpdatePeriodSeconds",
+                period,
+                "must be greater than or equal to 10 seconds",
+            )
+        )
+    return problems
+
+
+def driver_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check that a CSIDriver keeps what nodes rely on."""
+    after, before = new.get("spec") or {}, old.get("spec") or {}
+    problems = driver_problems(new)
+    for field in ("attachRequired", "volumeLifecycleModes"):
+        problems += immutable(f"spec.{field}", after.get(field), before.get(field))
+    return problems
+
+
+def storage_node_problems(tree: Tree) -> list[Problem]:
+    """Check a CSINode."""
+    problems: list[Problem] = []
+    seen: list[str] = []
+    for at, driver in enumerate((tree.get("spec") or {}).get("drivers") or ()):
+        path, name = f"spec.drivers[{at}]", driver.get("name") or ""
+        problems += (
+            each(f"{path}.name", name, texts.subdomain(name.lower())) if name else [required(f"{path}.name")]
+        )
+        if name in seen:
+            problems.append(duplicate(f"{path}.name", name))
+        seen.append(name)
+        if not driver.get("nodeID"):
+            problems.append(required(f"{path}.nodeID"))
+        count = (driver.get("allocatable") or {}).get("count")
+        if count is not None and count < 0:
+            problems.append(invalid(f"{path}.allocatable.count", count, "must be greater than or equal to 0"))
+    return problems
+
+
+def capacity_problems(tree: Tree) -> list[Problem]:
+    """Check a CSIStorageCapacity."""
+    name = tree.get("storageClassName") or ""
+    problems = (
+        each("storageClassName", name, texts.subdomain(name)) if name else [required("storageClassName")]
+    )
+    if tree.get("nodeTopology") is not None:
+        problems += label_selector_problems(tree["nodeTopology"], "nodeTopology")
+    for field in ("capacity", "maximumVolumeSize"):
+        if tree.get(field) is not None:
+            problems += amount_problems("storage", tree[field], field)
+    return problems
+
+
+def capacity_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check that a CSIStorageCapacity is still about the same storage."""
+    problems = capacity_problems(new)
+    for field in ("nodeTopology", "storageClassName"):
+        problems += immutable(field, new.get(field), old.get(field))
+    return problems
