@@ -10,6 +10,7 @@ from kubelib.client.kubeconfig import write_kubeconfig
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.registries import SERVICE_CIDR, ResourceRegistries
 from kubelib.server import ApiServer
+from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.listener import Tls, bind, serve
 from kubelib.server.nodes import NodeProxy
 from kubelib.store import open_store
@@ -68,6 +69,7 @@ async def run_api_server(
             ResourceRegistries(opened, clock=clock, service_cidr=service_cidr) as registries,
         ):
             await registries.bootstrap()
+            await ensure_policy(registries)
             port = listening.getsockname()[1]
             authority = pki.Authority(pki_directory, clock)
             names = [

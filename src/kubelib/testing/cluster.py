@@ -20,6 +20,7 @@ from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import ADMIN
 from kubelib.server import ApiServer
 from kubelib.server.authn import Authenticator, StaticTokens
+from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.listener import bind, serve
 from kubelib.store import MemoryStore
 
@@ -97,6 +98,7 @@ class TestCluster:
         try:
             async with MemoryStore() as store, ResourceRegistries(store) as registries:
                 await registries.bootstrap()
+                await ensure_policy(registries)
                 app = ApiServer(registries, authenticator=Authenticator([StaticTokens({self.token: ADMIN})]))
                 self._client = LocalClient(registries)
                 for number in range(options.fake_nodes):

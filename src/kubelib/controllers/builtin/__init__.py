@@ -16,6 +16,7 @@ def builtin_controllers(
     `root_ca` is the certificate, as PEM text, that is published in every namespace; none if empty.
     """
     from kubelib.api.builtin import SCHEME
+    from kubelib.controllers.builtin.clusterroleaggregation import cluster_role_aggregation_controller
     from kubelib.controllers.builtin.deployment import deployment_controller
     from kubelib.controllers.builtin.endpoints import endpoints_controller
     from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
@@ -43,6 +44,7 @@ def builtin_controllers(
         garbage_collector(informers, clock=clock, recorder=events, scheme=scheme or SCHEME),
         node_lifecycle_controller(informers, clock=clock, recorder=events),
         pod_garbage_collector(informers, clock=clock, recorder=events),
+        cluster_role_aggregation_controller(informers, clock=clock, recorder=events),
     ]
     if root_ca:
         controllers.append(
