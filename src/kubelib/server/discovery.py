@@ -7,6 +7,7 @@ from kubelib.api.codec import encode_json
 from kubelib.api.scheme import Resource, Scheme
 
 _SUBRESOURCE_VERBS = {
+    "approval": ["get", "patch", "update"],
     "status": ["get", "patch", "update"],
     "scale": ["get", "patch", "update"],
     "finalize": ["update"],
