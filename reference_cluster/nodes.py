@@ -1,4 +1,4 @@
-"""The way from the API server to the nodes in the same process: logs, commands, connections."""
+"""The way from the API server, or a node's own server, to agents in the same process: logs, commands, connections."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,7 +12,7 @@ from kubelib.api.errors import BadRequest, ServiceUnavailable
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime.logs import since_of
 from kubelib.runtime.operations import PodOperations
-from kubelib.server.nodes import ByteStream, LogOptions, Stream
+from kubelib.server.nodes import ByteStream, LogOptions, NodeProxy, Stream
 
 
 class LocalNodes:
@@ -22,6 +22,11 @@ class LocalNodes:
         self._clock = clock
         self.operations: dict[str, PodOperations] = {}
         """By node name."""
+        self.elsewhere: NodeProxy | None = None
+        """Reaches the nodes that are not in this process."""
+
+    def _other(self, pod: Pod) -> NodeProxy | None:
+        return None if pod.spec.node_name in self.operations else self.elsewhere
 
     def _of(self, pod: Pod) -> PodOperations:
         try:
@@ -33,6 +38,8 @@ class LocalNodes:
         self, pod: Pod, container: str, options: LogOptions
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Read a container's log."""
+        if (other := self._other(pod)) is not None:
+            return other.logs(pod, container, options)
         try:
             since = since_of(self._clock.now(), options.since_seconds, options.since_time)
         except ValueError as error:
@@ -52,17 +59,25 @@ class LocalNodes:
         self, pod: Pod, container: str, command: Sequence[str], *, stdin: bool, tty: bool
     ) -> AbstractAsyncContextManager[Stream]:
         """Run a command in a container."""
+        if (other := self._other(pod)) is not None:
+            return other.exec(pod, container, command, stdin=stdin, tty=tty)
         return self._of(pod).exec(pod, container, command, stdin=stdin, tty=tty)
 
     def attach(
         self, pod: Pod, container: str, *, stdin: bool, tty: bool
     ) -> AbstractAsyncContextManager[Stream]:
         """Follow what a container writes from now on."""
+        if (other := self._other(pod)) is not None:
+            return other.attach(pod, container, stdin=stdin, tty=tty)
         return _attach(self, pod, container)
 
     @asynccontextmanager
     async def port_forward(self, pod: Pod, port: int) -> AsyncIterator[ByteStream]:
         """Connect to a port of the Pod."""
+        if (other := self._other(pod)) is not None:
+            async with other.port_forward(pod, port) as far:
+                yield far
+            return
         async with await self._of(pod).connect(pod, port) as stream:
             yield _Bytes(stream)
 
@@ -73,6 +88,9 @@ class _Bytes:
 
     async def send(self, data: bytes) -> None:
         await self._stream.send(data)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
 
     async def receive(self) -> bytes:
         return await self._stream.receive()

@@ -44,6 +44,8 @@ ADMIN = Identity("kubernetes-admin", ("system:masters",))
 SCHEDULER = Identity("system:kube-scheduler")
 CONTROLLER_MANAGER = Identity("system:kube-controller-manager")
 PROXY = Identity("system:kube-proxy")
+KUBELET_CLIENT = Identity("kube-apiserver-kubelet-client", ("system:masters",))
+"""Whom nodes see when the API server asks for logs and the like."""
 
 
 def node_identity(name: str) -> Identity:

@@ -1,9 +1,7 @@
 """A whole cluster in one process: API server, controllers, scheduler, nodes and service proxy, wired together."""
 
 import logging
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from kubelib.controllers.events import EventRecorder
 from kubelib.controllers.manager import Manager
 from kubelib.informers import Component
 from kubelib.registry.base import User
+from kubelib.registry.registries import SERVICE_CIDR
 from reference_cluster import pki
 from reference_cluster.apiserver import RunningServer, run_api_server
 from reference_cluster.datadir import DataDirectory
@@ -37,6 +36,10 @@ class ClusterSettings:
     proxy: str = "userspace"
     """``userspace`` or ``none``."""
     policy: str = "default"
+    pod_network: str = "127.244.0.0/16"
+    service_network: str = SERVICE_CIDR
+    tokens: Mapping[str, User] = attrs.field(factory=dict)
+    """Bearer tokens, and whom each stands for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +66,9 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
                 store=settings.store or directory.store_url,
                 pki_directory=directory.pki,
                 listen=settings.listen,
+                service_cidr=settings.service_network,
                 nodes=nodes,
+                tokens=settings.tokens,
                 clock=clock,
             )
         )
@@ -133,7 +138,7 @@ async def _agent(
     agent = NodeAgent(
         client(pki.node_identity(name)),
         runtime,
-        NodeSettings(name=name),
+        NodeSettings(name=name, pod_network=settings.pod_network),
         root,
         random=system_random(),
         recorder=events.source("kubelet", name),
@@ -142,18 +147,13 @@ async def _agent(
     return agent
 
 
-async def run_until_signalled(directory: DataDirectory, settings: ClusterSettings) -> None:
-    """Run a cluster until SIGINT or SIGTERM; say in one line when it is ready."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with run_cluster(directory, settings) as cluster:
-            count = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) != 1 else ''}"
-            freeze_after_start()
-            sys.stdout.write(
-                f"kubelib is ready at {cluster.server.url} with {count}: kubectl --kubeconfig {cluster.kubeconfig} get pods -A\n"
-            )
-            sys.stdout.flush()
-            async for _ in signals:
-                break
+@asynccontextmanager
+async def run_up(directory: DataDirectory, settings: ClusterSettings) -> AsyncIterator[str]:
+    """Run a cluster while the context is open; yields the line that says that it is ready."""
+    async with run_cluster(directory, settings) as cluster:
+        count = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) != 1 else ''}"
+        freeze_after_start()
+        yield f"kubelib is ready at {cluster.server.url} with {count}: kubectl --kubeconfig {cluster.kubeconfig} get pods -A"
 
 
 def freeze_after_start() -> None:

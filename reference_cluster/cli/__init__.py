@@ -10,6 +10,16 @@ from kubelib import __version__
 COMMANDS = {
     # name: (module, function, one line of help)
     "up": ("reference_cluster.cli.daemons", "up", "Run a whole cluster in this process."),
+    "apiserver": ("reference_cluster.cli.daemons", "apiserver", "Run the API server."),
+    "scheduler": ("reference_cluster.cli.daemons", "scheduler", "Run the scheduler."),
+    "controller-manager": (
+        "reference_cluster.cli.daemons",
+        "controller_manager",
+        "Run the built-in controllers.",
+    ),
+    "kubelet": ("reference_cluster.cli.daemons", "kubelet", "Run a node."),
+    "proxy": ("reference_cluster.cli.daemons", "proxy", "Run the service proxy."),
+    "credentials": ("reference_cluster.cli.daemons", "credentials", "Make certificates for users and nodes."),
     "get": ("reference_cluster.cli.client", "get", "Show objects as a table, YAML, JSON or names."),
     "apply": ("reference_cluster.cli.client", "apply", "Create or change objects from files."),
     "delete": ("reference_cluster.cli.client", "delete", "Delete objects."),

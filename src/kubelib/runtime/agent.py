@@ -65,6 +65,8 @@ class NodeSettings:
     labels: Mapping[str, str] = attrs.field(factory=dict)
     capacity: Mapping[str, str] = attrs.field(factory=dict)
     """Beyond, or instead of, what the machine has: cpu, memory, pods, ephemeral-storage."""
+    port: int = 0
+    """Where the node's own server listens (`kubelib.server.nodeserver`); 0 if it is in the API server's process."""
     pod_network: str = "127.244.0.0/16"
     """Each node takes a /24 of it for its Pods."""
 
@@ -157,6 +159,16 @@ class NodeAgent:
             await worker.run()
         finally:
             self.workers.pop(worker.uid, None)
+
+    # What others ask
+
+    def pod(self, namespace: str, name: str) -> Pod | None:
+        """Return a Pod of this node."""
+        return self._pods.cache.view(Key(namespace, name))
+
+    def pod_documents(self) -> list[bytes]:
+        """Return the Pods of this node as the API server has them."""
+        return [document.raw for document in self._pods.cache]
 
     # What workers need
 

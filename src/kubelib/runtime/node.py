@@ -163,6 +163,8 @@ class NodeReporter:
             ],
             "nodeInfo": _node_info(self._runtime_name),
         }
+        if self._settings.port:
+            status_tree["daemonEndpoints"] = {"kubeletEndpoint": {"Port": self._settings.port}}
         await nodes.patch(node.key, Patch("merge", {"status": status_tree}), subresource="status")
         taints = [t for t in node.spec.taints if t.key != "node.kubernetes.io/not-ready"]
         if len(taints) != len(node.spec.taints):

@@ -40,8 +40,8 @@ class Tls:
         return context
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `CannotListen`."""
+def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
+    """Return a listening socket. Raises `CannotListen`, which names the `option` that would help."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -51,7 +51,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise CannotListen(
-            f"cannot listen on {host}:{port}: {error.strerror}: choose another --listen"
+            f"cannot listen on {host}:{port}: {error.strerror}: choose another {option}"
         ) from error
     listening.setblocking(False)
     return listening

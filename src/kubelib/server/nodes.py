@@ -53,6 +53,10 @@ class ByteStream(Protocol):
         """Send bytes to the port."""
         ...
 
+    async def send_eof(self) -> None:
+        """Tell the port that nothing more comes, where the way there can carry that."""
+        ...
+
     async def receive(self) -> bytes:
         """Return the next bytes. Raises `anyio.EndOfStream` at the end."""
         ...

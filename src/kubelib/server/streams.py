@@ -4,6 +4,9 @@ In ``v4.channel.k8s.io`` and ``v5`` every message begins with a byte that names 
 3 the final status, 4 resize; in v5, 255 followed by a channel's number closes that channel.
 """
 
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -20,6 +23,8 @@ from kubelib.server.responses import Receive, Scope, Send
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
     from kubelib.server.verbs import Request
+
+log = logging.getLogger("kubelib.server")
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -79,10 +84,18 @@ async def answer_log(server: "ApiServer", request: "Request", receive: Receive, 
         since_time=request.query.get("sinceTime", ""),
         limit_bytes=request.number("limitBytes"),
     )
-    async with _nodes(server, pod).logs(pod, container, options) as chunks:
+    with server.watches.stoppable():
+        await send_log(_nodes(server, pod).logs(pod, container, options), receive, send)
+
+
+async def send_log(
+    opened: AbstractAsyncContextManager[AsyncIterator[bytes]], receive: Receive, send: Send
+) -> None:
+    """Send a log as it comes, until it ends or the client goes. Raises ApiError before anything is sent."""
+    async with opened as chunks:
         headers = [(b"content-type", b"text/plain"), (b"cache-control", b"no-cache, private")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        with server.watches.stoppable():
+        try:
             async with anyio.create_task_group() as group:
 
                 async def end_when_gone() -> None:
@@ -94,23 +107,26 @@ async def answer_log(server: "ApiServer", request: "Request", receive: Receive, 
                 async for chunk in chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 group.cancel_scope.cancel()
-    with anyio.CancelScope(shield=True), anyio.move_on_after(1):
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            # Also when the server stops: the client learns that the log has ended.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a WebSocket upgrade: exec or attach."""
+    """Answer a WebSocket upgrade: exec, attach or port-forward."""
     await receive()  # the connect message
     try:
         request = await server.open_request(scope, dict(scope["headers"]))
         _, pod = await _pod(server, request)
-        if request.info.subresource not in ("exec", "attach"):
+        if request.info.subresource not in ("exec", "attach", "portforward"):
             raise NotFound("the server could not find the requested resource")
         query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
+        if request.info.subresource == "portforward":
+            await _forward(server, pod, scope, query.get("ports") or [], receive, send)
+            return
         container = _container(pod, (query.get("container") or [""])[0])
-        protocol = next((p for p in _PROTOCOLS if p in scope.get("subprotocols", ())), None)
-        if protocol is None:
-            raise BadRequest(f"unable to upgrade: the server offers {', '.join(_PROTOCOLS)}")
+        protocol = command_protocol(scope)
         nodes = _nodes(server, pod)
         stdin, tty = request.flag("stdin"), request.flag("tty")
         if request.info.subresource == "exec":
@@ -121,26 +137,58 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
         else:
             opened = nodes.attach(pod, container, stdin=stdin, tty=tty)
     except ApiError as error:
-        await _refuse(send, error, scope)
+        await refuse_upgrade(send, error, scope)
         return
     with server.watches.stoppable():
-        try:
-            async with opened as stream:
-                await send({"type": "websocket.accept", "subprotocol": protocol})
-                code = await _relay(stream, receive, send)
-                status = _exit_status(code)
-        except ApiError as error:
-            await send({"type": "websocket.accept", "subprotocol": protocol})
-            status = error.status()
-        except anyio.get_cancelled_exc_class():
-            raise
-        except Exception as error:
-            status = InternalError(f"Internal error occurred: {error}").status()
-        await send({"type": "websocket.send", "bytes": bytes([STATUS]) + encode_json(status)})
-        await send({"type": "websocket.close", "code": 1000})
+        await serve_command(opened, protocol, receive, send)
 
 
-async def _refuse(send: Send, error: ApiError, scope: Scope) -> None:
+async def _forward(
+    server: "ApiServer", pod: Pod, scope: Scope, ports: list[str], receive: Receive, send: Send
+) -> None:
+    """Forward ports of a Pod. Raises ApiError before the upgrade."""
+    from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
+
+    protocol = forwarding_protocol(scope)
+    if protocol != TUNNEL and not ports:
+        raise BadRequest('query parameter "ports" is required')
+    nodes = _nodes(server, pod)
+    if pod.status.phase != "Running":
+        raise BadRequest(f"pod {pod.metadata.name} is not running: its phase is {pod.status.phase}")
+    numbers = ports_of(ports) if ports else []
+    with server.watches.stoppable():
+        await serve_forwarding(protocol, lambda port: nodes.port_forward(pod, port), numbers, receive, send)
+
+
+def command_protocol(scope: Scope) -> str:
+    """Return which of the offered channel protocols is spoken. Raises BadRequest."""
+    protocol = next((p for p in _PROTOCOLS if p in scope.get("subprotocols", ())), None)
+    if protocol is None:
+        raise BadRequest(f"unable to upgrade: the server offers {', '.join(_PROTOCOLS)}")
+    return protocol
+
+
+async def serve_command(
+    opened: AbstractAsyncContextManager[Stream], protocol: str, receive: Receive, send: Send
+) -> None:
+    """Accept the upgrade and carry a command's streams until it ends."""
+    await send({"type": "websocket.accept", "subprotocol": protocol})
+    try:
+        async with opened as stream:
+            status = _exit_status(await _relay(stream, receive, send))
+    except ApiError as error:
+        status = error.status()
+    except anyio.get_cancelled_exc_class():
+        raise
+    except Exception as error:
+        log.exception("a command's streams failed")
+        status = InternalError(f"Internal error occurred: {error}").status()
+    await send({"type": "websocket.send", "bytes": bytes([STATUS]) + encode_json(status)})
+    await send({"type": "websocket.close", "code": 1000})
+
+
+async def refuse_upgrade(send: Send, error: ApiError, scope: Scope) -> None:
+    """Answer an upgrade with an error."""
     if "websocket.http.response" in scope.get("extensions", {}):
         body = encode_json(error.status())
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -152,6 +200,7 @@ async def _refuse(send: Send, error: ApiError, scope: Scope) -> None:
 
 async def _relay(stream: Stream, receive: Receive, send: Send) -> int:
     """Carry bytes both ways until the command has ended; return its exit code."""
+    ended = False
     async with anyio.create_task_group() as group:
 
         async def inwards() -> None:
@@ -171,10 +220,9 @@ async def _relay(stream: Stream, receive: Receive, send: Send) -> int:
                 break
             channel = STDOUT if name == "stdout" else STDERR
             await send({"type": "websocket.send", "bytes": bytes([channel]) + data})
-        code = await stream.wait()
+        ended = True
         group.cancel_scope.cancel()
-        return code
-    return 137
+    return await stream.wait() if ended else 137
 
 
 async def _accept(stream: Stream, data: bytes) -> None:

@@ -1,0 +1,165 @@
+"""What a node answers to the API server: logs and streams of its containers, under the paths of Kubernetes' kubelet.
+
+Everybody may ask for health; for everything else the caller shows a certificate of the cluster, and is allowed to use
+``nodes/proxy`` (or is the API server itself).
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import parse_qs
+
+import anyio
+
+from kubelib.api.codec import encode_json
+from kubelib.api.core.pod import Pod
+from kubelib.api.errors import ApiError, BadRequest, Forbidden, InternalError, NotFound, Unauthorized
+from kubelib.registry.base import User
+from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
+from kubelib.server.nodes import LogOptions, NodeProxy
+from kubelib.server.responses import Receive, Response, Scope, Send, error_response, send_response
+from kubelib.server.streams import command_protocol, refuse_upgrade, send_log, serve_command
+
+log = logging.getLogger("kubelib.server")
+
+Query = Mapping[str, list[str]]
+Allowed = Callable[[User, str], Awaitable[bool]]
+"""Whether a user may use a subresource of the node: ``proxy``, ``log``, ``stats``, ``metrics``."""
+
+
+class NodeServer:
+    """An ASGI application."""
+
+    def __init__(
+        self,
+        nodes: NodeProxy,
+        *,
+        pod: Callable[[str, str], Pod | None],
+        pods: Callable[[], bytes],
+        allowed: Allowed,
+    ) -> None:
+        self._nodes = nodes
+        self._pod_of = pod
+        self._pods = pods
+        self._allowed = allowed
+        self._open: set[anyio.CancelScope] = set()
+
+    def stop(self) -> None:
+        """End all streams: the node is about to stop."""
+        for scope in list(self._open):
+            scope.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()  # the connect message
+            try:
+                await self._upgrade(scope, receive, send)
+            except ApiError as error:
+                await refuse_upgrade(send, error, scope)
+
+    async def _authorize(self, scope: Scope, subresource: str) -> None:
+        user: User | None = scope.get("state", {}).get("user")
+        if user is None:
+            raise Unauthorized("Unauthorized")
+        if not await self._allowed(user, subresource):
+            raise Forbidden(
+                f"Forbidden (user={user.name}, verb=get, resource=nodes, subresource(s)=[{subresource}])"
+            )
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
+        try:
+            match scope["path"].strip("/").split("/"):
+                case ["healthz", *_]:
+                    response = Response(b"ok", content_type=b"text/plain; charset=utf-8")
+                case ["pods"]:
+                    await self._authorize(scope, "proxy")
+                    response = Response(self._pods())
+                case ["containerLogs", namespace, name, container]:
+                    await self._authorize(scope, "proxy")
+                    pod = self._pod(namespace, name)
+                    opened = self._nodes.logs(pod, container, _log_options(query))
+                    with anyio.CancelScope() as running:
+                        self._open.add(running)
+                        try:
+                            await send_log(opened, receive, send)
+                        finally:
+                            self._open.discard(running)
+                    return
+                case _:
+                    await self._authorize(scope, "proxy")
+                    raise NotFound("the node could not find the requested resource")
+        except ApiError as error:
+            response = error_response(error)
+        except anyio.get_cancelled_exc_class():
+            raise
+        except Exception:
+            log.exception("%s failed", scope["path"])
+            response = error_response(InternalError("Internal error occurred: the node's log says more"))
+        await send_response(send, response, head=scope["method"] == "HEAD")
+
+    def _pod(self, namespace: str, name: str) -> Pod:
+        pod = self._pod_of(namespace, name)
+        if pod is None:
+            raise NotFound(f'pod "{name}" not found in namespace "{namespace}" on this node')
+        return pod
+
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._authorize(scope, "proxy")
+        query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
+        stdin, tty = _flag(query, "input"), _flag(query, "tty")
+        with anyio.CancelScope() as running:
+            self._open.add(running)
+            try:
+                match scope["path"].strip("/").split("/"):
+                    case ["exec", namespace, name, container]:
+                        pod, command = self._pod(namespace, name), query.get("command") or []
+                        if not command:
+                            raise BadRequest("you must specify at least 1 container command")
+                        protocol = command_protocol(scope)
+                        opened = self._nodes.exec(pod, container, command, stdin=stdin, tty=tty)
+                        await serve_command(opened, protocol, receive, send)
+                    case ["attach", namespace, name, container]:
+                        pod, protocol = self._pod(namespace, name), command_protocol(scope)
+                        opened = self._nodes.attach(pod, container, stdin=stdin, tty=tty)
+                        await serve_command(opened, protocol, receive, send)
+                    case ["portForward", namespace, name]:
+                        pod, protocol = self._pod(namespace, name), forwarding_protocol(scope)
+                        ports = [] if protocol == TUNNEL else ports_of(query.get("port") or [])
+                        await serve_forwarding(
+                            protocol, lambda port: self._nodes.port_forward(pod, port), ports, receive, send
+                        )
+                    case _:
+                        raise NotFound("the node could not find the requested resource")
+            finally:
+                self._open.discard(running)
+
+
+def _flag(query: Query, name: str) -> bool:
+    return (query.get(name) or ["0"])[0] in ("1", "true")
+
+
+def _log_options(query: Query) -> LogOptions:
+    def number(name: str) -> int | None:
+        text = (query.get(name) or [""])[0]
+        if text and not text.lstrip("-").isdigit():
+            raise BadRequest(f'"{name}" must be a number, not "{text}"')
+        return int(text) if text else None
+
+    return LogOptions(
+        follow=_flag(query, "follow"),
+        previous=_flag(query, "previous"),
+        timestamps=_flag(query, "timestamps"),
+        tail_lines=number("tailLines"),
+        since_seconds=number("sinceSeconds"),
+        since_time=(query.get("sinceTime") or [""])[0],
+        limit_bytes=number("limitBytes"),
+    )
+
+
+def pod_list(documents: list[bytes]) -> bytes:
+    """Return a PodList of encoded Pods."""
+    head = encode_json({"kind": "PodList", "apiVersion": "v1", "metadata": {}})[:-1]
+    return head + b',"items":[' + b",".join(documents) + b"]}"
