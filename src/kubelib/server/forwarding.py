@@ -72,27 +72,29 @@ async def serve_channels(connect: Connect, ports: Sequence[int], receive: Receiv
             except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return  # the port's side is gone, as it may be at any time
 
-    async with anyio.create_task_group() as group:
-        sinks: list[MemoryObjectSendStream[bytes]] = []
+    sinks: list[MemoryObjectSendStream[bytes]] = []
+    try:
+        async with anyio.create_task_group() as group:
 
-        async def listen() -> None:
-            while (message := await receive())["type"] != "websocket.disconnect":
-                data: bytes = message.get("bytes") or b""
-                if len(data) > 1 and data[0] % 2 == 0 and data[0] // 2 < len(sinks):
-                    with contextlib.suppress(anyio.BrokenResourceError):
-                        await sinks[data[0] // 2].send(data[1:])
+            async def listen() -> None:
+                while (message := await receive())["type"] != "websocket.disconnect":
+                    data: bytes = message.get("bytes") or b""
+                    if len(data) > 1 and data[0] % 2 == 0 and data[0] // 2 < len(sinks):
+                        with contextlib.suppress(anyio.BrokenResourceError):
+                            await sinks[data[0] // 2].send(data[1:])
+                group.cancel_scope.cancel()
+
+            async with anyio.create_task_group() as forwards:
+                for index, port in enumerate(ports):
+                    sink, source = anyio.create_memory_object_stream[bytes](16)
+                    sinks.append(sink)
+                    forwards.start_soon(forward, index, port, source)
+                group.start_soon(listen)
+            await send({"type": "websocket.close", "code": 1000})
             group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as forwards:
-            for index, port in enumerate(ports):
-                sink, source = anyio.create_memory_object_stream[bytes](16)
-                sinks.append(sink)
-                forwards.start_soon(forward, index, port, source)
-            group.start_soon(listen)
-        await send({"type": "websocket.close", "code": 1000})
+    finally:
         for sink in sinks:
             sink.close()
-        group.cancel_scope.cancel()
 
 
 @attrs.define
@@ -175,7 +177,19 @@ class Tunnel:
 
     async def _forward(self, forward: _Forward, source: MemoryObjectReceiveStream[bytes]) -> None:
         """Carry bytes between a data stream and the port until one of them ends."""
-        trouble = b""
+        try:
+            trouble = await self._until_ended(forward, source)
+        finally:
+            self._forwards.pop(forward.data, None)
+            assert forward.sink is not None
+            forward.sink.close()
+        if forward.error:
+            await self._write(self._spdy.data(forward.error, trouble, end=True))
+        if not forward.scope.cancelled_caught:
+            await self._write(self._spdy.data(forward.data, b"", end=True))
+
+    async def _until_ended(self, forward: _Forward, source: MemoryObjectReceiveStream[bytes]) -> bytes:
+        """Return what went wrong, if anything did that the client should know of."""
         with forward.scope, source:
             try:
                 async with self._connect(forward.port) as stream, anyio.create_task_group() as group:
@@ -188,16 +202,10 @@ class Tunnel:
                         await self._write(self._spdy.data(forward.data, data))
                     group.cancel_scope.cancel()
             except ApiError as error:
-                trouble = str(error).encode()
+                return str(error).encode()
             except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # the port's side is gone, as it may be at any time
-        self._forwards.pop(forward.data, None)
-        assert forward.sink is not None
-        forward.sink.close()
-        if forward.error:
-            await self._write(self._spdy.data(forward.error, trouble, end=True))
-        if not forward.scope.cancelled_caught:
-            await self._write(self._spdy.data(forward.data, b"", end=True))
+                return b""  # the port's side is gone, as it may be at any time
+        return b""
 
 
 async def _carry(source: MemoryObjectReceiveStream[bytes], stream: ByteStream) -> None:
