@@ -236,13 +236,14 @@ class SupportsExec(Protocol):
 
 @attrs.frozen(kw_only=True)
 class ContainerStats:
-    """What a container uses now."""
+    """What a container, with everything that it has started, uses now."""
 
     cpu_seconds: float
-    """Processor time used since it started."""
+    """Processor time used since it started: it never falls while the container runs, so a rate is a difference of two."""
     memory: int
-    """Bytes in use (the working set)."""
+    """Bytes in use (the working set): not what can be dropped at once, and shared pages counted once."""
     processes: int = 0
+    """How many processes there are; 0 if the runtime cannot tell."""
 
 
 @runtime_checkable

@@ -313,24 +313,60 @@ class ProcessRuntime:
             stream.close()
 
     async def stats(self, container: ContainerId) -> ContainerStats:
-        """Return what the container's processes use, from /proc."""
+        """Return what the container's processes use, from /proc, those included that have left their parent."""
         directory = Path(container)
         state = _state_of(directory)
         if state is None or not _alive(directory):
             raise NoSuchContainer(f"container {directory.name} is not running")
-        ticks = os.sysconf("SC_CLK_TCK")
-        page = os.sysconf("SC_PAGE_SIZE")
-        cpu, memory, count = 0.0, 0, 0
-        todo = [state["pid"]]
-        while todo:
-            pid = todo.pop()
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-                cpu += (int(fields[11]) + int(fields[12])) / ticks
-                memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page
-                count += 1
-                todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return ContainerStats(cpu_seconds=cpu, memory=memory, processes=count)
+        return await anyio.to_thread.run_sync(_usage, state)
+
+
+def _usage(state: dict[str, Any]) -> ContainerStats:
+    """Add up what a container's processes use: all below the shim, which adopts orphans, except the shim itself.
+
+    What a process that has ended used is part of its parent's account once that has waited for it.
+    """
+    ticks = os.sysconf("SC_CLK_TCK")
+    cpu, memory, count = 0.0, 0, 0
+    adopting = _is_process(state["shim"], state["shim_ticks"])
+    todo = _children(state["shim"]) if adopting else [state["pid"]]
+    if adopting:
+        with contextlib.suppress(OSError, IndexError):
+            cpu += sum(_times(state["shim"])[2:]) / ticks
+    while todo:
+        pid = todo.pop()
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            cpu += sum(_times(pid)) / ticks
+            memory += _resident(pid)
+            count += 1
+            todo += _children(pid)
+    return ContainerStats(cpu_seconds=cpu, memory=memory, processes=count)
+
+
+def _times(pid: int) -> list[int]:
+    """Return a process's ticks in user mode and in the kernel, then those of the children that it has waited for."""
+    return [int(field) for field in Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]]
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that any thread of a process has started, and has."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes of memory that a process holds; pages that several share count in parts."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # of another user, or a kernel without it
+        pass
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _link(root: Path, source: str, target: str) -> None:
