@@ -202,12 +202,12 @@ class NodeAgent:
         """Return a ConfigMap. Raises `ConfigMissing`."""
         try:
             return await self.client.resource(ConfigMap).get(Key(namespace, name))
-        except NotFound as error:
-            raise ConfigMissing(str(error)) from None
+        except NotFound:
+            raise ConfigMissing(f'configmap "{name}" not found') from None
 
     async def secret(self, namespace: str, name: str) -> Secret:
         """Return a Secret. Raises `ConfigMissing`."""
         try:
             return await self.client.resource(Secret).get(Key(namespace, name))
-        except NotFound as error:
-            raise ConfigMissing(str(error)) from None
+        except NotFound:
+            raise ConfigMissing(f'secret "{name}" not found') from None

@@ -11,6 +11,8 @@ from typing import Literal, NewType, Protocol, runtime_checkable
 
 import attrs
 
+from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
+
 SandboxId = NewType("SandboxId", str)
 ContainerId = NewType("ContainerId", str)
 ImageId = NewType("ImageId", str)
@@ -180,7 +182,7 @@ class Runtime(Protocol):
         ...
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
-        """Report what happens from now on."""
+        """Report what happens from now on, without loss: everything that starts, ends or goes after entering."""
         ...
 
 
@@ -252,4 +254,24 @@ class SupportsStats(Protocol):
 
     async def stats(self, container: ContainerId) -> ContainerStats:
         """Return what the container uses now. Raises `NoSuchContainer`."""
+        ...
+
+
+@runtime_checkable
+class SupportsProbes(Protocol):
+    """Probes its containers itself, since this host's network does not reach them."""
+
+    async def probe(
+        self, container: ContainerId, handler: ProbeHandler | LifecycleHandler, *, timeout: float
+    ) -> str | None:
+        """Make one check; return None if all is well, else why not. Raises `NoSuchContainer`."""
+        ...
+
+
+@runtime_checkable
+class SupportsLookup(Protocol):
+    """Finds one sandbox without listing all."""
+
+    async def sandbox(self, uid: str) -> Sandbox | None:
+        """Return the sandbox of a Pod, or None."""
         ...

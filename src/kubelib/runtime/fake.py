@@ -215,7 +215,7 @@ class FakeRuntime:
         now = self._clock.now()
         running = _Running(
             container=Container(
-                id=ContainerId(f"{sandbox}/{container.name}/{container.attempt}/{self._count}"),
+                id=ContainerId(f"{sandbox}-{container.name}-{container.attempt}-{self._count}"),
                 name=container.name,
                 image=container.image,
                 image_id=f"fake://{container.image}",

@@ -6,7 +6,7 @@ follows them, then all main containers; restarts by policy with a back-off that 
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -20,6 +20,16 @@ FIRST_BACKOFF = 10.0
 LONGEST_BACKOFF = 300.0
 RESET_AFTER = timedelta(minutes=10)
 """A container that ran for so long starts over with its back-off."""
+BACKOFF = "kubelib.dev/restart-backoff"
+"""The annotation by which the runtime remembers a container's back-off for an agent that is started again."""
+
+
+@attrs.frozen
+class Condemnation:
+    """The verdict of a probe that a container has to be restarted."""
+
+    kind: Literal["liveness", "startup"]
+    message: str
 
 
 @attrs.frozen
@@ -28,6 +38,8 @@ class Start:
 
     container: ContainerDefinition
     attempt: int
+    backoff: float
+    """Seconds to wait after this attempt's end before the next."""
 
 
 @attrs.frozen
@@ -35,7 +47,7 @@ class Kill:
     """End a container; its restart policy decides what follows."""
 
     container: Container
-    reason: str
+    reason: Condemnation
 
 
 @attrs.frozen
@@ -67,11 +79,13 @@ class Memory:
     """By container identity: the last verdict of its readiness probe."""
     started: dict[str, bool] = attrs.Factory(dict)
     """By container identity: whether its startup probe has succeeded."""
-    failed_liveness: dict[str, str] = attrs.Factory(dict)
-    """By container identity: the message of the probe that condemned it."""
+    condemned: dict[str, Condemnation] = attrs.Factory(dict)
+    """By container identity: the probe for which it has to be restarted."""
     waiting: dict[str, tuple[str, str]] = attrs.Factory(dict)
     """By container name: reason and message of what keeps it from starting."""
     deadline_exceeded: bool = False
+    runtime: str = "process"
+    """The runtime's name, with which containers' identities begin."""
 
 
 def is_sidecar(container: ContainerDefinition) -> bool:
@@ -101,12 +115,15 @@ def previous(containers: Sequence[Container]) -> dict[str, Container]:
 
 
 def backoff_of(container: Container) -> float:
-    """Return how many seconds after its end a container is started again."""
-    if container.attempt == 0:
-        return 0.0
+    """Return how many seconds after its end a container is started again: none after a long life."""
     if container.started and container.finished and container.finished - container.started > RESET_AFTER:
-        return FIRST_BACKOFF
-    return min(FIRST_BACKOFF * 2.0 ** (container.attempt - 1), LONGEST_BACKOFF)
+        return 0.0
+    return float(container.annotations.get(BACKOFF, "0"))
+
+
+def _next_backoff(container: Container) -> float:
+    """Return the back-off of the attempt that follows `container`."""
+    return min(max(FIRST_BACKOFF, backoff_of(container) * 2), LONGEST_BACKOFF)
 
 
 def _wait_left(container: Container, now: datetime) -> float:
@@ -143,16 +160,16 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
         container = last.get(definition.name)
         if container is None:
             if definition.name not in memory.waiting:
-                steps.append(Start(definition, 0))
+                steps.append(Start(definition, 0, 0.0))
         elif container.state == "running":
-            if container.id in memory.failed_liveness:
-                steps.append(Kill(container, memory.failed_liveness[container.id]))
+            if container.id in memory.condemned:
+                steps.append(Kill(container, memory.condemned[container.id]))
         elif container.state == "exited" and restarts(container, policy):
             left = _wait_left(container, now)
             if left > 0:
                 waits.append(left)
             else:
-                steps.append(Start(definition, container.attempt + 1))
+                steps.append(Start(definition, container.attempt + 1, _next_backoff(container)))
 
     policy = pod.spec.restart_policy or "Always"
     for definition in pod.spec.init_containers:
@@ -213,11 +230,16 @@ def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:
     return "Failed" if policy == "Never" else "Running"
 
 
-def _ended(container: Container) -> Tree:
+def container_id(container: Container, memory: Memory) -> str:
+    """Return a container's identity as a Pod's status has it."""
+    return f"{memory.runtime}://{_short(container)}"
+
+
+def _ended(container: Container, memory: Memory) -> Tree:
     state: Tree = {
         "exitCode": container.exit_code,
         "reason": container.reason or "Error",
-        "containerID": f"process://{_short(container)}",
+        "containerID": container_id(container, memory),
     }
     if container.reason == "ContainerCannotRun":
         state["reason"] = "StartError"
@@ -265,10 +287,10 @@ def container_status(
     status.update(
         imageID=container.image_id,
         restartCount=container.attempt,
-        containerID=f"process://{_short(container)}",
+        containerID=container_id(container, memory),
     )
     if before is not None:
-        status["lastState"] = _ended(before)
+        status["lastState"] = _ended(before, memory)
     policy = "Always" if init and is_sidecar(definition) else (pod.spec.restart_policy or "Always")
     if init and not is_sidecar(definition) and policy == "Always":
         policy = "OnFailure"
@@ -292,9 +314,9 @@ def container_status(
                     f"back-off {delay} restarting failed container={definition.name} {where}",
                 )
                 status["state"] = {"waiting": {"reason": reason, "message": message}}
-                status["lastState"] = _ended(container)
+                status["lastState"] = _ended(container, memory)
             else:
-                status["state"] = _ended(container)
+                status["state"] = _ended(container, memory)
             if init and container.exit_code == 0:
                 status["ready"] = True
         case _:

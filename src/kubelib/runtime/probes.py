@@ -7,7 +7,14 @@ import anyio
 
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.probes import LifecycleHandler, Probe, ProbeHandler
-from kubelib.runtime.base import CannotStart, ContainerId, NoSuchContainer, SupportsExec
+from kubelib.runtime.base import (
+    CannotStart,
+    ContainerId,
+    NoSuchContainer,
+    Runtime,
+    SupportsExec,
+    SupportsProbes,
+)
 
 Kind = Literal["startup", "liveness", "readiness"]
 
@@ -28,14 +35,20 @@ async def check(
     handler: ProbeHandler | LifecycleHandler,
     container: ContainerDefinition,
     identity: ContainerId,
-    runtime: SupportsExec,
+    runtime: Runtime,
     address: str,
     timeout: float,
 ) -> str | None:
     """Make one check; return None if all is well, else why not."""
     try:
         with anyio.fail_after(timeout):
+            # Commands of hooks have effects: they are run, never only judged.
+            hook = isinstance(handler, LifecycleHandler) and handler.exec is not None
+            if isinstance(runtime, SupportsProbes) and not hook:
+                return await runtime.probe(identity, handler, timeout=timeout)
             if handler.exec is not None:
+                if not isinstance(runtime, SupportsExec):
+                    return f"the runtime {runtime.name} cannot run commands in containers"
                 result = await runtime.exec(identity, handler.exec.command, timeout=timeout)
                 output = (result.stdout + result.stderr).decode(errors="replace")
                 return None if result.exit_code == 0 else output[:10_240] or f"exit status {result.exit_code}"
@@ -88,10 +101,17 @@ async def _http(host: str, port: int, path: str, headers: list[tuple[str, str]])
 
 
 async def watch_probe(
-    probe: Probe, once: Callable[[], Awaitable[str | None]], report: Callable[[bool, str], None]
+    probe: Probe,
+    once: Callable[[], Awaitable[str | None]],
+    report: Callable[[bool, str], None],
+    *,
+    age: float = 0.0,
 ) -> None:
-    """Check again and again; report a verdict whenever a threshold is reached, with the reason of a failure."""
-    await anyio.sleep(probe.initial_delay_seconds)
+    """Check again and again; report a verdict whenever a threshold is reached, with the reason of a failure.
+
+    The initial delay counts from the container's start, which was `age` seconds ago.
+    """
+    await anyio.sleep(max(0.0, probe.initial_delay_seconds - age))
     good = bad = 0
     while True:
         why = await once()

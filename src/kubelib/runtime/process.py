@@ -12,6 +12,7 @@ what runs, and how what ended has ended.
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -245,7 +246,7 @@ class ProcessRuntime:
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
         """Report starts and ends, as the shims ring the bell."""
-        send, receive = anyio.create_memory_object_stream[RuntimeEvent](1000)
+        send, receive = anyio.create_memory_object_stream[RuntimeEvent](math.inf)
         self._listeners.append(send)
         async with anyio.create_task_group() as group, receive:
             group.start_soon(self._listen)

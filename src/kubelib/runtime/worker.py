@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import attrs
 from anyio.abc import TaskGroup
 
 from kubelib.api.core.container import Container as ContainerDefinition
@@ -28,7 +29,7 @@ from kubelib.runtime.base import (
     Sandbox,
     SandboxId,
     SandboxSpec,
-    SupportsExec,
+    SupportsLookup,
 )
 from kubelib.runtime.environment import ConfigMissing, environment, expand
 from kubelib.runtime.probes import Kind, check, watch_probe
@@ -39,6 +40,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubelib.runtime")
 
 TRY_AGAIN = 2.0
+SHORTEST_GRACE = 2.0
+"""Seconds that a container has to end even if its hook used up the grace period."""
+
+
+@attrs.define
+class _FailedPull:
+    """An image that could not be had, since when and until when it is not tried again, by the loop's time."""
+
+    error: str
+    delay: float
+    since: float
+    again: float
+    said: bool = False
 
 
 class PodWorker:
@@ -48,7 +62,7 @@ class PodWorker:
         self.agent = agent
         self.uid = uid
         self.pod: Pod | None = None
-        self.memory = lifecycle.Memory()
+        self.memory = lifecycle.Memory(runtime=agent.runtime.name)
         self.containers: tuple[Container, ...] = ()
         self._gone = False
         self._news = anyio.Event()
@@ -56,6 +70,8 @@ class PodWorker:
         self._written: Tree | None = None
         self._mounts: dict[str, Path] | None = None
         self._stopping = False
+        self._pulls: dict[str, _FailedPull] = {}
+        """By container name."""
         self._backing_off: set[tuple[str, int]] = set()
         self._group: TaskGroup | None = None
 
@@ -110,6 +126,8 @@ class PodWorker:
             return None
         sandbox = await self._sandbox()
         self.containers = sandbox.containers if sandbox is not None else ()
+        if not self._recalled:
+            self._recall(pod)
         address = agent.address_for(pod)
         now = agent.clock.now()
         deadline = pod.spec.active_deadline_seconds
@@ -119,13 +137,14 @@ class PodWorker:
         look_again = decision.look_again
         for step in decision.steps:
             match step:
-                case lifecycle.Start(definition, attempt):
-                    await self._start(pod, definition, attempt, address)
+                case lifecycle.Start():
+                    await self._start(pod, step, address)
                 case lifecycle.Kill(container, reason):
-                    message = f"Container {container.name} failed liveness probe, will be restarted"
+                    message = f"Container {container.name} failed {reason.kind} probe, will be restarted"
                     agent.recorder.normal(pod, "Killing", message)
-                    log.info("pod %s: %s (%s)", pod.key, message, reason)
-                    await self._stop(pod, container)
+                    log.info("pod %s: %s (%s)", pod.key, message, reason.message)
+                    grace = self._restart_grace(pod, container, reason)
+                    await self._stop(pod, container, anyio.current_time() + grace)
                 case lifecycle.StopAll():
                     await self._stop_all(pod)
                 case lifecycle.Forget():
@@ -144,17 +163,30 @@ class PodWorker:
             return TRY_AGAIN
         return look_again
 
+    _recalled = False
+
+    def _recall(self, pod: Pod) -> None:
+        """Take over what an earlier agent has found: a container that was ready is not unready for being looked at anew."""
+        self._recalled = True
+        known = {
+            s.container_id: s for s in (*pod.status.init_container_statuses, *pod.status.container_statuses)
+        }
+        for container in self.containers:
+            status = known.get(lifecycle.container_id(container, self.memory))
+            if status is not None and container.state == "running":
+                self.memory.ready[container.id] = status.ready
+                self.memory.started[container.id] = bool(status.started)
+
     async def _sandbox(self) -> Sandbox | None:
-        one = getattr(self.agent.runtime, "sandbox", None)
-        if one is not None:
-            found: Sandbox | None = await one(self.uid)
-            return found
-        return next((s for s in await self.agent.runtime.list_sandboxes() if s.uid == self.uid), None)
+        runtime = self.agent.runtime
+        if isinstance(runtime, SupportsLookup):
+            return await runtime.sandbox(self.uid)
+        return next((s for s in await runtime.list_sandboxes() if s.uid == self.uid), None)
 
     # Starting
 
-    async def _start(self, pod: Pod, definition: ContainerDefinition, attempt: int, address: str) -> None:
-        agent, name = self.agent, definition.name
+    async def _start(self, pod: Pod, step: lifecycle.Start, address: str) -> None:
+        agent, definition, name = self.agent, step.container, step.container.name
         try:
             if self._mounts is None:
                 self._mounts = await agent.volumes.prepare(pod, address=address)
@@ -171,25 +203,12 @@ class PodWorker:
                 address=address,
                 host=agent.settings.address,
             )
-            spec = self._spec(pod, definition, attempt, env)
+            spec = self._spec(pod, step, env)
         except (ConfigMissing, QuantityError) as error:
             agent.recorder.warning(pod, "Failed", f"Error: {error}")
             self.memory.waiting[name] = ("CreateContainerConfigError", str(error))
             return
-        try:
-            if definition.image_pull_policy == "Always" or not await agent.runtime.has_image(
-                definition.image
-            ):
-                await agent.runtime.pull(definition.image)
-            else:
-                agent.recorder.normal(
-                    pod,
-                    "Pulled",
-                    f'Container image "{definition.image}" already present on machine and can be accessed by the pod',
-                )
-        except ImageNotFound as error:
-            agent.recorder.warning(pod, "Failed", f'Failed to pull image "{definition.image}": {error}')
-            self.memory.waiting[name] = ("ErrImagePull", str(error))
+        if not await self._image(pod, definition):
             return
         sandbox = await agent.runtime.run_sandbox(
             SandboxSpec(
@@ -209,7 +228,7 @@ class PodWorker:
         agent.recorder.normal(pod, "Created", f"Container created: {name}")
         agent.recorder.normal(pod, "Started", f"Container started: {name}")
         hook = definition.lifecycle.post_start if definition.lifecycle is not None else None
-        if hook is not None and isinstance(agent.runtime, SupportsExec):
+        if hook is not None:
             why = await check(hook, definition, identity, agent.runtime, address, 30)
             if why is not None:
                 agent.recorder.warning(pod, "FailedPostStartHook", f"PostStartHook failed: {why}")
@@ -217,10 +236,56 @@ class PodWorker:
                     identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
                 )
 
-    def _spec(
-        self, pod: Pod, definition: ContainerDefinition, attempt: int, env: dict[str, str]
-    ) -> ContainerSpec:
+    async def _image(self, pod: Pod, definition: ContainerDefinition) -> bool:
+        """See to it that a container's image is here, pulling it as its policy says; a failure puts the next try off."""
+        agent, name, image = self.agent, definition.name, definition.image
+        recorder = agent.recorder
+        policy = definition.image_pull_policy or "IfNotPresent"
+        if policy != "Always" and await agent.runtime.has_image(image):
+            self._pulls.pop(name, None)
+            recorder.normal(
+                pod,
+                "Pulled",
+                f'Container image "{image}" already present on machine and can be accessed by the pod',
+            )
+            return True
+        if policy == "Never":
+            message = f'Container image "{image}" is not present with pull policy of Never'
+            recorder.warning(pod, "ErrImageNeverPull", message)
+            self.memory.waiting[name] = ("ErrImageNeverPull", message)
+            return False
+        now = anyio.current_time()
+        failed = self._pulls.get(name)
+        if failed is not None and now < failed.again:
+            if now < failed.since + TRY_AGAIN:
+                self.memory.waiting[name] = ("ErrImagePull", failed.error)
+                return False
+            if not failed.said:
+                failed.said = True
+                recorder.normal(pod, "BackOff", f'Back-off pulling image "{image}"')
+                recorder.warning(pod, "Failed", "Error: ImagePullBackOff")
+            message = f'Back-off pulling image "{image}": ErrImagePull: {failed.error}'
+            self.memory.waiting[name] = ("ImagePullBackOff", message)
+            return False
+        recorder.normal(pod, "Pulling", f'Pulling image "{image}"')
+        try:
+            await agent.runtime.pull(image)
+        except ImageNotFound as error:
+            delay = min(failed.delay * 2, lifecycle.LONGEST_BACKOFF) if failed else lifecycle.FIRST_BACKOFF
+            since = anyio.current_time()
+            self._pulls[name] = _FailedPull(str(error), delay, since=since, again=since + delay)
+            recorder.warning(pod, "Failed", f'Failed to pull image "{image}": {error}')
+            recorder.warning(pod, "Failed", "Error: ErrImagePull")
+            self.memory.waiting[name] = ("ErrImagePull", str(error))
+            return False
+        self._pulls.pop(name, None)
+        took = anyio.current_time() - now
+        recorder.normal(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
+        return True
+
+    def _spec(self, pod: Pod, step: lifecycle.Start, env: dict[str, str]) -> ContainerSpec:
         assert self._mounts is not None
+        definition, attempt = step.container, step.attempt
         mounts = []
         for mount in definition.volume_mounts:
             source = self._mounts[mount.name]
@@ -250,6 +315,7 @@ class PodWorker:
             stdin=definition.stdin,
             tty=definition.tty,
             log_path=str(self.agent.log_path(pod, definition.name, attempt)),
+            annotations={lifecycle.BACKOFF: f"{step.backoff:g}"},
         )
 
     def _note_backoff(self, pod: Pod) -> None:
@@ -276,45 +342,62 @@ class PodWorker:
             grace = pod.spec.termination_grace_period_seconds
         return float(grace if grace is not None else 30)
 
-    async def _stop(self, pod: Pod, container: Container) -> None:
-        definition = next((d for d in pod.spec.containers if d.name == container.name), None)
-        grace = self._grace(pod)
-        began = anyio.current_time()
+    def _restart_grace(self, pod: Pod, container: Container, why: lifecycle.Condemnation) -> float:
+        """Return the grace of a container that a probe has condemned: the probe's own where it has one."""
+        definition = self._definition(pod, container.name)
+        probe = None
+        if definition is not None:
+            probe = definition.liveness_probe if why.kind == "liveness" else definition.startup_probe
+        own = probe.termination_grace_period_seconds if probe is not None else None
+        return float(own) if own is not None else self._grace(pod)
+
+    async def _stop(self, pod: Pod, container: Container, until: float) -> None:
+        """End a container: its hook first, then the request, and force at `until` by the loop's time."""
+        definition = self._definition(pod, container.name)
         runtime = self.agent.runtime
+        left = until - anyio.current_time()
         hook = (
             definition.lifecycle.pre_stop
             if definition is not None and definition.lifecycle is not None
             else None
         )
-        if definition is not None and hook is not None and grace > 0 and isinstance(runtime, SupportsExec):
+        if definition is not None and hook is not None and left > 0:
             if hook.sleep is not None:
-                await anyio.sleep(min(grace, hook.sleep.seconds))
+                await anyio.sleep(min(left, hook.sleep.seconds))
             else:
-                why = await check(hook, definition, container.id, runtime, self.agent.address_for(pod), grace)
+                why = await check(hook, definition, container.id, runtime, self.agent.address_for(pod), left)
                 if why is not None:
                     self.agent.recorder.warning(pod, "FailedPreStopHook", f"PreStopHook failed: {why}")
+            # However long the hook took, the container gets a moment of its own.
+            left = max(SHORTEST_GRACE, until - anyio.current_time())
         try:
-            await runtime.stop_container(container.id, grace=max(0.0, grace - (anyio.current_time() - began)))
+            await runtime.stop_container(container.id, grace=max(0.0, left))
         except NoSuchContainer:
             return
 
+    @staticmethod
+    def _definition(pod: Pod, name: str) -> ContainerDefinition | None:
+        return next((d for d in (*pod.spec.init_containers, *pod.spec.containers) if d.name == name), None)
+
     async def _stop_all(self, pod: Pod) -> None:
-        """End all containers together: main ones first, sidecars after them."""
+        """End all containers: the main ones together, then sidecars, the last one first, within one grace period."""
         if pod.metadata.deletion_timestamp is not None and not self._stopping:
             self._stopping = True
             for container in lifecycle.latest(self.containers).values():
                 if container.state == "running":
                     self.agent.recorder.normal(pod, "Killing", f"Stopping container {container.name}")
         self._keep_probes(pod, "", none=True)
-        sidecars = {d.name for d in pod.spec.init_containers}
+        until = anyio.current_time() + self._grace(pod)
+        order = {d.name: place for place, d in enumerate(pod.spec.init_containers)}
         alive = [c for c in self.containers if c.state == "running"]
-        for part in ([c for c in alive if c.name not in sidecars], [c for c in alive if c.name in sidecars]):
+        sidecars = sorted((c for c in alive if c.name in order), key=lambda c: -order[c.name])
+        for part in ([c for c in alive if c.name not in order], *([c] for c in sidecars)):
             async with anyio.create_task_group() as group:
                 for container in part:
-                    group.start_soon(self._stop, pod, container)
-                group.start_soon(self._hurry, part, group)
+                    group.start_soon(self._stop, pod, container, until)
+                group.start_soon(self._hurry, part)
 
-    async def _hurry(self, containers: list[Container], group: TaskGroup) -> None:
+    async def _hurry(self, containers: list[Container]) -> None:
         """End a slow stop at once when the Pod is deleted without grace meanwhile."""
         while containers:
             news = self._news = anyio.Event()
@@ -380,36 +463,34 @@ class PodWorker:
         }[kind]
         runtime = self.agent.runtime
         assert probe is not None
-        assert isinstance(runtime, SupportsExec)
 
         async def once() -> str | None:
-            return await check(
-                probe, definition, container.id, runtime, address, float(probe.timeout_seconds or 1)
-            )
+            timeout = float(probe.timeout_seconds or 1)
+            why = await check(probe, definition, container.id, runtime, address, timeout)
+            if why is not None:
+                self.agent.recorder.warning(pod, "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
+            return why
 
+        now = self.agent.clock.now()
+        age = (now - (container.started or now)).total_seconds()
         with scope:
-            await watch_probe(probe, once, self._reporter(pod, container, kind))
+            await watch_probe(probe, once, self._reporter(container, kind), age=age)
 
-    def _reporter(self, pod: Pod, container: Container, kind: Kind) -> Callable[[bool, str], None]:
+    def _reporter(self, container: Container, kind: Kind) -> Callable[[bool, str], None]:
         memory = self.memory
 
         def report(good: bool, why: str) -> None:
-            if not good:
-                self.agent.recorder.warning(pod, "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
             match kind:
                 case "readiness":
                     changed = memory.ready.get(container.id) is not good
                     memory.ready[container.id] = good
-                case "startup":
+                case "startup" if good:
                     changed = True
-                    if good:
-                        memory.started[container.id] = True
-                    else:
-                        memory.failed_liveness[container.id] = why
-                case "liveness":
+                    memory.started[container.id] = True
+                case _:
                     changed = not good
                     if not good:
-                        memory.failed_liveness[container.id] = why
+                        memory.condemned[container.id] = lifecycle.Condemnation(kind, why)
             if changed:
                 self.wake()
 
