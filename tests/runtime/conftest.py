@@ -11,9 +11,10 @@ import pytest
 
 from kubelib.api.core.config import ConfigMap, Secret
 from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.container_status import ContainerStatus
 from kubelib.api.core.event import Event
 from kubelib.api.core.node import Node
-from kubelib.api.core.pod import ContainerStatus, Pod
+from kubelib.api.core.pod import Pod
 from kubelib.api.meta import Key
 from kubelib.client.local import LocalClient
 from kubelib.clock import LoopClock

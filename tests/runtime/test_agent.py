@@ -1,6 +1,7 @@
 """The node agent on simulated containers in virtual time: what it does when, and what it says of it."""
 
 from datetime import timedelta
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ async def test_an_always_restarted_container_waits_10_seconds_doubling_to_300(
     node.images(run=Life(run_for=1, exit_code=exit_code))
     await node.run()
     began = await starts(node, until=1500)
-    waits = [round(b - a - 1) for a, b in zip(began, began[1:], strict=False)]
+    waits = [round(b - a - 1) for a, b in pairwise(began)]
     assert waits[:8] == [0, 10, 20, 40, 80, 160, 300, 300]
 
 
@@ -307,7 +308,7 @@ async def test_sidecars_end_after_the_main_containers_the_last_one_first(node: S
 # Probes
 
 
-def exec_probe(**more: int) -> Probe:
+def exec_probe(**more: Any) -> Probe:
     return Probe(exec=ExecAction(command=("check",)), **more)
 
 
