@@ -21,10 +21,13 @@ COMMANDS = {
     "proxy": ("reference_cluster.cli.daemons", "proxy", "Run the service proxy."),
     "credentials": ("reference_cluster.cli.daemons", "credentials", "Make certificates for users and nodes."),
     "get": ("reference_cluster.cli.client", "get", "Show objects as a table, YAML, JSON or names."),
+    "describe": ("reference_cluster.cli.describe", "describe", "Show objects with all that belongs to them."),
     "apply": ("reference_cluster.cli.client", "apply", "Create or change objects from files."),
     "delete": ("reference_cluster.cli.client", "delete", "Delete objects."),
     "scale": ("reference_cluster.cli.client", "scale", "Set the number of replicas."),
     "logs": ("reference_cluster.cli.client", "logs", "Print the logs of a container."),
+    "exec": ("reference_cluster.cli.command", "exec_", "Run a command in a container."),
+    "label": ("reference_cluster.cli.labelling", "label", "Set, change and remove labels."),
     "wait": ("reference_cluster.cli.client", "wait", "Wait for a condition of objects."),
     "demo": ("reference_cluster.cli.demo", "demo", "Run an example and check that it works."),
 }

@@ -1,8 +1,12 @@
 """Our own client commands beside real kubectl on the same cluster."""
 
 import os
+import pty
+import re
+import select
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 from tests.external.conftest import Cluster, Kubectl, eventually
@@ -98,3 +102,177 @@ def test_a_port_in_use_and_a_directory_of_somebody_else_are_refused(cluster: Clu
     (theirs / "file").write_text("not ours")
     assert "is not a kubelib data directory" in kubelib(cluster, "up", "--data-dir", str(theirs), code=1)
     assert "is in use by process" in kubelib(cluster, "up", "--data-dir", str(cluster.directory), code=1)
+
+
+DESCRIBED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, annotations: {note: hello}}
+data: {greeting: "hello\\nthere"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: secret}
+stringData: {user: jane}
+---
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {app: web}
+  template:
+    metadata: {labels: {app: web, tier: front}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations: [{key: a, operator: Exists}, {key: b, value: c, effect: NoSchedule}]
+      volumes:
+      - {name: settings, configMap: {name: settings}}
+      - {name: secret, secret: {secretName: secret}}
+      - {name: scratch, emptyDir: {}}
+      - {name: both, projected: {sources: [{configMap: {name: settings}}, {secret: {name: secret}}]}}
+      initContainers:
+      - {name: first, image: process, command: ["true"]}
+      containers:
+      - name: main
+        image: process
+        command: [sh, -c, "sleep 1000"]
+        ports: [{containerPort: 80, name: http}, {containerPort: 53, protocol: UDP}]
+        env:
+        - {name: PLAIN, value: x}
+        - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: KEY, valueFrom: {secretKeyRef: {name: secret, key: user}}}
+        - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+        envFrom: [{configMapRef: {name: settings}, prefix: S_}]
+        resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {cpu: "1"}}
+        readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}
+        livenessProbe: {httpGet: {path: /x, port: http}, initialDelaySeconds: 900}
+        volumeMounts: [{name: settings, mountPath: /settings, readOnly: true}, {name: scratch, mountPath: /tmp/x, subPath: sub}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: crash}
+spec: {containers: [{name: c, image: process, command: [sh, -c, exit 3]}], terminationGracePeriodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: nowhere}
+spec: {nodeSelector: {there: isnone}, containers: [{name: c, image: process}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}, {name: dns, port: 53, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec: {clusterIP: None, selector: {app: none}, ports: [{port: 80}], sessionAffinity: ClientIP}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: dep}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: dep}}
+  template:
+    metadata: {labels: {app: dep}}
+    spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: process, command: [sleep, "1000"]}]}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {name: limits}
+spec: {limits: [{type: Container, max: {cpu: "2"}, defaultRequest: {cpu: 5m}}]}
+"""
+
+
+def without_durations(text: str) -> list[str]:
+    """Return lines with ages and the spaces around them taken out: both programs look at the clock themselves."""
+    age = re.compile(r"\b(\d+[smhd])+\b( \(x\d+ over (\d+[smhd])+\))?|(?<=RenewTime:).*")
+    return [re.sub(r" +", " ", age.sub("AGE", line)) for line in text.splitlines()]
+
+
+def test_describe_prints_what_kubectl_prints(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=DESCRIBED)
+    kubectl("-n", namespace, "rollout", "status", "deployment/dep", "--timeout=20s")
+    kubectl(
+        "-n", namespace, "wait", "--for=condition=Ready", "pods", "-l", "app in (web, dep)", "--timeout=20s"
+    )
+    eventually(lambda: "BackOff" in kubectl("-n", namespace, "get", "events"))
+    for options in (
+        ["pods", "-l", "app=web"], ["pod", "crash"], ["pod", "nowhere"], ["pods"], ["rc", "web"], ["rs"], ["deployment", "dep"],
+        ["service", "web"], ["svc/headless"], ["endpoints", "web"], ["endpoints", "headless"], ["endpointslices"],
+        ["configmap", "settings"], ["secret", "secret"], ["sa", "default"], ["limits", "limits"], ["ns", namespace],
+        ["node", "node-1"], ["events"], ["lease", "node-1", "-n", "kube-node-lease"], ["clusterrole", "view"],
+        ["clusterrole", "cluster-admin"], ["role", "-n", "kube-system"], ["clusterrolebinding", "cluster-admin"],
+    ):  # fmt: skip
+
+        def same(options: list[str] = options) -> bool:
+            where = [] if "-n" in options else ["-n", namespace]
+            theirs = kubectl("describe", *where, *options)
+            ours = kubelib(cluster, "describe", *where, *options)
+            assert without_durations(ours) == without_durations(theirs), options
+            return True
+
+        eventually(same, within=5)  # a Pod that crashes may do so between the two looks
+
+
+def test_exec_carries_streams_and_the_exit_code(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    kubelib(cluster, "apply", "-n", namespace, "-f", "-", stdin=RC)
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.readyReplicas}=2", "rc/web", "--timeout=20s")
+    pod = kubectl("-n", namespace, "get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+    in_pod = ["exec", "-n", namespace, pod]
+    assert kubelib(cluster, *in_pod, "--", "sh", "-c", "echo out") == "out\n"
+    assert kubelib(cluster, *in_pod, "-i", "--", "cat", stdin="to the pod") == "to the pod"
+    refused = kubelib(cluster, *in_pod, "--", "sh", "-c", "echo wrong >&2; exit 4", code=4)
+    assert refused == "wrong\ncommand terminated with exit code 4\n"
+    assert "not found" in kubelib(cluster, "exec", "-n", namespace, "no-such-pod", "--", "ls", code=1)
+
+
+def test_exec_gives_a_terminal(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "run", "shell", "--image=process", "--command", "--", "sleep", "1000")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/shell", "--timeout=20s")
+    command = [sys.executable, "-m", "reference_cluster", "exec", "-it", "-n", namespace, "shell", "--", "sh"]
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, 100))
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "PS1": "$ "}
+    process = subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+    )
+    os.close(slave)
+    seen = b""
+
+    def reads(wanted: bytes) -> bool:
+        nonlocal seen
+        while select.select([master], [], [], 0)[0]:
+            seen += os.read(master, 4096)
+        return wanted in seen
+
+    os.write(master, b"stty size\r")
+    eventually(lambda: reads(b"40 100"))
+    os.write(master, b"exit 5\r")
+    assert process.wait(10) == 5
+    os.close(master)
+
+
+def test_label_does_what_kubectl_does(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    kubectl("-n", namespace, "create", "configmap", "a")
+    kubectl("-n", namespace, "create", "configmap", "b")
+
+    def label(*arguments: str, code: int = 0) -> str:
+        return kubelib(cluster, "label", "-n", namespace, *arguments, code=code)
+
+    assert label("cm", "a", "tier=front", "new=1") == "configmap/a labeled\n"
+    assert label("cm/a", "tier=front") == "configmap/a not labeled\n"
+    refused = label("cm", "a", "tier=back", code=1)
+    assert refused == "error: 'tier' already has a value (front), and --overwrite is false\n"
+    assert label("cm", "a", "tier=back", "--overwrite") == "configmap/a labeled\n"
+    assert label("cm", "a", "new-") == "configmap/a unlabeled\n"
+    assert label("cm", "b", "x=y", "--dry-run=server") == "configmap/b labeled (server dry run)\n"
+    assert kubectl("-n", namespace, "get", "cm", "b", "-o", "jsonpath={.metadata.labels}") == ""
+    assert (
+        label("cm", "-l", "tier=back", "seen=yes", "--list") == "configmap/a labeled\nseen=yes\ntier=back\n"
+    )
+    assert "must be specified as" in label("cm", "x=y", code=2)
+    assert "invalid label value" in label("cm", "a", "x=_", code=2)
+    assert "the object has been modified" in label("cm", "a", "x=y", "--resource-version=1", code=1)
