@@ -459,7 +459,7 @@ async def test_deleting_again_without_grace_hurries_a_slow_stop(node: SimNode) -
 async def test_the_pre_stop_hook_runs_first_within_the_grace(node: SimNode) -> None:
     asked: list[tuple[float, tuple[str, ...]]] = []
 
-    def command(words: Any, given: bytes, age: float) -> ExecResult:
+    async def command(words: Any, given: bytes, age: float) -> ExecResult:
         asked.append((anyio.current_time(), tuple(words)))
         return ExecResult(0, b"", b"")
 
@@ -488,7 +488,10 @@ async def test_a_hook_that_uses_up_the_grace_leaves_the_container_two_seconds(no
 
 
 async def test_a_failed_post_start_hook_is_reported_and_ends_the_container(node: SimNode) -> None:
-    node.images(run=Life(command=lambda words, given, age: ExecResult(1, b"", b"refused")))
+    async def command(words: Any, given: bytes, age: float) -> ExecResult:
+        return ExecResult(1, b"", b"refused")
+
+    node.images(run=Life(command=command))
     hook = Lifecycle(post_start=LifecycleHandler(exec=ExecAction(command=("register",))))
     await node.run(containers=(container(lifecycle=hook),), restart_policy="Never")
     await node.until(lambda p: p.status.phase in ("Succeeded", "Failed"))

@@ -5,7 +5,7 @@ the event loop, so that on a virtual-time loop a week of crashes takes a moment;
 """
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import anyio
 import anyio.abc
 import attrs
+from anyio.streams.memory import MemoryObjectSendStream
 
 from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
 from kubelib.clock import Clock, LoopClock
@@ -36,11 +37,14 @@ from kubelib.runtime.base import (
 )
 
 Output = tuple[Literal["stdout", "stderr"], str]
-Command = Callable[[Sequence[str], bytes, float], ExecResult]
-"""What a command in a container does, given its words, its whole input, and for how many seconds the container has run."""
+Command = Callable[[Sequence[str], bytes, float], Awaitable[ExecResult]]
+"""What a command in a container does, given its words, its whole input, and for how many seconds the container has run.
+
+It may take its time, and raise `kubelib.runtime.base.CannotStart`.
+"""
 
 
-def nothing_to_say(command: Sequence[str], given: bytes, age: float) -> ExecResult:
+async def nothing_to_say(command: Sequence[str], given: bytes, age: float) -> ExecResult:
     """Succeed without output: what a command does unless a `Life` says otherwise."""
     return ExecResult(0, b"", b"")
 
@@ -94,6 +98,7 @@ class _Running:
     since: float
     ended: anyio.Event
     scope: anyio.CancelScope
+    commands: list[anyio.CancelScope] = attrs.Factory(list)
 
 
 class FakeRuntime:
@@ -124,7 +129,7 @@ class FakeRuntime:
         self._sandboxes: dict[str, Sandbox] = {}
         self._specs: dict[str, SandboxSpec] = {}
         self._containers: dict[ContainerId, _Running] = {}
-        self._listeners: list[anyio.abc.ObjectSendStream[RuntimeEvent]] = []
+        self._listeners: list[MemoryObjectSendStream[RuntimeEvent]] = []
         self._group: anyio.abc.TaskGroup | None = None
         self._count = 0
 
@@ -137,7 +142,12 @@ class FakeRuntime:
     ) -> bool | None:
         assert self._group is not None
         self._group.cancel_scope.cancel()
-        return await self._group.__aexit__(kind, error, trace)
+        try:
+            return await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.exceptions == (error,):
+                return None  # the caller's own error goes on as it is
+            raise
 
     # Images
 
@@ -272,7 +282,8 @@ class FakeRuntime:
         if running.ended.is_set():
             return
         running.ended.set()
-        running.scope.cancel()
+        for scope in (running.scope, *running.commands):
+            scope.cancel()
         running.container = attrs.evolve(
             running.container,
             state="exited",
@@ -323,7 +334,7 @@ class FakeRuntime:
 
     def _tell(self, event: RuntimeEvent) -> None:
         for listener in self._listeners:
-            listener.send_nowait(event)  # type: ignore[attr-defined]
+            listener.send_nowait(event)
 
     # Commands, probes, use
 
@@ -332,7 +343,8 @@ class FakeRuntime:
     ) -> ExecResult:
         """Run a command as the container's `Life` says."""
         running = self._running(container)
-        return running.life.command(command, b"", anyio.current_time() - running.since)
+        with anyio.fail_after(timeout):
+            return await _run(running, command, b"")
 
     @asynccontextmanager
     async def exec_stream(
@@ -340,8 +352,7 @@ class FakeRuntime:
     ) -> AsyncIterator["FakeStream"]:
         """Run a command that answers once it has all of its input."""
         running = self._running(container)
-        age = anyio.current_time() - running.since
-        yield FakeStream(lambda given: running.life.command(command, given, age), stdin=stdin)
+        yield FakeStream(lambda given: _run(running, command, given), stdin=stdin)
 
     async def probe(
         self, container: ContainerId, handler: ProbeHandler | LifecycleHandler, *, timeout: float
@@ -362,13 +373,27 @@ class FakeRuntime:
         return ContainerStats(cpu_seconds=running.life.cpu * age, memory=running.life.memory, processes=1)
 
 
+async def _run(running: _Running, command: Sequence[str], given: bytes) -> ExecResult:
+    """Run a command in a container; it is killed with it."""
+    with anyio.CancelScope() as scope:
+        if running.ended.is_set():
+            scope.cancel()
+        running.commands.append(scope)
+        try:
+            return await running.life.command(command, given, anyio.current_time() - running.since)
+        finally:
+            running.commands.remove(scope)
+    return ExecResult(137, b"", b"")
+
+
 class FakeStream:
     """A command that reads all of its input, then answers."""
 
-    def __init__(self, run: Callable[[bytes], ExecResult], *, stdin: bool) -> None:
+    def __init__(self, run: Callable[[bytes], Awaitable[ExecResult]], *, stdin: bool) -> None:
         self._run = run
         self._given = b""
         self._complete = anyio.Event()
+        self._running = anyio.Lock()
         self._result: ExecResult | None = None
         self._pending: list[tuple[Literal["stdout", "stderr"], bytes]] = []
         if not stdin:
@@ -385,13 +410,14 @@ class FakeStream:
 
     async def _finish(self) -> ExecResult:
         await self._complete.wait()
-        if self._result is None:
-            self._result = self._run(self._given)
-            if self._result.stdout:
-                self._pending.append(("stdout", self._result.stdout))
-            if self._result.stderr:
-                self._pending.append(("stderr", self._result.stderr))
-        return self._result
+        async with self._running:
+            if self._result is None:
+                self._result = await self._run(self._given)
+                if self._result.stdout:
+                    self._pending.append(("stdout", self._result.stdout))
+                if self._result.stderr:
+                    self._pending.append(("stderr", self._result.stderr))
+            return self._result
 
     async def receive(self) -> tuple[Literal["stdout", "stderr"], bytes]:
         """Return the next output. Raises `anyio.EndOfStream`."""

@@ -26,8 +26,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
-import anyio.lowlevel
+import anyio.abc
 import anyio.to_thread
+from anyio.streams.memory import MemoryObjectSendStream
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime.base import (
@@ -59,8 +60,11 @@ class ProcessRuntime:
         self.root = root.absolute()
         self._clock = clock
         self._bell = self.root / "bell"
-        self._listeners: list[Any] = []
+        self._listeners: list[MemoryObjectSendStream[RuntimeEvent]] = []
         self._bell_descriptor = -1
+        self._commands: dict[Path, set[ProcessStream]] = {}
+        """By container: the commands that run in it."""
+        self._group: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -68,13 +72,24 @@ class ProcessRuntime:
             os.mkfifo(self._bell, 0o600)
         # Open for writing too, so that the pipe never reports an end when the last shim closes it.
         self._bell_descriptor = os.open(self._bell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._group = await anyio.create_task_group().__aenter__()
+        self._group.start_soon(self._listen)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._bell_descriptor)
-        self._bell_descriptor = -1
+    ) -> bool | None:
+        assert self._group is not None
+        self._group.cancel_scope.cancel()
+        try:
+            return await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.exceptions == (error,):
+                return None  # the caller's own error goes on as it is
+            raise
+        finally:
+            os.close(self._bell_descriptor)
+            self._bell_descriptor = -1
 
     # Images
 
@@ -117,8 +132,10 @@ class ProcessRuntime:
         for container in _containers(directory):
             _kill(container)
         with anyio.move_on_after(10):
-            while any(_alive(container) for container in _containers(directory)):
+            while any(_alive(container) or _has_shim(container) for container in _containers(directory)):
                 await anyio.sleep(0.01)
+        for container in _containers(directory):
+            self._end_commands(container)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
         self._notify(RuntimeEvent("removed", sandbox))
 
@@ -233,6 +250,7 @@ class ProcessRuntime:
         while _alive(directory):
             _kill(directory)
             await anyio.sleep(0.02)
+        self._end_commands(directory)
 
     async def remove_container(self, container: ContainerId) -> None:
         """Forget an ended container."""
@@ -248,14 +266,11 @@ class ProcessRuntime:
         """Report starts and ends, as the shims ring the bell."""
         send, receive = anyio.create_memory_object_stream[RuntimeEvent](math.inf)
         self._listeners.append(send)
-        async with anyio.create_task_group() as group, receive:
-            group.start_soon(self._listen)
+        async with send, receive:
             try:
                 yield receive
             finally:
                 self._listeners.remove(send)
-                send.close()
-                group.cancel_scope.cancel()
 
     async def _listen(self) -> None:
         rest = b""
@@ -271,12 +286,19 @@ class ProcessRuntime:
                 kind: Literal["started", "exited"] = (
                     "exited" if (directory / "exit.json").exists() else "started"
                 )
+                if kind == "exited":
+                    self._end_commands(directory)
                 self._notify(RuntimeEvent(kind, directory.parent.parent.name, ContainerId(str(directory))))
 
     def _notify(self, event: RuntimeEvent) -> None:
         for listener in self._listeners:
-            with contextlib.suppress(anyio.WouldBlock, anyio.BrokenResourceError):
+            with contextlib.suppress(anyio.BrokenResourceError):
                 listener.send_nowait(event)
+
+    def _end_commands(self, container: Path) -> None:
+        """End what was run in a container that has ended."""
+        for command in self._commands.get(container, ()):
+            command.kill()
 
     # Exec
 
@@ -291,26 +313,31 @@ class ProcessRuntime:
         self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
     ) -> ExecResult:
         """Run a command with the container's environment and directory."""
-        env, directory = self._context(container)
-        try:
-            with anyio.fail_after(timeout):
-                done = await anyio.run_process(
-                    list(command), env=env, cwd=directory, check=False, start_new_session=True
-                )
-        except OSError as error:
-            raise CannotStart(f"{error.strerror}: {command[0]}") from error
-        return ExecResult(done.returncode, done.stdout, done.stderr)
+        found: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        with anyio.fail_after(timeout):
+            async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
+                with contextlib.suppress(anyio.EndOfStream):
+                    while True:
+                        name, data = await stream.receive()
+                        found[name].append(data)
+                code = await stream.wait()
+        return ExecResult(code, b"".join(found["stdout"]), b"".join(found["stderr"]))
 
     @asynccontextmanager
     async def exec_stream(
         self, container: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool
     ) -> AsyncIterator["ProcessStream"]:
-        """Run a command with open streams; leaving the context ends it."""
+        """Run a command with open streams; leaving the context, or the end of the container, ends it."""
         env, directory = self._context(container)
         stream = ProcessStream(list(command), env, directory, stdin=stdin, tty=tty)
+        running = self._commands.setdefault(Path(container), set())
+        running.add(stream)
         try:
             yield stream
         finally:
+            running.discard(stream)
+            if not running:
+                self._commands.pop(Path(container), None)
             stream.close()
 
     async def stats(self, container: ContainerId) -> ContainerStats:
@@ -427,6 +454,12 @@ def _alive(directory: Path) -> bool:
     if state is None:
         return False
     return _is_process(state["shim"], state["shim_ticks"]) or _is_process(state["pid"], state["ticks"])
+
+
+def _has_shim(directory: Path) -> bool:
+    """Return whether a container's shim is still there: for a moment after it has noted the end."""
+    noted = _state_of(directory) or _exit_of(directory)
+    return noted is not None and _is_process(noted.get("shim", 0), noted.get("shim_ticks", 0))
 
 
 def _signal(directory: Path, number: int) -> None:
@@ -608,12 +641,16 @@ class ProcessStream:
         code = self._process.returncode
         return code if code >= 0 else 128 - code
 
-    def close(self) -> None:
-        """End the command and close everything."""
+    def kill(self) -> None:
+        """End the command with its process group, whose number is another's once the command has been waited for."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+
+    def close(self) -> None:
+        """End the command and close everything."""
+        self.kill()
+        self._process.wait()
         for descriptor in (*self._readers, self._stdin):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -14,6 +14,8 @@ import time
 
 LONGEST_LINE = 16 * 1024
 LARGEST_LOG = 10 * 1024 * 1024
+LOOK_AROUND = 2000
+"""Milliseconds after which a shim sees that its directory was deleted: nobody could find, or end, its container then."""
 
 
 def write_file(path, text):
@@ -28,6 +30,11 @@ def start_ticks(pid):
     """Return when a process started: with its number, what tells it from a later one with the same number."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def myself():
+    """Return how a state tells which process its shim is."""
+    return {"shim": os.getpid(), "shim_ticks": start_ticks(os.getpid())}
 
 
 def timestamp():
@@ -168,17 +175,11 @@ def main(directory):
         os.waitpid(pid, 0)
         write_file(
             directory + "/exit.json",
-            json.dumps({"failure": failure, "started": started, "finished": timestamp()}),
+            json.dumps({"failure": failure, "started": started, "finished": timestamp(), **myself()}),
         )
         ring(spec, directory)
         return
-    state = {
-        "pid": pid,
-        "ticks": ticks,
-        "shim": os.getpid(),
-        "shim_ticks": start_ticks(os.getpid()),
-        "started": started,
-    }
+    state = {"pid": pid, "ticks": ticks, "started": started, **myself()}
     write_file(directory + "/state.json", json.dumps(state))
     ring(spec, directory)
     streams = {out_read: "stdout", err_read: "stderr"}
@@ -187,7 +188,10 @@ def main(directory):
         poll.register(descriptor, select.POLLIN)
     status = None
     while status is None:
-        for descriptor, _ in poll.poll():
+        if not os.path.exists(directory + "/spec.json"):
+            end_descendants()
+            return
+        for descriptor, _ in poll.poll(LOOK_AROUND):
             if descriptor == wake_read:
                 os.read(wake_read, 4096)
             else:
@@ -231,8 +235,12 @@ def ring(spec, directory):
     """Tell whoever listens that something happened here; nobody need listen."""
     try:
         bell = os.open(spec["bell"], os.O_WRONLY | os.O_NONBLOCK)
-        os.write(bell, (directory + "\n").encode())
-        os.close(bell)
+        try:
+            # When many ring at once the pipe may be full for a moment; a listener that hangs is not waited for.
+            select.select([], [bell], [], 1)
+            os.write(bell, (directory + "\n").encode())
+        finally:
+            os.close(bell)
     except OSError:
         pass
 

@@ -1,0 +1,125 @@
+"""The process runtime: the suite's promises, and what it adds to them."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+
+from kubelib.runtime.base import Mount, Resources
+from kubelib.runtime.process import ProcessRuntime
+from kubelib.testing.runtime import (
+    MARK,
+    DurableSuite,
+    ExecSuite,
+    Open,
+    Program,
+    RuntimeSuite,
+    StatsSuite,
+    TerminalSuite,
+    WorkingDirectorySuite,
+    ended,
+    text_of,
+)
+
+
+def processes(mark: str) -> list[str]:
+    """Return the command lines of the processes that have a text in their environment or command line."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if not directory.name.isdigit() or int(directory.name) == os.getpid():
+            continue
+        try:
+            words = (directory / "cmdline").read_bytes()
+            if mark.encode() in words or mark.encode() in (directory / "environ").read_bytes():
+                found.append(words.replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+class TestProcessRuntime(
+    RuntimeSuite, ExecSuite, TerminalSuite, StatsSuite, DurableSuite, WorkingDirectorySuite
+):
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Iterator[Path]:
+        self.directory = tmp_path / "runtime"
+        yield self.directory
+        assert processes(str(self.directory)) == []
+
+    @pytest.fixture
+    def open_runtime(self, root: Path) -> Open:
+        def opened() -> AbstractAsyncContextManager[Any]:
+            return ProcessRuntime(root)
+
+        return opened
+
+    def container(self, program: Program | None = None, **more: Any) -> Any:
+        more["env"] = {MARK: str(self.directory), **more.get("env", {})}
+        return super().container(program, **more)
+
+    def leftovers(self) -> list[str]:
+        files = [str(path) for path in (self.directory / "sandboxes").glob("*/**")]
+        return files + processes(str(self.directory))
+
+    async def test_a_mount_is_found_below_the_root_of_the_container(
+        self, runtime: ProcessRuntime, tmp_path: Path
+    ) -> None:
+        volume, log = tmp_path / "volume", tmp_path / "log"
+        volume.mkdir()
+        (volume / "file").write_text("inside")
+        spec = self.container(Program(), mounts=[Mount(str(volume), "/etc/config")], log_path=str(log))
+        spec = attrs.evolve(spec, command=("sh", "-c", "cat $KUBELIB_ROOT/etc/config/file"))
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        await ended(runtime, await runtime.start_container(sandbox, spec))
+        assert await text_of(log) == b"inside\n"
+
+    async def test_a_memory_limit_is_kept(self, runtime: ProcessRuntime) -> None:
+        spec = self.container(Program(), resources=Resources(memory=64 << 20))
+        spec = attrs.evolve(
+            spec, command=("sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}")
+        )
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        assert (await ended(runtime, await runtime.start_container(sandbox, spec))).exit_code != 0
+
+    async def test_containers_end_when_their_directory_is_deleted(
+        self, runtime: ProcessRuntime, root: Path
+    ) -> None:
+        await self.start(runtime, Program(descendants=True, stop_exit_code=None))
+        assert len(processes(str(root))) > 2
+        shutil.rmtree(root)
+        with anyio.fail_after(15):
+            while processes(str(root)):
+                await anyio.sleep(0.1)
+
+    async def test_a_container_whose_shim_was_killed_has_ended_once_its_process_has(
+        self, runtime: ProcessRuntime, root: Path
+    ) -> None:
+        identity = await self.start(runtime, Program())
+        state = json.loads((Path(identity) / "state.json").read_text())
+        os.kill(state["shim"], 9)
+        await anyio.sleep(0.1)
+        await runtime.stop_container(identity, grace=0)
+        found = await ended(runtime, identity)
+        assert (found.exit_code, found.reason) == (137, "Error")
+
+    async def test_no_descriptor_is_left_open(self, runtime: ProcessRuntime) -> None:
+        identity = await self.start(runtime, Program())
+        before = len(os.listdir("/proc/self/fd"))
+        for tty in (True, False):
+            async with runtime.exec_stream(identity, ("true",), stdin=True, tty=tty) as stream:
+                await stream.wait()
+            await runtime.exec(identity, ("true",))
+            async with runtime.events():
+                await anyio.sleep(0)
+        assert len(os.listdir("/proc/self/fd")) == before
