@@ -11,6 +11,7 @@ import pytest
 
 from kubelib.api.errors import BadRequest, NotFound
 from kubelib.server import spdy
+from kubelib.server.channels import ChannelProtocol
 from kubelib.server.forwarding import CHANNELS, TUNNEL, forwarding_protocol, ports_of, serve_forwarding
 from kubelib.server.nodes import ByteStream
 
@@ -72,8 +73,9 @@ def test_ports_that_cannot_be_are_refused(texts: list[str]) -> None:
 
 
 def test_the_protocol_is_one_that_both_speak() -> None:
-    assert forwarding_protocol({"subprotocols": [CHANNELS, TUNNEL]}) == TUNNEL
-    assert forwarding_protocol({"subprotocols": [CHANNELS]}) == CHANNELS
+    assert forwarding_protocol({"subprotocols": [CHANNELS, TUNNEL]}).name == TUNNEL
+    assert forwarding_protocol({"subprotocols": [CHANNELS]}).name == CHANNELS
+    assert forwarding_protocol({"subprotocols": []}).name == ""
     with pytest.raises(BadRequest, match="the server offers"):
         forwarding_protocol({"subprotocols": ["v9"]})
 
@@ -147,7 +149,7 @@ class Socket:
 async def test_a_tunnel_carries_connections_and_says_when_a_port_does_not_answer() -> None:
     socket, client, answers = Socket(), Client(), spdy.SpdyConnection()
     async with anyio.create_task_group() as group:
-        group.start_soon(serve_forwarding, TUNNEL, connect, [], socket.receive, socket.send)
+        group.start_soon(serve_forwarding, ChannelProtocol(TUNNEL), connect, [], socket.receive, socket.send)
 
         async def hear(count: int) -> list[Any]:
             events: list[Any] = []
@@ -174,7 +176,9 @@ async def test_a_tunnel_carries_connections_and_says_when_a_port_does_not_answer
 async def test_channels_carry_one_connection_for_each_port() -> None:
     socket = Socket()
     async with anyio.create_task_group() as group:
-        group.start_soon(serve_forwarding, CHANNELS, connect, [80, 81], socket.receive, socket.send)
+        group.start_soon(
+            serve_forwarding, ChannelProtocol(CHANNELS), connect, [80, 81], socket.receive, socket.send
+        )
         announced = {await socket.hear() for _ in range(5)}
         assert announced == {
             b"\x00\x50\x00", b"\x01\x50\x00", b"\x02\x51\x00", b"\x03\x51\x00", b"\x03cannot connect to port 81",
@@ -183,3 +187,16 @@ async def test_channels_carry_one_connection_for_each_port() -> None:
         assert await socket.hear() == b"\x00ABC"
         await socket.leave()
     socket.close()
+
+
+@pytest.mark.parametrize("name", ["v5.channel.k8s.io", "channel.k8s.io", "", "base64.channel.k8s.io"])
+def test_a_message_is_read_as_it_was_written(name: str) -> None:
+    protocol = ChannelProtocol(name)
+    sent = protocol.message(2, b"\x00\xff")
+    assert protocol.read(sent) == (2, b"\x00\xff")
+    assert ("text" in sent) == ("base64" in name)
+
+
+@pytest.mark.parametrize("message", [{}, {"text": "x"}, {"text": "1%%%"}, {"bytes": b""}])
+def test_a_message_that_means_nothing_is_on_no_channel(message: dict[str, Any]) -> None:
+    assert ChannelProtocol("base64.channel.k8s.io").read(message)[0] == -1

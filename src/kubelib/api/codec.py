@@ -92,6 +92,18 @@ def complete(tree: Tree, cls: type[Model]) -> Tree:
 
 
 @functools.cache
+def zero_status(cls: type[Model]) -> Tree | None:
+    """Return the status of an object that nobody has reported on, as Go writes it; None if the kind has no status.
+
+    The tree is shared: copy it before changing it.
+    """
+    field = next((f for f in msgspec.structs.fields(cls) if f.encode_name == "status"), None)  # type: ignore[arg-type]
+    return (
+        complete({}, type(field.default)) if field is not None and isinstance(field.default, Model) else None
+    )
+
+
+@functools.cache
 def _incomplete(
     cls: type[Any],
 ) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, Shape, type[Model]], ...]]:

@@ -404,13 +404,7 @@ class GenericRegistry:
     ) -> tuple[Document, bool]:
         """Change parts of an object; return it and whether it was created by this."""
         if subresource == "scale":
-            view = (await self.get(key, subresource="scale")).tree()
-            changed = (
-                apply_json_patch(view, patch.body)
-                if patch.type == "json"
-                else apply_merge_patch(view, patch.body)
-            )
-            return await self.strategy.update_subresource(self, key, subresource, changed, options), False
+            return await self._patch_scale(key, patch, options), False
         for _ in range(RETRIES):
             document = self.cache.get(key)
             if document is None:
@@ -436,6 +430,22 @@ class GenericRegistry:
                 return done, False
             if isinstance(patch.body, dict) and (patch.body.get("metadata") or {}).get("resourceVersion"):
                 break
+        raise conflict(self.resource.group_resource, key.name)
+
+    async def _patch_scale(self, key: Key, patch: Patch, options: WriteOptions) -> Document:
+        pinned = isinstance(patch.body, dict) and (patch.body.get("metadata") or {}).get("resourceVersion")
+        for attempt in range(1, RETRIES + 1):
+            view = (await self.get(key, subresource="scale")).tree()
+            if patch.type == "json":
+                view = apply_json_patch(view, patch.body)
+            else:
+                view = apply_merge_patch(view, patch.body)
+            try:
+                return await self.strategy.update_subresource(self, key, "scale", view, options)
+            except Conflict:
+                # Somebody was quicker; that matters only to a client who said which version it means.
+                if pinned or attempt == RETRIES:
+                    raise
         raise conflict(self.resource.group_resource, key.name)
 
     def _patched(self, tree: Tree, patch: Patch, subresource: str) -> Tree:

@@ -38,7 +38,7 @@ from kubelib.server.responses import (
     to_yaml,
 )
 from kubelib.server.reviews import Reviews
-from kubelib.server.verbs import Request, ResourceVerbs
+from kubelib.server.verbs import Request, ResourceVerbs, is_set
 from kubelib.server.watching import Watches
 
 log = logging.getLogger("kubelib.server")
@@ -135,7 +135,7 @@ class ApiServer:
         path = scope["path"]
         info = parse_request("GET" if scope["type"] == "websocket" else scope["method"], path)
         query = _query(scope["query_string"])
-        watching = info.deprecated_watch or (info.verb == "list" and query.get("watch") in ("true", "1", ""))
+        watching = info.deprecated_watch or (info.verb == "list" and is_set(query, "watch"))
         if info.verb == "list" and (query.get("fieldSelector") or "").startswith("metadata.name="):
             info = _named(info, query["fieldSelector"])
         if watching:

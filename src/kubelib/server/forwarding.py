@@ -1,6 +1,6 @@
 """Port-forwarding over WebSockets, in the two forms that clients speak.
 
-``v4.channel.k8s.io``: each port of the query has two channels, for data and for an error text; the first message of each is
+``v4.channel.k8s.io`` and its relatives: each port of the query has two channels, for data and for an error text; the first message of each is
 the port's number, little-endian. ``SPDY/3.1+portforward.k8s.io``: SPDY streams in the messages, two for every connection.
 """
 
@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from kubelib.api.errors import ApiError, BadRequest
+from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.nodes import ByteStream
 from kubelib.server.responses import Receive, Scope, Send
 from kubelib.server.spdy import Data, Event, Pinged, SpdyConnection, SpdyError, StreamOpened, StreamReset
@@ -28,13 +29,11 @@ Connect = Callable[[int], AbstractAsyncContextManager[ByteStream]]
 """Connects to a port. Raises ApiError."""
 
 
-def forwarding_protocol(scope: Scope) -> str:
+def forwarding_protocol(scope: Scope) -> ChannelProtocol:
     """Return which of the offered protocols is spoken. Raises BadRequest."""
-    offered = scope.get("subprotocols", ())
-    for protocol in (TUNNEL, CHANNELS):
-        if protocol in offered:
-            return protocol
-    raise BadRequest(f"unable to upgrade: the server offers {TUNNEL}, {CHANNELS}")
+    if TUNNEL in (scope.get("subprotocols") or ()):
+        return ChannelProtocol(TUNNEL)
+    return channel_protocol(scope)
 
 
 def ports_of(texts: Sequence[str]) -> list[int]:
@@ -47,12 +46,14 @@ def ports_of(texts: Sequence[str]) -> list[int]:
     return ports
 
 
-async def serve_channels(connect: Connect, ports: Sequence[int], receive: Receive, send: Send) -> None:
+async def serve_channels(
+    protocol: ChannelProtocol, connect: Connect, ports: Sequence[int], receive: Receive, send: Send
+) -> None:
     """Forward the ports of a query, one connection each, until the client or all ports have ended."""
-    await send({"type": "websocket.accept", "subprotocol": CHANNELS})
+    await send(protocol.accept())
 
     async def say(channel: int, data: bytes) -> None:
-        await send({"type": "websocket.send", "bytes": bytes([channel]) + data})
+        await send(protocol.message(channel, data))
 
     async def forward(index: int, port: int, source: MemoryObjectReceiveStream[bytes]) -> None:
         for channel in (2 * index, 2 * index + 1):
@@ -78,10 +79,10 @@ async def serve_channels(connect: Connect, ports: Sequence[int], receive: Receiv
 
             async def listen() -> None:
                 while (message := await receive())["type"] != "websocket.disconnect":
-                    data: bytes = message.get("bytes") or b""
-                    if len(data) > 1 and data[0] % 2 == 0 and data[0] // 2 < len(sinks):
+                    channel, data = protocol.read(message)
+                    if data and channel >= 0 and channel % 2 == 0 and channel // 2 < len(sinks):
                         with contextlib.suppress(anyio.BrokenResourceError):
-                            await sinks[data[0] // 2].send(data[1:])
+                            await sinks[channel // 2].send(data)
                 group.cancel_scope.cancel()
 
             async with anyio.create_task_group() as forwards:
@@ -219,10 +220,10 @@ async def _carry(source: MemoryObjectReceiveStream[bytes], stream: ByteStream) -
 
 
 async def serve_forwarding(
-    protocol: str, connect: Connect, ports: Sequence[int], receive: Receive, send: Send
+    protocol: ChannelProtocol, connect: Connect, ports: Sequence[int], receive: Receive, send: Send
 ) -> None:
     """Accept the upgrade and forward connections until the client goes."""
-    if protocol == TUNNEL:
+    if protocol.name == TUNNEL:
         await Tunnel(connect, receive, send).serve()
     else:
-        await serve_channels(connect, ports, receive, send)
+        await serve_channels(protocol, connect, ports, receive, send)

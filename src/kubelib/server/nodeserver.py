@@ -14,10 +14,11 @@ from kubelib.api.codec import encode_json
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, BadRequest, Forbidden, InternalError, NotFound, Unauthorized
 from kubelib.registry.base import User
+from kubelib.server.channels import channel_protocol
 from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
 from kubelib.server.nodes import LogOptions, NodeProxy
 from kubelib.server.responses import Receive, Response, Scope, Send, error_response, send_response
-from kubelib.server.streams import command_protocol, refuse_upgrade, send_log, serve_command
+from kubelib.server.streams import refuse_upgrade, send_log, serve_command
 
 log = logging.getLogger("kubelib.server")
 
@@ -118,16 +119,16 @@ class NodeServer:
                         pod, command = self._pod(namespace, name), query.get("command") or []
                         if not command:
                             raise BadRequest("you must specify at least 1 container command")
-                        protocol = command_protocol(scope)
+                        protocol = channel_protocol(scope)
                         opened = self._nodes.exec(pod, container, command, stdin=stdin, tty=tty)
                         await serve_command(opened, protocol, receive, send)
                     case ["attach", namespace, name, container]:
-                        pod, protocol = self._pod(namespace, name), command_protocol(scope)
+                        pod, protocol = self._pod(namespace, name), channel_protocol(scope)
                         opened = self._nodes.attach(pod, container, stdin=stdin, tty=tty)
                         await serve_command(opened, protocol, receive, send)
                     case ["portForward", namespace, name]:
                         pod, protocol = self._pod(namespace, name), forwarding_protocol(scope)
-                        ports = [] if protocol == TUNNEL else ports_of(query.get("port") or [])
+                        ports = [] if protocol.name == TUNNEL else ports_of(query.get("port") or [])
                         await serve_forwarding(
                             protocol, lambda port: self._nodes.port_forward(pod, port), ports, receive, send
                         )

@@ -1,7 +1,7 @@
-"""Logs, and the WebSocket streams of exec and attach with kubectl's channel protocols.
+"""Logs, and the WebSocket streams of exec, attach and port-forward.
 
-In ``v4.channel.k8s.io`` and ``v5`` every message begins with a byte that names its channel: 0 stdin, 1 stdout, 2 stderr,
-3 the final status, 4 resize; in v5, 255 followed by a channel's number closes that channel.
+The channels of a command are 0 stdin, 1 stdout, 2 stderr, 3 the final status, 4 resize; in v5 of the protocol, 255 followed by
+a channel's number closes that channel.
 """
 
 import logging
@@ -17,6 +17,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
 from kubelib.api.meta import Key
+from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
 from kubelib.server.responses import Receive, Scope, Send
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubelib.server")
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
 
 async def _pod(server: "ApiServer", request: "Request") -> tuple[Document, Pod]:
@@ -126,7 +126,7 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
             await _forward(server, pod, scope, query.get("ports") or [], receive, send)
             return
         container = _container(pod, (query.get("container") or [""])[0])
-        protocol = command_protocol(scope)
+        protocol = channel_protocol(scope)
         nodes = _nodes(server, pod)
         stdin, tty = request.flag("stdin"), request.flag("tty")
         if request.info.subresource == "exec":
@@ -150,7 +150,7 @@ async def _forward(
     from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
 
     protocol = forwarding_protocol(scope)
-    if protocol != TUNNEL and not ports:
+    if protocol.name != TUNNEL and not ports:
         raise BadRequest('query parameter "ports" is required')
     nodes = _nodes(server, pod)
     if pod.status.phase != "Running":
@@ -160,22 +160,14 @@ async def _forward(
         await serve_forwarding(protocol, lambda port: nodes.port_forward(pod, port), numbers, receive, send)
 
 
-def command_protocol(scope: Scope) -> str:
-    """Return which of the offered channel protocols is spoken. Raises BadRequest."""
-    protocol = next((p for p in _PROTOCOLS if p in scope.get("subprotocols", ())), None)
-    if protocol is None:
-        raise BadRequest(f"unable to upgrade: the server offers {', '.join(_PROTOCOLS)}")
-    return protocol
-
-
 async def serve_command(
-    opened: AbstractAsyncContextManager[Stream], protocol: str, receive: Receive, send: Send
+    opened: AbstractAsyncContextManager[Stream], protocol: ChannelProtocol, receive: Receive, send: Send
 ) -> None:
     """Accept the upgrade and carry a command's streams until it ends."""
-    await send({"type": "websocket.accept", "subprotocol": protocol})
+    await send(protocol.accept())
     try:
         async with opened as stream:
-            status = _exit_status(await _relay(stream, receive, send))
+            status = _exit_status(await _relay(stream, protocol, receive, send))
     except ApiError as error:
         status = error.status()
     except anyio.get_cancelled_exc_class():
@@ -183,7 +175,10 @@ async def serve_command(
     except Exception as error:
         log.exception("a command's streams failed")
         status = InternalError(f"Internal error occurred: {error}").status()
-    await send({"type": "websocket.send", "bytes": bytes([STATUS]) + encode_json(status)})
+    if protocol.ends_with_status:
+        await send(protocol.message(STATUS, encode_json(status)))
+    elif status["status"] != "Success":
+        await send(protocol.message(STATUS, status["message"].encode()))
     await send({"type": "websocket.close", "code": 1000})
 
 
@@ -198,7 +193,7 @@ async def refuse_upgrade(send: Send, error: ApiError, scope: Scope) -> None:
         await send({"type": "websocket.close", "code": 1008})
 
 
-async def _relay(stream: Stream, receive: Receive, send: Send) -> int:
+async def _relay(stream: Stream, protocol: ChannelProtocol, receive: Receive, send: Send) -> int:
     """Carry bytes both ways until the command has ended; return its exit code."""
     ended = False
     async with anyio.create_task_group() as group:
@@ -209,8 +204,7 @@ async def _relay(stream: Stream, receive: Receive, send: Send) -> int:
                 if message["type"] == "websocket.disconnect":
                     group.cancel_scope.cancel()
                     return
-                data: bytes = message.get("bytes") or (message.get("text") or "").encode("latin1")
-                await _accept(stream, data)
+                await _accept(stream, *protocol.read(message))
 
         group.start_soon(inwards)
         while True:
@@ -219,26 +213,23 @@ async def _relay(stream: Stream, receive: Receive, send: Send) -> int:
             except anyio.EndOfStream:
                 break
             channel = STDOUT if name == "stdout" else STDERR
-            await send({"type": "websocket.send", "bytes": bytes([channel]) + data})
+            await send(protocol.message(channel, data))
         ended = True
         group.cancel_scope.cancel()
     return await stream.wait() if ended else 137
 
 
-async def _accept(stream: Stream, data: bytes) -> None:
-    if not data:
-        return
-    match data[0]:
-        case 0 if len(data) > 1:
-            await stream.send(data[1:])
-        case 4:
-            try:
-                size: Any = parse_json(data[1:])
-                await stream.resize(int(size["Width"]), int(size["Height"]))
-            except (DecodeError, KeyError, TypeError, ValueError):
-                return
-        case 255 if data[1:2] == b"\x00":
-            await stream.close_stdin()
+async def _accept(stream: Stream, channel: int, data: bytes) -> None:
+    if channel == STDIN and data:
+        await stream.send(data)
+    elif channel == CLOSE and data[:1] == bytes([STDIN]):
+        await stream.close_stdin()
+    elif channel == RESIZE:
+        try:
+            size: Any = parse_json(data)
+            await stream.resize(int(size["Width"]), int(size["Height"]))
+        except (DecodeError, KeyError, TypeError, ValueError):
+            return
 
 
 def _exit_status(code: int) -> dict[str, Any]:

@@ -37,6 +37,12 @@ _POLICIES: dict[str, Propagation] = {
 }
 
 
+def is_set(query: Mapping[str, str], name: str) -> bool:
+    """Return a boolean query parameter: there, and neither ``false`` nor ``0``, as Kubernetes reads them."""
+    value = query.get(name)
+    return value is not None and value.lower() not in ("false", "0")
+
+
 @attrs.define
 class Request:
     """An authorized request."""
@@ -64,8 +70,7 @@ class Request:
 
     def flag(self, name: str) -> bool:
         """Return a boolean query parameter."""
-        value = self.query.get(name)
-        return value is not None and value.lower() in ("true", "1", "")
+        return is_set(self.query, name)
 
     def number(self, name: str) -> int | None:
         """Return a numeric query parameter. Raises BadRequest."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from kubelib.api.codec import zero_status
 from kubelib.api.document import Document
 from kubelib.api.errors import MethodNotAllowed, NotFound
 from kubelib.api.meta import Key
@@ -21,6 +22,11 @@ _NO_GENERATION = {
 }  # fmt: skip
 
 
+_BRINGS_STATUS = {"Node"}
+"""Kinds whose creator also says how the object is: a kubelet describes its node at once."""
+_FIRST_STATUS = {kind: {"phase": "Pending"} for kind in ("PersistentVolume", "PersistentVolumeClaim")}
+
+
 class Strategy:
     """What the generic registry asks of a kind. Trees may be changed in place."""
 
@@ -36,7 +42,12 @@ class Strategy:
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Set what the server owns in a new object."""
         if "status" in registry.resource.subresources:
-            tree.pop("status", None)
+            kind = registry.resource.kind
+            if kind not in _BRINGS_STATUS:
+                tree.pop("status", None)
+            status = _FIRST_STATUS.get(kind) or zero_status(registry.resource.cls)  # type: ignore[arg-type]
+            if status is not None:
+                tree.setdefault("status", dict(status))
         if registry.resource.kind not in _NO_GENERATION:
             tree["metadata"]["generation"] = 1
 
