@@ -71,13 +71,14 @@ async def whole_cluster(root: Path) -> AsyncIterator[HttpClient]:
         async with (
             MemoryStore() as store,
             ResourceRegistries(store) as registries,
-            FakeRuntime(random=Random(1)) as runtime,
+            FakeRuntime(random=Random(1)) as first,
+            FakeRuntime(random=Random(1)) as second,
             anyio.create_task_group() as group,
         ):
             await registries.bootstrap()
             near = LocalClient(registries)
             await group.start(Scheduler(near, random=Random(2)).run)
-            for name in ("node-1", "node-2"):
+            for name, runtime in (("node-1", first), ("node-2", second)):
                 agent = NodeAgent(near, runtime, NodeSettings(name=name), root / name, random=Random(3))
                 await group.start(agent.run)
             app = ApiServer(registries, authenticator=Authenticator([StaticTokens({"secret": ADMIN})]))

@@ -1,9 +1,12 @@
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from kubernetes import client, config, watch
 
+from kubelib.runtime.base import ContainerSpec, SandboxSpec
+from kubelib.runtime.fake import Life
 from kubelib.testing.cluster import ClusterOptions, TestCluster
 
 
@@ -41,6 +44,26 @@ def test_controllers_and_scheduler_run_when_asked_for(kubelib_cluster: TestClust
         nodes = [p.spec.node_name for p in api.list_namespaced_pod("default").items if p.spec.node_name]
         time.sleep(0.05)
     assert sorted(nodes) == sorted(["node-0", "node-1", "node-2"] * 2)
+
+
+def crashes_once(sandbox: SandboxSpec, container: ContainerSpec, random: Random) -> Life:
+    return Life(run_for=0.05, exit_code=1) if container.attempt == 0 else Life()
+
+
+@pytest.mark.kubelib(fake_nodes=2, rule=crashes_once)
+def test_containers_on_fake_nodes_live_by_the_rule(kubelib_cluster: TestCluster) -> None:
+    api = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
+    assert [n.metadata.name for n in api.list_node().items] == ["node-0", "node-1"]
+    spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "node-1"}
+    api.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        status = api.read_namespaced_pod("p", "default").status
+        if status.container_statuses and status.container_statuses[0].restart_count == 1:
+            break
+        time.sleep(0.02)
+    assert status.phase == "Running"
+    assert status.container_statuses[0].last_state.terminated.exit_code == 1
 
 
 def test_clusters_know_nothing_of_each_other(tmp_path: Path, kubelib_cluster: TestCluster) -> None:

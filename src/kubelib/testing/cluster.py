@@ -3,6 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -18,6 +19,8 @@ from kubelib.client import LocalClient
 from kubelib.clock import SYSTEM_CLOCK
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import ADMIN
+from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.fake import FakeRuntime, Rule, lives_on
 from kubelib.server import ApiServer
 from kubelib.server.authn import Authenticator, StaticTokens
 from kubelib.server.authz.bootstrap import ensure_policy
@@ -35,7 +38,9 @@ class ClusterOptions:
     """The built-in controllers."""
     scheduler: bool = False
     fake_nodes: int = 0
-    """Nodes that are Ready and run nothing."""
+    """Nodes with the real agent on a fake runtime: Pods there become Running, and nothing runs."""
+    rule: Rule = lives_on
+    """How containers on the fake nodes live: how long they take to start, when they end, and how."""
 
 
 class TestCluster:
@@ -47,6 +52,7 @@ class TestCluster:
     __test__ = False
 
     def __init__(self, directory: Path, options: ClusterOptions) -> None:
+        self._nodes = directory / "nodes"
         self.kubeconfig = directory / "kubeconfig"
         """The path of a kubeconfig for the cluster's administrator."""
         self.url = ""
@@ -101,12 +107,16 @@ class TestCluster:
                 await ensure_policy(registries)
                 app = ApiServer(registries, authenticator=Authenticator([StaticTokens({self.token: ADMIN})]))
                 self._client = LocalClient(registries)
-                for number in range(options.fake_nodes):
-                    await self._client.resource(Node).create(fake_node(f"node-{number}"))
-                    await self._client.resource(Node).update(
-                        fake_node(f"node-{number}"), subresource="status"
-                    )
-                async with anyio.create_task_group() as group:
+                async with AsyncExitStack() as stack:
+                    runtimes = [
+                        await stack.enter_async_context(
+                            FakeRuntime(options.rule, random=random, clock=SYSTEM_CLOCK)
+                        )
+                        for _ in range(options.fake_nodes)
+                    ]
+                    group = await stack.enter_async_context(anyio.create_task_group())
+                    for number, runtime in enumerate(runtimes):
+                        await group.start(self._agent(f"node-{number}", runtime, random).run)
                     if options.controllers:
                         from kubelib.controllers.builtin import builtin_controllers
                         from kubelib.controllers.manager import Manager
@@ -130,6 +140,10 @@ class TestCluster:
                     group.cancel_scope.cancel()
         finally:
             listening.close()
+
+    def _agent(self, name: str, runtime: FakeRuntime, random: Random) -> NodeAgent:
+        settings = NodeSettings(name=name, capacity=fake_node(name).status.capacity)
+        return NodeAgent(self.client, runtime, settings, self._nodes / name, random=random)
 
     def _write_kubeconfig(self) -> None:
         self.kubeconfig.touch(mode=0o600)

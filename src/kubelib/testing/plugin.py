@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    options = "controllers=False, scheduler=False, fake_nodes=0"
+    options = "controllers=False, scheduler=False, fake_nodes=0, rule=lives_on"
     config.addinivalue_line("markers", f"kubelib({options}): what kubelib_cluster runs beside the API server")
 
 
