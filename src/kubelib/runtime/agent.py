@@ -23,7 +23,7 @@ from kubelib.informers import SharedInformers
 from kubelib.labels import parse_field_selector
 from kubelib.registry.base import Query
 from kubelib.runtime.base import Runtime, Sandbox
-from kubelib.runtime.environment import ConfigMissing
+from kubelib.runtime.environment import API_SERVICE, ConfigMissing
 from kubelib.runtime.node import NodeReporter
 from kubelib.runtime.volumes import Volumes
 from kubelib.runtime.worker import PodWorker
@@ -173,10 +173,14 @@ class NodeAgent:
     # What workers need
 
     def services(self, namespace: str) -> Iterable[Service]:
-        """Return the Services that Pods of a namespace are told of."""
-        for document in self._services.cache:
-            if document.meta.namespace == namespace:
-                yield document.view(Service)
+        """Return the Services that Pods of a namespace may be told of, by name: its own, and the API's."""
+        keys = sorted(
+            d.key for d in self._services.cache if d.meta.namespace == namespace or d.key == API_SERVICE
+        )
+        for key in keys:
+            service = self._services.cache.view(key)
+            if service is not None:
+                yield service
 
     def address_for(self, pod: Pod) -> str:
         """Return the Pod's address, taken from the node's range when it has none. Raises LookupError if none is left."""

@@ -1,6 +1,7 @@
 """The environment of a container: Services first, then whole ConfigMaps and Secrets, then single variables."""
 
 import base64
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
@@ -10,6 +11,7 @@ from kubelib.api.core.container import Container
 from kubelib.api.core.environment import EnvVarSource
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
+from kubelib.api.meta import Key
 from kubelib.api.quantity import parse_quantity
 
 
@@ -28,6 +30,9 @@ class ConfigSource(Protocol):
         """Return a Secret."""
         ...
 
+
+API_SERVICE = Key("default", "kubernetes")
+"""The Service that every container is told of, wherever it is."""
 
 _REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z0-9]+)\))")
 
@@ -81,10 +86,8 @@ def field_value(pod: Pod, path: str, *, address: str = "", host: str = "") -> st
         "metadata.name": lambda: pod.metadata.name,
         "metadata.namespace": lambda: pod.metadata.namespace,
         "metadata.uid": lambda: pod.metadata.uid,
-        "metadata.labels": lambda: "\n".join(f'{k}="{v}"' for k, v in sorted(pod.metadata.labels.items())),
-        "metadata.annotations": lambda: "\n".join(
-            f'{k}="{v}"' for k, v in sorted(pod.metadata.annotations.items())
-        ),
+        "metadata.labels": lambda: _lines(pod.metadata.labels),
+        "metadata.annotations": lambda: _lines(pod.metadata.annotations),
         "spec.nodeName": lambda: pod.spec.node_name,
         "spec.serviceAccountName": lambda: pod.spec.service_account_name,
         "status.podIP": lambda: address or pod.status.pod_ip,
@@ -95,6 +98,11 @@ def field_value(pod: Pod, path: str, *, address: str = "", host: str = "") -> st
     if path not in simple:
         raise ConfigMissing(f"unsupported fieldPath: {path}")
     return simple[path]()
+
+
+def _lines(values: Mapping[str, str]) -> str:
+    """Return a map as lines with quoted values, the quotes and line feeds in them escaped."""
+    return "\n".join(f"{key}={json.dumps(values[key], ensure_ascii=False)}" for key in sorted(values))
 
 
 def resource_value(pod: Pod, container: Container, resource: str, divisor: str, name: str = "") -> str:
@@ -119,9 +127,15 @@ async def environment(
 ) -> dict[str, str]:
     """Return a container's environment. Raises `ConfigMissing`."""
     variables: dict[str, str] = {"HOSTNAME": pod.spec.hostname or pod.metadata.name, "POD_IP": address}
-    if pod.spec.enable_service_links is not False:
-        variables.update(service_variables(services))
     namespace = pod.metadata.namespace
+    linked = pod.spec.enable_service_links is not False
+    variables.update(
+        service_variables(
+            service
+            for service in services
+            if (linked and service.metadata.namespace == namespace) or service.key == API_SERVICE
+        )
+    )
     for every in container.env_from:
         found: Mapping[str, str] = {}
         if every.config_map_ref is not None:
@@ -171,8 +185,8 @@ async def _from(
         return resource_value(pod, container, reference.resource, reference.divisor, reference.container_name)
     namespace = pod.metadata.namespace
     for key_of, lookup, what in (
-        (of.config_map_key_ref, _config_data, "configmap"),
-        (of.secret_key_ref, _secret_data, "secret"),
+        (of.config_map_key_ref, _config_data, "ConfigMap"),
+        (of.secret_key_ref, _secret_data, "Secret"),
     ):
         if key_of is None:
             continue

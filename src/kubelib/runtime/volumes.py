@@ -3,7 +3,7 @@
 import base64
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kubelib.api.core.pod import Pod
@@ -29,7 +29,12 @@ class Volumes:
         """Make all volumes of a Pod, or bring them up to date; return where each is. Raises `ConfigMissing`."""
         found: dict[str, Path] = {}
         for volume in pod.spec.volumes:
-            found[volume.name] = await self._prepare(pod, volume, address)
+            try:
+                found[volume.name] = await self._prepare(pod, volume, address)
+            except (ConfigMissing, OSError) as error:
+                raise ConfigMissing(
+                    f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
+                ) from None
         return found
 
     async def _prepare(self, pod: Pod, volume: Volume, address: str) -> Path:
@@ -37,7 +42,9 @@ class Volumes:
         if volume.host_path is not None:
             return _host_path(volume.host_path.path, volume.host_path.type)
         if volume.empty_dir is not None:
-            directory.mkdir(parents=True, exist_ok=True)
+            if not directory.exists():
+                directory.mkdir(parents=True)
+                directory.chmod(0o777)  # whoever the containers run as
             return directory
         files = await self._files(pod, volume, address)
         if files is None:
@@ -57,7 +64,7 @@ class Volumes:
             )
         if (downward := volume.downward_api) is not None:
             return {
-                item.path: (self._field(pod, item, address), item.mode or downward.default_mode or 0o644)
+                item.path: (self._field(pod, item, address), _mode(item.mode, downward.default_mode))
                 for item in downward.items
             }
         if (projected := volume.projected) is not None:
@@ -74,7 +81,9 @@ class Volumes:
                     )
                 if part.downward_api is not None:
                     for item in part.downward_api.items:
-                        files[item.path] = (self._field(pod, item, address), item.mode or mode or 0o644)
+                        files[item.path] = (self._field(pod, item, address), _mode(item.mode, mode))
+                if part.service_account_token is not None or part.cluster_trust_bundle is not None:
+                    raise ConfigMissing("this node has no tokens and trust bundles for projected volumes")
             return files
         return None
 
@@ -101,7 +110,7 @@ class Volumes:
             raise
         data = {key: value.encode() for key, value in config.data.items()}
         data |= {key: base64.b64decode(value) for key, value in config.binary_data.items()}
-        return _chosen(data, items, mode, f"configmap {namespace}/{name}")
+        return _chosen(data, items, mode, optional=bool(optional))
 
     async def _secret(
         self, namespace: str, name: str, items: tuple[KeyToPath, ...], mode: int | None, optional: bool | None
@@ -113,35 +122,51 @@ class Volumes:
                 return {}
             raise
         data = {key: base64.b64decode(value) for key, value in secret.data.items()}
-        return _chosen(data, items, mode, f"secret {namespace}/{name}")
+        return _chosen(data, items, mode, optional=bool(optional))
 
     def remove(self, uid: str) -> None:
         """Remove what is left of a Pod's volumes."""
         shutil.rmtree(self.root / uid, ignore_errors=True)
 
 
-def _chosen(data: Mapping[str, bytes], items: tuple[KeyToPath, ...], mode: int | None, what: str) -> Files:
+def _mode(*candidates: int | None) -> int:
+    """Return the first mode that is given: the file's own, then its volume's."""
+    return next((mode for mode in candidates if mode is not None), 0o644)
+
+
+def _chosen(
+    data: Mapping[str, bytes], items: tuple[KeyToPath, ...], mode: int | None, *, optional: bool
+) -> Files:
     if not items:
-        return {key: (value, mode or 0o644) for key, value in data.items()}
+        return {key: (value, _mode(mode)) for key, value in data.items()}
     files: Files = {}
     for item in items:
-        if item.key not in data:
-            raise ConfigMissing(f"{what} references non-existent config key: {item.key}")
-        files[item.path] = (data[item.key], item.mode or mode or 0o644)
+        if item.key in data:
+            files[item.path] = (data[item.key], _mode(item.mode, mode))
+        elif not optional:
+            raise ConfigMissing(f"references non-existent config key: {item.key}")
     return files
 
 
+_HOST_PATH_CHECKS: Mapping[str, tuple[Callable[[Path], bool], str]] = {
+    "Directory": (Path.is_dir, "a directory"),
+    "File": (Path.is_file, "a file"),
+    "Socket": (Path.is_socket, "a socket file"),
+    "CharDevice": (Path.is_char_device, "a character device"),
+    "BlockDevice": (Path.is_block_device, "a block device"),
+}
+
+
 def _host_path(path: str, kind: str) -> Path:
+    """Return a path of the host after the check, or the making, that its type asks for."""
     place = Path(path)
-    match kind:
-        case "DirectoryOrCreate":
-            place.mkdir(parents=True, exist_ok=True, mode=0o755)
-        case "FileOrCreate":
-            place.touch(mode=0o644)
-        case "Directory" if not place.is_dir():
-            raise ConfigMissing(f"hostPath type check failed: {path} is not a directory")
-        case "File" if not place.is_file():
-            raise ConfigMissing(f"hostPath type check failed: {path} is not a file")
+    if kind == "DirectoryOrCreate" and not place.exists():
+        place.mkdir(parents=True, mode=0o755)
+    elif kind == "FileOrCreate" and not place.exists():
+        place.touch(mode=0o644)
+    check, what = _HOST_PATH_CHECKS.get(kind.removesuffix("OrCreate"), (Path.exists, ""))
+    if what and not check(place):
+        raise ConfigMissing(f"hostPath type check failed: {path} is not {what}")
     return place
 
 
@@ -161,7 +186,9 @@ def publish(directory: Path, files: Files) -> None:
     for name, (content, mode) in files.items():
         place = fresh / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
+        # Never readable by more than it will be, not even for a moment.
+        with open(os.open(place, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
         place.chmod(mode)
     fresh.mkdir(exist_ok=True)
     switch = directory / "..data_new"
@@ -181,5 +208,9 @@ def publish(directory: Path, files: Files) -> None:
 
 
 def _same(directory: Path, files: Files) -> bool:
-    found = {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
-    return found == {name: content for name, (content, _) in files.items()}
+    found = {
+        str(p.relative_to(directory)): (p.read_bytes(), p.stat().st_mode & 0o777)
+        for p in directory.rglob("*")
+        if p.is_file()
+    }
+    return found == files

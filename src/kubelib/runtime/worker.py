@@ -135,6 +135,10 @@ class PodWorker:
             self.memory.deadline_exceeded |= (now - pod.status.start_time).total_seconds() >= deadline
         decision = lifecycle.next_step(pod, self.containers, self.memory, now)
         look_again = decision.look_again
+        if self._mounts is None and self.containers and not isinstance(_first(decision), lifecycle.StopAll):
+            # What a volume refers to may be gone by now: what was shown stays.
+            with contextlib.suppress(ConfigMissing):
+                self._mounts = await agent.volumes.prepare(pod, address=address)
         for step in decision.steps:
             match step:
                 case lifecycle.Start():
@@ -190,8 +194,8 @@ class PodWorker:
         try:
             if self._mounts is None:
                 self._mounts = await agent.volumes.prepare(pod, address=address)
-        except (ConfigMissing, OSError) as error:
-            agent.recorder.warning(pod, "FailedMount", f"MountVolume.SetUp failed: {error}")
+        except ConfigMissing as error:
+            agent.recorder.warning(pod, "FailedMount", str(error))
             self.memory.waiting[name] = ("ContainerCreating", "")
             return
         try:
@@ -289,8 +293,9 @@ class PodWorker:
         mounts = []
         for mount in definition.volume_mounts:
             source = self._mounts[mount.name]
-            if mount.sub_path:
-                source = source / mount.sub_path
+            below = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
+            if below:
+                source = _below(source, below)
             mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only)))
         limits, requests = definition.resources.limits, definition.resources.requests
         security, pod_security = definition.security_context, pod.spec.security_context
@@ -519,3 +524,17 @@ class PodWorker:
         except (NotFound, Conflict):
             return
         self._written = status
+
+
+def _first(decision: lifecycle.Decision) -> lifecycle.Step | None:
+    return decision.steps[0] if decision.steps else None
+
+
+def _below(volume: Path, path: str) -> Path:
+    """Return a place in a volume, made a directory if there is nothing. Raises `ConfigMissing` if it leads out."""
+    place = volume / path
+    if ".." in Path(path).parts or not place.resolve().is_relative_to(volume.resolve()):
+        raise ConfigMissing(f"subPath {path} leads out of its volume")
+    if not place.exists():
+        place.mkdir(parents=True)
+    return place
