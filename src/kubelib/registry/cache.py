@@ -226,6 +226,11 @@ class ResourceCache:
         for callback in self._callbacks:
             callback()
 
+    def forget(self) -> None:
+        """Drop the events that are kept for those who begin to watch later."""
+        self._ring.clear()
+        self._oldest = self.revision
+
     def _put(self, key: Key, document: Document) -> None:
         if key not in self._documents:
             self._sorted = None
@@ -361,6 +366,11 @@ class WatchCache:
                 if revision <= self.revision:
                     event.set()
             self._reached = [(r, e) for r, e in self._reached if r > self.revision]
+
+    def forget(self) -> None:
+        """Keep the present and no event that led to it, as after a restart: older versions can be watched no more."""
+        for cache in self._resources.values():
+            cache.forget()
 
     async def reached(self, revision: int) -> None:
         """Wait until the cache is at `revision` or later: what was written is then also read."""
