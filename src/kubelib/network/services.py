@@ -67,6 +67,9 @@ def rules(
             name = f"{meta.namespace}/{meta.name}:{port.name or port.port}"
             frontends = [Frontend(address, port.port, protocol)]
             frontends += [Frontend(external, port.port, protocol) for external in spec.external_ips]
+            for ingress in service.status.load_balancer.ingress:
+                if ingress.ip and ingress.ip_mode != "Proxy":
+                    frontends.append(Frontend(ingress.ip, port.port, protocol))
             if port.node_port and node_address:
                 frontends.append(Frontend(node_address, port.node_port, protocol))
             for frontend in frontends:

@@ -24,6 +24,11 @@ log = logging.getLogger("kubelib.network")
 CHUNK = 65536
 CONNECT_TIMEOUT = 5.0
 UDP_IDLE = 60.0
+LISTEN_AGAIN = 5.0
+
+
+_GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""What a socket says when its other side has gone."""
 
 
 @attrs.define
@@ -94,6 +99,8 @@ class ServiceProxy:
             [d.view(EndpointSlice) for d in self._slices.cache],
             node_address=self._node_address,
         )
+        # Without an endpoint nobody listens: a client is refused at once instead of being left to hope.
+        wanted = {frontend: rule for frontend, rule in wanted.items() if rule.backends}
         gone, new = changed({f: t.rule for f, t in self._turns.items()}, wanted)
         for frontend in gone:
             del self._turns[frontend]
@@ -107,13 +114,21 @@ class ServiceProxy:
             try:
                 await group.start(self._listen, frontend)
             except OSError as error:
+                del self._turns[frontend]
                 log.warning(
-                    "service %s: cannot listen on %s:%s: %s",
+                    "service %s: cannot listen on %s:%s, trying again in %d s: %s",
                     wanted[frontend].service,
                     frontend.address,
                     frontend.port,
+                    LISTEN_AGAIN,
                     error,
                 )
+                group.start_soon(self._look_again)
+
+    async def _look_again(self) -> None:
+        """Try once more to listen where something else does: it may be gone by then."""
+        await anyio.sleep(LISTEN_AGAIN)
+        self._news.set()
 
     async def _listen(
         self, frontend: Frontend, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
@@ -164,7 +179,8 @@ class ServiceProxy:
             log.debug("service %s: no endpoint answers", turns.rule.service)
 
     async def _serve_udp(self, frontend: Frontend, socket: anyio.abc.UDPSocket) -> None:
-        sessions: dict[tuple[str, int], anyio.abc.ConnectedUDPSocket] = {}
+        """Carry datagrams: a client's go to one endpoint for as long as it is one, and answers come back."""
+        sessions: dict[tuple[str, int], tuple[Backend, anyio.abc.ConnectedUDPSocket]] = {}
         async with anyio.create_task_group() as group:
 
             async def answers(client: tuple[str, int], other: anyio.abc.ConnectedUDPSocket) -> None:
@@ -173,25 +189,31 @@ class ServiceProxy:
                         with anyio.move_on_after(UDP_IDLE) as idle:
                             try:
                                 await socket.sendto(await other.receive(), *client)
-                            except (anyio.BrokenResourceError, OSError):
+                            except _GONE:
                                 break
                         if idle.cancelled_caught:
                             break
-                    sessions.pop(client, None)
+                if sessions.get(client, (None, None))[1] is other:
+                    del sessions[client]
 
             async for data, client in socket:
-                other = sessions.get(client)
-                if other is None:
-                    turns = self._turns.get(frontend)
-                    order = turns.order(client[0], anyio.current_time()) if turns is not None else []
-                    if not order or turns is None:
-                        continue
-                    other = sessions[client] = await anyio.create_connected_udp_socket(
-                        order[0].address, order[0].port
-                    )
-                    turns.used(client[0], order[0], anyio.current_time())
-                    group.start_soon(answers, client, other)
-                await other.send(data)
+                turns = self._turns.get(frontend)
+                if turns is None:
+                    return
+                known = sessions.get(client)
+                if known is not None and known[0] not in turns.rule.backends:
+                    await known[1].aclose()
+                    known = None
+                try:
+                    if known is None:
+                        backend = turns.order(client[0], anyio.current_time())[0]
+                        opened = await anyio.create_connected_udp_socket(backend.address, backend.port)
+                        known = sessions[client] = (backend, opened)
+                        turns.used(client[0], backend, anyio.current_time())
+                        group.start_soon(answers, client, opened)
+                    await known[1].send(data)
+                except _GONE:
+                    continue  # as on any network: a datagram may be lost
 
 
 async def _pump(source: anyio.abc.SocketStream, target: anyio.abc.SocketStream) -> None:
@@ -202,8 +224,8 @@ async def _pump(source: anyio.abc.SocketStream, target: anyio.abc.SocketStream) 
     except anyio.EndOfStream:
         try:
             await target.send_eof()
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        except _GONE:
             return
-    except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+    except _GONE:
         await source.aclose()
         await target.aclose()
