@@ -13,6 +13,7 @@ from kubelib.api import (
     columns,
     coordination,
     discovery,
+    events,
     flowcontrol,
     networking,
     policy,
@@ -121,6 +122,7 @@ def builtin_scheme() -> Scheme:
             config.ServiceAccount, "serviceaccounts", short=("sa",), subresources=("token",), shown=columns.SERVICE_ACCOUNT
         ),
         _resource(event.Event, "events", short=("ev",), shown=columns.EVENT, selectable=_EVENT_FIELDS),
+        _resource(events.Event, "events", short=("ev",), shown=columns.EVENT, storage_group=""),
         _resource(pod.PodTemplate, "podtemplates", shown=columns.POD_TEMPLATE),
         _resource(pod.Binding, "bindings", verbs=CREATE_ONLY),
         _resource(quota.LimitRange, "limitranges", short=("limits",), shown=columns.LIMIT_RANGE),

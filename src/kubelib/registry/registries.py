@@ -20,6 +20,7 @@ from kubelib.registry.cache import WatchCache
 from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.keys import ROOT
 from kubelib.registry.strategies import strategy_of
+from kubelib.registry.translations import translation_of
 from kubelib.store import Revision, Store, SupportsObserve, WatchLagged
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -87,7 +88,13 @@ class ResourceRegistries:
         key = (resource.api_version, resource.plural)
         registry = self._registries.get(key)
         if registry is None or registry.resource is not resource:
-            registry = self._registries[key] = GenericRegistry(resource, self, strategy_of(resource))
+            if resource.storage_group != resource.group:
+                from kubelib.registry.secondform import SecondForm
+
+                registry = SecondForm(resource, self, strategy_of(resource), translation_of(resource))
+            else:
+                registry = GenericRegistry(resource, self, strategy_of(resource))
+            self._registries[key] = registry
         return registry
 
     async def bootstrap(self) -> None:

@@ -12,6 +12,7 @@ from kubelib.api.document import Document
 from kubelib.api.errors import ApiError, BadRequest, MethodNotAllowed, NotFound
 from kubelib.api.scheme import Resource, UnknownKind
 from kubelib.registry.base import DocumentEvent, Query
+from kubelib.registry.cache import Watcher
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
 from kubelib.server.responses import Accepted, Receive, Send
@@ -121,11 +122,8 @@ class Watches:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @staticmethod
-    async def _initial(watch: object, writer: "_Writer", send: Send, bookmarks: bool) -> None:
+    async def _initial(watch: Watcher, writer: "_Writer", send: Send, bookmarks: bool) -> None:
         """Send the present as events, and say when that is all of it."""
-        from kubelib.registry.cache import Watcher
-
-        assert isinstance(watch, Watcher)
         version = str(watch.started_at)
         body = writer.lines(watch.take_nowait())
         if bookmarks:

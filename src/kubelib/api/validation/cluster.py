@@ -285,17 +285,50 @@ def quota_status_problems(new: Tree, old: Tree) -> list[Problem]:
 
 
 def event_problems(tree: Tree) -> list[Problem]:
-    """Check an Event."""
-    involved = tree.get("involvedObject")
-    if involved is None:
-        involved = tree.get("regarding") or {}
-        field = "regarding.namespace"
-    else:
-        field = "involvedObject.namespace"
+    """Check an Event of either form; those of events.k8s.io must say more."""
+    newer = str(tree.get("apiVersion", "")).startswith("events.k8s.io/")
+    involved = tree.get("regarding" if newer else "involvedObject") or {}
+    field = "regarding.namespace" if newer else "involvedObject.namespace"
     namespace, about = tree["metadata"].get("namespace") or "", involved.get("namespace") or ""
+    problems: list[Problem] = []
     if namespace != about and (about or namespace not in ("", "default")):
-        return [invalid(field, about, "does not match event.namespace")]
-    return []
+        problems.append(invalid(field, about, "does not match event.namespace"))
+    return problems + _newer_event_problems(tree) if newer else problems
+
+
+_LONGEST_NOTE = 1024
+_LONGEST_EVENT_NAME = 128
+
+
+def _newer_event_problems(tree: Tree) -> list[Problem]:
+    problems: list[Problem] = []
+    if not tree.get("eventTime"):
+        problems.append(required("eventTime"))
+    controller, instance = tree.get("reportingController") or "", tree.get("reportingInstance") or ""
+    if not controller:
+        problems.append(required("reportingController"))
+    else:
+        problems += each("reportingController", controller, texts.qualified(controller))
+    for name, value in (
+        ("reportingInstance", instance),
+        ("action", tree.get("action") or ""),
+        ("reason", tree.get("reason") or ""),
+    ):
+        if not value:
+            problems.append(required(name))
+        elif len(value.encode()) > _LONGEST_EVENT_NAME:
+            problems.append(invalid(name, "", f"can have at most {_LONGEST_EVENT_NAME} characters"))
+    if len((tree.get("note") or "").encode()) > _LONGEST_NOTE:
+        problems.append(invalid("note", "", f"can have at most {_LONGEST_NOTE} characters"))
+    if tree.get("type") not in ("Normal", "Warning"):
+        problems.append(invalid("type", "", f"has invalid value: {tree.get('type') or ''}"))
+    series = tree.get("series")
+    if series is not None:
+        if (series.get("count") or 0) < 2:
+            problems.append(invalid("series.count", "", "should be at least 2"))
+        if not series.get("lastObservedTime"):
+            problems.append(required("series.lastObservedTime"))
+    return problems
 
 
 def lease_problems(tree: Tree) -> list[Problem]:
