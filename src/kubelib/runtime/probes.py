@@ -1,12 +1,16 @@
 """Probes: one check of a container, and the counting that turns checks into verdicts."""
 
+import os
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import anyio
+from anyio.abc import ByteStream, SocketStream
+from anyio.streams.tls import TLSStream
 
 from kubelib.api.core.container import Container as ContainerDefinition
-from kubelib.api.core.probes import LifecycleHandler, Probe, ProbeHandler
+from kubelib.api.core.probes import HTTPGetAction, LifecycleHandler, Probe, ProbeHandler
 from kubelib.runtime.base import (
     CannotStart,
     ContainerId,
@@ -15,6 +19,7 @@ from kubelib.runtime.base import (
     SupportsExec,
     SupportsProbes,
 )
+from kubelib.runtime.grpchealth import ask_health
 
 Kind = Literal["startup", "liveness", "readiness"]
 
@@ -53,48 +58,69 @@ async def check(
                 output = (result.stdout + result.stderr).decode(errors="replace")
                 return None if result.exit_code == 0 else output[:10_240] or f"exit status {result.exit_code}"
             if handler.http_get is not None:
-                get = handler.http_get
-                headers = [(h.name, h.value) for h in get.http_headers]
-                return await _http(
-                    get.host or address, port_of(container, get.port), get.path or "/", headers
-                )
+                return await _http(handler.http_get, container, address)
             if handler.tcp_socket is not None:
                 host, port = handler.tcp_socket.host or address, port_of(container, handler.tcp_socket.port)
-                stream = await anyio.connect_tcp(host, port)
-                await stream.aclose()
+                await (await _connect(host, port)).aclose()
                 return None
             if isinstance(handler, ProbeHandler) and handler.grpc is not None:
-                stream = await anyio.connect_tcp(address, handler.grpc.port)
-                await stream.aclose()
-                return None
+                return await ask_health(address, handler.grpc.port, handler.grpc.service)
     except TimeoutError:
         return f"context deadline exceeded after {timeout:g}s"
-    except (
-        OSError,
-        ValueError,
-        CannotStart,
-        NoSuchContainer,
-        anyio.EndOfStream,
-        anyio.BrokenResourceError,
-    ) as error:
+    except (OSError, ValueError, CannotStart, NoSuchContainer) as error:
         return str(error)
     return None
 
 
-async def _http(host: str, port: int, path: str, headers: list[tuple[str, str]]) -> str | None:
+async def _connect(host: str, port: int) -> SocketStream:
+    """Connect. Raises OSError that says to where, and why not."""
+    try:
+        return await anyio.connect_tcp(host, port)
+    except OSError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        why = os.strerror(cause.errno).lower() if cause.errno else str(cause)
+        raise OSError(f"dial tcp {host}:{port}: connect: {why}") from error
+
+
+def _unverified() -> ssl.SSLContext:
+    """Return what a probe speaks TLS with: it asks whether somebody answers, not who."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _http(get: HTTPGetAction, container: ContainerDefinition, address: str) -> str | None:
     """Make a GET request by hand: a probe needs the status line and nothing else."""
+    host, port, path = get.host or address, port_of(container, get.port), get.path or "/"
+    scheme = (get.scheme or "HTTP").lower()
+    headers = [(header.name, header.value) for header in get.http_headers]
     given = {name.lower() for name, _ in headers}
-    lines = [f"GET {path} HTTP/1.1", "Connection: close"]
+    lines = [f"GET {path if path.startswith('/') else '/' + path} HTTP/1.1", "Connection: close"]
     if "host" not in given:
         lines.append(f"Host: {host}:{port}")
     if "user-agent" not in given:
         lines.append("User-Agent: kube-probe/1.37")
+    if "accept" not in given:
+        lines.append("Accept: */*")
     lines += [f"{name}: {value}" for name, value in headers]
-    async with await anyio.connect_tcp(host, port) as stream:
-        await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin1"))
-        answer = b""
-        while b"\r\n" not in answer:
-            answer += await stream.receive(4096)
+    answer = b""
+    try:
+        stream: ByteStream = await _connect(host, port)
+        if scheme == "https":
+            stream = await TLSStream.wrap(
+                stream, hostname=host, ssl_context=_unverified(), standard_compatible=False
+            )
+        try:
+            await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin1"))
+            while b"\r\n" not in answer:
+                answer += await stream.receive(4096)
+        finally:
+            await anyio.aclose_forcefully(stream)
+    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        return f'Get "{scheme}://{host}:{port}{path}": {str(error) or "EOF"}'
     status = answer.split(b" ", 2)[1:2]
     code = int(status[0][:3]) if status and status[0][:3].isdigit() else 0
     return None if 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
