@@ -3,6 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from kubelib.clock import SYSTEM_CLOCK, system_random
 from kubelib.runtime.base import Runtime
 
 ENTRY_POINTS = "kubelib.runtimes"
@@ -18,6 +19,10 @@ def open_runtime(name: str, root: Path) -> AbstractAsyncContextManager[Runtime]:
         from kubelib.runtime.process import ProcessRuntime
 
         return ProcessRuntime(root / "runtime")
+    if name == "fake":
+        from kubelib.runtime.fake import FakeRuntime
+
+        return FakeRuntime(random=system_random(), clock=SYSTEM_CLOCK)
     from importlib.metadata import entry_points
 
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
@@ -25,5 +30,5 @@ def open_runtime(name: str, root: Path) -> AbstractAsyncContextManager[Runtime]:
         opened: AbstractAsyncContextManager[Runtime] = plugins[name].load()(root / "runtime")
         return opened
     raise ValueError(
-        f"there is no runtime {name!r}: choose one of {', '.join(('process', *sorted(plugins)))}"
+        f"there is no runtime {name!r}: choose one of {', '.join(('fake', 'process', *sorted(plugins)))}"
     )

@@ -36,6 +36,7 @@ from kubelib.testing.runtime import (
     StatsSuite,
     WorkingDirectorySuite,
 )
+from reference_cluster.runtimes import open_runtime
 
 
 class FakeSuite(RuntimeSuite, ExecSuite, StatsSuite, ImageSuite, WorkingDirectorySuite):
@@ -145,6 +146,13 @@ class TestFakeRuntime(FakeSuite):
             return found
 
         assert await delays(1) == await delays(1) != await delays(2)
+
+
+async def test_a_cluster_knows_the_fake_runtime_by_name(tmp_path: Path) -> None:
+    async with open_runtime("fake", tmp_path) as runtime:
+        assert runtime.name == "fake"
+    with pytest.raises(ValueError, match="there is no runtime 'nope': choose one of fake, process"):
+        open_runtime("nope", tmp_path)
 
 
 # Runtimes that are broken in one way each, and the promise that the suite finds broken

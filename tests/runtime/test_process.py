@@ -92,6 +92,20 @@ class TestProcessRuntime(
         sandbox = await runtime.run_sandbox(self.sandbox())
         assert (await ended(runtime, await runtime.start_container(sandbox, spec))).exit_code != 0
 
+    async def test_a_large_log_is_moved_away_once_and_still_read_whole(
+        self, runtime: ProcessRuntime, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "0.log"
+        line = "head -c 15000000 /dev/zero | tr '\\0' x | fold -w 10000"
+        spec = attrs.evolve(self.container(Program(), log_path=str(log)), command=("sh", "-c", line))
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        await ended(runtime, await runtime.start_container(sandbox, spec))
+        assert sorted(path.name for path in tmp_path.glob("0.log*")) == ["0.log", "0.log.1"]
+        assert max(path.stat().st_size for path in tmp_path.glob("0.log*")) <= 10 << 20
+        text = await text_of(log)
+        assert text.count(b"x") == 15_000_000
+        assert len(text.splitlines()) == 1500
+
     async def test_containers_end_when_their_directory_is_deleted(
         self, runtime: ProcessRuntime, root: Path
     ) -> None:

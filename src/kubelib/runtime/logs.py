@@ -1,8 +1,10 @@
 """Reading container logs: files of lines ``time stream F|P text``."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import os
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 
@@ -30,15 +32,31 @@ def _after(record: bytes, since: datetime | None) -> bool:
         return True
 
 
-def _records(path: Path) -> Iterator[bytes]:
-    for part in (path.with_name(path.name + ".1"), path):
-        try:
-            with part.open("rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):
-                        yield line[:-1]
-        except FileNotFoundError:
-            continue
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether an open file is still the one at a path: a log that has grown is moved away."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return True  # being moved, or gone: there is no other
+    return os.path.samestat(os.fstat(file.fileno()), there)
+
+
+def _earlier(path: Path, current: BinaryIO | None) -> bytes:
+    """Return what was written before the log was last moved away."""
+    moved = path.with_name(path.name + ".1")
+    if current is not None and moved.exists() and _is_at(current, moved):
+        return b""  # moved since it was opened
+    try:
+        return moved.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 async def read_log(
@@ -51,52 +69,53 @@ async def read_log(
     limit: int | None = None,
     ended: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator[bytes]:
-    """Yield a log's text. With `follow`, until `ended` and nothing is left."""
+    """Yield a log's text. With `follow`, until `ended` and nothing is left; each line once, also when the log is moved away."""
     left = limit
 
-    def cut(data: bytes) -> bytes:
+    def text(records: list[bytes]) -> bytes:
         nonlocal left
+        data = b"".join(_text(record, timestamps=timestamps) for record in records)
         if left is not None:
             data = data[:left]
             left -= len(data)
         return data
 
-    position = path.stat().st_size if path.exists() else 0
-    # Only whole lines are read now; what follows them is read by `follow`.
-    records = [record for record in _records(path) if _after(record, since)]
-    if path.exists():
-        with path.open("rb") as file:
-            whole = file.read(position)
-        position = whole.rfind(b"\n") + 1
-    if tail is not None:
-        records = records[-tail:] if tail else []
-    for start in range(0, len(records), 500):
-        data = cut(b"".join(_text(record, timestamps=timestamps) for record in records[start : start + 500]))
-        if data:
-            yield data
-        if left is not None and left <= 0:
-            return
-    rest = b""
-    while follow:
-        over = ended()
-        if path.exists():
-            if path.stat().st_size < position:
-                position = 0  # rotated
-            with path.open("rb") as file:
-                file.seek(position)
-                chunk = file.read(1 << 20)
-            position += len(chunk)
-            *lines, rest = (rest + chunk).split(b"\n")
-            data = cut(b"".join(_text(line, timestamps=timestamps) for line in lines))
-            if data:
+    file = _open(path)
+    try:
+        *lines, rest = (_earlier(path, file) + (file.read() if file is not None else b"")).split(b"\n")
+        records = [record for record in lines if _after(record, since)]
+        if tail is not None:
+            records = records[-tail:] if tail else []
+        for start in range(0, len(records), 500):
+            if data := text(records[start : start + 500]):
                 yield data
-            if left is not None and left <= 0:
+            if left == 0:
                 return
+        while follow:
+            # Asked before looking: what was written until then is read.
+            over = ended()
+            chunk = file.read(1 << 20) if file is not None else b""
+            if not chunk and (file is None or not _is_at(file, path)):
+                # Written between the last look and the move.
+                chunk = file.read() if file is not None else b""
+                if file is not None:
+                    file.close()
+                file = _open(path)
+                if file is not None:
+                    chunk += file.read(1 << 20)
             if chunk:
-                continue
-        if over:
-            return
-        await anyio.sleep(POLL)
+                *lines, rest = (rest + chunk).split(b"\n")
+                if data := text(lines):
+                    yield data
+                if left == 0:
+                    return
+            elif over:
+                return
+            else:
+                await anyio.sleep(POLL)
+    finally:
+        if file is not None:
+            file.close()
 
 
 def since_of(now: datetime, seconds: float | None, time: str) -> datetime | None:
