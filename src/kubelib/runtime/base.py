@@ -1,7 +1,8 @@
 """What runs containers: sandboxes hold containers; restart rules, probes and order stay in the agent.
 
 A sandbox is what the containers of one Pod share (its address, its directory). Runtimes other than this one's
-implementations register through the entry point group ``kubelib.runtimes``; `kubelib.testing.RuntimeSuite` is the definition.
+implementations register through the entry point group ``kubelib.runtimes``; `kubelib.testing.runtime` is the
+definition.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
