@@ -136,8 +136,8 @@ class PodWorker:
         decision = lifecycle.next_step(pod, self.containers, self.memory, now)
         look_again = decision.look_again
         if self._mounts is None and self.containers and not isinstance(_first(decision), lifecycle.StopAll):
-            # What a volume refers to may be gone by now: what was shown stays.
-            with contextlib.suppress(ConfigMissing):
+            # What a volume refers to may be gone by now, or not to be had: what was shown stays.
+            with contextlib.suppress(ConfigMissing, ApiError):
                 self._mounts = await agent.volumes.prepare(pod, address=address)
         for step in decision.steps:
             match step:
