@@ -152,3 +152,16 @@ def test_field_selectors_are_read_matched_and_printed() -> None:
 def test_what_is_not_a_field_selector_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="invalid"):
         parse_field_selector(text)
+
+
+@pytest.mark.parametrize("text", ["x>1_0", "x<1e3", "x>9223372036854775808", "x>one"])
+def test_a_bound_is_a_whole_number_of_64_bits(text: str) -> None:
+    with pytest.raises(SelectorError):
+        parse_selector(text)
+
+
+def test_a_label_that_is_no_number_is_neither_greater_nor_less() -> None:
+    for value in ("1_0", " 10", "", "ten", "99999999999999999999"):
+        assert not parse_selector("x>1").matches({"x": value})
+        assert not parse_selector("x<1").matches({"x": value})
+    assert parse_selector("x>1").matches({"x": "+10"})

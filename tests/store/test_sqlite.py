@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from kubelib.store import (
     ABSENT,
+    Check,
     Delete,
     Put,
     Revision,
     RevisionMismatch,
+    StoreCorrupt,
     StoreFull,
     StoreUnavailable,
     open_store,
@@ -212,3 +215,81 @@ async def test_who_loses_to_a_write_on_its_way_to_the_disk_then_reads_the_winner
             group.start_soon(store.commit, Put("/a", b"winner", first))
             group.start_soon(lose)
         assert lost == [first + 1]
+
+
+async def fill(path: Path, count: int = 200) -> None:
+    async with SqliteStore(path) as store:
+        for number in range(count):
+            await put(store, f"/k{number:03}", b"value-%03d " % number + b"x" * 400)
+
+
+async def test_a_bit_that_changed_within_a_value_is_noticed_at_opening(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    await fill(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"value-100")
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(
+        StoreCorrupt, match=r"the record of /k100 at revision 101 does not match its checksum"
+    ):
+        async with SqliteStore(path):
+            pass
+
+
+@pytest.mark.parametrize("keep", [100, 4096, 30_000, 0.5, 0.99])
+async def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "store.sqlite"
+    await fill(path)
+    size = path.stat().st_size
+    os.truncate(path, int(keep if keep > 1 else size * keep))
+    with pytest.raises(StoreCorrupt, match="restore it from a backup"):
+        async with SqliteStore(path):
+            pass
+
+
+async def test_a_file_of_the_first_format_is_read_and_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    await fill(path, 3)
+    with sqlite3.connect(path) as old:  # as the first format was: without checksums
+        old.execute("ALTER TABLE changes DROP COLUMN crc")
+        old.execute("PRAGMA user_version=1")
+    old.close()
+    async with SqliteStore(path) as store:
+        assert [entry.key for entry in (await store.list("/")).entries] == ["/k000", "/k001", "/k002"]
+        await put(store, "/new")
+    async with SqliteStore(path) as store:
+        assert (await store.revision(), await store.get("/new") is not None) == (4, True)
+
+
+async def test_a_check_of_a_write_that_fails_on_its_way_is_not_acknowledged(
+    tmp_path: Path, small_disk: None
+) -> None:
+    async with SqliteStore(tmp_path / "store.sqlite") as store:
+        outcomes: list[str] = []
+
+        async def write() -> None:
+            try:
+                await store.commit(Put("/big", b"x" * 20_000_000, ABSENT))
+            except StoreFull:
+                outcomes.append("refused")
+
+        async def check() -> None:
+            await anyio.lowlevel.checkpoint()
+            try:
+                await store.commit(Check("/big", Revision(1)))
+                outcomes.append("acknowledged")
+            except RevisionMismatch:
+                outcomes.append("mismatch")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            group.start_soon(check)
+        assert outcomes == ["refused", "mismatch"]
+
+
+async def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "store.sqlite") as store:
+        error = store._translated(sqlite3.OperationalError("disk I/O error"))
+        assert isinstance(error, StoreUnavailable)
+        assert "disk I/O error" in str(error)

@@ -8,7 +8,7 @@ import functools
 
 import attrs
 
-from kubelib.labels.selector import Operator, Requirement, Selector
+from kubelib.labels.selector import Operator, Requirement, Selector, whole_number
 from kubelib.labels.validation import is_label_value, is_qualified_name
 
 
@@ -122,7 +122,7 @@ class _Parser:
             case ">" | "<":
                 value = self.exact_value()
                 try:
-                    int(value.text)
+                    whole_number(value.text)
                 except ValueError:
                     raise SelectorError(
                         f"unable to parse requirement: <nil>: Invalid value: \"{value.text}\": for 'Gt', 'Lt' operators,"

@@ -1,5 +1,6 @@
 """Selectors: sets of requirements on labels, all of which must hold."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,21 @@ Labels = Mapping[str, str]
 
 def _as_values(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(values)))
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]+").fullmatch
+_LARGEST = 2**63 - 1
+
+
+def whole_number(text: str) -> int:
+    """Return a number as Go's ``strconv.ParseInt`` reads it: 64 bits, no underscores. Raises ValueError.
+
+    >>> whole_number("-12")
+    -12
+    """
+    if not _WHOLE(text) or not -_LARGEST - 1 <= (number := int(text)) <= _LARGEST:
+        raise ValueError(f"{text!r} is not a whole number of 64 bits")
+    return number
 
 
 @attrs.frozen
@@ -35,7 +51,7 @@ class Requirement:
                 return value is None
             case "gt" | "lt":
                 try:
-                    number, bound = int(value or ""), int(self.values[0])
+                    number, bound = whole_number(value or ""), whole_number(self.values[0])
                 except ValueError:
                     return False
                 return number > bound if self.operator == "gt" else number < bound

@@ -159,7 +159,6 @@ class Engine:
     def _apply(self, revision: Revision, writes: Iterable[Put | Delete]) -> tuple[Change, ...]:
         """Carry out checked writes in memory and publish them."""
         changes = []
-        now = self._clock.now().timestamp()
         for write in writes:
             previous = self._entries.get(write.key)
             entry = None
@@ -169,7 +168,8 @@ class Engine:
                 if previous is None:
                     self._add_key(write.key)
                 if write.lease is not None:
-                    self._add_lease(now + write.lease.ttl, write.key, revision)
+                    expires = self._clock.now().timestamp() + write.lease.ttl
+                    self._add_lease(expires, write.key, revision)
             else:
                 del self._entries[write.key]
                 del self._keys[bisect_left(self._keys, write.key)]

@@ -1,12 +1,15 @@
 """Delivery: watches are cursors into the shared history, woken all together, once per commit however many there are."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 
-from kubelib.store.base import Change, Revision, StoreUnavailable, WatchLagged
+from kubelib.store.base import Change, Revision, RevisionInFuture, StoreUnavailable, WatchLagged
 from kubelib.store.history import History
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[tuple[Change, ...]], None]
 
@@ -27,7 +30,11 @@ class Fanout:
         self._history.add(changes)
         self.revision = revision
         for observer in tuple(self._observers):
-            observer(changes)
+            try:
+                observer(changes)
+            except Exception:
+                # The commit has happened: what an observer makes of it is not the committer's affair.
+                log.exception("an observer of the store failed on revision %s", revision)
         self._wake()
 
     def close(self, why: str) -> None:
@@ -72,6 +79,8 @@ class Cursor:
         """Return the next changes; see `kubelib.store.base.Watch`."""
         history, fanout = self._history, self._fanout
         if self._position is None:
+            if self._since > fanout.revision:
+                raise RevisionInFuture(self._since, fanout.revision)
             self._position = history.position(self._since)
         while True:
             if self._position < history.first:

@@ -8,7 +8,10 @@ pages are given back, so that the file stays in proportion to what is stored.
 
 import asyncio
 import queue
+import resource
+import shutil
 import threading
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x6B6C6962
 """Marks our files: ``klib``."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE changes (
@@ -50,15 +53,24 @@ CREATE TABLE changes (
     value    BLOB,               -- NULL: deleted
     created  INTEGER NOT NULL,
     expires  REAL,               -- of a lease, in seconds since 1970
+    crc      INTEGER,            -- of revision, key and value, NULL in rows of format 1
     PRIMARY KEY (revision, key)
 ) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES ('compacted', 0), ('revision', 0);
 """
 
-_Row = tuple[int, str, bytes | None, int, float | None]
+_NO_ROOM = 1 << 20
+"""Bytes: with less than this left, a write that failed is taken to have failed for lack of room."""
+
+_Row = tuple[int, str, bytes | None, int, float | None, int]
 _Rows = list[_Row]
 _RowKeys = list[tuple[int, str]]
+
+
+def _checksum(revision: int, key: str, value: bytes) -> int:
+    """Return what tells a damaged record: SQLite notices broken pages, but not a bit that changed within a value."""
+    return zlib.crc32(value, zlib.crc32(b"%d\0%s" % (revision, key.encode())))
 
 
 class _Commit:
@@ -173,6 +185,9 @@ class SqliteStore(Engine):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif version == 1:
+            connection.execute("ALTER TABLE changes ADD COLUMN crc INTEGER")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
     def _restore(self, connection: "sqlite3.Connection") -> None:
@@ -185,9 +200,14 @@ class SqliteStore(Engine):
         expiries: dict[str, tuple[float, Revision]] = {}
         changes: Changes = []
         rows = connection.execute(
-            "SELECT revision, key, value, created, expires FROM changes ORDER BY revision"
+            "SELECT revision, key, value, created, expires, crc FROM changes ORDER BY revision"
         )
-        for at, key, value, created, expires in rows:
+        for at, key, value, created, expires, crc in rows:
+            if crc is not None and crc != _checksum(at, key, value or b""):
+                raise StoreCorrupt(
+                    f"{self.path} is damaged (the record of {key} at revision {at} does not match its checksum):"
+                    " restore it from a backup"
+                )
             previous = entries.get(key)
             entry = None
             if value is None:
@@ -207,14 +227,29 @@ class SqliteStore(Engine):
             if self._modified(key) == modified:
                 self._add_lease(expires, key, modified)
 
+    def _out_of_room(self) -> bool:
+        """Return whether a failed write has come to the end of the disk, or of what this process may write."""
+        try:
+            free = shutil.disk_usage(self.path.parent).free
+            log = self.path.with_name(f"{self.path.name}-wal")
+            size = max(path.stat().st_size for path in (self.path, log) if path.exists())
+        except (OSError, ValueError):
+            return False
+        limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        return free < _NO_ROOM or (limit != resource.RLIM_INFINITY and size + _NO_ROOM > limit)
+
     def _translated(self, error: "sqlite3.Error") -> StoreError:
         import sqlite3
 
         text = str(error)
         if isinstance(error, sqlite3.OperationalError):
-            if "full" in text or "disk I/O" in text:
+            if "full" in text or ("disk I/O" in text and self._out_of_room()):
                 return StoreFull(
                     f"no space left for the store {self.path} ({text}): free some; nothing stored is lost"
+                )
+            if "readonly" in text:
+                return StoreUnavailable(
+                    f"the store {self.path} is read-only: make the file and its directory writable for this user"
                 )
             if "locked" in text:
                 return StoreUnavailable(
@@ -237,7 +272,7 @@ class SqliteStore(Engine):
             raise
         assert self._loop is not None
         if not writes:
-            return self._revision
+            return await self._confirm(operations)
         revision = self._next
         self._next = Revision(revision + 1)
         done: asyncio.Future[Revision] = self._loop.create_future()
@@ -248,13 +283,26 @@ class SqliteStore(Engine):
                 self._pending[write.key] = revision
                 lease: Lease | None = write.lease
                 expires = self._clock.now().timestamp() + lease.ttl if lease is not None else None
-                rows.append((revision, write.key, write.value, entry.created if entry else revision, expires))
+                created = entry.created if entry else revision
+                crc = _checksum(revision, write.key, write.value)
+                rows.append((revision, write.key, write.value, created, expires, crc))
             else:
                 self._pending[write.key] = ABSENT
-                rows.append((revision, write.key, None, 0, None))
+                crc = _checksum(revision, write.key, b"")
+                rows.append((revision, write.key, None, 0, None, crc))
         self._latest = done
         self._queue.put(_Commit(revision, writes, rows, done))
         return await done
+
+    async def _confirm(self, operations: Iterable[Operation]) -> Revision:
+        """Return from checks that hold once what they rest on is on the disk. Raises `RevisionMismatch`."""
+        while any(operation.key in self._pending for operation in operations):
+            assert self._latest is not None
+            await asyncio.wait([self._latest])
+            self._require_open()
+            # What was on its way may have failed, or something else may have come: do the checks still hold?
+            self._check(operations, self._decided)
+        return self._revision
 
     def _decided(self, key: str) -> Revision:
         pending = self._pending.get(key)
@@ -321,7 +369,7 @@ class SqliteStore(Engine):
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(
-                    "INSERT INTO changes VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)",
                     [row for commit in commits for row in commit.rows],
                 )
                 for compaction in compactions:

@@ -19,6 +19,7 @@ from kubelib.store import (
     RevisionInFuture,
     RevisionMismatch,
     Store,
+    SupportsObserve,
     Watch,
     WatchLagged,
 )
@@ -149,6 +150,53 @@ class StoreSuite:
         await put(store, "/a")
         with pytest.raises(RevisionInFuture):
             await store.list("/", at=Revision(7))
+
+    async def test_a_watch_from_the_future_is_refused(self, store: Store) -> None:
+        revision = await put(store, "/a")
+        with pytest.raises(RevisionInFuture):
+            async with store.watch("/", since=Revision(revision + 7)) as watch:
+                await take(watch, 1)
+
+    async def test_what_is_checked_is_as_safe_as_what_is_written(self, store: Store) -> None:
+        """A decision that rests on a write of somebody else must not be acknowledged before that write is."""
+        order: list[str] = []
+
+        async def write() -> None:
+            await store.commit(Put("/a", b"1", ABSENT))
+            order.append("written")
+
+        async def check() -> None:
+            while True:
+                try:
+                    await store.commit(Check("/a", Revision(1)))
+                    break
+                except RevisionMismatch:
+                    await anyio.lowlevel.checkpoint()
+            order.append("checked")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            group.start_soon(check)
+        assert order == ["written", "checked"]
+
+    async def test_an_observer_that_fails_fails_nobody_else(self, store: Store) -> None:
+        if not isinstance(store, SupportsObserve):
+            return
+        seen: list[str] = []
+
+        def broken(changes: tuple[Change, ...]) -> None:
+            raise RuntimeError("not today")
+
+        store.observe(broken)
+        end = store.observe(lambda changes: seen.extend(change.key for change in changes))
+        async with store.watch("/", since=Revision(0)) as watch:
+            assert await put(store, "/a") == 1
+            assert await put(store, "/b") == 2
+            assert [change.key for change in await take(watch, 2)] == ["/a", "/b"]
+        assert seen == ["/a", "/b"]
+        end()
+        await put(store, "/c")
+        assert seen == ["/a", "/b"]
 
     async def test_a_watch_reports_every_change_after_its_start_once_in_order(self, store: Store) -> None:
         for n in range(5):
