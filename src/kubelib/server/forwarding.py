@@ -18,7 +18,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from kubelib.api.errors import ApiError, BadRequest
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.nodes import ByteStream
-from kubelib.server.responses import Receive, Scope, Send
+from kubelib.server.responses import Receive, Scope, Send, unless_gone
 from kubelib.server.spdy import Data, Event, Pinged, SpdyConnection, SpdyError, StreamOpened, StreamReset
 
 log = logging.getLogger("kubelib.server")
@@ -223,6 +223,7 @@ async def serve_forwarding(
     protocol: ChannelProtocol, connect: Connect, ports: Sequence[int], receive: Receive, send: Send
 ) -> None:
     """Accept the upgrade and forward connections until the client goes."""
+    send = unless_gone(send)
     if protocol.name == TUNNEL:
         await Tunnel(connect, receive, send).serve()
     else:

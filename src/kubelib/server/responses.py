@@ -101,3 +101,15 @@ def warning_header(messages: Sequence[str]) -> Headers:
         quoted = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
         headers.append((b"warning", f'299 - "{quoted}"'.encode()))
     return headers
+
+
+def unless_gone(send: Send) -> Send:
+    """Return a `send` that does nothing once the client has gone: whoever receives learns of that anyway."""
+
+    async def send_if_there(message: Any) -> None:
+        try:
+            await send(message)
+        except OSError:
+            return
+
+    return send_if_there

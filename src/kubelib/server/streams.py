@@ -19,7 +19,7 @@ from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound, Se
 from kubelib.api.meta import Key
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
-from kubelib.server.responses import Receive, Scope, Send
+from kubelib.server.responses import Receive, Scope, Send, unless_gone
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
@@ -164,6 +164,7 @@ async def serve_command(
     opened: AbstractAsyncContextManager[Stream], protocol: ChannelProtocol, receive: Receive, send: Send
 ) -> None:
     """Accept the upgrade and carry a command's streams until it ends."""
+    send = unless_gone(send)
     await send(protocol.accept())
     try:
         async with opened as stream:
