@@ -127,6 +127,11 @@ class Watcher:
         return events
 
     @property
+    def behind(self) -> bool:
+        """Whether events wait to be taken."""
+        return bool(self._pending)
+
+    @property
     def resource_version(self) -> str:
         """The revision up to which everything has been reported."""
         return str(self._revision if self._pending else max(self._cache.revision, self._revision))

@@ -220,6 +220,11 @@ class _TranslatedWatch:
         return self._translated(self._watcher.take_nowait())
 
     @property
+    def behind(self) -> bool:
+        """Whether events wait to be taken."""
+        return self._watcher.behind
+
+    @property
     def resource_version(self) -> str:
         """The revision up to which everything has been reported."""
         return self._watcher.resource_version

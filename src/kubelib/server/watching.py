@@ -1,6 +1,5 @@
 """Watches over HTTP: events that are ready go out in one write, bookmarks say how far a quiet watch has got."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from kubelib.server import table
 from kubelib.server.responses import Accepted, Receive, Send
 from kubelib.server.verbs import Request, query_of
 
+BOOKMARK_RETRY = 0.1
 BOOKMARK_EVERY = 60.0
 SHORTEST, LONGEST = 1800.0, 3600.0
 """How long a watch lasts that does not say: drawn from between, so that clients do not all come back at once."""
@@ -96,18 +96,19 @@ class Watches:
                     begun = True
                     async with anyio.create_task_group() as group:
                         group.start_soon(_until_disconnected, receive, group.cancel_scope)
+                        # One timer for all that the watch lasts, and none for each event.
                         end = anyio.current_time() + lasting
                         if initial:
                             await self._initial(watch, writer, send, bookmarks)
-                        while (left := end - anyio.current_time()) > 0:
-                            events: tuple[DocumentEvent, ...] = ()
-                            with anyio.move_on_after(min(left, BOOKMARK_EVERY if bookmarks else math.inf)):
+                        if bookmarks:
+                            group.start_soon(_bookmarks, watch, writer, send)
+                        with anyio.CancelScope(deadline=end):
+                            while True:
                                 events = await watch.take()
-                            body = writer.lines(events)
-                            if not events and bookmarks:
-                                body = writer.bookmark(watch.resource_version)
-                            if body:
+                                writer.sending = True
+                                body = writer.lines(events)
                                 await send({"type": "http.response.body", "body": body, "more_body": True})
+                                writer.sending = False
                         group.cancel_scope.cancel()
             except ApiError as error:
                 if not begun:
@@ -143,6 +144,16 @@ async def _start(send: Send, accepted: Accepted) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": True})
 
 
+async def _bookmarks(watch: Watcher, writer: "_Writer", send: Send) -> None:
+    """Say from time to time up to which version the client has seen everything, whether or not much happens."""
+    while True:
+        await anyio.sleep(BOOKMARK_EVERY)
+        while writer.sending or watch.behind:  # a version may be said only when all up to it has been sent
+            await anyio.sleep(BOOKMARK_RETRY)
+        body = writer.bookmark(watch.resource_version)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
 async def _until_disconnected(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -160,6 +171,8 @@ class _Writer:
         self._include = request.query.get("includeObject", "Metadata")
         self._registries = registries
         self.started = False
+        self.sending = False
+        """Whether events have been taken that the client may not have got yet."""
 
     def lines(self, events: tuple[DocumentEvent, ...]) -> bytes:
         """Return the lines of events."""
