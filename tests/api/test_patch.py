@@ -1,0 +1,333 @@
+"""The patches: JSON against the jsonpatch library and RFC 6902, merge against RFC 7386, strategic against Kubernetes' directives."""
+
+import copy
+from typing import Any
+
+import jsonpatch
+import jsonpointer
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubelib.api.apps import Deployment
+from kubelib.api.core.config import ConfigMap
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.service import Service
+from kubelib.api.errors import ApiError, BadRequest, Conflict
+from kubelib.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch, diff_merge_patch
+from kubelib.api.patch.apply import Applier, server_side_apply
+
+# JSON patch
+
+NAMES = st.sampled_from(["a", "b", "c~d", "e/f", "0", ""])
+LEAVES = st.one_of(st.integers(-2, 2), st.none(), st.sampled_from(["", "x"]))
+DOCUMENTS = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(NAMES, DOCUMENTS, max_size=4)
+POINTERS = st.lists(st.one_of(NAMES, st.sampled_from(["-", "1", "2"])), min_size=1, max_size=3).map(
+    lambda parts: "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+)
+OPERATIONS = st.lists(
+    st.one_of(
+        st.fixed_dictionaries(
+            {"op": st.sampled_from(["add", "replace", "test"]), "path": POINTERS, "value": DOCUMENTS}
+        ),
+        st.fixed_dictionaries({"op": st.just("remove"), "path": POINTERS}),
+        st.fixed_dictionaries({"op": st.sampled_from(["move", "copy"]), "path": POINTERS, "from": POINTERS}),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+@given(OBJECTS, OPERATIONS)
+def test_json_patches_do_what_the_reference_library_does(tree: Any, operations: Any) -> None:
+    before = copy.deepcopy(tree)
+    try:
+        expected = jsonpatch.apply_patch(copy.deepcopy(tree), copy.deepcopy(operations))
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError, IndexError):
+        expected = ApiError
+    try:
+        found: Any = apply_json_patch(tree, operations)
+    except ApiError:
+        found = ApiError
+    assert same(tree, before), "the original was changed"
+    assert found is expected if ApiError in (found, expected) else same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("tree", "operation", "result"),
+    [
+        ({"foo": "bar"}, {"op": "add", "path": "/baz", "value": "qux"}, {"foo": "bar", "baz": "qux"}),
+        ({"foo": ["a", "c"]}, {"op": "add", "path": "/foo/1", "value": "b"}, {"foo": ["a", "b", "c"]}),
+        ({"foo": ["a"]}, {"op": "add", "path": "/foo/-", "value": "b"}, {"foo": ["a", "b"]}),
+        ({"foo": {"a": 1}}, {"op": "remove", "path": "/foo/a"}, {"foo": {}}),
+        ({"a": {"b": 1}, "c": {}}, {"op": "move", "from": "/a/b", "path": "/c/d"}, {"a": {}, "c": {"d": 1}}),
+        ({"a": [1, 2]}, {"op": "move", "from": "/a/0", "path": "/a/1"}, {"a": [2, 1]}),
+        ({"a": {"b": 1}}, {"op": "copy", "from": "/a", "path": "/c"}, {"a": {"b": 1}, "c": {"b": 1}}),
+        ({"m~n": 1, "x/y": 2}, {"op": "replace", "path": "/m~0n", "value": 3}, {"m~n": 3, "x/y": 2}),
+        ({"x/y": 2}, {"op": "remove", "path": "/x~1y"}, {}),
+    ],
+)
+def test_the_examples_of_rfc_6902(tree: Any, operation: Any, result: Any) -> None:
+    assert apply_json_patch(tree, [operation]) == result
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "remove", "path": "/nowhere"}],
+        [{"op": "replace", "path": "/nowhere", "value": 1}],
+        [{"op": "add", "path": "/a/b/c", "value": 1}],
+        [{"op": "add", "path": "/list/7", "value": 1}],
+        [{"op": "add", "path": "/list/01", "value": 1}],
+        [{"op": "test", "path": "/a", "value": 2}],
+        [{"op": "move", "from": "/nowhere", "path": "/b"}],
+        [{"op": "move", "from": "/a", "path": "/a/b"}],
+        [{"op": "jump", "path": "/a"}],
+        [{"path": "/a"}],
+        [{"op": "add", "path": "a", "value": 1}],
+        [{"op": "add", "path": "/b"}],
+        ["add"],
+        {"op": "add"},
+        "add",
+    ],
+)
+def test_a_json_patch_that_cannot_be_carried_out_is_refused(operations: Any) -> None:
+    tree = {"a": 1, "list": [1]}
+    with pytest.raises(ApiError) as caught:
+        apply_json_patch(tree, operations)
+    assert caught.value.code in (400, 422)
+    assert tree == {"a": 1, "list": [1]}
+
+
+# Merge patch
+
+
+@pytest.mark.parametrize(
+    ("tree", "patch", "result"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_the_examples_of_rfc_7386(tree: Any, patch: Any, result: Any) -> None:
+    before = copy.deepcopy(tree)
+    assert apply_merge_patch(tree, patch) == result
+    assert tree == before
+
+
+NULLLESS = st.recursive(
+    st.one_of(st.integers(0, 3), st.text(max_size=1)),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(NAMES, NULLLESS, max_size=4), st.dictionaries(NAMES, NULLLESS, max_size=4))
+def test_the_difference_of_two_documents_makes_one_of_the_other(before: Any, after: Any) -> None:
+    assert apply_merge_patch(before, diff_merge_patch(before, after)) == after
+    assert diff_merge_patch(after, after) == {}
+
+
+# Strategic merge patch
+
+CONTAINERS = {"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}}
+
+
+def strategic(tree: Any, patch: Any, cls: Any = Pod) -> Any:
+    before = copy.deepcopy(tree)
+    result = apply_strategic_patch(tree, patch, cls)
+    assert tree == before
+    return result
+
+
+def test_list_items_are_known_by_their_keys() -> None:
+    patched = strategic(CONTAINERS, {"spec": {"containers": [{"name": "b", "image": "9"}, {"name": "c"}]}})
+    assert patched["spec"]["containers"] == [
+        {"name": "a", "image": "1"},
+        {"name": "b", "image": "9"},
+        {"name": "c"},
+    ]
+
+
+def test_one_item_is_deleted_by_its_key() -> None:
+    patched = strategic(CONTAINERS, {"spec": {"containers": [{"name": "a", "$patch": "delete"}]}})
+    assert [c["name"] for c in patched["spec"]["containers"]] == ["b"]
+
+
+def test_a_list_is_replaced_when_the_patch_says_so() -> None:
+    patched = strategic(CONTAINERS, {"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}})
+    assert patched["spec"]["containers"] == [{"name": "z"}]
+
+
+def test_a_map_is_replaced_or_deleted_when_the_patch_says_so() -> None:
+    tree = {"metadata": {"labels": {"a": "1", "b": "2"}}}
+    replaced = strategic(tree, {"metadata": {"labels": {"$patch": "replace", "c": "3"}}})
+    assert replaced["metadata"]["labels"] == {"c": "3"}
+    deleted = strategic(tree, {"metadata": {"labels": {"$patch": "delete"}}})
+    assert not deleted["metadata"].get("labels")
+
+
+def test_lists_without_a_key_are_replaced() -> None:
+    tree = {"spec": {"containers": [{"name": "a", "command": ["x", "y"]}]}}
+    patched = strategic(tree, {"spec": {"containers": [{"name": "a", "command": ["z"]}]}})
+    assert patched["spec"]["containers"][0]["command"] == ["z"]
+
+
+def test_lists_of_scalars_merge_where_the_class_says_so_and_lose_what_the_patch_names() -> None:
+    tree = {"metadata": {"finalizers": ["a", "b"]}}
+    assert strategic(tree, {"metadata": {"finalizers": ["b", "c"]}})["metadata"]["finalizers"] == [
+        "a",
+        "b",
+        "c",
+    ]
+    lost = strategic(tree, {"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}})
+    assert lost["metadata"]["finalizers"] == ["b"]
+
+
+def test_the_order_of_items_is_the_one_that_the_patch_asks_for() -> None:
+    patch = {
+        "spec": {
+            "$setElementOrder/containers": [{"name": "b"}, {"name": "a"}],
+            "containers": [{"name": "a", "image": "9"}],
+        }
+    }
+    patched = strategic(CONTAINERS, patch)
+    assert [c["name"] for c in patched["spec"]["containers"]] == ["b", "a"]
+    assert "$setElementOrder/containers" not in patched["spec"]
+
+
+def test_retained_keys_are_all_that_stays() -> None:
+    tree = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
+    patch = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    assert strategic(tree, patch, Deployment)["spec"]["strategy"] == {"type": "Recreate"}
+    volumes = {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}
+    other = {
+        "spec": {"volumes": [{"name": "v", "$retainKeys": ["name", "secret"], "secret": {"secretName": "s"}}]}
+    }
+    assert strategic(volumes, other)["spec"]["volumes"] == [{"name": "v", "secret": {"secretName": "s"}}]
+
+
+@pytest.mark.parametrize(
+    ("cls", "path", "key", "other"),
+    [
+        (Pod, "containers", "name", "image"),
+        (Pod, "initContainers", "name", "image"),
+        (Pod, "volumes", "name", "emptyDir"),
+        (Pod, "imagePullSecrets", "name", ""),
+        (Pod, "hostAliases", "ip", "hostnames"),
+        (Service, "ports", "port", "targetPort"),
+    ],
+)
+def test_the_lists_of_a_spec_merge_by_kubernetes_keys(cls: Any, path: str, key: str, other: str) -> None:
+    tree = {"spec": {path: [{key: "one", "kept": True}]}}
+    new: dict[str, Any] = {key: "one", **({other: "new"} if other else {})}
+    patched = strategic(tree, {"spec": {path: [new, {key: "two"}]}}, cls)
+    assert patched["spec"][path] == [{key: "one", "kept": True, **new}, {key: "two"}]
+
+
+@pytest.mark.parametrize(
+    "patch", [[1], "x", {"spec": {"$patch": "explode"}}, {"spec": {"$retainKeys": "type"}}]
+)
+def test_a_strategic_patch_that_is_none_is_refused(patch: Any) -> None:
+    with pytest.raises(BadRequest):
+        strategic(CONTAINERS, patch)
+
+
+# Server-side apply
+
+
+def apply(tree: Any, body: Any, manager: str, cls: Any = ConfigMap, *, force: bool = False) -> Any:
+    kind = {"apiVersion": "v1", "kind": cls.kind}
+    meta = {"name": "a", **body.get("metadata", {})}
+    return server_side_apply(
+        tree,
+        {**kind, **body, "metadata": meta},
+        Applier(manager, "v1", force=force, time="2026-01-01T00:00:00Z"),
+        cls,
+    )
+
+
+def managers(tree: Any) -> dict[str, Any]:
+    return {entry["manager"]: entry["fieldsV1"] for entry in tree["metadata"]["managedFields"]}
+
+
+def test_an_apply_says_in_managed_fields_what_it_owns() -> None:
+    tree = apply(None, {"data": {"x": "1"}, "metadata": {"labels": {"l": "m"}}}, "one")
+    [entry] = tree["metadata"]["managedFields"]
+    assert entry == {
+        "manager": "one",
+        "operation": "Apply",
+        "apiVersion": "v1",
+        "time": "2026-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:x": {}}, "f:metadata": {"f:labels": {"f:l": {}}}},
+    }
+
+
+def test_what_a_manager_leaves_out_goes_unless_somebody_else_owns_it_too() -> None:
+    tree = apply(None, {"data": {"x": "1", "y": "2"}}, "one")
+    tree = apply(tree, {"data": {"y": "2"}}, "two")
+    tree = apply(tree, {"data": {}}, "one")
+    assert tree["data"] == {"y": "2"}
+    assert "two" in managers(tree)
+
+
+def test_a_conflict_names_the_field_and_its_owner_and_force_takes_it_over() -> None:
+    tree = apply(None, {"data": {"x": "1"}}, "one")
+    with pytest.raises(Conflict) as caught:
+        apply(tree, {"data": {"x": "2"}}, "two")
+    [cause] = caught.value.causes
+    assert cause.field == ".data.x"
+    assert '"one"' in cause.message
+    taken = apply(tree, {"data": {"x": "2"}}, "two", force=True)
+    assert taken["data"] == {"x": "2"}
+    assert managers(taken) == {"two": {"f:data": {"f:x": {}}}}
+
+
+def test_the_same_value_is_shared_without_conflict() -> None:
+    tree = apply(apply(None, {"data": {"x": "1"}}, "one"), {"data": {"x": "1"}}, "two")
+    assert set(managers(tree)) == {"one", "two"}
+
+
+def test_items_of_keyed_lists_are_owned_one_by_one() -> None:
+    def body(name: str, image: str) -> dict[str, Any]:
+        return {"spec": {"containers": [{"name": name, "image": image}]}}
+
+    tree = apply(None, body("a", "1"), "one", Pod)
+    tree = apply(tree, body("b", "2"), "two", Pod)
+    assert [c["name"] for c in tree["spec"]["containers"]] == ["a", "b"]
+    with pytest.raises(Conflict) as caught:
+        apply(tree, body("a", "9"), "two", Pod)
+    assert caught.value.causes[0].field == '.spec.containers[name="a"].image'
+    gone = apply(tree, {"spec": {"containers": []}}, "one", Pod)
+    assert [c["name"] for c in gone["spec"]["containers"]] == ["b"]
+
+
+def test_atomic_lists_are_owned_as_a_whole() -> None:
+    tree = apply(None, {"spec": {"containers": [{"name": "a", "command": ["x"]}]}}, "one", Pod)
+    with pytest.raises(Conflict):
+        apply(tree, {"spec": {"containers": [{"name": "a", "command": ["x", "y"]}]}}, "two", Pod)
