@@ -20,6 +20,7 @@ from kubelib.server.listener import Tls, bind, serve
 from kubelib.store import open_store
 from reference_cluster import pki
 from reference_cluster.datadir import DataDirectory
+from reference_cluster.kubernetes_service import ensure_kubernetes_service
 from reference_cluster.nodes import LocalNodes
 from reference_cluster.remote_nodes import RemoteNodes
 
@@ -137,6 +138,8 @@ async def run_api_server(
                 authenticator=Authenticator([StaticTokens(tokens)] if tokens else ()),
             )
             tls = Tls(credential.cert, credential.key, authority.ca)
+            bound = listening.getsockname()[0]
+            await ensure_kubernetes_service(registries, "127.0.0.1" if bound == "0.0.0.0" else bound, port)
             async with serve(app, listening, tls, stop=app.stop_watches):
                 yield RunningServer(
                     registries=registries, app=app, authority=authority, url=f"https://{shown}:{port}"
