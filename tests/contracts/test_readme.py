@@ -1,12 +1,14 @@
 import doctest
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+KUBELIB = Path(sys.executable).with_name("kubelib")
 
 
 def test_the_examples_of_the_readme_run_as_shown() -> None:
@@ -18,8 +20,14 @@ def test_the_examples_of_the_readme_run_as_shown() -> None:
 def test_the_commands_of_the_readme_exist() -> None:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     commands = [line for block in blocks for line in block.strip().splitlines()]
-    assert commands == ["scripts/run", "scripts/test"]
-    assert all(os.access(ROOT / command, os.X_OK) for command in commands)
+    scripts = [command for command in commands if not command.startswith("kubelib ")]
+    assert scripts == ["scripts/run", "scripts/test"]
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+    daemons = [shlex.split(command)[1:] for command in commands if command not in scripts]
+    assert len(daemons) > 4
+    # They run in tests/external/test_daemons.py; here an unknown word or option fails.
+    for arguments in daemons:
+        subprocess.run([KUBELIB, *arguments, "--help"], capture_output=True, check=True)
 
 
 def test_the_first_command_ends_with_a_ready_cluster_and_the_guestbook_answering(tmp_path: Path) -> None:
@@ -51,8 +59,6 @@ def test_the_first_command_ends_with_a_ready_cluster_and_the_guestbook_answering
         assert shape(done.stdout) == shape(shown[1])
     finally:
         kubeconfig = tmp_path / "cluster" / "admin.kubeconfig"
-        kubelib = Path(sys.executable).with_name("kubelib")
-        assert kubelib.exists()
         _end_pods(kubeconfig)
         subprocess.run([ROOT / "scripts" / "run", "stop"], env=environment, check=True)
 
