@@ -255,7 +255,8 @@ def server_side_apply(live: Tree | None, applied: Tree, applier: Applier, cls: t
     if own is not None:
         owned_elsewhere = {path for entry in kept for path in paths(entry.get("fieldsV1") or {})}
         dropped = set(paths(own.get("fieldsV1") or {})) - set(wanted) - owned_elsewhere
-        for path in sorted(dropped, key=len):
+        # Items before what is in them: without its keys an item would not be found any more.
+        for path in sorted(dropped, key=lambda path: (path[-1] != ".", path)):
             _remove(result, path)
     result["metadata"]["managedFields"] = [*kept, _entry(applier, "Apply", wanted)]
     if own is not None and _same_but_time(result, live, own, wanted):
