@@ -89,18 +89,21 @@ def test_nothing_and_everything_are_what_they_say() -> None:
     assert selector_from_match_labels({}) == NOTHING
 
 
-labels = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3)
-requirements = st.builds(
-    Requirement,
-    st.sampled_from("abc"),
-    st.sampled_from(["=", "!=", "in", "notin", "exists", "!"]),
-    st.lists(st.sampled_from("xyz"), min_size=1, max_size=2),
-).map(
-    lambda r: Requirement(
-        r.key,
-        r.operator,
-        r.values[:1] if r.operator in ("=", "!=") else r.values if "in" in r.operator else (),
-    )
+labels = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz4"), max_size=3)
+one_value, some_values = (
+    st.sampled_from("xyz4").map(lambda v: (v,)),
+    st.lists(st.sampled_from("xyz4"), min_size=1),
+)
+requirements = st.one_of(
+    st.builds(Requirement, st.sampled_from("abc"), st.sampled_from(["=", "!="]), one_value),
+    st.builds(Requirement, st.sampled_from("abc"), st.sampled_from(["in", "notin"]), some_values),
+    st.builds(Requirement, st.sampled_from("abc"), st.sampled_from(["exists", "!"])),
+    st.builds(
+        Requirement,
+        st.sampled_from("abc"),
+        st.sampled_from(["gt", "lt"]),
+        st.sampled_from(["3", "4", "5"]).map(lambda v: (v,)),
+    ),
 )
 selectors = st.builds(Selector, st.lists(requirements, max_size=3))
 
@@ -118,6 +121,7 @@ def test_the_index_finds_what_a_scan_finds(
     world = dict(enumerate(first))
     for key, value in world.items():
         index.put(key, value)
+    index.select(selector)  # what is remembered for the next time has to follow the changes
     for key, value in enumerate(later):
         world[key] = value
         index.put(key, value)
@@ -125,6 +129,16 @@ def test_the_index_finds_what_a_scan_finds(
         key, _ = world.popitem()
         index.remove(key)
     assert sorted(index.select(selector)) == sorted(k for k, v in world.items() if selector.matches(v))
+
+
+def test_the_index_remembers_the_objects_without_a_label_for_a_few_labels_only() -> None:
+    index: LabelIndex[int] = LabelIndex()
+    index.put(1, {"a": "x"})
+    for number in range(100):
+        assert list(index.select(parse_selector(f"!label-{number}"))) == [1]
+    assert len(index._lacking) < 20
+    index.put(1, {"label-99": ""})
+    assert list(index.select(parse_selector("!label-99"))) == []
 
 
 @given(st.lists(selectors, max_size=10), labels)
