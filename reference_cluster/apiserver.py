@@ -1,27 +1,42 @@
 """The API server as a daemon: store, registries, certificates, listener."""
 
 import csv
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import anyio
 import attrs
 
 from kubelib.api.core.node import Node
 from kubelib.api.meta import Key
 from kubelib.client.kubeconfig import write_kubeconfig
+from kubelib.client.webhooks import HttpWebhooks
 from kubelib.clock import SYSTEM_CLOCK, Clock
+from kubelib.registry.admission import Admission, default_admission
 from kubelib.registry.base import User
 from kubelib.registry.registries import SERVICE_CIDR, ResourceRegistries
+from kubelib.registry.webhooks.services import ServiceResolver
+from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server import ApiServer
+from kubelib.server.aggregation import FrontProxy
+from kubelib.server.aggregation.registrations import publish_authentication
+from kubelib.server.app import authorizer_of
 from kubelib.server.authn import Authenticator, StaticTokens
+from kubelib.server.authn.bootstraptokens import BootstrapTokens
+from kubelib.server.authn.requestheader import RequestHeaders
+from kubelib.server.authn.tokens import ServiceAccountTokens
 from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.listener import Tls, bind, serve
-from kubelib.store import open_store
+from kubelib.server.resourcemetrics import ResourceMetrics
+from kubelib.store import Store, open_store
+from kubelib.store.encryption import Rule, encrypted
+from kubelib.store.metering import StoreFigures, metered
 from reference_cluster import pki
+from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.datadir import DataDirectory
-from reference_cluster.kubernetes_service import ensure_kubernetes_service
-from reference_cluster.nodes import LocalNodes
+from reference_cluster.networks import own_networks, pair
+from reference_cluster.presence import Presence
 from reference_cluster.remote_nodes import RemoteNodes
 
 DEFAULT_PORT = 6443
@@ -40,7 +55,13 @@ class RunningServer:
     registries: ResourceRegistries
     app: ApiServer
     authority: pki.Authority
-    url: str
+    urls: Sequence[str]
+    """Where clients find it, and the other servers of its cluster."""
+
+    @property
+    def url(self) -> str:
+        """The first of its addresses."""
+        return self.urls[0]
 
     def kubeconfig(self, path: Path, name: str, identity: pki.Identity) -> Path:
         """Write a kubeconfig that acts as `identity`."""
@@ -48,6 +69,7 @@ class RunningServer:
         write_kubeconfig(
             path,
             server=self.url,
+            others=self.urls[1:],
             user=identity.user,
             ca=self.authority.ca,
             cert=credential.cert,
@@ -90,30 +112,52 @@ def parse_address(listen: str) -> tuple[str, int]:
 
 
 @asynccontextmanager
+async def _open(
+    url: str, encryption: Sequence[Rule], clock: Clock
+) -> AsyncIterator[tuple[Store, StoreFigures]]:
+    """Open a store, with the figures of what it is asked, and with what is encrypted in it readable."""
+    async with open_store(url, clock=clock) as engine:
+        counted = metered(engine)
+        yield encrypted(counted, encryption), counted.figures
+
+
+@asynccontextmanager
 async def run_api_server(
     *,
     store: str,
     pki_directory: Path,
     listen: str,
+    public: str = "",
     service_cidr: str = SERVICE_CIDR,
     nodes: LocalNodes | None = None,
     tokens: Mapping[str, User] | None = None,
+    admission: Sequence[Admission] | None = None,
+    access: AccessSettings = DEFAULT_ACCESS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[RunningServer]:
-    """Serve the API while the context is open. `nodes` are those in this process; others are reached over HTTPS."""
+    """Serve the API while the context is open; clients reach it at `public`, one address or several with commas, where that is said. `nodes` are those in this process; others are reached over HTTPS.
+
+    `admission` are the plug-ins of admission, those of kube-apiserver when nothing is said.
+    """
+    admission = default_admission() if admission is None else admission
     host, port = parse_address(listen)
+    addresses = list(filter(None, public.split(",")))
     listening = bind(host, port)
     try:
         async with (
-            open_store(store, clock=clock) as opened,
-            ResourceRegistries(opened, clock=clock, service_cidr=service_cidr) as registries,
+            _open(store, access.encryption, clock) as (opened, figures),
+            ResourceRegistries(
+                opened, clock=clock, admission=admission, service_cidr=service_cidr
+            ) as registries,
+            HttpWebhooks(ServiceResolver(registries)) as registries.webhooks,
         ):
             await registries.bootstrap()
+            registries.set_commit_policies(access.commit_policies)
             await ensure_policy(registries)
             port = listening.getsockname()[1]
             authority = pki.Authority(pki_directory, clock)
             names = [
-                host, "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+                host, *(parse_address(address)[0] for address in addresses), "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
                 "kubernetes.default.svc.cluster.local", registries.api_service_address,
             ]  # fmt: skip
             credential = authority.server("apiserver", dict.fromkeys(names))
@@ -131,19 +175,58 @@ async def run_api_server(
             )
             if nodes is not None:
                 nodes.elsewhere = remote
+            proxies = pki.Authority(pki_directory / "front-proxy", clock)
+            request_headers, front_proxy = access.request_headers, access.front_proxy
+            if request_headers is None:
+                request_headers = RequestHeaders(ca=proxies.ca, names=(pki.FRONT_PROXY.user,))
+            if front_proxy is None:
+                own = proxies.client("front-proxy-client", pki.FRONT_PROXY)
+                front_proxy = FrontProxy(own.cert, own.key)
+            await publish_authentication(registries, request_headers, authority.ca.read_text())
+            signer = access.signer(authority.signing_key("sa"), clock)
             app = ApiServer(
                 registries,
                 nodes=nodes or remote,
                 address=f"{shown}:{port}",
-                authenticator=Authenticator([StaticTokens(tokens)] if tokens else ()),
+                authenticator=Authenticator(
+                    [
+                        StaticTokens(tokens or {}),
+                        ServiceAccountTokens(signer, registries),
+                        BootstrapTokens(registries),
+                        *access.providers(clock),
+                    ]
+                ),
+                authorizer=authorizer_of(registries, access.modes),
+                tokens=signer,
+                fair=access.fair,
+                concurrency=access.concurrency,
+                request_timeout=access.request_timeout,
+                auditor=access.auditor(registries.random, clock),
+                front_proxy=front_proxy,
+                request_headers=request_headers,
+                storage=figures,
             )
-            tls = Tls(credential.cert, credential.key, authority.ca)
+            app.aggregator.add(ResourceMetrics(app, clock))
+            tls = Tls(credential.cert, credential.key, authority.ca, request_headers)
             bound = listening.getsockname()[0]
-            await ensure_kubernetes_service(registries, "127.0.0.1" if bound == "0.0.0.0" else bound, port)
-            async with serve(app, listening, tls, stop=app.stop_watches):
-                yield RunningServer(
-                    registries=registries, app=app, authority=authority, url=f"https://{shown}:{port}"
-                )
+            presence = Presence(registries, "127.0.0.1" if bound == "0.0.0.0" else bound, port)
+            await presence.show()
+            async with anyio.create_task_group() as group:
+                for component in app.components:
+                    await group.start(component.run)
+                if registries.shared:
+                    await group.start(presence.run)
+                async with serve(app, listening, tls, stop=app.stop_watches):
+                    try:
+                        yield RunningServer(
+                            registries=registries,
+                            app=app,
+                            authority=authority,
+                            urls=[f"https://{a}" for a in addresses or [f"{shown}:{port}"]],
+                        )
+                    finally:
+                        await presence.leave()
+                group.cancel_scope.cancel()
     finally:
         listening.close()
 
@@ -154,17 +237,29 @@ async def run_apiserver(
     *,
     store: str,
     listen: str,
-    service_network: str = SERVICE_CIDR,
+    public: str = "",
+    service_network: str = "",
     tokens: Mapping[str, User] | None = None,
+    admission: Sequence[Admission] | None = None,
+    access: AccessSettings = DEFAULT_ACCESS,
 ) -> AsyncIterator[str]:
     """Serve the API while the context is open, and write the kubeconfigs of the administrator and the other daemons."""
-    async with run_api_server(
-        store=store or directory.store_url,
-        pki_directory=directory.pki,
-        listen=listen,
-        service_cidr=service_network,
-        tokens=tokens,
-    ) as server:
+    async with AsyncExitStack() as stack:
+        if not service_network:  # API servers that share a store also share the network
+            own = pair(0) if store else stack.enter_context(own_networks(directory))
+            service_network = own.services
+        server = await stack.enter_async_context(
+            run_api_server(
+                store=store or directory.store_url,
+                pki_directory=directory.pki,
+                listen=listen,
+                public=public,
+                service_cidr=service_network,
+                tokens=tokens,
+                admission=admission,
+                access=access,
+            )
+        )
         admin = server.kubeconfig(directory.admin_kubeconfig, "admin", pki.ADMIN)
         for name, identity in DAEMONS.items():
             server.kubeconfig(directory.path / f"{name}.kubeconfig", name, identity)

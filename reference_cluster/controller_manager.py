@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from kubelib.client.http import HttpClient
 from kubelib.clock import SYSTEM_CLOCK, system_random
+from kubelib.controllers.election import Timing
 from kubelib.controllers.events import EventRecorder
 from kubelib.informers import Component
 from reference_cluster.daemon import Anew, connected, elected, running
@@ -13,20 +15,37 @@ NAME = "kube-controller-manager"
 
 
 @asynccontextmanager
-async def run_controller_manager(kubeconfig: Path, *, elect: bool) -> AsyncIterator[str]:
-    """Run the built-in controllers while the context is open, and, if `elect`, while leading."""
-    from kubelib.controllers.builtin import builtin_controllers
+async def run_controller_manager(
+    kubeconfig: Path, *, elect: Timing | None, signing: tuple[Path, Path] | None = None
+) -> AsyncIterator[str]:
+    """Run the built-in controllers while the context is open, and, if `elect` says how one is elected, while leading.
 
+    `signing` are the certificate and the key of the authority by which requests for certificates are signed; without it they are
+    signed only if both are where the API server beside the kubeconfig keeps them. Raises OSError if they cannot be read.
+    """
+    from kubelib.controllers.builtin import builtin_controllers
+    from kubelib.controllers.certificates import CertificateAuthority
+
+    beside = kubeconfig.parent / "pki"
+    if signing is None and (beside / "ca.key").is_file():
+        signing = (beside / "ca.crt", beside / "ca.key")
+    authority = (
+        CertificateAuthority(*(path.read_bytes() for path in signing)) if signing is not None else None
+    )
     clock, random = SYSTEM_CLOCK, system_random()
     async with connected(kubeconfig, NAME) as client:
         events = EventRecorder(client, clock=clock, random=random)
 
-        def controllers() -> Sequence[Component]:
+        def controllers(client: HttpClient) -> Sequence[Component]:
             root_ca = client.connection.ca_data.decode()
-            return builtin_controllers(client, clock=clock, random=random, root_ca=root_ca)
+            return builtin_controllers(
+                client, clock=clock, random=random, root_ca=root_ca, authority=authority, discover=True
+            )
 
-        component: Component = Anew(NAME, controllers)
-        if elect:
-            component = elected(component, client, events=events, clock=clock, random=random)
+        component: Component = (
+            elected(NAME, controllers, client, elect, events=events, clock=clock, random=random)
+            if elect is not None
+            else Anew(NAME, lambda: controllers(client))
+        )
         async with running(NAME, [events, component]):
             yield f"{NAME} is ready for {client.connection.server}"

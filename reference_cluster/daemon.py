@@ -1,5 +1,6 @@
 """What every daemon does: components on a connection, leadership, one line when ready, a clean stop."""
 
+import gc
 import logging
 import os
 import platform
@@ -11,16 +12,16 @@ from pathlib import Path
 from random import Random
 
 import anyio
+import anyio.to_thread
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from kubelib.api.errors import ApiError
 from kubelib.api.meta import Key
-from kubelib.client.base import Client
 from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import load_connection
 from kubelib.clock import Clock
-from kubelib.controllers.election import LeaderElection
+from kubelib.controllers.election import Fence, LeaderElection, Timing
 from kubelib.controllers.events import EventRecorder
 from kubelib.controllers.manager import Manager
 from kubelib.informers import Component
@@ -31,11 +32,11 @@ WAIT = 0.5
 
 
 @asynccontextmanager
-async def connected(kubeconfig: Path, name: str) -> AsyncIterator[HttpClient]:
-    """Open a client as a kubeconfig says, once the API server answers. Raises `KubeconfigError`."""
+async def connected(kubeconfig: Path, name: str, *, wait: bool = True) -> AsyncIterator[HttpClient]:
+    """Open a client as a kubeconfig says, once the API server answers unless `wait` is false. Raises `KubeconfigError`."""
     async with HttpClient(load_connection([kubeconfig]), manager=name) as client:
         said = False
-        while True:
+        while wait:
             try:
                 await client.request("GET", "/readyz", accept="*/*")
                 break
@@ -59,19 +60,48 @@ class Anew:
         await Manager(self._make(), name=self.name).run(task_status=task_status)
 
 
+class Later:
+    """A component that is started once the ones before it run, and whose modules a thread loads meanwhile: it keeps nobody waiting."""
+
+    def __init__(self, name: str, load: Callable[[], object], make: Callable[[], Component]) -> None:
+        self.name = name
+        self._load = load
+        self._make = make
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled."""
+        task_status.started()
+        await anyio.to_thread.run_sync(self._load)
+        await self._make().run()
+
+
 def elected(
-    component: Component, client: Client, *, events: EventRecorder, clock: Clock, random: Random
+    name: str,
+    make: Callable[[HttpClient], Sequence[Component]],
+    client: HttpClient,
+    timing: Timing,
+    *,
+    events: EventRecorder,
+    clock: Clock,
+    random: Random,
 ) -> LeaderElection:
-    """Return a component that runs `component` while it holds the lease of that name in ``kube-system``."""
+    """Return a component that runs others, made anew each time, while it holds the lease `name` in ``kube-system``.
+
+    They are made with a client through which they write while they lead, and not a moment longer.
+    """
     identity = f"{platform.node()}_{os.getpid()}_{random.getrandbits(48):012x}"
+    fence = Fence()
+    guarded = client.guarded(fence.check)
     return LeaderElection(
-        component,
+        Anew(name, lambda: make(guarded)),
         client,
-        lease=Key("kube-system", component.name),
+        lease=Key("kube-system", name),
         identity=identity,
         clock=clock,
         random=random,
-        recorder=events.source(component.name),
+        timing=timing,
+        recorder=events.source(name),
+        fence=fence,
     )
 
 
@@ -103,5 +133,13 @@ async def serve_until_signalled(daemon: AbstractAsyncContextManager[str]) -> Non
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()
                 ready = True
+                freeze_after_start()
                 await stop.wait()
             group.cancel_scope.cancel()
+
+
+def freeze_after_start() -> None:
+    """Take what start-up has made out of the garbage collector's sight: it stays anyway."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

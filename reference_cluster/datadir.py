@@ -40,6 +40,11 @@ class DataDirectory:
         """The kubeconfig of the cluster's administrator."""
         return self.path / "admin.kubeconfig"
 
+    @property
+    def volumes(self) -> Path:
+        """Where the storage behind claims is."""
+        return self.path / "volumes"
+
     def node(self, name: str) -> Path:
         """Where the node `name` keeps its Pods."""
         return self.path / "nodes" / name

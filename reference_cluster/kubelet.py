@@ -1,6 +1,6 @@
 """The node agent as a daemon, with the HTTPS server through which the API server reaches the node's containers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from kubelib.api.authorization import ResourceAttributes, SubjectAccessReview, S
 from kubelib.client.base import Client
 from kubelib.clock import SYSTEM_CLOCK, system_random
 from kubelib.controllers.events import EventRecorder
+from kubelib.informers import Component
 from kubelib.registry.base import User
-from kubelib.server.listener import Tls, bind, serve
-from kubelib.server.nodeserver import NodeServer, pod_list
+from kubelib.runtime.localnodes import LocalNodes
+from kubelib.server.listener import bind, serve
 from reference_cluster.daemon import connected, running
-from reference_cluster.nodes import LocalNodes
+from reference_cluster.join import ClientCertificate, LiveTls, ServingCertificate, ensure_serving_files, join
+from reference_cluster.runtimes import NO_ISOLATION, IsolationSettings, node_annotations, open_runtime
 
 DEFAULT_PORT = 10250
 REMEMBERED = 10.0
@@ -35,7 +37,14 @@ class KubeletSettings:
     address: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     runtime: str = "process"
+    isolation: IsolationSettings = NO_ISOLATION
     pod_network: str = "127.244.0.0/16"
+    static_pods: Path | None = None
+    """The directory of the node's static Pods, which it runs with or without an API server."""
+    eviction_hard: Mapping[str, str] | None = None
+    """Below what Pods are ended; None: below what the kubelet does it by default."""
+    bootstrap: Path | None = None
+    """The kubeconfig by which the node asks for certificates of its own; None: it has been given some."""
 
 
 class _Callers:
@@ -65,15 +74,17 @@ class _Callers:
 async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncIterator[str]:
     """Run a node while the context is open. Its Pods go on when it is closed, and are found again."""
     from kubelib.runtime.agent import NodeAgent, NodeSettings
-    from kubelib.runtime.operations import PodOperations
-    from reference_cluster.runtimes import open_runtime
+    from kubelib.runtime.eviction import DEFAULT_HARD
 
     clock, random, name = SYSTEM_CLOCK, system_random(), settings.name
     listening = bind(settings.address, settings.port, option="--port")
     try:
+        if settings.bootstrap is not None:
+            await join(settings.bootstrap, kubeconfig, name, clock)
+            ensure_serving_files(kubeconfig, settings.cert, settings.key, name, clock)
         async with (
-            connected(kubeconfig, "kubelet") as client,
-            open_runtime(settings.runtime, settings.root) as runtime,
+            connected(kubeconfig, "kubelet", wait=settings.static_pods is None) as client,
+            open_runtime(settings.runtime, settings.root, settings.isolation) as runtime,
         ):
             events = EventRecorder(client, clock=clock, random=random)
             agent = NodeAgent(
@@ -84,21 +95,25 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
                     address=settings.address,
                     port=listening.getsockname()[1],
                     pod_network=settings.pod_network,
+                    static_pods=settings.static_pods,
+                    annotations=node_annotations(settings.runtime, settings.isolation),
+                    eviction_hard=DEFAULT_HARD if settings.eviction_hard is None else settings.eviction_hard,
                 ),
                 settings.root,
                 random=random,
                 recorder=events.source("kubelet", name),
             )
             nodes = LocalNodes(clock)
-            nodes.operations[name] = PodOperations(agent)
-            app = NodeServer(
-                nodes,
-                pod=agent.pod,
-                pods=lambda: pod_list(agent.pod_documents()),
-                allowed=_Callers(client, name).allowed,
-            )
-            tls = Tls(settings.cert, settings.key, settings.client_ca)
-            async with serve(app, listening, tls, stop=app.stop), running("kubelet", [events, agent]):
+            app = nodes.add(agent, _Callers(client, name).allowed)
+            tls = LiveTls(settings.cert, settings.key, settings.client_ca)
+            components: list[Component] = [events, agent]
+            if settings.bootstrap is not None:
+                hosts = (name, settings.address)
+                components += [
+                    ClientCertificate(client, kubeconfig, name, clock, random),
+                    ServingCertificate(client, tls, name, hosts, clock, random),
+                ]
+            async with serve(app, listening, tls, stop=app.stop), running("kubelet", components):
                 yield f"kubelet {name} is ready for {client.connection.server}"
     finally:
         listening.close()

@@ -48,6 +48,10 @@ KUBELET_CLIENT = Identity("kube-apiserver-kubelet-client", ("system:masters",))
 """Whom nodes see when the API server asks for logs and the like."""
 
 
+FRONT_PROXY = Identity("front-proxy-client")
+"""Whom other API servers see when this one passes requests on."""
+
+
 def node_identity(name: str) -> Identity:
     """Return the identity of the kubelet of a node."""
     return Identity(f"system:node:{name}", ("system:nodes",))
@@ -68,6 +72,10 @@ class Authority:
         if not path.exists():
             self._make_ca()
         return path
+
+    def pair(self) -> tuple[bytes, bytes]:
+        """Return the authority's certificate and key, as PEM."""
+        return self.ca.read_bytes(), (self.directory / "ca.key").read_bytes()
 
     def server(self, name: str, hosts: Iterable[str]) -> Credential:
         """Return a server certificate for host names and IP addresses."""
@@ -172,6 +180,15 @@ class Authority:
         _write(credential.cert, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         _write(wanted, f"{until_date.isoformat()}\n{purpose}".encode(), 0o644)
         return credential
+
+
+def copy_authorities(source: Path, target: Path) -> None:
+    """Give another API server of the same cluster what all of them must have alike: authorities, and keys of tokens."""
+    for name in ("ca.crt", "ca.key", "sa.key", "front-proxy/ca.crt", "front-proxy/ca.key"):
+        file = source / name
+        if file.exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(target / name, file.read_bytes(), file.stat().st_mode & 0o777)
 
 
 def _general_name(host: str) -> "x509.GeneralName":

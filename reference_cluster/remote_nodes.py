@@ -2,17 +2,24 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from urllib.parse import urlsplit
+
+import anyio
+import attrs
+from anyio.abc import ByteStream as AnyByteStream
 
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import InternalError, ServiceUnavailable
-from kubelib.client.http import HttpClient
+from kubelib.client.http import HttpClient, tls_context
 from kubelib.client.kubeconfig import Connection
-from kubelib.client.websocket import WebSocket, connect_websocket, open_command
+from kubelib.client.websocket import CONNECT_TIMEOUT, WebSocket, connect_websocket, open_command
+from kubelib.server.exchange import Inquiry, Reply, exchange
 from kubelib.server.forwarding import CHANNELS
 from kubelib.server.nodes import ByteStream, LogOptions, Stream
 from reference_cluster.pki import Credential
 
+DEFAULT_PORT = 10250
 NodeOf = Callable[[str], Node | None]
 
 
@@ -24,9 +31,8 @@ class RemoteNodes:
         self._ca = ca
         self._credential = credential
 
-    def _connection(self, pod: Pod) -> Connection:
-        """Return how the node of a Pod is reached. Raises ServiceUnavailable."""
-        name = pod.spec.node_name
+    def _connection(self, name: str) -> Connection:
+        """Return how a node is reached. Raises ServiceUnavailable."""
         node = self._node_of(name)
         if node is None:
             raise ServiceUnavailable(f"there is no node {name}")
@@ -63,7 +69,7 @@ class RemoteNodes:
         }
         path = f"/containerLogs/{meta.namespace}/{meta.name}/{container}"
         async with (
-            HttpClient(self._connection(pod), manager="kube-apiserver") as client,
+            HttpClient(self._connection(pod.spec.node_name), manager="kube-apiserver") as client,
             client.stream("GET", path, query=query, accept="*/*") as chunks,
         ):
             yield chunks
@@ -87,16 +93,53 @@ class RemoteNodes:
         query += [("input", "1")] if stdin else []
         query += [("tty", "1")] if tty else []
         path = f"/{verb}/{pod.metadata.namespace}/{pod.metadata.name}/{container}"
-        return open_command(self._connection(pod), path, query)
+        return open_command(self._connection(pod.spec.node_name), path, query)
 
     @asynccontextmanager
     async def port_forward(self, pod: Pod, port: int) -> AsyncIterator[ByteStream]:
         """Connect to a port of the Pod."""
         path = f"/portForward/{pod.metadata.namespace}/{pod.metadata.name}"
         async with connect_websocket(
-            self._connection(pod), path, [("port", str(port))], (CHANNELS,)
+            self._connection(pod.spec.node_name), path, [("port", str(port))], (CHANNELS,)
         ) as websocket:
             yield _Port(websocket)
+
+    @asynccontextmanager
+    async def ask(self, node: str, inquiry: Inquiry) -> AsyncIterator[Reply]:
+        """Ask a node's own server."""
+        connection = self._connection(node)
+        where = urlsplit(connection.server)
+        host, port = where.hostname or "", where.port or DEFAULT_PORT
+        try:
+            with anyio.fail_after(CONNECT_TIMEOUT):
+                stream = await anyio.connect_tcp(
+                    host,
+                    port,
+                    ssl_context=tls_context(connection),
+                    tls_hostname=host,
+                    tls_standard_compatible=False,
+                )
+        except (OSError, TimeoutError) as error:
+            raise ServiceUnavailable(f"node {node} does not answer: {error}") from None
+        headers = [(b"host", where.netloc.encode()), *inquiry.headers]
+        async with stream, exchange(_Encrypted(stream), attrs.evolve(inquiry, headers=headers)) as reply:
+            yield reply
+
+
+class _Encrypted:
+    """A connection as `kubelib.server.nodes.ByteStream`."""
+
+    def __init__(self, stream: AnyByteStream) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.send(data)
+
+    async def send_eof(self) -> None:
+        """TLS cannot say it."""
+
+    async def receive(self) -> bytes:
+        return await self._stream.receive()
 
 
 class _Port:

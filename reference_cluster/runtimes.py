@@ -2,27 +2,72 @@
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Literal
+
+import attrs
 
 from kubelib.clock import SYSTEM_CLOCK, system_random
 from kubelib.runtime.base import Runtime
 
+RUNTIMES = ("docker", "fake", "podman", "process")
+ENGINES = ("docker", "podman")
+"""Those whose containers have networks of their own."""
 ENTRY_POINTS = "kubelib.runtimes"
 
 
-def open_runtime(name: str, root: Path) -> AbstractAsyncContextManager[Runtime]:
+@attrs.frozen(kw_only=True)
+class IsolationSettings:
+    """How the runtime ``process`` keeps containers apart."""
+
+    level: Literal["none", "pod"] = "none"
+    images: Path | None = None
+    """Where unpacked images are; None: below the node's own directory."""
+    pids: int | None = None
+    """How many processes a container may have; None: as many as the machine."""
+
+
+NO_ISOLATION = IsolationSettings()
+
+
+def node_annotations(runtime: str, isolation: IsolationSettings) -> dict[str, str]:
+    """Return what a node says of how its containers are kept apart, where that is this project's own doing."""
+    from kubelib.runtime.isolation.plan import ANNOTATION, NOT_ISOLATED
+
+    return {ANNOTATION: NOT_ISOLATED[isolation.level]} if runtime == "process" else {}
+
+
+def open_runtime(
+    name: str, root: Path, isolation: IsolationSettings = NO_ISOLATION
+) -> AbstractAsyncContextManager[Runtime]:
     """Return a context manager that opens a runtime whose files are below `root`.
 
     A plug-in is a callable that takes the directory and returns such a context manager. Raises ValueError, naming the
     runtimes that there are, for an unknown one.
     """
+    if isolation.level != "none" and name != "process":
+        raise ValueError(f"--isolation is for the runtime process: {name} isolates as it does")
     if name == "process":
         from kubelib.runtime.process import ProcessRuntime
 
-        return ProcessRuntime(root / "runtime")
+        return ProcessRuntime(
+            root / "runtime", isolation=isolation.level, images=isolation.images, pids_limit=isolation.pids
+        )
     if name == "fake":
         from kubelib.runtime.fake import FakeRuntime
 
         return FakeRuntime(random=system_random(), clock=SYSTEM_CLOCK)
+    if name == "docker":
+        try:
+            from kubelib.runtime.docker import DockerRuntime
+        except ModuleNotFoundError as error:
+            raise _not_installed(name, error) from None
+        return DockerRuntime(str(root.absolute()))
+    if name == "podman":
+        try:
+            from kubelib.runtime.podman import PodmanRuntime
+        except ModuleNotFoundError as error:
+            raise _not_installed(name, error) from None
+        return PodmanRuntime(str(root.absolute()))
     from importlib.metadata import entry_points
 
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
@@ -30,5 +75,11 @@ def open_runtime(name: str, root: Path) -> AbstractAsyncContextManager[Runtime]:
         opened: AbstractAsyncContextManager[Runtime] = plugins[name].load()(root / "runtime")
         return opened
     raise ValueError(
-        f"there is no runtime {name!r}: choose one of {', '.join(('fake', 'process', *sorted(plugins)))}"
+        f"there is no runtime {name!r}: choose one of {', '.join((*RUNTIMES, *sorted(plugins)))}"
+    )
+
+
+def _not_installed(name: str, error: ModuleNotFoundError) -> ValueError:
+    return ValueError(
+        f"the runtime {name} needs the package {error.name}: pip install 'kubelib-cluster[{name}]'"
     )

@@ -1,37 +1,96 @@
-"""The scheduler as a daemon."""
+"""The scheduler as a daemon: one of several architectures, and a server for its figures."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import attrs
+
+from kubelib.client.http import HttpClient
 from kubelib.clock import SYSTEM_CLOCK, system_random
+from kubelib.controllers.election import Timing
 from kubelib.controllers.events import EventRecorder
 from kubelib.informers import Component
 from reference_cluster.daemon import Anew, connected, elected, running
+from reference_cluster.monitoring import monitored
+
+if TYPE_CHECKING:
+    from kubelib.sched.architectures import Architecture
+    from kubelib.sched.base import Policy
 
 NAME = "kube-scheduler"
+DEFAULT_SCHEDULER = "default-scheduler"
+
+
+@attrs.frozen(kw_only=True)
+class SchedulerSettings:
+    """How a scheduler daemon is run."""
+
+    architecture: "Architecture"
+    elect: Timing | None
+    """How one of several is elected; None: it works whatever others do."""
+    address: tuple[str, int] | None = None
+    """Where it shows its figures; None: nowhere."""
+
+
+def policy_named(name: str, scheduler: str = DEFAULT_SCHEDULER) -> "Policy":
+    """Return a policy, ours, one that is installed, or that of a file for Pods of `scheduler`. Raises ValueError that says what is wrong."""
+    from kubelib.sched.policies import default_policy, load_policy
+
+    if name.endswith((".yaml", ".yml", ".json")):
+        from kubelib.sched.policies.configuration import read_configuration
+
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read {name}: {error}") from None
+        try:
+            return read_configuration(text, default_policy(), scheduler)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    try:
+        return load_policy(name)
+    except LookupError as error:
+        raise ValueError(str(error.args[0])) from None
+
+
+def lease_of(architecture: "Architecture") -> str:
+    """Return the name of the lease that copies of a scheduler compete for."""
+    name = NAME if architecture.name == DEFAULT_SCHEDULER else f"{NAME}-{architecture.name}"
+    return name if architecture.only is None else f"{name}-{architecture.only}"
 
 
 @asynccontextmanager
-async def run_scheduler(kubeconfig: Path, *, policy: str, elect: bool) -> AsyncIterator[str]:
-    """Schedule while the context is open, and, if `elect`, while leading; yields the line that says so."""
-    from kubelib.sched.policies import POLICIES
-    from kubelib.sched.scheduler import Scheduler
+async def run_scheduler(kubeconfig: Path, settings: SchedulerSettings) -> AsyncIterator[str]:
+    """Schedule while the context is open, and, if so wanted, while leading; yields the line that says so."""
+    from kubelib.sched.architectures import assemble
+    from kubelib.sched.figures import Figures
 
-    if policy not in POLICIES:
-        raise ValueError(f"there is no policy {policy!r}: choose one of {', '.join(sorted(POLICIES))}")
-    clock, random = SYSTEM_CLOCK, system_random()
+    architecture, clock, random = settings.architecture, SYSTEM_CLOCK, system_random()
+    architecture.policy(), architecture.batch_policy()  # refused now, and not when this one is elected
+    shown: list[Figures] = []
     async with connected(kubeconfig, NAME) as client:
         events = EventRecorder(client, clock=clock, random=random)
 
-        def scheduler() -> Sequence[Component]:
-            recorder = events.source("default-scheduler")
-            return [
-                Scheduler(client, random=random, clock=clock, policy=POLICIES[policy](), recorder=recorder)
-            ]
+        def components(client: HttpClient) -> Sequence[Component]:
+            recorder = events.source(architecture.name)
+            assembly = assemble(architecture, client, random=random, clock=clock, recorder=recorder)
+            shown[:] = [Figures(assembly)]
+            return assembly.components
 
-        component: Component = Anew(NAME, scheduler)
-        if elect:
-            component = elected(component, client, events=events, clock=clock, random=random)
-        async with running(NAME, [events, component]):
-            yield f"{NAME} is ready for {client.connection.server}"
+        def figures() -> bytes:
+            return shown[0].exposition() if shown else b""
+
+        name = lease_of(architecture)
+        component: Component = (
+            elected(name, components, client, settings.elect, events=events, clock=clock, random=random)
+            if settings.elect is not None
+            else Anew(name, lambda: components(client))
+        )
+        async with (
+            monitored(NAME, client, figures, settings.address, clock) as where,
+            running(NAME, [events, component]),
+        ):
+            at = f", with figures at {where}" if where else ""
+            yield f"{NAME} is ready for {client.connection.server}{at}"

@@ -1,27 +1,49 @@
 """A whole cluster in one process: API server, controllers, scheduler, nodes and service proxy, wired together."""
 
+import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 import attrs
 
+from kubelib.api.core.node import Node
 from kubelib.client import LocalClient
 from kubelib.clock import SYSTEM_CLOCK, system_random
 from kubelib.controllers.events import EventRecorder
 from kubelib.controllers.manager import Manager
 from kubelib.informers import Component
+from kubelib.registry.admission import Admission
 from kubelib.registry.base import User
-from kubelib.registry.registries import SERVICE_CIDR
+from kubelib.runtime.localnodes import LocalNodes
 from reference_cluster import pki
+from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
+from reference_cluster.daemon import Later
 from reference_cluster.datadir import DataDirectory
-from reference_cluster.nodes import LocalNodes
+from reference_cluster.networks import local_addresses, own_networks, pair
+from reference_cluster.runtimes import (
+    ENGINES,
+    NO_ISOLATION,
+    IsolationSettings,
+    node_annotations,
+    open_runtime,
+)
+
+if TYPE_CHECKING:
+    from kubelib.sched.elastic import NodeTemplate
+    from reference_cluster.elastic import ElasticPlan
+    from reference_cluster.podmetrics import AgentMetrics
 
 log = logging.getLogger("kubelib")
+
+DEFAULT_POLICY = "default"
 
 
 @attrs.frozen(kw_only=True)
@@ -32,14 +54,22 @@ class ClusterSettings:
     store: str = ""
     """The URL of the store; empty: SQLite in the data directory."""
     runtime: str = "process"
+    isolation: IsolationSettings = NO_ISOLATION
     nodes: int = 1
+    elastic: "ElasticPlan | None" = None
+    """Which nodes come and go as Pods need them, beside the others; None: none."""
     proxy: str = "userspace"
     """``userspace`` or ``none``."""
-    policy: str = "default"
-    pod_network: str = "127.244.0.0/16"
-    service_network: str = SERVICE_CIDR
+    policy: str = DEFAULT_POLICY
+    pod_network: str = ""
+    """Where Pods and Services get their addresses; empty: where no other cluster on this machine does."""
+    service_network: str = ""
     tokens: Mapping[str, User] = attrs.field(factory=dict)
     """Bearer tokens, and whom each stands for."""
+    admission: Sequence[Admission] | None = None
+    """The plug-ins of admission; None: those of kube-apiserver."""
+    access: AccessSettings = DEFAULT_ACCESS
+    """Who may in, who may what, and what is written of it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +91,18 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
     clock, random = SYSTEM_CLOCK, system_random()
     nodes = LocalNodes(clock)
     async with AsyncExitStack() as stack:
+        if not (settings.pod_network and settings.service_network):
+            routed = settings.runtime in ENGINES
+            own = (
+                pair(0, routed=routed)
+                if settings.store
+                else stack.enter_context(own_networks(directory, routed=routed))
+            )
+            settings = attrs.evolve(
+                settings,
+                pod_network=settings.pod_network or own.pods,
+                service_network=settings.service_network or own.services,
+            )
         server = await stack.enter_async_context(
             run_api_server(
                 store=settings.store or directory.store_url,
@@ -69,6 +111,8 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
                 service_cidr=settings.service_network,
                 nodes=nodes,
                 tokens=settings.tokens,
+                admission=settings.admission,
+                access=settings.access,
                 clock=clock,
             )
         )
@@ -81,43 +125,102 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
 
         events = EventRecorder(client(pki.ADMIN), clock=clock, random=random)
         components: list[Component] = [events]
-        # numpy takes longer to import than all else that is left to do: a thread begins with it now.
-        async with anyio.create_task_group() as imports:
-            imports.start_soon(anyio.to_thread.run_sync, _import_scheduler)
-            from kubelib.controllers.builtin import builtin_controllers
+        from kubelib.controllers.builtin import builtin_controllers
+        from kubelib.controllers.certificates import CertificateAuthority
+        from kubelib.controllers.provisioning import DirectoryProvisioner
+        from reference_cluster.podmetrics import AgentMetrics
+        from reference_cluster.storage_class import ensure_storage_class
 
-            components += builtin_controllers(
-                client(pki.CONTROLLER_MANAGER),
-                clock=clock,
-                random=random,
-                root_ca=server.authority.ca.read_text(),
-            )
-        from kubelib.sched.policies import POLICIES
-        from kubelib.sched.scheduler import Scheduler
-
-        components.append(
-            Scheduler(
-                client(pki.SCHEDULER),
-                random=random,
-                clock=clock,
-                policy=POLICIES[settings.policy](),
-                recorder=events.source("default-scheduler"),
-            )
+        metrics = AgentMetrics()
+        await ensure_storage_class(server.registries)
+        components += builtin_controllers(
+            client(pki.CONTROLLER_MANAGER),
+            clock=clock,
+            random=random,
+            root_ca=server.authority.ca.read_text(),
+            provisioners=[DirectoryProvisioner(directory.volumes)],
+            metrics=metrics,
+            authority=CertificateAuthority(*server.authority.pair()),
         )
         names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
         components += [
-            await _agent(stack, name, directory, settings, client, events, nodes) for name in names
+            await _agent(stack, name, directory, settings, client, events, nodes, metrics) for name in names
         ]
         if settings.proxy == "userspace":
             from kubelib.network.userspace import ServiceProxy
 
+            stack.enter_context(local_addresses(settings.service_network))
             components.append(ServiceProxy(client(pki.PROXY), random=random))
+        if settings.policy != DEFAULT_POLICY:
+            from reference_cluster.scheduler import policy_named
+
+            policy_named(settings.policy)  # refused now, and not when it is loaded
+
+        def scheduler() -> Component:
+            from kubelib.sched.scheduler import Scheduler
+            from reference_cluster.scheduler import policy_named
+
+            return Scheduler(
+                client(pki.SCHEDULER),
+                random=random,
+                clock=clock,
+                policy=policy_named(settings.policy),
+                recorder=events.source("default-scheduler"),
+            )
+
+        components.append(Later("scheduler", _load_what_is_not_needed_at_once, scheduler))
+        if settings.elastic is not None:
+            from kubelib.sched.elastic import TEMPLATE_LABEL, Elastic, LocalProvider, ProvidedNode
+
+            @asynccontextmanager
+            async def open_node(name: str, template: "NodeTemplate") -> AsyncIterator[Component]:
+                async with AsyncExitStack() as opened:
+                    agent = await _agent(
+                        opened, name, directory, settings, client, events, nodes, metrics, template=template
+                    )
+                    try:
+                        yield agent
+                    finally:
+                        metrics.agents.pop(name, None)
+                        nodes.remove(name)
+
+            async def dispose(name: str) -> None:
+                # What DaemonSets had there would run on: nobody knows of it any more.
+                root = directory.node(name)
+                async with open_runtime(settings.runtime, root, settings.isolation) as runtime:
+                    for sandbox in await runtime.list_sandboxes():
+                        await runtime.remove_sandbox(sandbox.id)
+                await anyio.to_thread.run_sync(partial(shutil.rmtree, root, ignore_errors=True))
+
+            known = await client(pki.ADMIN).resource(Node).list()
+            provider = LocalProvider(
+                settings.elastic.templates,
+                open_node,
+                dispose=dispose,
+                resume=[
+                    ProvidedNode(node.metadata.name, node.metadata.labels[TEMPLATE_LABEL])
+                    for node in known.items
+                    if TEMPLATE_LABEL in node.metadata.labels
+                ],
+            )
+            components += [
+                provider,
+                Elastic(
+                    client(pki.ADMIN),
+                    provider,
+                    random=random,
+                    settings=settings.elastic.settings,
+                    recorder=events.source("elastic"),
+                ),
+            ]
         await group.start(Manager(components, name="cluster").run)
         yield RunningCluster(server=server, kubeconfig=kubeconfig, nodes=names)
 
 
-def _import_scheduler() -> None:
-    import kubelib.sched.scheduler  # noqa: F401
+def _load_what_is_not_needed_at_once() -> None:
+    """Import what the first answers do not need, and later ones do: above all numpy, for the scheduler."""
+    for name in ("kubelib.sched.scheduler", "cryptography.x509", "uvicorn.protocols.websockets.wsproto_impl"):
+        importlib.import_module(name)
 
 
 async def _agent(
@@ -128,22 +231,33 @@ async def _agent(
     client: Callable[[pki.Identity], LocalClient],
     events: EventRecorder,
     nodes: LocalNodes,
+    metrics: "AgentMetrics",
+    *,
+    template: "NodeTemplate | None" = None,
 ) -> Component:
     from kubelib.runtime.agent import NodeAgent, NodeSettings
-    from kubelib.runtime.operations import PodOperations
-    from reference_cluster.runtimes import open_runtime
+    from kubelib.runtime.eviction import DEFAULT_HARD
 
     root = directory.node(name)
-    runtime = await stack.enter_async_context(open_runtime(settings.runtime, root))
+    runtime = await stack.enter_async_context(open_runtime(settings.runtime, root, settings.isolation))
     agent = NodeAgent(
         client(pki.node_identity(name)),
         runtime,
-        NodeSettings(name=name, pod_network=settings.pod_network),
+        NodeSettings(
+            name=name,
+            labels=template.node(name).metadata.labels if template is not None else {},
+            capacity=template.capacity if template is not None else {},
+            pod_network=settings.pod_network,
+            annotations=node_annotations(settings.runtime, settings.isolation),
+            # The disk is its owner's, who may like it full.
+            eviction_hard={"memory.available": DEFAULT_HARD["memory.available"]},
+        ),
         root,
         random=system_random(),
         recorder=events.source("kubelet", name),
     )
-    nodes.operations[name] = PodOperations(agent)
+    metrics.agents[name] = agent
+    nodes.add(agent)
     return agent
 
 
@@ -152,14 +266,4 @@ async def run_up(directory: DataDirectory, settings: ClusterSettings) -> AsyncIt
     """Run a cluster while the context is open; yields the line that says that it is ready."""
     async with run_cluster(directory, settings) as cluster:
         count = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) != 1 else ''}"
-        freeze_after_start()
         yield f"kubelib is ready at {cluster.server.url} with {count}: kubectl --kubeconfig {cluster.kubeconfig} get pods -A"
-
-
-def freeze_after_start() -> None:
-    """Take what start-up has made out of the garbage collector's sight: it stays anyway."""
-    import gc
-
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)

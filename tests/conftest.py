@@ -1,13 +1,70 @@
 """Rooms choose their event loops: those of the lower floors override this with `kubelib.testing.loops`."""
 
-import pytest
-from hypothesis import settings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
+from hypothesis import Phase, settings
+
+from tests.engines import Etcd, ZooKeeper
+
+if TYPE_CHECKING:
+    from tests.containers import Docker, Podman
+
+pytest_plugins = ("tests.promises",)
+
+# Every run tries the same examples, so that what passed before it landed passes after; --hypothesis-profile=explore looks
+# for others. The phase that explains a failure is left out: it takes minutes, and a failure that is printed small says enough.
 # A busy machine makes an example slow, not wrong.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile("explore", deadline=None, phases=PHASES)
+settings.register_profile("repeatable", deadline=None, phases=PHASES, derandomize=True, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """An etcd for all who take a prefix of their own in it."""
+    with Etcd(tmp_path_factory.mktemp("etcd")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
+    """A ZooKeeper for all who take a folder of their own in it."""
+    with ZooKeeper(tmp_path_factory.mktemp("zookeeper")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images that tests run, as archives."""
+    from tests.containers import build_images
+
+    return build_images(tmp_path_factory.mktemp("images"), "pause", "busybox")
+
+
+@pytest.fixture(scope="session")
+def docker_engine(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator["Docker"]:
+    """A Docker Engine for all who leave no container behind, with the images of pause and busybox."""
+    from tests.containers import Docker
+
+    with Docker(tmp_path_factory.mktemp("docker") / "engine") as running:
+        running.load(images, ("pause", "busybox"))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def podman_service(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator["Podman"]:
+    """A Podman service for all who leave no container behind, with the image of busybox."""
+    from tests.containers import Podman
+
+    with Podman(tmp_path_factory.mktemp("podman") / "service") as running:
+        running.load(images, ("busybox",))
+        yield running

@@ -82,12 +82,13 @@ def get(
             return
         one = len(targets) == 1 and bool(targets[0][1])
         listed = {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}
-        _print_tree(items[0] if one else listed, output)
+        print_tree(items[0] if one else listed, output)
 
     run(ctx, main)
 
 
-def _print_tree(tree: dict[str, Any], output: str) -> None:
+def print_tree(tree: dict[str, Any], output: str) -> None:
+    """Print a tree as ``json`` or ``yaml``."""
     if output == "json":
         click.echo(json.dumps(tree, indent=4))
     else:
@@ -96,7 +97,8 @@ def _print_tree(tree: dict[str, Any], output: str) -> None:
         click.echo(yaml.safe_dump(tree, sort_keys=True, allow_unicode=True), nl=False)
 
 
-def _documents(files: tuple[str, ...]) -> list[dict[str, Any]]:
+def documents_of(files: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the objects in files, those of lists one by one; - is standard input. Raises ClickException with a sentence."""
     import yaml
 
     documents: list[dict[str, Any]] = []
@@ -106,13 +108,19 @@ def _documents(files: tuple[str, ...]) -> list[dict[str, Any]]:
             loaded = [tree for tree in yaml.safe_load_all(text) if tree is not None]
         except OSError as error:
             raise click.ClickException(f"cannot read {file}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise click.ClickException(f"{file} is not YAML: {error}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{file} is not YAML: {' '.join(str(error).split())}") from None
         for tree in loaded:
-            if not isinstance(tree, dict) or not tree.get("kind"):
+            listed = isinstance(tree, dict) and str(tree.get("kind")).endswith("List") and "items" in tree
+            objects = (tree["items"] or []) if listed else [tree]
+            if not isinstance(objects, list) or not all(map(_has_kind, objects)):
                 raise click.ClickException(f"{file} holds something that is not an object with a kind")
-            documents += tree["items"] if tree["kind"].endswith("List") and "items" in tree else [tree]
+            documents += objects
     return documents
+
+
+def _has_kind(tree: object) -> bool:
+    return isinstance(tree, dict) and isinstance(tree.get("kind"), str) and bool(tree["kind"])
 
 
 @click.command(epilog="Example: kubelib apply -f guestbook.yaml")
@@ -130,7 +138,7 @@ def _documents(files: tuple[str, ...]) -> list[dict[str, Any]]:
 @click.pass_context
 def apply(ctx: click.Context, files: tuple[str, ...], namespace: str | None, force_conflicts: bool) -> None:
     """Create or change objects from files, by server-side apply."""
-    documents = _documents(files)
+    documents = documents_of(files)
 
     async def main(client: HttpClient) -> None:
         for document in documents:
@@ -170,7 +178,7 @@ def delete(
     wait: bool,
 ) -> None:
     """Delete objects."""
-    named = [(find_resource(d["kind"]), d["metadata"]["name"]) for d in _documents(files)]
+    named = [(find_resource(d["kind"]), d["metadata"]["name"]) for d in documents_of(files)]
     targets = [*named, *(parse_targets(what) if what else ())]
     if not targets or any(not name for _, name in targets):
         raise click.UsageError("say which: for example pod/web, or -f FILE")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -105,7 +104,8 @@ async def _input(stream: CommandStream) -> None:
 async def _sizes(stream: CommandStream) -> None:
     with anyio.open_signal_receiver(signal.SIGWINCH) as changes:
         while True:
-            size = shutil.get_terminal_size()
+            # The terminal's own size, whatever COLUMNS and LINES say: they do not follow when it changes.
+            size = os.get_terminal_size(sys.stdin.fileno())
             await stream.resize(size.columns, size.lines)
             async for _ in changes:
                 break

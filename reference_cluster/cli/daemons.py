@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reference_cluster.cli.access import access_options
+from reference_cluster.cli.isolation import isolation_options
+from reference_cluster.cli.leadership import leadership_options
 from reference_cluster.datadir import (
     DataDirectory,
     DataDirectoryError,
@@ -17,8 +20,14 @@ from reference_cluster.datadir import (
 )
 
 if TYPE_CHECKING:
+    from kubelib.client.kubeconfig import Connection
+    from kubelib.controllers.election import Timing
+    from kubelib.registry.admission import Admission
     from kubelib.registry.base import User
+    from reference_cluster.access import AccessSettings
+    from reference_cluster.elastic import ElasticPlan
     from reference_cluster.pki import Authority
+    from reference_cluster.runtimes import IsolationSettings
 
 
 def run(daemon: Callable[[], AbstractAsyncContextManager[str]]) -> None:
@@ -26,6 +35,7 @@ def run(daemon: Callable[[], AbstractAsyncContextManager[str]]) -> None:
     import anyio
 
     from kubelib.client.kubeconfig import KubeconfigError
+    from kubelib.runtime.base import RuntimeUnavailable
     from kubelib.server.listener import CannotListen
     from kubelib.store import StoreError
     from reference_cluster.daemon import serve_until_signalled
@@ -33,10 +43,19 @@ def run(daemon: Callable[[], AbstractAsyncContextManager[str]]) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("kubelib.controllers.election").setLevel(logging.INFO)  # who led when
     try:
         anyio.run(lambda: serve_until_signalled(daemon()), backend_options={"use_uvloop": _has_uvloop()})
     except BaseException as error:
-        mendable = _first(error, (CannotListen, StoreError, DataDirectoryError, KubeconfigError, ValueError))
+        kinds = (
+            CannotListen,
+            StoreError,
+            DataDirectoryError,
+            KubeconfigError,
+            RuntimeUnavailable,
+            ValueError,
+        )
+        mendable = _first(error, kinds)
         if mendable is None:
             raise
         raise click.ClickException(str(mendable)) from None
@@ -79,7 +98,16 @@ token_file = click.option(
     "--token-auth-file", "token_file", type=click.Path(path_type=Path), metavar="FILE",
     help='Bearer tokens: lines of token,user,uid,"group,group".',
 )  # fmt: skip
-runtime = click.option("--runtime", default="process", show_default=True, help="What runs containers.")
+enable_plugins = click.option(
+    "--enable-admission-plugins", "enable_plugins", default="", metavar="NAMES",
+    help="Admission plug-ins beside the usual ones, separated by commas.",
+)  # fmt: skip
+disable_plugins = click.option(
+    "--disable-admission-plugins", "disable_plugins", default="", metavar="NAMES",
+    help="Admission plug-ins to do without, separated by commas.",
+)  # fmt: skip
+runtime = click.option("--runtime", default="process", show_default=True,
+                       help="What runs containers: docker, fake, podman, process, or a plug-in.")  # fmt: skip
 pod_network = click.option(
     "--pod-network",
     default="127.244.0.0/16",
@@ -87,26 +115,38 @@ pod_network = click.option(
     metavar="CIDR",
     help="Where Pods get their addresses: a /24 for each node. Two clusters on one machine want two networks.",
 )
+own_pod_network = click.option(
+    "--pod-network",
+    default="",
+    metavar="CIDR",
+    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, or a network that no other cluster here has.",
+)
 service_network = click.option(
     "--service-network",
-    default="127.96.0.0/16",
-    show_default=True,
+    default="",
     metavar="CIDR",
-    help="Where Services get their addresses.",
+    help="Where Services get their addresses: 127.96.0.0/16, or a network that no other cluster here has.",
 )
 policy = click.option(
-    "--policy", default="default", show_default=True, help="How the scheduler chooses nodes."
-)
-leader_elect = click.option(
-    "--leader-elect/--no-leader-elect",
-    default=True,
+    "--policy",
+    default="default",
     show_default=True,
-    help="Work only while holding the lease: of several, one does.",
+    help="How the scheduler chooses nodes: a policy's name, or a file with its profile (.yaml, .json).",
 )
 kubeconfig = click.option(
     "--kubeconfig", required=True, type=click.Path(path_type=Path), metavar="FILE",
     help="The API server, and as whom to talk to it.",
 )  # fmt: skip
+
+
+def _admission(enable: str, disable: str) -> "tuple[Admission, ...]":
+    from kubelib.registry.admission import default_admission
+
+    names = [[name.strip() for name in text.split(",") if name.strip()] for text in (enable, disable)]
+    try:
+        return default_admission(enable=names[0], disable=names[1])
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _tokens(file: Path | None) -> "Mapping[str, User]":
@@ -118,9 +158,22 @@ def _tokens(file: Path | None) -> "Mapping[str, User]":
         raise click.ClickException(str(error)) from None
 
 
+def _elastic(text: str) -> "ElasticPlan | None":
+    if not text:
+        return None
+    from reference_cluster.elastic import read_plan
+
+    try:
+        return read_plan(text)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _network(option: str, text: str) -> str:
     import ipaddress
 
+    if not text:
+        return ""
     try:
         return str(ipaddress.ip_network(text))
     except ValueError as error:
@@ -140,7 +193,14 @@ def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncCo
 @listen
 @store
 @runtime
+@isolation_options
 @click.option("--nodes", type=click.IntRange(0, 250), default=1, show_default=True, help="How many nodes.")
+@click.option(
+    "--elastic",
+    default="",
+    metavar="MIN:MAX|FILE",
+    help="Nodes that come when Pods fit nowhere and go when they are not needed: so many of 1 cpu and 1Gi, or those of a file with templates.",
+)
 @click.option(
     "--proxy",
     type=click.Choice(["userspace", "none"]),
@@ -149,12 +209,16 @@ def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncCo
     help="How Services are reached.",
 )
 @policy
-@pod_network
+@own_pod_network
 @service_network
 @token_file
+@enable_plugins
+@disable_plugins
+@access_options
 def up(
-    data_dir: Path, listen: str, store: str, runtime: str, nodes: int, proxy: str, policy: str, pod_network: str,
-    service_network: str, token_file: Path | None,
+    data_dir: Path, listen: str, store: str, runtime: str, isolation: "IsolationSettings", nodes: int, elastic: str, proxy: str, policy: str,
+    pod_network: str,
+    service_network: str, token_file: Path | None, enable_plugins: str, disable_plugins: str, access: "AccessSettings",
 ) -> None:  # fmt: skip
     """Run a whole cluster in this process, until SIGINT or SIGTERM.
 
@@ -167,12 +231,16 @@ def up(
         listen=listen,
         store=store,
         runtime=runtime,
+        isolation=isolation,
         nodes=nodes,
+        elastic=_elastic(elastic),
         proxy=proxy,
         policy=policy,
         pod_network=_network("--pod-network", pod_network),
         service_network=_network("--service-network", service_network),
         tokens=_tokens(token_file),
+        admission=_admission(enable_plugins, disable_plugins),
+        access=access,
     )
     _in_directory(data_dir, lambda directory: run_up(directory, settings))
 
@@ -180,10 +248,24 @@ def up(
 @click.command(epilog="Example: kubelib apiserver --data-dir ./master --listen 127.0.0.1:6443")
 @data_dir
 @listen
+@click.option(
+    "--public-address",
+    "public",
+    metavar="HOST:PORT[,...]",
+    default="",
+    help="Where clients find it: what the kubeconfigs that it writes say, for example a load balancer. Of several"
+    " addresses, of all API servers for example, kubelib's clients and nodes try one after the other; kubectl knows the first.",
+)
 @store
 @service_network
 @token_file
-def apiserver(data_dir: Path, listen: str, store: str, service_network: str, token_file: Path | None) -> None:
+@enable_plugins
+@disable_plugins
+@access_options
+def apiserver(
+    data_dir: Path, listen: str, public: str, store: str, service_network: str, token_file: Path | None,
+    enable_plugins: str, disable_plugins: str, access: "AccessSettings",
+) -> None:  # fmt: skip
     """Run the API server, until SIGINT or SIGTERM.
 
     It writes DIR/admin.kubeconfig, and one each for the other daemons: DIR/controller-manager.kubeconfig,
@@ -192,35 +274,52 @@ def apiserver(data_dir: Path, listen: str, store: str, service_network: str, tok
     from reference_cluster.apiserver import run_apiserver
 
     network, tokens = _network("--service-network", service_network), _tokens(token_file)
+    admission = _admission(enable_plugins, disable_plugins)
     _in_directory(
         data_dir,
         lambda directory: run_apiserver(
-            directory, store=store, listen=listen, service_network=network, tokens=tokens
+            directory,
+            store=store,
+            listen=listen,
+            public=public,
+            service_network=network,
+            tokens=tokens,
+            admission=admission,
+            access=access,
         ),
     )
-
-
-@click.command(epilog="Example: kubelib scheduler --kubeconfig ./master/scheduler.kubeconfig")
-@kubeconfig
-@policy
-@leader_elect
-def scheduler(kubeconfig: Path, policy: str, leader_elect: bool) -> None:
-    """Run the scheduler, until SIGINT or SIGTERM."""
-    from reference_cluster.scheduler import run_scheduler
-
-    run(lambda: run_scheduler(kubeconfig, policy=policy, elect=leader_elect))
 
 
 @click.command(
     epilog="Example: kubelib controller-manager --kubeconfig ./master/controller-manager.kubeconfig"
 )
 @kubeconfig
-@leader_elect
-def controller_manager(kubeconfig: Path, leader_elect: bool) -> None:
+@leadership_options
+@click.option(
+    "--cluster-signing-cert-file",
+    "signing_cert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="The authority that signs requests for certificates (default: pki/ca.crt beside the kubeconfig).",
+)
+@click.option(
+    "--cluster-signing-key-file",
+    "signing_key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Its key (default: pki/ca.key beside the kubeconfig).",
+)
+def controller_manager(
+    kubeconfig: Path, leader_elect: bool | None, timing: "Timing", signing_cert: Path | None, signing_key: Path | None,
+) -> None:  # fmt: skip
     """Run the built-in controllers, until SIGINT or SIGTERM."""
     from reference_cluster.controller_manager import run_controller_manager
 
-    run(lambda: run_controller_manager(kubeconfig, elect=leader_elect))
+    if (signing_cert is None) != (signing_key is None):
+        raise click.ClickException("use --cluster-signing-cert-file and --cluster-signing-key-file together")
+    signing = (signing_cert, signing_key) if signing_cert is not None and signing_key is not None else None
+    elect = None if leader_elect is False else timing
+    run(lambda: run_controller_manager(kubeconfig, elect=elect, signing=signing))
 
 
 @click.command(
@@ -236,6 +335,7 @@ def controller_manager(kubeconfig: Path, leader_elect: bool) -> None:
     help="Where everything that the node keeps is.",
 )
 @runtime
+@isolation_options
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address.")
 @click.option(
     "--port",
@@ -259,12 +359,32 @@ def controller_manager(kubeconfig: Path, leader_elect: bool) -> None:
 @click.option(
     "--client-ca-file", "ca", type=click.Path(path_type=Path), help="Default: ca.crt beside the kubeconfig."
 )
+@click.option(
+    "--bootstrap-kubeconfig",
+    "bootstrap",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="As whom to ask for the node's certificates; --kubeconfig is then written. See `kubelib token create`.",
+)
+@click.option(
+    "--pod-manifest-path",
+    "static_pods",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="A directory of manifests: static Pods, which the node runs with or without an API server.",
+)
+@click.option(
+    "--eviction-hard",
+    metavar="SIGNAL<QUANTITY,...",
+    help="Below what Pods are ended, for example memory.available<100Mi,nodefs.available<10%. Default: as the kubelet does it.",
+)
 @pod_network
 def kubelet(
-    name: str, kubeconfig: Path, data_dir: Path, runtime: str, address: str, port: int, cert: Path | None,
-    key: Path | None, ca: Path | None, pod_network: str,
+    name: str, kubeconfig: Path, data_dir: Path, runtime: str, isolation: "IsolationSettings", address: str, port: int, cert: Path | None,
+    key: Path | None, ca: Path | None, bootstrap: Path | None, static_pods: Path | None, eviction_hard: str | None, pod_network: str,
 ) -> None:  # fmt: skip
     """Run the node NAME, until SIGINT or SIGTERM. Its Pods go on, and are found again by the next start."""
+    from kubelib.runtime.eviction import parse_option
     from reference_cluster.kubelet import KubeletSettings, run_kubelet
 
     files = {
@@ -273,11 +393,15 @@ def kubelet(
         "--client-ca-file": ca or kubeconfig.with_name("ca.crt"),
     }
     for option, file in files.items():
-        if not file.is_file():
+        if not file.is_file() and bootstrap is None:
             raise click.ClickException(
                 f"there is no {file}: use {option}, or `kubelib credentials node {name}` to make it"
             )
     network = _network("--pod-network", pod_network)
+    try:
+        thresholds = None if eviction_hard is None else parse_option(eviction_hard)
+    except ValueError as error:
+        raise click.ClickException(f"--eviction-hard: {error}") from None
 
     def daemon(directory: DataDirectory) -> AbstractAsyncContextManager[str]:
         settings = KubeletSettings(
@@ -289,7 +413,11 @@ def kubelet(
             address=address,
             port=port,
             runtime=runtime,
+            isolation=isolation,
             pod_network=network,
+            bootstrap=bootstrap,
+            static_pods=static_pods.absolute() if static_pods is not None else None,
+            eviction_hard=thresholds,
         )
         return run_kubelet(kubeconfig, settings)
 
@@ -311,8 +439,8 @@ def credentials() -> None:
     """Make certificates for users and nodes, signed by the cluster's own authority."""
 
 
-def _authority(data_dir: Path) -> "tuple[Authority, str]":
-    """Return the authority in an API server's data directory, and where that server answers."""
+def _authority(data_dir: Path) -> "tuple[Authority, Connection]":
+    """Return the authority in an API server's data directory, and its administrator's connection."""
     from kubelib.client.kubeconfig import KubeconfigError, load_connection
     from reference_cluster.pki import Authority
 
@@ -322,7 +450,7 @@ def _authority(data_dir: Path) -> "tuple[Authority, str]":
             f"{data_dir} has no certificate authority: name the data directory of an API server that has run"
         )
     try:
-        return Authority(data_dir / "pki"), load_connection([admin]).server
+        return Authority(data_dir / "pki"), load_connection([admin])
     except KubeconfigError as error:
         raise click.ClickException(str(error)) from None
 
@@ -339,10 +467,39 @@ def user_credentials(name: str, data_dir: Path, groups: tuple[str, ...], out: Pa
     from kubelib.client.kubeconfig import write_kubeconfig
     from reference_cluster.pki import Identity
 
-    authority, server = _authority(data_dir)
+    authority, admin = _authority(data_dir)
     credential = authority.client(f"user-{_file_name(name)}", Identity(name, groups))
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_kubeconfig(out, server=server, user=name, ca=authority.ca, cert=credential.cert, key=credential.key)
+    write_kubeconfig(
+        out,
+        server=admin.server,
+        others=admin.others,
+        user=name,
+        ca=authority.ca,
+        cert=credential.cert,
+        key=credential.key,
+    )
+
+
+@credentials.command(
+    "apiserver",
+    epilog="Example: kubelib credentials apiserver --data-dir ./master --out ./master-2, then"
+    " kubelib apiserver --data-dir ./master-2 --listen 127.0.0.1:6444 --store etcd://127.0.0.1:2379",
+)
+@data_dir
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The data directory to make for it."
+)
+def apiserver_credentials(data_dir: Path, out: Path) -> None:
+    """Write what another API server of the same cluster needs: its authorities and the key of its tokens."""
+    from reference_cluster.datadir import open_data_directory
+    from reference_cluster.pki import copy_authorities
+
+    authority, _ = _authority(data_dir)
+    with open_data_directory(out) as made:
+        if any(made.pki.glob("*.key")):
+            raise click.ClickException(f"{out} has keys already: choose another --out")
+        copy_authorities(authority.directory, made.pki)
 
 
 @credentials.command(
@@ -366,13 +523,14 @@ def node_credentials(name: str, data_dir: Path, addresses: tuple[str, ...], out:
     from kubelib.client.kubeconfig import write_kubeconfig
     from reference_cluster.pki import node_identity
 
-    authority, server = _authority(data_dir)
+    authority, admin = _authority(data_dir)
     client = authority.client(f"node-{_file_name(name)}", node_identity(name))
     serving = authority.server(f"kubelet-{_file_name(name)}", (name, *addresses))
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_kubeconfig(
         out / "kubeconfig",
-        server=server,
+        server=admin.server,
+        others=admin.others,
         user=f"system:node:{name}",
         ca=authority.ca,
         cert=client.cert,

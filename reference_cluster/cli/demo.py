@@ -20,7 +20,7 @@ class DemoFailed(click.ClickException):
     """Something that the example shows did not happen."""
 
 
-@click.group()
+@click.group(epilog="Example: kubelib demo guestbook --kubeconfig ./cluster/admin.kubeconfig")
 def demo() -> None:
     """Run an example and check that it works."""
 
@@ -30,9 +30,16 @@ def demo() -> None:
     "--kubeconfig", metavar="FILE", help="The cluster to use (default: $KUBECONFIG, then ~/.kube/config)."
 )
 @click.option("--namespace", "-n", default="default", show_default=True, help="Where to put it.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["process", "docker", "podman"]),
+    default="process",
+    show_default=True,
+    help="What the cluster's nodes run: on an engine the guestbook is made of Redis images.",
+)
 @click.pass_context
-def guestbook(ctx: click.Context, kubeconfig: str | None, namespace: str) -> None:
-    """Start the guestbook, sign it, kill a replica and a frontend, and see that no entry is lost.
+def guestbook(ctx: click.Context, kubeconfig: str | None, namespace: str, runtime: str) -> None:
+    """Start the guestbook, sign it, kill parts of it, and see that no entry is lost.
 
     A master store, two replicas that follow it and three frontends, each tier found through its Service.
     """
@@ -41,6 +48,7 @@ def guestbook(ctx: click.Context, kubeconfig: str | None, namespace: str) -> Non
     from kubelib.api.errors import ApiError
     from kubelib.client.http import HttpClient
     from kubelib.client.kubeconfig import KubeconfigError, kubeconfig_paths, load_connection
+    from kubelib.runtime.base import RuntimeFailure
 
     try:
         connection = load_connection(
@@ -49,15 +57,73 @@ def guestbook(ctx: click.Context, kubeconfig: str | None, namespace: str) -> Non
 
         async def main() -> None:
             async with HttpClient(connection, manager="kubelib-demo") as client:
-                await Guestbook(client, namespace).run()
+                await guestbook_on(runtime, client, namespace).run()
 
         anyio.run(main)
-    except (KubeconfigError, ApiError) as error:
+    except (KubeconfigError, ApiError, RuntimeFailure) as error:
         raise click.ClickException(str(error)) from None
+
+
+def guestbook_on(runtime: str, client: Any, namespace: str) -> "Guestbook":
+    """Return the demonstration for clusters whose nodes run this."""
+    if runtime == "process":
+        return Guestbook(client, namespace)
+    from reference_cluster.cli.redisdemo import RedisGuestbook
+
+    return RedisGuestbook(client, namespace, runtime)
+
+
+@demo.command(epilog="Example: kubelib demo contention --nodes 1000 --pods 3000 --kills 20")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="How many nodes, which exist only as objects.",
+)
+@click.option("--pods", type=click.IntRange(1), default=3000, show_default=True, help="How many Pods.")
+@click.option(
+    "--kills", type=click.IntRange(0), default=8, show_default=True, help="How often a scheduler is killed."
+)
+@click.option(
+    "--seed", default=1, show_default=True, help="What sizes of Pods and moments of kills are drawn from."
+)
+def contention(nodes: int, pods: int, kills: int, seed: int) -> None:
+    """Let four schedulers of different architectures bind Pods to the same nodes, kill them, and count what went wrong.
+
+    Each scheduler is a process of its own that is killed with SIGKILL and started again. Fails if any node is overcommitted, or any Pod lost or
+    bound twice.
+    """
+    import tempfile
+
+    import anyio
+
+    from reference_cluster.contention import Settings, contend
+
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"{time.monotonic() - began:5.1f}s  {text}")
+
+    with tempfile.TemporaryDirectory(prefix="kubelib-") as directory:
+        settings = Settings(nodes=nodes, pods=pods, kills=kills, seed=seed)
+        verdict = anyio.run(contend, Path(directory), settings, say)
+    for line in verdict.lines():
+        click.echo(line)
+    if not verdict.clean:
+        raise DemoFailed("schedulers that run at once must lose nothing")
 
 
 class Guestbook:
     """The steps of the demonstration."""
+
+    directory = EXAMPLES / "guestbook"
+    config = "guestbook-code"
+    """The ConfigMap with the programs."""
+    programs: tuple[str, ...] = ("store.py", "frontend.py")
+    service = "guestbook-frontend"
+    path = "/entries"
+    """Where a frontend has the entries."""
 
     def __init__(self, client: Any, namespace: str) -> None:
         self.client = client
@@ -100,13 +166,12 @@ class Guestbook:
         """Create what is not there, and bring what is there up to date."""
         import yaml
 
-        directory = EXAMPLES / "guestbook"
-        documents = list(yaml.safe_load_all((directory / "guestbook.yaml").read_text()))
-        programs = {name: (directory / name).read_text() for name in ("store.py", "frontend.py")}
+        documents = list(yaml.safe_load_all((self.directory / "guestbook.yaml").read_text()))
+        programs = {name: (self.directory / name).read_text() for name in self.programs}
         config = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": "guestbook-code"},
+            "metadata": {"name": self.config},
             "data": programs,
         }
         for document in (config, *documents):
@@ -133,13 +198,18 @@ class Guestbook:
                 content_type="application/merge-patch+json",
             )
 
+    @staticmethod
+    def selector(tier: str) -> str:
+        """Return what the Pods of a tier have in common."""
+        return f"app=guestbook,tier={tier}"
+
     async def pods(self, tier: str) -> list[Any]:
         """Return the Pods of a tier that are not going."""
         from kubelib.api.core.pod import Pod
         from kubelib.labels import parse_selector
         from kubelib.registry.base import Query
 
-        query = Query(self.namespace, parse_selector(f"app=guestbook,tier={tier}"))
+        query = Query(self.namespace, parse_selector(self.selector(tier)))
         found = await self.client.resource(Pod).list(query)
         return [pod for pod in found.items if pod.metadata.deletion_timestamp is None]
 
@@ -169,24 +239,29 @@ class Guestbook:
         from kubelib.api.core.service import Service
         from kubelib.api.meta import Key
 
-        service = await self.client.resource(Service).get(Key(self.namespace, "guestbook-frontend"))
+        service = await self.client.resource(Service).get(Key(self.namespace, self.service))
         address = f"http://{service.spec.cluster_ip}:{service.spec.ports[0].port}"
         await self.until(lambda: self.answers(address), f"{address} to answer")
         return address
 
     async def answers(self, address: str) -> bool:
         """Return whether the frontends reach the replicas."""
-        return await self.http(address + "/entries") is not None
+        return await self.http(address + self.path) is not None
 
     async def read(self, address: str) -> list[str]:
         """Return the entries as a frontend shows them."""
-        body = await self.http(address + "/entries")
-        entries: list[str] = json.loads(body) if body is not None else []
+        body = await self.http(address + self.path)
+        return self.entries(body) if body is not None else []
+
+    @staticmethod
+    def entries(body: bytes) -> list[str]:
+        """Return the entries in a frontend's answer."""
+        entries: list[str] = json.loads(body)
         return entries
 
     async def post(self, address: str, entry: str) -> bool:
         """Post an entry; return whether it was acknowledged."""
-        return await self.http(address + "/entries", entry.encode()) is not None
+        return await self.http(address + self.path, entry.encode()) is not None
 
     async def http(self, url: str, data: bytes | None = None) -> bytes | None:
         """Make a request to the guestbook; None if it was not answered well."""

@@ -174,6 +174,26 @@ def test_unknown_fields_are_found_with_their_paths() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "exact"),
+    [
+        ({}, True),
+        ({"foo": 1}, False),
+        ({"spec": {"containers": [{"name": "a", "kind": "Pod"}]}}, False),
+        ({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 1 << 31}]}]}}, False),
+        ({"spec": {"containers": [{"name": 1}]}}, False),
+        ({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}, "status": {"phase": "Running"}}, True),
+        ({"spec": {"volumes": [{"name": "v", "emptydir": {}}]}}, False),
+        ({"metadata": {"ownerReferences": [{"kind": "Node", "apiVersion": "v1"}]}}, True),
+    ],
+)
+def test_a_document_is_exact_if_neither_its_types_nor_its_fields_need_a_second_look(
+    change: dict[str, Any], exact: bool
+) -> None:
+    tree = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "labels": {"any": "x"}}, **change}
+    assert codec.is_exact(tree, Pod) is exact
+
+
+@pytest.mark.parametrize(
     ("raw", "found"),
     [
         (b'{"a":1,"b":2}', []),
@@ -181,6 +201,9 @@ def test_unknown_fields_are_found_with_their_paths() -> None:
         (b'{"a":1,"a":1}', ["a"]),
         (b'{"spec":{"x":1,"y":[{"c":1},{"c":1,"c":2,"c":3}]}}', ["spec.y[1].c"]),
         (b'{"a":"<\\u003c"}', []),
+        (b'{ "a" : "b\\":c" , "d":\n[{"e" :null}] }', []),
+        (b'{"a": "x\\u0022: y", "b": 1, "b": 2}', ["b"]),
+        (b'{"a": "x\\": y", "b" : 1, "b"\t: 2}', ["b"]),
         (b"{", []),
     ],
 )

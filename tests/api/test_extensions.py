@@ -48,6 +48,19 @@ GOOD: dict[str, dict[str, Any]] = {
     "admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding": {
         "spec": {"policyName": "few", "validationActions": ["Deny"]}
     },
+    "admissionregistration.k8s.io/v1 MutatingAdmissionPolicy": {
+        "spec": {
+            "matchConstraints": POLICY["matchConstraints"],
+            "mutations": [
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/data'}]"},
+                }
+            ],
+            "reinvocationPolicy": "Never",
+        }
+    },
+    "admissionregistration.k8s.io/v1 MutatingAdmissionPolicyBinding": {"spec": {"policyName": "few"}},
     "apiregistration.k8s.io/v1 APIService": {
         "metadata": {"name": "v1.example.com"},
         "spec": {"group": "example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10},
@@ -108,6 +121,7 @@ DEFAULTS = [
     ("ValidatingWebhookConfiguration", "webhooks.0.clientConfig.service.port", 443),
     ("MutatingWebhookConfiguration", "webhooks.0.reinvocationPolicy", "Never"),
     ("ValidatingAdmissionPolicy", "spec.matchConstraints.matchPolicy", "Equivalent"),
+    ("MutatingAdmissionPolicy", "spec.matchConstraints.matchPolicy", "Equivalent"),
     ("FlowSchema", "spec.matchingPrecedence", 1000),
     ("PriorityLevelConfiguration", "spec.limited.nominalConcurrencyShares", 30),
     ("PriorityLevelConfiguration", "spec.limited.limitResponse.queuing.queues", 64),
@@ -140,6 +154,15 @@ BAD = [
      "Required value: expression is not specified"),
     ("ValidatingAdmissionPolicyBinding", "spec.validationActions", ["Deny", "Warn"], "spec.validationActions",
      'Invalid value: ["Deny","Warn"]: "Deny" and "Warn" may not be used together'),
+    ("MutatingAdmissionPolicy", "spec.reinvocationPolicy", "Often", "spec.reinvocationPolicy",
+     'Unsupported value: "Often": supported values: "IfNeeded", "Never"'),
+    ("MutatingAdmissionPolicy", "spec.mutations", [], "spec.mutations",
+     "Required value: mutations must contain at least one item"),
+    ("MutatingAdmissionPolicy", "spec.mutations.0.patchType", "Merge", "spec.mutations[0].patchType",
+     'Unsupported value: "Merge": supported values: "ApplyConfiguration", "JSONPatch"'),
+    ("MutatingAdmissionPolicy", "spec.mutations.0.jsonPatch.expression", "Object{}", "spec.mutations[0].jsonPatch.expression",
+     'Invalid value: "Object{}": must evaluate to list(JSONPatch)'),
+    ("MutatingAdmissionPolicyBinding", "spec.policyName", "", "spec.policyName", "Required value"),
     ("APIService", "metadata.name", "v2.example.com", "metadata.name",
      'Invalid value: "v2.example.com": must be `spec.version+"."+spec.group`: "v1.example.com"'),
     ("CertificateSigningRequest", "spec.request", "AAAA", "spec.request",

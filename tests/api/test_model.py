@@ -132,3 +132,13 @@ def test_only_recent_views_are_kept() -> None:
 def test_times_are_read_in_utc() -> None:
     pod = msgspec.json.decode(b'{"metadata":{"creationTimestamp":"2026-01-02T03:04:05Z"}}', type=Pod)
     assert pod.metadata.creation_timestamp == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_stored_document_is_served_with_its_version_and_holds_no_second_copy() -> None:
+    value = b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u"},"spec":{"nodeName":"n"}}'
+    document = Document.stored(value, 7)
+    assert document.raw == value.replace(b'"name":"a"', b'"resourceVersion":"7","name":"a"')
+    assert (document.meta.name, document.meta.resource_version) == ("a", "7")
+    assert document.tree()["metadata"]["resourceVersion"] == "7"
+    assert document.view(Pod).metadata.resource_version == "7"
+    assert any(held is value for held in (getattr(document, name) for name in Document.__slots__))

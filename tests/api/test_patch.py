@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelib.api.apps import Deployment
+from kubelib.api.codec import encode_json
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
-from kubelib.api.errors import ApiError, BadRequest, Conflict
+from kubelib.api.errors import ApiError, BadRequest, Conflict, Invalid
 from kubelib.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch, diff_merge_patch
-from kubelib.api.patch.apply import Applier, server_side_apply
+from kubelib.api.patch.apply import Applier, server_side_apply, track_create, track_update
+from kubelib.api.patch.shapes import shape_of
 
 # JSON patch
 
@@ -267,7 +269,7 @@ def apply(tree: Any, body: Any, manager: str, cls: Any = ConfigMap, *, force: bo
         tree,
         {**kind, **body, "metadata": meta},
         Applier(manager, "v1", force=force, time="2026-01-01T00:00:00Z"),
-        cls,
+        shape_of(cls),
     )
 
 
@@ -294,6 +296,13 @@ def test_what_a_manager_leaves_out_goes_unless_somebody_else_owns_it_too() -> No
     tree = apply(tree, {"data": {}}, "one")
     assert tree["data"] == {"y": "2"}
     assert "two" in managers(tree)
+
+
+def test_of_the_metadata_only_what_was_applied_goes() -> None:
+    tree = apply(None, {"metadata": {"labels": {"x": "y"}}}, "one")
+    tree["metadata"]["uid"] = "u"
+    tree = apply(tree, {}, "one")
+    assert tree["metadata"] == {"name": "a", "uid": "u", "managedFields": []}
 
 
 def test_a_conflict_names_the_field_and_its_owner_and_force_takes_it_over() -> None:
@@ -331,3 +340,170 @@ def test_atomic_lists_are_owned_as_a_whole() -> None:
     tree = apply(None, {"spec": {"containers": [{"name": "a", "command": ["x"]}]}}, "one", Pod)
     with pytest.raises(Conflict):
         apply(tree, {"spec": {"containers": [{"name": "a", "command": ["x", "y"]}]}}, "two", Pod)
+
+
+# Managed fields of writes that do not apply
+
+
+NOW = "2026-02-02T00:00:00Z"
+
+
+def created(tree: Any, cls: Any = ConfigMap, manager: str = "maker") -> Any:
+    entries = track_create(tree, Applier(manager, "v1", time="2026-01-01T00:00:00Z"), shape_of(cls))
+    return {**tree, "metadata": {**tree.get("metadata", {}), "managedFields": entries}}
+
+
+def updated(
+    tree: Any, new: Any, manager: str, cls: Any = ConfigMap, *, given: Any = None, subresource: str = ""
+) -> Any:
+    old = {**tree, "metadata": {k: v for k, v in tree["metadata"].items() if k != "managedFields"}}
+    applier = Applier(manager, "v1", subresource, time=NOW)
+    entries = track_update(tree["metadata"]["managedFields"], given, old, new, applier, shape_of(cls))
+    return {**new, "metadata": {**new.get("metadata", {}), "managedFields": entries}}
+
+
+def test_a_new_document_belongs_to_its_writer_in_the_form_that_kubectl_prints() -> None:
+    pod = {
+        "metadata": {
+            "name": "p",
+            "uid": "1",
+            "labels": {"app.kubernetes.io/name": "x"},
+            "finalizers": ["a/b"],
+        },
+        "spec": {
+            "restartPolicy": "Always",
+            "nodeSelector": {},
+            "containers": [
+                {"name": "c", "args": ["1"], "ports": [{"containerPort": 80, "protocol": "TCP"}]},
+            ],
+        },
+    }
+    [entry] = created(pod, Pod)["metadata"]["managedFields"]
+    assert (entry["operation"], entry["manager"], "subresource" in entry) == ("Update", "maker", False)
+    port = 'k:{"containerPort":80,"protocol":"TCP"}'
+    assert entry["fieldsV1"] == {
+        "f:metadata": {
+            "f:labels": {".": {}, "f:app.kubernetes.io/name": {}},
+            "f:finalizers": {".": {}, 'v:"a/b"': {}},
+        },
+        "f:spec": {
+            "f:restartPolicy": {},
+            "f:nodeSelector": {},
+            "f:containers": {
+                'k:{"name":"c"}': {
+                    ".": {},
+                    "f:name": {},
+                    "f:args": {},
+                    "f:ports": {
+                        ".": {},
+                        port: {".": {}, "f:containerPort": {}, "f:protocol": {}},
+                    },
+                }
+            },
+        },
+    }
+
+
+def test_an_update_takes_over_what_it_changes_and_nothing_else() -> None:
+    tree = created({"data": {"x": "1", "y": "2"}})
+    tree = updated(tree, {"data": {"x": "1", "y": "3", "z": "4"}}, "other")
+    assert managers(tree) == {
+        "maker": {"f:data": {".": {}, "f:x": {}}},
+        "other": {"f:data": {"f:y": {}, "f:z": {}}},
+    }
+
+
+def test_what_an_update_removes_nobody_owns_and_who_owns_nothing_is_not_named() -> None:
+    tree = updated(created({"data": {"x": "1"}}), {"data": {"x": "1", "y": "2"}}, "other")
+    tree = updated(tree, {"data": {"x": "1"}}, "third")
+    assert managers(tree) == {"maker": {"f:data": {".": {}, "f:x": {}}}}
+
+
+def test_an_update_that_changes_nothing_leaves_the_entries_and_their_times() -> None:
+    tree = created({"data": {"x": "1"}})
+    same = updated(tree, {"data": {"x": "1"}}, "other")
+    assert same["metadata"]["managedFields"] == tree["metadata"]["managedFields"]
+
+
+def test_the_writers_of_a_subresource_are_told_apart() -> None:
+    tree = created({"spec": {"nodeName": "n"}}, Pod)
+    tree = updated(
+        tree, {"spec": {"nodeName": "n"}, "status": {"phase": "Running"}}, "maker", Pod, subresource="status"
+    )
+    assert [(e["manager"], e.get("subresource")) for e in tree["metadata"]["managedFields"]] == [
+        ("maker", None),
+        ("maker", "status"),
+    ]
+
+
+def test_one_empty_entry_ends_the_tracking_until_somebody_applies() -> None:
+    tree = updated(created({"data": {"x": "1"}}), {"data": {"x": "1"}}, "other", given=[{}])
+    assert tree["metadata"]["managedFields"] == []
+    tree = updated(tree, {"data": {"x": "2"}}, "other")
+    assert tree["metadata"]["managedFields"] == []
+    tree = apply(tree, {"data": {"y": "1"}}, "applier")
+    assert list(managers(tree)) == ["applier", "before-first-apply"]
+
+
+def test_entries_that_make_no_sense_do_not_replace_those_that_were_there() -> None:
+    tree = created({"data": {"x": "1"}})
+    for nonsense in (
+        [{"manager": "m"}],
+        "x",
+        [{"operation": "Steal", "fieldsType": "FieldsV1", "fieldsV1": {}}],
+    ):
+        kept = updated(tree, {"data": {"x": "1"}}, "other", given=nonsense)
+        assert kept["metadata"]["managedFields"] == tree["metadata"]["managedFields"]
+
+
+def test_of_many_updaters_the_oldest_are_taken_together() -> None:
+    tree = created({"data": {}})
+    data: dict[str, str] = {}
+    for number in range(14):
+        data = {**data, f"k{number}": "1"}
+        tree = updated(tree, {"data": data}, f"m{number}")
+    names = [e["manager"] for e in tree["metadata"]["managedFields"]]
+    assert len(names) == 10
+    assert names.count("ancient-changes") == 1
+    everything = {field for e in tree["metadata"]["managedFields"] for field in e["fieldsV1"]["f:data"]}
+    assert everything >= {f"f:k{number}" for number in range(14)}
+
+
+def test_an_update_takes_a_field_from_who_applied_it_so_that_the_next_apply_conflicts() -> None:
+    tree = apply(None, {"data": {"x": "1"}}, "applier")
+    tree = updated(tree, {"data": {"x": "2"}}, "other")
+    assert managers(tree) == {"other": {"f:data": {"f:x": {}}}}
+    with pytest.raises(Conflict) as caught:
+        apply(tree, {"data": {"x": "1"}}, "applier")
+    assert str(caught.value) == 'Apply failed with 1 conflict: conflict with "other" using v1: .data.x'
+
+
+def test_applied_items_come_in_the_order_applied_and_others_stay_between_them() -> None:
+    def body(*names: str) -> dict[str, Any]:
+        return {"spec": {"containers": [{"name": name} for name in names]}}
+
+    tree = apply(apply(None, body("a", "b", "c"), "one", Pod), body("x", "b"), "two", Pod)
+    assert [c["name"] for c in tree["spec"]["containers"]] == ["a", "x", "b", "c"]
+
+
+def test_who_used_kubectls_own_apply_goes_on_with_server_side_apply_without_conflict() -> None:
+    last = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "1"}}
+    note = {"kubectl.kubernetes.io/last-applied-configuration": encode_json(last).decode()}
+    before = {"data": {"x": "1"}, "metadata": {"name": "a", "annotations": note}}
+    tree = created(before, manager="kubectl-client-side-apply")
+    changed = apply(tree, {"data": {"x": "2"}}, "kubectl")
+    assert changed["data"] == {"x": "2"}
+    assert '"x":"2"' in changed["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+    with pytest.raises(Conflict):
+        apply(tree, {"data": {"x": "2"}}, "somebody-else")
+
+
+def test_an_apply_with_managed_fields_is_refused() -> None:
+    with pytest.raises(BadRequest, match="managedFields must be nil"):
+        apply(None, {"metadata": {"managedFields": [{"manager": "x"}]}}, "one")
+
+
+def test_copies_of_copies_do_not_fill_the_memory() -> None:
+    double = [{"op": "copy", "from": "", "path": f"/{number}"} for number in range(60)]
+    with pytest.raises(Invalid, match="accumulated size increase of copy"):
+        apply_json_patch({"a": "x" * 100}, double)

@@ -122,6 +122,10 @@ def _field(kind: FieldType, random: Random, depth: int) -> Any:
                 return random.choice([8080, "50%"])
             case "strings":
                 return ["a", "b"]
+            case "double":
+                return 2.5
+            case "schema-or-bool" | "schema-or-array" | "schema-or-strings":
+                return {"type": "string"}
             case "any":
                 return {"f:spec": {"x": [1]}}
         return "text é"

@@ -303,6 +303,22 @@ def test_a_spec_that_was_found_sound_is_still_told_from_one_that_is_not() -> Non
         assert problems_of("Deployment", spec__template__spec__containers__0__image=" x") == []
 
 
+def test_the_generated_name_of_a_token_volume_hides_no_other_mistake() -> None:
+    def with_volumes(*names: str, mounted: str) -> list[str]:
+        volumes = [{"name": name, "emptyDir": {}} for name in names]
+        mounts = [{"name": mounted, "mountPath": "/token"}]
+        changes = {"spec__volumes": volumes, f"{C}__volumeMounts": mounts}
+        return [problem.partition(":")[0] for problem in problems_of("Pod", **changes)]
+
+    sound = "kube-api-access-aaaaa"
+    assert with_volumes(sound, mounted=sound) == []
+    assert with_volumes("kube-api-access-bbbbb", mounted="kube-api-access-bbbbb") == []
+    mounts = "spec.containers[0].volumeMounts[0].name"
+    assert with_volumes(sound, mounted="kube-api-access-bbbbb") == [mounts]
+    assert with_volumes(sound, "kube-api-access-bbbbb", mounted=sound) == []
+    assert with_volumes(sound, sound, mounted=sound) == ["spec.volumes[1].name"]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
@@ -310,7 +326,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(GOOD)), st.data())
 def test_odd_input_is_refused_or_accepted_but_never_an_accident(kind: str, data: st.DataObject) -> None:
     tree = build(kind)

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from kubelib.api.core.container import Container, ResourceRequirements
@@ -14,10 +15,12 @@ from kubelib.api.meta import ObjectMeta
 from kubelib.api.model import replace
 from kubelib.client.local import LocalClient
 from kubelib.registry.registries import ResourceRegistries
+from kubelib.sched.budgets import Budgets
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
+from kubelib.sched.preemption import Plan, Preemption
 from kubelib.sched.scheduler import Scheduler
 from kubelib.store import MemoryStore
 
@@ -69,6 +72,45 @@ def place(cycle: Cycle, infos: Sequence[PodInfo]) -> int:
             cycle.table.put_pod(info, node)
             placed += 1
     return placed
+
+
+@pytest.mark.parametrize("shapes", ["identical", "distinct"])
+def test_preemptions_per_second_at_5000_nodes(benchmark: Any, shapes: str) -> None:
+    count, nodes = 200, 5000
+    there = [PodInfo.of(pod(0, "4")) for _ in range(3)]
+    urgent = []
+    for number in range(count):
+        wanted = pod(10**6 + number, "8" if shapes == "identical" else f"{8000 + number}m")
+        urgent.append(PodInfo.of(replace(wanted, spec=replace(wanted.spec, priority=1000))))
+
+    def full() -> tuple[Any, ...]:
+        table = NodeTable()
+        for number in range(nodes):
+            table.put_node(machine(number))
+            for part in range(8):
+                rank = part % 3
+                uid = f"uid-{number * 8 + part}"
+                table.put_pod(attrs.evolve(there[rank], uid=uid, priority=10 * rank), f"node-{number}")
+        cycle = Cycle(table, default_policy(), Random(1))
+        return (cycle, Preemption(cycle, Budgets(), started=lambda _: 0.0, random=Random(1))), {}
+
+    def run(cycle: Cycle, preemption: Preemption) -> int:
+        done = 0
+        for info in urgent:
+            assert not cycle.decide(info).node
+            plan = preemption.plan(info)
+            assert isinstance(plan, Plan)
+            cycle.table.nominate(info, plan.node)
+            for victim in plan.victims:
+                cycle.table.remove_pod(victim.uid)
+            verdict = cycle.decide(info)
+            assert verdict.node == plan.node
+            cycle.table.put_pod(info, verdict.node)
+            done += 1
+        return done
+
+    assert benchmark.pedantic(run, setup=full, rounds=1) == count
+    benchmark.extra_info["pods"] = count
 
 
 @pytest.mark.parametrize("nodes", [1000, 5000])

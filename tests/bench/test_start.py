@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kubelib.testing.cluster import ClusterOptions, TestCluster
@@ -22,6 +24,16 @@ UP = [
     "2",
     "--data-dir",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Installed modules have bytecode beside them; where nobody may write it, each start would compile them all."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        environment.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        stop(start(tmp_path_factory.mktemp("first") / "cluster"))
+        yield
 
 
 def start(directory: Path) -> subprocess.Popen[bytes]:

@@ -1,11 +1,14 @@
 """The HTTP client when things go wrong, and the helpers around clients."""
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import yaml
+from anyio.abc import SocketAttribute
 
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.errors import ApiError, Conflict, NotFound, ServiceUnavailable, TooManyRequests, Unauthorized
@@ -21,8 +24,10 @@ from kubelib.client.kubeconfig import (
     write_kubeconfig,
 )
 from kubelib.registry import ResourceRegistries
+from kubelib.registry.base import Patch
 from kubelib.server.listener import bind, serve
 from kubelib.store import MemoryStore
+from kubelib.transactions.base import Transaction
 
 KEY = Key("default", "a")
 
@@ -165,6 +170,74 @@ async def test_patch_difference_leaves_what_others_write_alone(local: LocalClien
     assert dict(after.data) == {"a": "9", "c": "3"}
 
 
+# Several servers
+
+
+async def counted(name: str, calls: list[str]) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        calls.append(f"{name} {scope['method']}")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"metadata":{"name":"a"},"items":[]}'})
+
+    return app
+
+
+async def dropping(calls: list[str]) -> tuple[Any, int]:
+    """Return a listener with what reads a request and closes the connection, and its port."""
+
+    async def drop(stream: Any) -> None:
+        async with stream:
+            calls.append("dropped " + (await stream.receive()).split(b" ", 1)[0].decode())
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    return (listener, drop), listener.extra(SocketAttribute.local_port)
+
+
+async def test_what_was_never_sent_goes_to_the_next_server_and_stays_there() -> None:
+    calls: list[str] = []
+    with socket.socket() as closed:  # a port that is taken and at which nobody listens
+        closed.bind(("127.0.0.1", 0))
+        nobody = closed.getsockname()[1]
+        async with serve(await counted("b", calls), bind("127.0.0.1", 0), None) as port:
+            connection = Connection(server=f"http://127.0.0.1:{nobody}", others=(f"http://127.0.0.1:{port}",))
+            async with HttpClient(connection) as client:
+                maps = client.resource(ConfigMap)
+                await maps.create(config_map())
+                assert (await maps.get(KEY)).metadata.name == "a"
+                assert (await client.request("GET", "/version")).status == 200
+    assert calls == ["b POST", "b GET", "b GET"]
+
+
+async def test_a_write_that_was_sent_is_not_sent_again_by_itself_and_a_read_is() -> None:
+    calls: list[str] = []
+    (listener, drop), first = await dropping(calls)
+    async with (
+        listener,
+        serve(await counted("b", calls), bind("127.0.0.1", 0), None) as second,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, drop)
+        connection = Connection(server=f"http://127.0.0.1:{first}", others=(f"http://127.0.0.1:{second}",))
+        async with HttpClient(connection) as client:
+            assert (await client.resource(ConfigMap).get(KEY)).metadata.name == "a"
+        async with HttpClient(connection) as client:
+            with pytest.raises(ServiceUnavailable, match=f":{first}"):
+                await client.resource(ConfigMap).create(config_map())
+            await client.resource(ConfigMap).create(config_map())
+        group.cancel_scope.cancel()
+    assert calls == ["dropped GET", "b GET", "dropped POST", "b POST"]
+
+
+async def test_when_none_of_them_answers_it_says_so() -> None:
+    with socket.socket() as one, socket.socket() as two:
+        for closed in (one, two):
+            closed.bind(("127.0.0.1", 0))
+        urls = [f"http://127.0.0.1:{closed.getsockname()[1]}" for closed in (one, two)]
+        async with HttpClient(Connection(server=urls[0], others=(urls[1],))) as client:
+            with pytest.raises(ServiceUnavailable, match="cannot reach the server"):
+                await client.resource(ConfigMap).get(KEY)
+
+
 # Kubeconfigs
 
 
@@ -183,6 +256,18 @@ def test_a_kubeconfig_is_read_as_it_was_written(tmp_path: Path) -> None:
     connection = load_connection([path])
     assert (connection.server, connection.namespace) == ("https://here:6443", "dev")
     assert (connection.ca_data, connection.cert_data, connection.key_data) == (b"ca", b"cert", b"key")
+
+
+def test_further_servers_are_read_as_they_were_written_and_kubectl_passes_over_them(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    made: Any = files(tmp_path)
+    write_kubeconfig(
+        path, server="https://a:6443", others=["https://b:6443", "https://c"], user="jane", **made
+    )
+    connection = load_connection([path])
+    assert connection.servers == ("https://a:6443", "https://b:6443", "https://c")
+    cluster = yaml.safe_load(path.read_text())["clusters"][0]["cluster"]
+    assert cluster["server"] == "https://a:6443"
 
 
 def test_files_are_merged_as_kubectl_merges_them(tmp_path: Path) -> None:
@@ -226,3 +311,51 @@ def test_where_kubeconfigs_are_looked_for() -> None:
     assert kubeconfig_paths("x", {"KUBECONFIG": "a:b"}) == [Path("x")]
     assert kubeconfig_paths(None, {"KUBECONFIG": "a:b"}) == [Path("a"), Path("b")]
     assert kubeconfig_paths(None, {})[0].parts[-2:] == (".kube", "config")
+
+
+# Guards
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("passes", [0, 1], ids=["before connecting", "when connected"])
+async def test_who_must_not_write_any_more_sends_no_write_and_still_reads(passes: int) -> None:
+    sent: list[str] = []
+    asked = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        sent.append(scope["method"])
+        body = b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default"}}'
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    def may_write() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > passes:
+            raise Conflict("not now")
+
+    listening = bind("127.0.0.1", 0)
+    async with (
+        serve(app, listening, None) as port,
+        HttpClient(Connection(server=f"http://127.0.0.1:{port}")) as client,
+    ):
+        guarded = client.guarded(may_write)
+        maps = guarded.resource(ConfigMap)
+        for write in (
+            lambda: maps.create(config_map()),
+            lambda: maps.update(config_map(a="b")),
+            lambda: maps.patch(KEY, Patch("merge", {"data": {"a": "b"}})),
+            lambda: maps.delete(KEY),
+            lambda: guarded.binder.commit(Transaction(claims=(), id="x")),
+        ):
+            asked = 0
+            with pytest.raises(Conflict, match="not now"):
+                await write()
+            assert asked == passes + 1
+        assert set(sent) == {"GET"}, "what is read before something is changed"
+        assert (await maps.get(KEY)).metadata.name == "a"
+        asked = -10
+        await maps.create(config_map())
+        await client.resource(ConfigMap).delete(KEY)
+        assert sent[-3:] == ["POST", "GET", "DELETE"]
+    listening.close()

@@ -6,14 +6,22 @@ import pytest
 
 from kubelib.api.core.container import ContainerPort
 from kubelib.api.core.pod import Pod
-from kubelib.api.core.service import Endpoints, Service, ServicePort
+from kubelib.api.core.service import (
+    EndpointAddress,
+    EndpointPort,
+    Endpoints,
+    EndpointSubset,
+    Service,
+    ServicePort,
+)
 from kubelib.api.discovery import EndpointSlice
-from kubelib.api.meta import controller_of
+from kubelib.api.meta import ObjectMeta, controller_of
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.endpoints import endpoints_controller
 from kubelib.controllers.builtin.endpoints import plan as plan_endpoints
 from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
 from kubelib.controllers.builtin.endpointslice import plan as plan_slices
+from kubelib.controllers.builtin.endpointslicemirroring import endpoint_slice_mirroring_controller
 from kubelib.sim import Conflicting, Lossy
 from kubelib.testing.objects import CONTAINER, make_pod, make_service
 
@@ -176,3 +184,53 @@ async def test_on_a_bad_line_endpoints_become_true(
         expected = sorted(p.status.pod_ip for p in await world.all(Pod))
         assert len(expected) == 10
         assert await addresses(world) == (expected, expected)
+
+
+async def test_endpoints_written_by_hand_are_mirrored_changed_and_removed(world: Any) -> None:
+    async def mirrored() -> list[tuple[str, tuple[str, ...], tuple[int | None, ...]]]:
+        return sorted(
+            (s.address_type, tuple(e.addresses[0] for e in s.endpoints), tuple(p.port for p in s.ports))
+            for s in await world.all(EndpointSlice)
+        )
+
+    def subset(port: int, *addresses: str) -> EndpointSubset:
+        return EndpointSubset(
+            addresses=tuple(EndpointAddress(ip=a) for a in addresses),
+            ports=(EndpointPort(name="web", port=port, protocol="TCP"),),
+        )
+
+    async with world.running(
+        endpoint_slice_controller(world.informers, clock=world.clock, recorder=world.recorder),
+        endpoint_slice_mirroring_controller(world.informers, clock=world.clock, recorder=world.recorder),
+    ):
+        service = make_service("byhand")
+        await world.create(replace(service, spec=replace(service.spec, selector={})))
+        meta = ObjectMeta(name="byhand", namespace="default", labels={"of": "me"})
+        await world.create(Endpoints(metadata=meta, subsets=(subset(80, "10.1.2.3", "fd00::1"),)))
+        await world.settled(3)
+        assert await mirrored() == [("IPv4", ("10.1.2.3",), (80,)), ("IPv6", ("fd00::1",), (80,))]
+        (slice_,) = [s for s in await world.all(EndpointSlice) if s.address_type == "IPv4"]
+        assert slice_.metadata.labels == {
+            "of": "me",
+            "kubernetes.io/service-name": "byhand",
+            "endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io",
+        }
+        await world.change(Endpoints, "byhand", lambda e: replace(e, subsets=(subset(81, "10.2.3.4"),)))
+        await world.settled(3)
+        assert await mirrored() == [("IPv4", ("10.2.3.4",), (81,))]
+        await world.change(
+            Endpoints,
+            "byhand",
+            lambda e: replace(
+                e,
+                metadata=replace(e.metadata, labels={"endpointslice.kubernetes.io/skip-mirror": "true"}),
+            ),
+        )
+        await world.settled(3)
+        assert await mirrored() == []
+        await world.change(Endpoints, "byhand", lambda e: replace(e, metadata=replace(e.metadata, labels={})))
+        await world.settled(3)
+        assert len(await mirrored()) == 1
+        await world.delete(Endpoints, "byhand")
+        await world.settled(3)
+        assert await mirrored() == []

@@ -137,6 +137,8 @@ class Kubelet:
         while True:
             if not self.silent:
                 await world.change(Lease, self.name, self._renewed, namespace="kube-node-lease")
+                if ready_of(await world.get(Node, self.name, "")) != "True":
+                    await self.recover()  # somebody has missed its heartbeats
             await anyio.sleep(10)
 
     def _renewed(self, lease: Lease) -> Lease:

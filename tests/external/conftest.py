@@ -1,5 +1,6 @@
 """A real `kubelib up` and real kubectl for the tests in this folder."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+_numbers = itertools.count(1)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,14 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Cluster:
     """A `kubelib up` in a process of its own, on a port of its own."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, **environment: str) -> None:
+        self.environment = environment
         self.directory = directory
         self.options = options
         self.kubeconfig = directory / "admin.kubeconfig"
         self.log = directory.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, within: float = 30) -> None:
+    def start(self, within: float = 90) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -46,6 +49,7 @@ class Cluster:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **self.environment},
             )
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
@@ -143,13 +147,15 @@ def kubectl(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Kubec
 
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
+    # The number tells apart what is cut alike: one that is still going cannot be made again.
+    words = "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:50].strip("-")
+    name = f"t-{words}-{next(_numbers)}"
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
 
 
-def eventually(check: object, within: float = 20, every: float = 0.1) -> object:
+def eventually(check: object, within: float = 60, every: float = 0.1) -> object:
     """Call `check` until it returns something true; return that. The last failure is raised at the end."""
     assert callable(check)
     deadline = time.monotonic() + within

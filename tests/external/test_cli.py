@@ -1,5 +1,6 @@
 """Our own client commands beside real kubectl on the same cluster."""
 
+import base64
 import os
 import pty
 import re
@@ -9,7 +10,9 @@ import sys
 import termios
 from pathlib import Path
 
-from tests.external.conftest import Cluster, Kubectl, eventually
+import pytest
+
+from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 
 RC = """
 apiVersion: v1
@@ -85,11 +88,88 @@ def test_errors_are_one_sentence_and_an_exit_code(cluster: Cluster, tmp_path: Pa
         [sys.executable, "-m", "reference_cluster", "--kubeconfig", str(tmp_path / "none"), "get", "pods"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
     assert done.returncode == 1
     assert "there is no kubeconfig" in done.stderr
+
+
+def test_the_cluster_is_named_before_the_command_or_after_it(cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "reference_cluster", "get", "ns", "default", "-o", "name"]
+    for options in (["--kubeconfig", str(cluster.kubeconfig)], [f"--kubeconfig={cluster.kubeconfig}"]):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=90, check=True)
+        assert done.stdout == "namespace/default\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [", "cannot read the kubeconfig"),
+        (b"\xff\xfe\x00", "cannot read the kubeconfig"),
+        (b"- a\n", "is not a kubeconfig"),
+    ],
+)
+def test_a_kubeconfig_that_is_none_is_said_in_a_sentence(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "reference_cluster", "get", "pods", "--kubeconfig", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert str(file) in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policy", "nope"], "no policy 'nope'; there are: default"),
+        (["--runtime", "nope"], "there is no runtime 'nope': choose one of docker, fake, podman, process"),
+        (["--store", "nope://x"], "'nope://x' is not the URL of a store"),
+        (["--listen", "nope"], "'nope' is not HOST:PORT"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused_in_a_sentence(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    command = [sys.executable, "-m", "reference_cluster", "up", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(
+        [*command, "--listen", "127.0.0.1:0", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize("content", [b"\0" * 8192, b"SQLite format 3\0" + b"x" * 8192])
+def test_a_damaged_store_is_refused_in_a_sentence_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "kubelib.json").write_text('{"format": 1}')
+    (data / "store.sqlite").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "reference_cluster", "up", "--data-dir", str(data), "--listen", "127.0.0.1:0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "restore it from a backup" in line
+    assert (data / "store.sqlite").read_bytes() == content
 
 
 def test_a_port_in_use_and_a_directory_of_somebody_else_are_refused(cluster: Cluster, tmp_path: Path) -> None:
@@ -194,9 +274,9 @@ def without_durations(text: str) -> list[str]:
 
 def test_describe_prints_what_kubectl_prints(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=DESCRIBED)
-    kubectl("-n", namespace, "rollout", "status", "deployment/dep", "--timeout=20s")
+    kubectl("-n", namespace, "rollout", "status", "deployment/dep", "--timeout=90s")
     kubectl(
-        "-n", namespace, "wait", "--for=condition=Ready", "pods", "-l", "app in (web, dep)", "--timeout=20s"
+        "-n", namespace, "wait", "--for=condition=Ready", "pods", "-l", "app in (web, dep)", "--timeout=90s"
     )
     eventually(lambda: "BackOff" in kubectl("-n", namespace, "get", "events"))
     for options in (
@@ -214,12 +294,12 @@ def test_describe_prints_what_kubectl_prints(cluster: Cluster, kubectl: Kubectl,
             assert without_durations(ours) == without_durations(theirs), options
             return True
 
-        eventually(same, within=5)  # a Pod that crashes may do so between the two looks
+        eventually(same, within=60)  # a Pod that crashes may do so between the two looks
 
 
 def test_exec_carries_streams_and_the_exit_code(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     kubelib(cluster, "apply", "-n", namespace, "-f", "-", stdin=RC)
-    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.readyReplicas}=2", "rc/web", "--timeout=20s")
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.readyReplicas}=2", "rc/web", "--timeout=90s")
     pod = kubectl("-n", namespace, "get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
     in_pod = ["exec", "-n", namespace, pod]
     assert kubelib(cluster, *in_pod, "--", "sh", "-c", "echo out") == "out\n"
@@ -231,7 +311,7 @@ def test_exec_carries_streams_and_the_exit_code(cluster: Cluster, kubectl: Kubec
 
 def test_exec_gives_a_terminal(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "run", "shell", "--image=process", "--command", "--", "sleep", "1000")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/shell", "--timeout=20s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/shell", "--timeout=90s")
     command = [sys.executable, "-m", "reference_cluster", "exec", "-it", "-n", namespace, "shell", "--", "sh"]
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 100))
@@ -242,17 +322,23 @@ def test_exec_gives_a_terminal(cluster: Cluster, kubectl: Kubectl, namespace: st
     os.close(slave)
     seen = b""
 
-    def reads(wanted: bytes) -> bool:
+    def says_its_size() -> bool:
+        # Its size reaches the terminal when the command runs already, which may be quicker than that.
         nonlocal seen
-        while select.select([master], [], [], 0)[0]:
+        os.write(master, b"stty size\r")
+        while select.select([master], [], [], 1)[0]:
             seen += os.read(master, 4096)
-        return wanted in seen
+        assert b"40 100" in seen, seen[-300:]
+        return True
 
-    os.write(master, b"stty size\r")
-    eventually(lambda: reads(b"40 100"))
-    os.write(master, b"exit 5\r")
-    assert process.wait(10) == 5
-    os.close(master)
+    with process:
+        try:
+            eventually(says_its_size)
+            os.write(master, b"exit 5\r")
+            assert process.wait(60) == 5
+        finally:
+            process.kill()
+            os.close(master)
 
 
 def test_label_does_what_kubectl_does(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
@@ -276,3 +362,26 @@ def test_label_does_what_kubectl_does(cluster: Cluster, kubectl: Kubectl, namesp
     assert "must be specified as" in label("cm", "x=y", code=2)
     assert "invalid label value" in label("cm", "a", "x=_", code=2)
     assert "the object has been modified" in label("cm", "a", "x=y", "--resource-version=1", code=1)
+
+
+def test_secrets_are_encrypted_in_the_store_where_a_key_is_given(tmp_path: Path) -> None:
+    config = tmp_path / "encryption.yaml"
+    config.write_text(
+        "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n"
+        "- resources: [secrets]\n  providers:\n  - aesgcm: {keys: [{name: k1, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}\n  - identity: {}\n"
+    )
+    data = tmp_path / "data"
+    options = ("--listen", "127.0.0.1:0", "--runtime", "fake", "--encryption-provider-config", str(config))
+    for _ in range(2):
+        cluster = Cluster(data, *options)
+        cluster.start()
+        try:
+            kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path / "cache")
+            kubectl.run("create", "secret", "generic", "s", "--from-literal=password=correct-horse")
+            shown = kubectl("get", "secret", "s", "-o", "jsonpath={.data.password}")
+            assert base64.b64decode(shown) == b"correct-horse"
+        finally:
+            assert cluster.stop() == 0
+    stored = b"".join(path.read_bytes() for path in data.glob("store.sqlite*"))
+    assert b"kubelib:enc:aesgcm:v1:k1:" in stored
+    assert base64.b64encode(b"correct-horse") not in stored

@@ -29,7 +29,11 @@ from lightkube.types import PatchType
 from tests.external.conftest import Cluster, Kubectl, eventually
 
 # Of each published Kubernetes version, kr8s takes some time to say that it supports it.
-pytestmark = pytest.mark.filterwarnings("ignore:Kubernetes version .* is not supported:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Kubernetes version .* is not supported:UserWarning"),
+    # What the asynchronous ones leave open when their loop ends is found by whatever collects garbage first.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +80,13 @@ def config_map(name: str, **labels: str) -> dict[str, Any]:
         "metadata": {"name": name, "labels": labels},
         "data": {"a": "1", "b": "2"},
     }
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, namespace: str) -> str:
+    """A namespace in which all is that controllers put there: some tests count."""
+    kubectl("-n", namespace, "wait", "--for=create", "configmap/kube-root-ca.crt", "--timeout=90s")
+    return namespace
 
 
 @pytest.fixture
@@ -193,7 +204,7 @@ def test_kubernetes_reaches_into_a_pod(api: sync.ApiClient, namespace: str) -> N
     run = kubernetes.stream.stream(
         core.connect_get_namespaced_pod_exec, "p", namespace, command=command, stdout=True, stderr=True, _preload_content=False,
     )  # fmt: skip
-    run.run_forever(timeout=10)
+    run.run_forever(timeout=90)
     assert (run.read_stdout(), run.read_stderr(), run.returncode) == ("out\n", "err\n", 3)
     forward = kubernetes.stream.portforward(
         core.connect_get_namespaced_pod_portforward, "p", namespace, ports="8000"
@@ -288,19 +299,19 @@ def test_kr8s_works_with_objects(kr8s_api: Any, namespace: str) -> None:
     one.refresh()
     assert (one.labels.more, one.annotations.note) == ("yes", "hello")
     one.delete()
-    one.wait("delete", timeout=10)
+    one.wait("delete", timeout=90)
     assert not one.exists()
 
 
 def test_kr8s_runs_a_pod(kr8s_api: Any) -> None:
     pod = Pod(POD, api=kr8s_api)
     pod.create()
-    pod.wait("condition=Ready", timeout=20)
+    pod.wait("condition=Ready", timeout=90)
     eventually(lambda: "started" in list(pod.logs()))
     done = pod.exec(["sh", "-c", "echo out"])
     assert (done.returncode, done.stdout) == (0, b"out\n")
     with pod.portforward(remote_port=8000) as port:
-        assert httpx.get(f"http://localhost:{port}/", timeout=10).status_code == 200
+        assert httpx.get(f"http://localhost:{port}/", timeout=90).status_code == 200
     pod.delete()
 
 
@@ -308,7 +319,7 @@ def test_kr8s_scales_a_deployment(kr8s_api: Any) -> None:
     deployment = Deployment(DEPLOYMENT, api=kr8s_api)
     deployment.create()
     deployment.scale(2)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not deployment.ready() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(deployment.pods()) == 2
@@ -410,3 +421,71 @@ def test_lightkube_waits_scales_and_reads_logs(light: Any, kubectl: Kubectl) -> 
     light.patch(LightDeployment.Scale, "d", {"spec": {"replicas": 2}}, patch_type=PatchType.MERGE)
     eventually(lambda: light.get(LightDeployment.Status, "d").status.availableReplicas == 2)
     light.delete(LightDeployment, "d", cascade=lightkube.types.CascadeType.FOREGROUND)
+
+
+def test_all_of_them_reach_into_a_pod(
+    cluster: Cluster, api: sync.ApiClient, light: Any, namespace: str
+) -> None:
+    core = sync.CoreV1Api(api)
+    script = "echo one; sleep 1; echo two; exec sleep 100"
+    core.create_namespaced_pod(
+        namespace,
+        {
+            "metadata": {"name": "p"},
+            "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "c", "image": "process", "command": ["sh", "-c", script]}],
+            },
+        },
+    )
+    eventually(lambda: core.read_namespaced_pod("p", namespace).status.phase == "Running")
+    # The log, line by line, as it comes.
+    watch = kubernetes.watch.Watch()
+    lines = []
+    for line in watch.stream(core.read_namespaced_pod_log, "p", namespace, follow=True):
+        lines.append(line)
+        if line == "two":
+            watch.stop()
+    assert lines == ["one", "two"]
+    followed = light.log("p", follow=True)
+    assert [next(followed), next(followed)] == ["one\n", "two\n"]
+    done = light.exec(
+        "p", command=["sh", "-c", "cat; echo err >&2; exit 5"], stdin="in", stdout=True, stderr=True
+    )
+    assert (done.stdout, done.stderr, done.exit_code) == ("in", "err\n", 5)
+    # An interactive command: what is written to it, and read from it, in turns.
+    talk = kubernetes.stream.stream(
+        core.connect_get_namespaced_pod_exec, "p", namespace, command=["sh"], stdin=True, stdout=True, stderr=True,
+        tty=False, _preload_content=False,
+    )  # fmt: skip
+    for number in range(3):
+        talk.write_stdin(f"echo answer {number}\n")
+        assert talk.readline_stdout(timeout=20) == f"answer {number}"
+    talk.write_stdin("exit 6\n")
+    talk.run_forever(timeout=20)
+    assert talk.returncode == 6
+    talk.close()
+
+    async def main() -> None:
+        await kubernetes_asyncio.config.load_kube_config(str(cluster.kubeconfig))
+        async with kubernetes_asyncio.stream.WsApiClient() as ws:
+            there: Any = aio.CoreV1Api(ws)
+            command = ["sh", "-c", "echo out; exit 0"]
+            said = await there.connect_get_namespaced_pod_exec(
+                "p", namespace, command=command, stdout=True, stderr=True
+            )
+            assert said == "out\n"
+        async with aio.ApiClient() as client:
+            asynchronous: Any = aio.CoreV1Api(client)
+            async with kubernetes_asyncio.watch.Watch() as following:
+                heard = []
+                async for line in following.stream(
+                    asynchronous.read_namespaced_pod_log, "p", namespace, follow=True
+                ):
+                    heard.append(line.strip())
+                    if heard[-1] == "two":
+                        break
+            assert heard == ["one", "two"]
+
+    asyncio.run(main())
+    core.delete_namespaced_pod("p", namespace, grace_period_seconds=0)

@@ -120,8 +120,8 @@ async def test_a_pod_travels_as_the_readme_says(monkeypatch: pytest.MonkeyPatch,
     def queued(queue: SchedulingQueue, pod: Any) -> str | None:
         return f"{pod.key} waits for a node"
 
-    def claimed(binder: Binder, claims: Any) -> str | None:
-        return f"claim {claims[0].node} for {claims[0].pod}"
+    def claimed(binder: Binder, transaction: Any) -> str | None:
+        return f"claim {transaction.claims[0].node} for {transaction.claims[0].pod}"
 
     def seen(worker: PodWorker, pod: Pod) -> str | None:
         return f"{pod.key} is bound to {worker.agent.settings.name}"

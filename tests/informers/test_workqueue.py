@@ -1,3 +1,4 @@
+import asyncio
 from random import Random
 
 import anyio
@@ -5,11 +6,24 @@ import anyio.lowlevel
 import pytest
 
 from kubelib.informers import Backoff, KeyQueue
+from kubelib.sim.loop import SimLoop
 
 
 async def settle() -> None:
     for _ in range(10):
         await anyio.lowlevel.checkpoint()
+
+
+def real_time() -> bool:
+    return not isinstance(asyncio.get_running_loop(), SimLoop)
+
+
+def passed(seconds: float, wanted: float) -> None:
+    """A time has passed: exactly that where time is virtual, otherwise more on a busy machine, never less."""
+    if real_time():
+        assert seconds >= wanted - 0.002  # of the clock's resolution
+    else:
+        assert seconds == pytest.approx(wanted, abs=1e-4)
 
 
 async def test_many_adds_before_a_take_are_one() -> None:
@@ -29,10 +43,17 @@ async def test_a_key_is_never_in_two_hands_and_an_add_during_its_work_is_not_los
     queue.add("a")
     async with queue.take() as key:
         queue.add(key)
-        with anyio.move_on_after(0.02) as scope:
-            async with queue.take():
-                pass
-        assert scope.cancelled_caught
+        others: list[str] = []
+
+        async def work() -> None:
+            async with queue.take() as other:
+                others.append(other)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
+            await settle()
+            tasks.cancel_scope.cancel()
+        assert others == []
     async with queue.take() as key:
         assert key == "a"
     assert queue.idle
@@ -65,7 +86,7 @@ async def test_a_wake_up_that_meets_a_cancelled_taker_reaches_another() -> None:
                 taken.append(key)
 
     first, second = anyio.CancelScope(), anyio.CancelScope()
-    with anyio.fail_after(1):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(work, first)
             await settle()
@@ -81,12 +102,12 @@ async def test_a_wake_up_that_meets_a_cancelled_taker_reaches_another() -> None:
 async def test_the_earliest_of_several_times_wins() -> None:
     queue: KeyQueue[str] = KeyQueue()
     began = anyio.current_time()
-    queue.add_after("a", 0.2)
+    queue.add_after("a", 600)
     queue.add_after("a", 0.02)
-    queue.add_after("a", 0.1)
+    queue.add_after("a", 500)
     async with queue.take():
-        assert anyio.current_time() - began == pytest.approx(0.02, abs=0.015)
-    with anyio.move_on_after(0.25) as scope:
+        passed(anyio.current_time() - began, 0.02)
+    with anyio.move_on_after(0.05 if real_time() else 1000) as scope:
         async with queue.take():
             pass
     assert scope.cancelled_caught
@@ -94,20 +115,17 @@ async def test_the_earliest_of_several_times_wins() -> None:
 
 async def test_an_earlier_timer_shortens_a_wait_that_has_begun() -> None:
     queue: KeyQueue[str] = KeyQueue()
-    order: list[str] = []
 
     async def work() -> None:
-        for _ in range(2):
-            async with queue.take() as key:
-                order.append(key)
+        async with queue.take() as key:
+            assert key == "early"
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
-            queue.add_after("late", 0.1)
+            queue.add_after("late", 600)
             tasks.start_soon(work)
             await settle()
             queue.add_after("early", 0.01)
-    assert order == ["early", "late"]
 
 
 async def test_retries_wait_longer_each_time_until_forgotten() -> None:
@@ -118,7 +136,8 @@ async def test_retries_wait_longer_each_time_until_forgotten() -> None:
         queue.retry("a")
         async with queue.take():
             waits.append(anyio.current_time() - began)
-    assert waits == pytest.approx([0.01, 0.02, 0.03, 0.03], abs=0.009)
+    for wait, wanted in zip(waits, [0.01, 0.02, 0.03, 0.03], strict=True):
+        passed(wait, wanted)
     queue.forget("a")
     assert queue.failures("a") == 0
 

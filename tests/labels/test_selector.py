@@ -170,8 +170,12 @@ def test_what_is_not_a_field_selector_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["x>1_0", "x<1e3", "x>9223372036854775808", "x>one"])
 def test_a_bound_is_a_whole_number_of_64_bits(text: str) -> None:
-    with pytest.raises(SelectorError):
+    with pytest.raises(SelectorError) as caught:
         parse_selector(text)
+    assert str(caught.value) == (
+        f"unable to parse requirement: values[0]: Invalid value: \"{text[2:]}\": for 'Gt', 'Lt' operators,"
+        " the value must be an integer"
+    )
 
 
 def test_a_label_that_is_no_number_is_neither_greater_nor_less() -> None:

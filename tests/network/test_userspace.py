@@ -65,7 +65,7 @@ class Network:
         else:
             await slices.create(wanted)
         addresses = tuple(f"127.244.201.{n}" for n in numbers)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while self._known() != addresses:
                 await anyio.sleep(0.005)
 
@@ -123,7 +123,7 @@ async def ask(*, source: str = "127.0.0.1", address: str = ADDRESS, port: int = 
     stream = await anyio.connect_tcp(address, port, local_host=source)
     async with stream:
         said = b""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             try:
                 while True:
                     said += await stream.receive()
@@ -149,15 +149,24 @@ async def test_an_endpoint_that_refuses_is_passed_over(network: Network) -> None
 async def test_a_client_keeps_its_endpoint_for_as_long_as_its_affinity(network: Network) -> None:
     for number in (1, 2, 3):
         await network.pod(number)
-    config = SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=1))
-    await network.service(session_affinity="ClientIP", session_affinity_config=config)
+    await network.service(session_affinity="ClientIP")
     await network.endpoints(1, 2, 3)
     for source in ("127.0.0.1", "127.0.0.2"):
         assert len({await ask(source=source) for _ in range(6)}) == 1
     assert len({await ask(source=f"127.0.1.{n}") for n in range(1, 7)}) == 3
+
+
+async def test_a_client_that_was_away_for_longer_than_its_affinity_lasts_has_its_turn_like_any_other(
+    network: Network,
+) -> None:
+    for number in (1, 2, 3):
+        await network.pod(number)
+    config = SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=1))
+    await network.service(session_affinity="ClientIP", session_affinity_config=config)
+    await network.endpoints(1, 2, 3)
     first = await ask()
     await anyio.sleep(1.1)
-    assert len({first} | {await ask() for _ in range(1)}) == 2  # it was another's turn
+    assert await ask() != first
 
 
 async def test_a_client_whose_endpoint_has_gone_gets_another_and_keeps_that(network: Network) -> None:
@@ -215,7 +224,7 @@ async def test_an_open_connection_outlives_its_endpoints_and_its_service(network
 
 async def refused() -> None:
     """Wait until nobody listens for the Service."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while True:
             try:
                 await ask()
@@ -234,7 +243,7 @@ async def test_a_server_that_dies_in_the_middle_ends_the_connection(network: Net
     await network.endpoints(1)
     async with await anyio.connect_tcp(ADDRESS, PORT) as stream:
         await stream.send(b"x" * 10)
-        with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+        with anyio.fail_after(60), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await stream.receive()
 
 
@@ -243,7 +252,7 @@ async def test_without_endpoints_a_client_is_refused_at_once(network: Network) -
     await network.service()
     await refused()
     await network.endpoints(1)
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await ask() == "1"
     await network.endpoints()
     await refused()
@@ -267,12 +276,12 @@ async def test_an_address_that_is_taken_is_tried_again(
     slices = network.client.resource(EndpointSlice)
     async with other, anyio.create_task_group() as group:
         group.start_soon(network.endpoints, 1)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while "cannot listen on" not in caplog.text:
                 await anyio.sleep(0.01)
         await other.aclose()
     assert (await slices.list()).items
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await ask() == "1"
 
 
@@ -292,11 +301,11 @@ async def test_datagrams_go_to_an_endpoint_and_answers_come_back(network: Networ
     async with await anyio.create_connected_udp_socket(ADDRESS, PORT) as one:
         for text in (b"a", b"b"):
             await one.send(text)
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 assert await one.receive() == b"1:" + text
         await network.endpoints(2, protocol="UDP")
         await one.send(b"c")
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await one.receive() == b"2:c"
         await network.endpoints(3, protocol="UDP")
         for _ in range(3):
@@ -304,5 +313,5 @@ async def test_datagrams_go_to_an_endpoint_and_answers_come_back(network: Networ
             await anyio.sleep(0.02)
         await network.endpoints(1, protocol="UDP")
         await one.send(b"d")
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await one.receive() == b"1:d"

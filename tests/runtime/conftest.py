@@ -46,6 +46,8 @@ class SimNode:
         self.runtime = runtime
         self.clock = LoopClock()
         self.root = root
+        self.settings: dict[str, Any] = {}
+        """What the next agent is told beside its name and capacity."""
         self.agent = self._new_agent()
         self.recorder: EventRecorder
 
@@ -55,7 +57,7 @@ class SimNode:
         return NodeAgent(
             self.client,
             self.runtime,
-            NodeSettings(name="node-1", capacity={"cpu": "4", "memory": "8Gi"}),
+            NodeSettings(name="node-1", capacity={"cpu": "4", "memory": "8Gi"}, **self.settings),
             self.root,
             random=random,
             clock=self.clock,

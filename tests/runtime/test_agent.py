@@ -11,6 +11,7 @@ import pytest
 
 from kubelib.api.coordination import Lease
 from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.container import ContainerPort
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import (
     ExecAction,
@@ -23,6 +24,7 @@ from kubelib.api.core.probes import (
 )
 from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
+from kubelib.api.model import replace
 from kubelib.api.times import parse_time
 from kubelib.runtime.base import ExecResult
 from kubelib.runtime.fake import Life
@@ -655,3 +657,57 @@ async def test_a_hundred_pods_of_all_kinds_end_as_they_should(node: SimNode, tmp
     await anyio.sleep(40)
     assert await node.runtime.list_sandboxes() == ()
     assert node.agent.workers == {}
+
+
+# Turned away
+
+
+async def test_a_pod_whose_host_port_is_taken_is_turned_away_for_good(node: SimNode) -> None:
+    def with_port(address: str) -> tuple[ContainerDefinition, ...]:
+        port = ContainerPort(container_port=80, host_port=8080, host_ip=address, protocol="TCP")
+        return (replace(container(), ports=(port,)),)
+
+    await node.run("first", containers=with_port("127.0.0.1"))
+    await node.until(is_running, name="first")
+    await node.run("beside", containers=with_port("127.0.0.2"))
+    await node.until(is_running, name="beside")
+    await node.run("second", containers=with_port(""))
+    refused = await node.until(lambda p: p.status.phase == "Failed", name="second")
+    await node.client.resource(Pod).delete(Key("default", "first"), grace=0)
+    await node.client.resource(Pod).delete(Key("default", "beside"), grace=0)
+    await anyio.sleep(30)
+    refused = await node.pod("second")
+    assert (refused.status.phase, refused.status.reason) == ("Failed", "NodePorts")
+    assert refused.status.message == (
+        "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    )
+    assert await node.events("NodePorts")
+    await node.run("third", containers=with_port(""))
+    await node.until(is_running, name="third")
+
+
+# Hooks that take their time
+
+
+async def test_a_container_that_sleeps_after_its_start_is_reported_afterwards(node: SimNode) -> None:
+    hooks = Lifecycle(post_start=LifecycleHandler(sleep=SleepAction(seconds=20)))
+    began = anyio.current_time()
+    await node.run(containers=(container(lifecycle=hooks),))
+    await node.until(is_ready)
+    assert anyio.current_time() - began >= 20
+
+
+async def test_a_pod_that_is_deleted_does_not_wait_for_a_hook_that_does_not_end(node: SimNode) -> None:
+    async def hangs(*_: object) -> ExecResult:
+        await anyio.sleep(inf)
+        raise AssertionError
+
+    node.images(run=Life(command=hangs))
+    hooks = Lifecycle(post_start=LifecycleHandler(exec=ExecAction(command=("hang",))))
+    await node.run(containers=(container(lifecycle=hooks),), termination_grace_period_seconds=1)
+    await anyio.sleep(60)
+    assert node.running_containers() == ["main"]
+    await node.client.resource(Pod).delete(Key("default", "a"))
+    await anyio.sleep(10)
+    with pytest.raises(NotFound):
+        await node.pod()

@@ -27,6 +27,7 @@ from kubelib.runtime.base import (
     SandboxSpec,
 )
 from kubelib.runtime.fake import FakeRuntime, Life, by_image
+from kubelib.runtime.news import News
 from kubelib.testing.runtime import (
     ExecSuite,
     ImageSuite,
@@ -151,7 +152,9 @@ class TestFakeRuntime(FakeSuite):
 async def test_a_cluster_knows_the_fake_runtime_by_name(tmp_path: Path) -> None:
     async with open_runtime("fake", tmp_path) as runtime:
         assert runtime.name == "fake"
-    with pytest.raises(ValueError, match="there is no runtime 'nope': choose one of fake, process"):
+    with pytest.raises(
+        ValueError, match="there is no runtime 'nope': choose one of docker, fake, podman, process"
+    ):
         open_runtime("nope", tmp_path)
 
 
@@ -176,7 +179,7 @@ class ForgetsAnnotations(FakeRuntime):
 class LeavesContainersBehind(FakeRuntime):
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         if self._sandboxes.pop(sandbox, None) is not None:
-            self._tell(RuntimeEvent("removed", sandbox))
+            self._news.tell(RuntimeEvent("removed", sandbox))
 
 
 class RemovesEverything(FakeRuntime):
@@ -247,17 +250,33 @@ class KeepsNoLogs(FakeRuntime):
         await super().remove_container(container)
 
 
-class LosesEvents(FakeRuntime):
-    def _tell(self, event: RuntimeEvent) -> None:
+class LossyNews(News):
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self._random = random
+
+    def tell(self, event: RuntimeEvent) -> None:
         if event.type != "exited" or self._random.random() < 0.7:
-            super()._tell(event)
+            super().tell(event)
+
+
+class LosesEvents(FakeRuntime):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._news = LossyNews(self._random)
+
+
+class NewsForOne(News):
+    def tell(self, event: RuntimeEvent) -> None:
+        everybody, self._listeners = self._listeners, self._listeners[:1]
+        super().tell(event)
+        self._listeners = everybody
 
 
 class TellsOneListener(FakeRuntime):
-    def _tell(self, event: RuntimeEvent) -> None:
-        everybody, self._listeners = self._listeners, self._listeners[:1]
-        super()._tell(event)
-        self._listeners = everybody
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._news = NewsForOne()
 
 
 class LeaksOurEnvironment(FakeRuntime):

@@ -12,10 +12,11 @@ import anyio
 import attrs
 import pytest
 
-from kubelib.runtime.base import Mount, Resources
+from kubelib.runtime.base import BadContainerConfig, Mount, Resources, Security
 from kubelib.runtime.process import ProcessRuntime
 from kubelib.testing.runtime import (
     MARK,
+    AttachSuite,
     DurableSuite,
     ExecSuite,
     Open,
@@ -25,6 +26,7 @@ from kubelib.testing.runtime import (
     TerminalSuite,
     WorkingDirectorySuite,
     ended,
+    output_of,
     text_of,
 )
 
@@ -45,7 +47,7 @@ def processes(mark: str) -> list[str]:
 
 
 class TestProcessRuntime(
-    RuntimeSuite, ExecSuite, TerminalSuite, StatsSuite, DurableSuite, WorkingDirectorySuite
+    RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite, StatsSuite, DurableSuite, WorkingDirectorySuite
 ):
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -71,6 +73,22 @@ class TestProcessRuntime(
     def leftovers(self) -> list[str]:
         files = [str(path) for path in (self.directory / "sandboxes").glob("*/**")]
         return files + processes(str(self.directory))
+
+    async def test_a_visitor_that_does_not_read_loses_its_own_place_and_nothing_of_the_others(
+        self, runtime: ProcessRuntime
+    ) -> None:
+        identity = await self.start(runtime, Program(echo=True), stdin=True)
+        large = b"x" * 3_000_000
+        async with runtime.attach(identity, stdin=False) as idle:
+            async with runtime.attach(identity, stdin=True) as reader, anyio.create_task_group() as group:
+                group.start_soon(reader.send, large)
+                seen = 0
+                with anyio.fail_after(60):
+                    while seen < len(large):
+                        seen += len((await reader.receive())[1])
+                await reader.close_stdin()
+            await ended(runtime, identity)
+            assert len((await output_of(idle))["stdout"]) < len(large)
 
     async def test_a_mount_is_found_below_the_root_of_the_container(
         self, runtime: ProcessRuntime, tmp_path: Path
@@ -106,13 +124,39 @@ class TestProcessRuntime(
         assert text.count(b"x") == 15_000_000
         assert len(text.splitlines()) == 1500
 
+    async def test_what_must_not_run_as_root_does_not(self, runtime: ProcessRuntime) -> None:
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        spec = self.container(Program(seconds=0), security=Security(non_root=True))
+        if os.geteuid() == 0:
+            with pytest.raises(BadContainerConfig, match="runAsNonRoot and image will run as root"):
+                await runtime.start_container(sandbox, spec)
+            spec = attrs.evolve(spec, user=65534, attempt=1, working_dir="/")
+        found = await ended(runtime, await runtime.start_container(sandbox, spec))
+        assert found.exit_code == 0
+
+    async def test_what_starts_itself_again_and_again_in_sessions_of_its_own_ends_with_its_container(
+        self, runtime: ProcessRuntime, tmp_path: Path
+    ) -> None:
+        script = tmp_path / "again"
+        script.write_text('#!/bin/sh\nsetsid "$0" &\n')
+        script.chmod(0o755)
+        container = await self.start(
+            runtime, Program(), command=("sh", "-c", f"{script} & {script} & sleep 1000")
+        )
+        await anyio.sleep(0.2)
+        await runtime.stop_container(container, grace=0)
+        await runtime.remove_sandbox((await runtime.list_sandboxes())[0].id)
+        assert processes(str(self.directory)) == []
+
     async def test_containers_end_when_their_directory_is_deleted(
         self, runtime: ProcessRuntime, root: Path
     ) -> None:
         await self.start(runtime, Program(descendants=True, stop_exit_code=None))
-        assert len(processes(str(root))) > 2
+        with anyio.fail_after(60):
+            while len(processes(str(root))) <= 2:
+                await anyio.sleep(0.02)
         shutil.rmtree(root)
-        with anyio.fail_after(15):
+        with anyio.fail_after(60):
             while processes(str(root)):
                 await anyio.sleep(0.1)
 

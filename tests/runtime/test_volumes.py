@@ -34,7 +34,7 @@ from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.registry.base import Patch
 from kubelib.runtime.environment import ConfigMissing
-from kubelib.runtime.volumes import Volumes, publish
+from kubelib.runtime.volumes import SHARED_MEMORY, Volumes, publish
 from kubelib.testing.objects import make_config_map, make_pod
 from tests.runtime.conftest import Configuration, SimNode, container
 
@@ -290,3 +290,51 @@ async def test_a_sub_path_is_made_and_may_name_variables_but_not_lead_out(node: 
     one, two = node.spec_of("main").mounts
     assert one.source.endswith("/v/logs/a") and Path(one.source).is_dir()
     assert two.source.endswith("/v/a") and Path(two.source).is_dir()
+
+
+# In memory
+
+
+def memory_pod(limit: str = "", size: str = "") -> Pod:
+    limits = {"memory": limit} if limit else {}
+    main = container(resources=ResourceRequirements(limits=limits))
+    source = EmptyDirVolumeSource(medium="Memory", size_limit=size)
+    return make_pod("m", uid="m-1", containers=(main,), volumes=(Volume(name="v", empty_dir=source),))
+
+
+async def test_a_volume_in_memory_is_as_large_as_it_may_be_and_goes_with_its_pod(tmp_path: Path) -> None:
+    before = Path("/proc/mounts").read_text()
+    volumes = Volumes(tmp_path, Configuration())
+    pod = memory_pod(limit="4Mi", size="8Mi")
+    place = (await volumes.prepare(pod, address=""))["v"]
+    assert (await volumes.prepare(pod, address=""))["v"] == place, "made once"
+    (place / "file").write_bytes(b"x" * (1 << 20))
+    assert place.resolve().stat().st_mode & 0o777 == 0o777
+    kept = place.resolve()
+    if place.is_symlink():  # whoever may not mount
+        assert kept.parent == SHARED_MEMORY
+    else:
+        with pytest.raises(OSError, match="No space left"):
+            (place / "large").write_bytes(b"x" * (5 << 20))
+    volumes.remove("m-1")
+    assert not kept.exists() and not place.exists()
+    assert Path("/proc/mounts").read_text() == before
+
+
+async def test_who_may_not_mount_gets_a_place_in_the_memory_that_all_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setattr("kubelib.runtime.volumes.mount", refuse)
+    monkeypatch.setattr("kubelib.runtime.volumes.SHARED_MEMORY", tmp_path / "shm")
+    volumes = Volumes(tmp_path / "volumes", Configuration())
+    place = (await volumes.prepare(memory_pod(), address=""))["v"]
+    (place / "file").write_text("kept")
+    assert [p.name for p in (tmp_path / "shm").iterdir()] == [f"kubelib-{os.getuid()}-m-1-v"]
+    assert (await volumes.prepare(memory_pod(), address=""))["v"] == place
+    assert (place / "file").read_text() == "kept"
+    volumes.remove("m-1")
+    assert list((tmp_path / "shm").iterdir()) == []

@@ -174,3 +174,116 @@ def fits(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool
         and spreads(pod, node, nodes, placed)
         and keeps_company(pod, node, placed)
     )
+
+
+# Storage
+
+
+class Storage:
+    """What is known of storage, by name."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, Any] = {}
+        self.volumes: dict[str, Any] = {}
+        self.classes: dict[str, Any] = {}
+        self.limits: dict[str, dict[str, int]] = {}
+
+
+def claims_of(pod: Pod) -> list[str]:
+    return [v.persistent_volume_claim.claim_name for v in pod.spec.volumes if v.persistent_volume_claim]
+
+
+def reached(volume: Any, node: Node) -> bool:
+    affinity = volume.spec.node_affinity
+    return affinity is None or any(
+        all(meets(r, node.metadata.labels) for r in term.match_expressions)
+        for term in affinity.required.node_selector_terms
+    )
+
+
+def in_zone(volume: Any, node: Node) -> bool:
+    key = "topology.kubernetes.io/zone"
+    wanted, there = volume.metadata.labels.get(key), node.metadata.labels.get(key)
+    return wanted is None or there is None or there in wanted.split("__")
+
+
+def late_claims_fit(claims: Sequence[Any], node: Node, storage: Storage) -> bool:
+    taken: list[str] = []
+    for claim in sorted(claims, key=lambda c: (int(c.spec.resources.requests["storage"]), c.metadata.name)):
+        selected = claim.metadata.annotations.get("volume.kubernetes.io/selected-node")
+        if selected:
+            if selected != node.metadata.name:
+                return False
+            continue
+        size = int(claim.spec.resources.requests["storage"])
+        found = [
+            (int(v.spec.capacity["storage"]), name)
+            for name, v in storage.volumes.items()
+            if v.spec.claim_ref is None
+            and name not in taken
+            and set(claim.spec.access_modes) <= set(v.spec.access_modes)
+            and v.spec.storage_class_name == claim.spec.storage_class_name
+            and int(v.spec.capacity["storage"]) >= size
+            and reached(v, node)
+        ]
+        storage_class = storage.classes[claim.spec.storage_class_name]
+        if found:
+            taken.append(min(found)[1])
+        elif storage_class.provisioner == "kubernetes.io/no-provisioner" or not all(
+            node.metadata.labels.get(e.key) in e.values
+            for term in storage_class.allowed_topologies
+            for e in term.match_label_expressions
+        ):
+            return False
+    return True
+
+
+def attached(pod: Pod, storage: Storage) -> set[str]:
+    names = [storage.claims[n].spec.volume_name for n in claims_of(pod) if n in storage.claims]
+    return {storage.volumes[n].spec.csi.volume_handle for n in names if n in storage.volumes}
+
+
+def storage_fits(pod: Pod, node: Node, placed: Placement, storage: Storage) -> bool:
+    names = claims_of(pod)
+    if any(name not in storage.claims for name in names):
+        return False
+    late = []
+    for name in names:
+        claim = storage.claims[name]
+        used = any(name in claims_of(other) for other, _ in placed)
+        if used and "ReadWriteOncePod" in claim.spec.access_modes:
+            return False
+        if claim.spec.volume_name:
+            volume = storage.volumes.get(claim.spec.volume_name)
+            if volume is None or not reached(volume, node) or not in_zone(volume, node):
+                return False
+        elif storage.classes[claim.spec.storage_class_name].volume_binding_mode == "Immediate":
+            return False
+        else:
+            late.append(claim)
+    before = set().union(*(attached(p, storage) for p, n in placed if n is node))
+    wanted = attached(pod, storage) | {n for n in names if not storage.claims[n].spec.volume_name and
+                                       storage.classes[storage.claims[n].spec.storage_class_name].provisioner == "disk.example"}  # fmt: skip
+    waiting = {
+        n
+        for p, there in placed
+        if there is node
+        for n in claims_of(p)
+        if n in storage.claims
+        and not storage.claims[n].spec.volume_name
+        and storage.classes[storage.claims[n].spec.storage_class_name].provisioner == "disk.example"
+    }
+    limit = storage.limits.get(node.metadata.name, {}).get("disk.example")
+    if limit is not None and not wanted <= before | waiting and len(wanted | before | waiting) > limit:
+        return False
+    disks = [
+        (v.gce_persistent_disk.pd_name, v.gce_persistent_disk.read_only)
+        for v in pod.spec.volumes
+        if v.gce_persistent_disk
+    ]
+    for other, there in placed:
+        for volume in other.spec.volumes if there is node else ():
+            disk = volume.gce_persistent_disk
+            if disk and any(name == disk.pd_name and not (ro and disk.read_only) for name, ro in disks):
+                return False
+    return late_claims_fit(late, node, storage)

@@ -156,7 +156,7 @@ def named(pod: Pod, number: int) -> Pod:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 def test_every_verdict_is_that_of_a_plain_scheduler_node_by_node(data: Any) -> None:
     machines: dict[str, Node] = {}
     placed: list[tuple[Pod, Node]] = []

@@ -29,6 +29,13 @@ def containers(**requests: str) -> tuple[Container, ...]:
     return (Container(name="main", image="process", resources=ResourceRequirements(requests=requests)),)
 
 
+def no_victims(nodes: int) -> str:
+    """What a refusal says where no Pod of lower priority is."""
+    return (
+        f" preemption: 0/{nodes} nodes are available: {nodes} No preemption victims found for incoming pod."
+    )
+
+
 class Remote:
     """A client without transactions: bindings go through the subresource."""
 
@@ -69,7 +76,7 @@ async def test_no_node_is_overcommitted_and_every_pod_that_fits_is_placed(
     placed = await world.placed()
     assert Counter(placed.values()) == {f"node-{n}": 2 for n in range(5)} | {"": 4}
     waiting = next(name for name, node in placed.items() if not node)
-    message = "0/5 nodes are available: 5 Insufficient cpu."
+    message = "0/5 nodes are available: 5 Insufficient cpu." + no_victims(5)
     assert await world.refusal(waiting) == ("Unschedulable", message)
     assert ("FailedScheduling", message) in await world.events()
 
@@ -96,7 +103,8 @@ async def test_a_refusal_counts_each_node_for_the_first_filter_that_it_fails(wor
         await anyio.sleep(1)
     assert (await world.refusal("a"))[1] == (
         "0/5 nodes are available: 1 node(s) had untolerated taint {dedicated: db}, 1 node(s) were unschedulable, "
-        "3 Insufficient cpu, 3 Insufficient memory."
+        "3 Insufficient cpu, 3 Insufficient memory. "
+        "preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling."
     )
 
 
@@ -139,7 +147,7 @@ async def test_a_node_that_goes_gets_no_pods_and_one_that_comes_back_has_its_old
         await anyio.sleep(20)
         assert await world.refusal("second") == (
             "Unschedulable",
-            "0/1 nodes are available: 1 Insufficient cpu.",
+            "0/1 nodes are available: 1 Insufficient cpu." + no_victims(1),
         )
 
 
@@ -169,7 +177,8 @@ async def test_a_pod_of_another_scheduler_is_left_alone_but_counted(world: Any) 
             assert (await world.pod("theirs")).spec.node_name
         await world.add_pod("ours", scheduler_name="mine", containers=containers(cpu="1500m"))
         await anyio.sleep(5)
-        assert (await world.refusal("ours"))[1] == "0/1 nodes are available: 1 Insufficient cpu."
+        message = "0/1 nodes are available: 1 Insufficient cpu." + no_victims(1)
+        assert (await world.refusal("ours"))[1] == message
 
 
 async def test_replicas_of_one_controller_go_to_different_nodes(world: Any) -> None:
@@ -194,7 +203,10 @@ async def test_host_ports_clash_on_one_node_only(world: Any) -> None:
     placed = await world.placed()
     assert sorted(placed.values()) == ["", "node-0", "node-1"]
     waiting = next(name for name, node in placed.items() if not node)
-    message = "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports."
+    message = (
+        "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports."
+        + no_victims(2)
+    )
     assert (await world.refusal(waiting))[1] == message
 
 
@@ -242,9 +254,11 @@ async def test_anti_affinity_keeps_pods_apart_also_from_those_who_come_later(wor
         placed = await world.placed()
         assert {placed["a"], placed["b"]} == {"node-0", "node-1"}
         rules = "node(s) didn't satisfy existing pods anti-affinity rules"
-        assert await world.refusal("plain") == ("Unschedulable", f"0/2 nodes are available: 2 {rules}.")
+        message = f"0/2 nodes are available: 2 {rules}." + no_victims(2)
+        assert await world.refusal("plain") == ("Unschedulable", message)
         rules = "node(s) didn't match pod anti-affinity rules"
-        assert await world.refusal("c") == ("Unschedulable", f"0/2 nodes are available: 2 {rules}.")
+        message = f"0/2 nodes are available: 2 {rules}." + no_victims(2)
+        assert await world.refusal("c") == ("Unschedulable", message)
         await world.pods.delete(Key("default", "a"), grace=0)
         await anyio.sleep(15)
         placed = await world.placed()

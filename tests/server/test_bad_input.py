@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from kubelib.server.responses import warning_header
 from kubelib.testing.cluster import ClusterOptions, TestCluster
 
 Send = Callable[..., tuple[int, dict[str, object]]]
@@ -23,7 +24,7 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
         def request(
             method: str, path: str, body: bytes | str | None = None, kind: str = "application/json"
         ) -> tuple[int, dict[str, object]]:
-            connection = http.client.HTTPConnection(urlsplit(cluster.url).netloc, timeout=10)
+            connection = http.client.HTTPConnection(urlsplit(cluster.url).netloc, timeout=60)
             headers = {"Authorization": f"Bearer {cluster.token}", "Content-Type": kind}
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
@@ -40,7 +41,7 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
     [
         ("POST", MAPS, "{", 400, ""),
         ("POST", MAPS, "[1]", 400, "it is not an object"),
-        ("POST", MAPS, '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}', 400, "does not match"),
+        ("POST", MAPS, '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}', 400, "unknown conversion"),
         (
             "POST",
             MAPS,
@@ -73,7 +74,7 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
             400,
             "duplicate field",
         ),
-        ("POST", MAPS + "?dryRun=Some", '{"metadata":{"name":"a"}}', 400, "dryRun"),
+        ("POST", MAPS + "?dryRun=Some", '{"metadata":{"name":"a"}}', 422, "dryRun"),
         ("POST", "/api/v1/namespaces/missing/configmaps", '{"metadata":{"name":"a"}}', 404, "not found"),
         (
             "POST",
@@ -94,10 +95,10 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
         ("GET", PODS + "?limit=many", None, 400, "invalid syntax"),
         ("GET", PODS + "?limit=1&continue=nonsense", None, 400, "continue key is not valid"),
         ("GET", PODS + "?resourceVersion=x", None, 400, "resourceVersion"),
-        ("GET", PODS + "?resourceVersion=0&resourceVersionMatch=Exact", None, 400, "forbidden"),
+        ("GET", PODS + "?resourceVersion=0&resourceVersionMatch=Exact", None, 422, "forbidden"),
         ("GET", PODS + "?watch=true&timeoutSeconds=x", None, 400, "invalid syntax"),
         ("GET", "/api/v1/nonsense", None, 404, "could not find the requested resource"),
-        ("GET", "/apis/nonsense/v1", None, 404, "could not find the requested resource"),
+        ("GET", "/apis/apps/v9", None, 404, "could not find the requested resource"),
         ("PUT", PODS, "{}", 405, "does not allow this method"),
         ("DELETE", MAPS + "/missing", None, 404, 'configmaps \\"missing\\" not found'),
     ],
@@ -146,3 +147,14 @@ def test_patches_that_are_wrong_are_refused(send: Send) -> None:
     assert send("PATCH", MAPS + "/patched", '[{"op":"remove","path":"/data/b"}]', json_patch)[0] == 422
     assert send("PATCH", MAPS + "/patched", "[1]", "application/merge-patch+json")[0] == 400
     assert send("PATCH", MAPS + "/patched", '{"kind":"Pod"}', "application/merge-patch+json")[0] == 400
+
+
+def test_warnings_are_said_once_and_no_more_than_clients_can_take() -> None:
+    assert warning_header(["a", 'b "c"', "a"]) == [
+        (b"warning", b'299 - "a"'),
+        (b"warning", b'299 - "b \\"c\\""'),
+    ]
+    assert len(warning_header([f'unknown field "f{number}"' for number in range(500)])) < 100
+    long = warning_header(["x" * 5000, *(f"{number}" * 300 for number in range(20))])
+    assert sum(len(value) for _, value in long) <= 4096 + 10 * len(long)
+    assert len(long[0][1]) < 300

@@ -18,7 +18,7 @@ GROUP = "rbac.authorization.k8s.io"
 @pytest.fixture
 def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
-    with httpx.Client(base_url=kubelib_cluster.url, headers=headers) as client:
+    with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client
 
 
@@ -79,7 +79,7 @@ def test_whoever_is_known_may_discover_and_ask_what_is_allowed(admin: httpx.Clie
 
 
 def test_strangers_see_health_and_version_only(kubelib_cluster: TestCluster) -> None:
-    with httpx.Client(base_url=kubelib_cluster.url) as stranger:
+    with httpx.Client(base_url=kubelib_cluster.url, timeout=60) as stranger:
         assert stranger.get("/version").status_code == 200
         assert stranger.get("/healthz").status_code == 200
         for path in ("/api", "/apis", "/api/v1/pods", "/metrics", "/openapi/v2"):

@@ -1,10 +1,15 @@
+import asyncio
 import random
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import anyio
+import anyio.from_thread
+import anyio.to_thread
 import pytest
 from anyio.abc import TaskStatus
 
@@ -131,3 +136,92 @@ def test_shuffling_does_not_touch_the_global_generator() -> None:
     expected = random.Random(1).random()
     interleaving(9)
     assert random.random() == expected
+
+
+class Held:
+    """Work for a thread, which ends when it is allowed to: later than anything that the loop could do meanwhile."""
+
+    def __init__(self) -> None:
+        self._go = threading.Event()
+        self.began = threading.Event()
+
+    def work(self) -> str:
+        self.began.set()
+        assert self._go.wait(60)
+        return "done"
+
+    def release(self) -> None:
+        """Let it end after the loop has come to rest: nothing can be waited for that shows this but time."""
+        assert self.began.wait(60)
+        time.sleep(0.05)
+        self._go.set()
+
+
+In = Callable[[Callable[[], str]], Awaitable[str]]
+
+
+@pytest.mark.parametrize("in_thread", [anyio.to_thread.run_sync, asyncio.to_thread])
+@pytest.mark.parametrize("deadline", [0.001, 60.0])
+def test_no_time_passes_while_a_thread_is_at_work(in_thread: In, deadline: float) -> None:
+    held = Held()
+
+    async def main() -> float:
+        began = anyio.current_time()
+        with anyio.fail_after(deadline):
+            assert await in_thread(held.work) == "done"
+        return anyio.current_time() - began
+
+    releasing = threading.Thread(target=held.release)
+    releasing.start()
+    assert simulate(main) == 0
+    releasing.join()
+
+
+def test_others_do_not_run_ahead_of_a_thread() -> None:
+    trace: list[str] = []
+    held = Held()
+
+    async def ticks() -> None:
+        for tick in range(3):
+            trace.append(f"tick {tick}")
+            await anyio.sleep(1)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ticks)
+            trace.append(await anyio.to_thread.run_sync(held.work))
+
+    releasing = threading.Thread(target=held.release)
+    releasing.start()
+    simulate(main)
+    releasing.join()
+    assert trace == ["tick 0", "done", "tick 1", "tick 2"]
+
+
+def test_a_thread_that_waits_for_the_loop_s_time_does_not_hold_it_up() -> None:
+    def work() -> float:
+        anyio.from_thread.run(anyio.sleep, 3600)
+        return anyio.from_thread.run_sync(anyio.current_time)
+
+    async def main() -> float:
+        return await anyio.to_thread.run_sync(work)
+
+    assert simulate(main) == pytest.approx(3600)
+
+
+async def test_a_thread_that_fails_and_one_that_is_abandoned_let_time_go_on() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await anyio.to_thread.run_sync(fail)
+    held = Held()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: anyio.to_thread.run_sync(held.work, abandon_on_cancel=True))
+        await anyio.lowlevel.checkpoint()
+        assert await anyio.to_thread.run_sync(held.began.wait, 60)
+        tasks.cancel_scope.cancel()
+    before = anyio.current_time()
+    await anyio.sleep(5)
+    assert anyio.current_time() == pytest.approx(before + 5)
+    held.release()

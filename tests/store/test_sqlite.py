@@ -24,7 +24,7 @@ from kubelib.store import (
     StoreUnavailable,
     open_store,
 )
-from kubelib.store.sqlite import SqliteStore
+from kubelib.store.sqlite import AT_ONCE, SqliteStore
 from kubelib.testing.store import Open, StoreSuite, put
 
 
@@ -155,7 +155,7 @@ async def test_a_store_in_use_is_refused(tmp_path: Path) -> None:
     async with SqliteStore(path) as store:
         await put(store, "/a")
         done = subprocess.run(
-            [sys.executable, "-c", WRITER, str(path)], capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-c", WRITER, str(path)], capture_output=True, text=True, timeout=60, check=False
         )
         assert "in use by another process" in done.stderr
 
@@ -183,7 +183,7 @@ async def test_leases_outlive_a_restart(tmp_path: Path) -> None:
         await store.commit(Put("/a", b"", ABSENT, Lease(0.3)))
     async with SqliteStore(path) as store:
         assert await store.get("/a") is not None
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while await store.get("/a") is not None:
                 await anyio.sleep(0.02)
 
@@ -293,3 +293,42 @@ async def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
         error = store._translated(sqlite3.OperationalError("disk I/O error"))
         assert isinstance(error, StoreUnavailable)
         assert "disk I/O error" in str(error)
+
+
+def statements_of(store: SqliteStore) -> list[str]:
+    """Return a list to which every statement is added that the store carries out from now on."""
+    statements: list[str] = []
+    store._connection.set_trace_callback(statements.append)
+    return statements
+
+
+async def test_commits_that_are_decided_together_are_written_by_one_statement(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "store.sqlite") as store:
+        statements = statements_of(store)
+        async with anyio.create_task_group() as group:
+            for number in range(AT_ONCE):
+                group.start_soon(store.commit, Put(f"/k{number:03}", b"v", ABSENT))
+        assert [s.partition(" VALUES")[0] for s in statements] == ["INSERT INTO changes"]
+    async with SqliteStore(tmp_path / "store.sqlite") as again:
+        assert len((await again.list("/k")).entries) == AT_ONCE
+
+
+async def test_a_commit_of_more_than_a_statement_takes_is_still_all_or_nothing(tmp_path: Path) -> None:
+    many = [Put(f"/k{number:03}", b"v", ABSENT) for number in range(3 * AT_ONCE + 1)]
+    async with SqliteStore(tmp_path / "store.sqlite") as store:
+        statements = statements_of(store)
+        await store.commit(*many)
+        begin, *_, commit = statements
+        assert begin.startswith("BEGIN")
+        assert commit == "COMMIT"
+        assert len(statements) == 6
+    async with SqliteStore(tmp_path / "store.sqlite") as again:
+        assert len((await again.list("/k")).entries) == len(many)
+
+
+async def test_what_was_decided_before_the_store_is_closed_is_written(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "store.sqlite") as store, anyio.create_task_group() as group:
+        group.start_soon(store.commit, Put("/a", b"v", ABSENT))
+        await anyio.lowlevel.checkpoint()
+    async with SqliteStore(tmp_path / "store.sqlite") as again:
+        assert await again.get("/a") is not None

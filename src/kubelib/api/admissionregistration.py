@@ -279,3 +279,75 @@ class ValidatingAdmissionPolicyBinding(Object):
     __required__: ClassVar[str] = "spec"
 
     spec: ValidatingAdmissionPolicyBindingSpec = ValidatingAdmissionPolicyBindingSpec()
+
+
+class ApplyConfiguration(Model):
+    """An expression whose value is merged into the object, as by server-side apply."""
+
+    __proto__: ClassVar[str] = "1"
+
+    expression: str = ""
+
+
+class JSONPatch(Model):
+    """An expression whose value is a list of operations of a JSON patch."""
+
+    __proto__: ClassVar[str] = "1"
+
+    expression: str = ""
+
+
+class Mutation(Model):
+    """A change to the object."""
+
+    __proto__: ClassVar[str] = "2-4"
+    __required__: ClassVar[str] = "patchType"
+
+    patch_type: str = ""
+    apply_configuration: ApplyConfiguration | None = None
+    json_patch: JSONPatch | None = None
+
+
+class MutatingAdmissionPolicySpec(Model):
+    """What is wanted of a MutatingAdmissionPolicy."""
+
+    __proto__: ClassVar[str] = "1-7"
+    __merge__: ClassVar[Merging] = {"matchConditions": BY_NAME}
+
+    param_kind: ParamKind | None = None
+    match_constraints: MatchResources | None = None
+    variables: tuple[Variable, ...] = ()
+    mutations: tuple[Mutation, ...] = ()
+    failure_policy: str = ""
+    match_conditions: tuple[MatchCondition, ...] = ()
+    reinvocation_policy: str = ""
+
+
+class MutatingAdmissionPolicy(Object):
+    """Expressions that change objects; in force where a binding says so."""
+
+    api_version: ClassVar[str] = "admissionregistration.k8s.io/v1"
+    kind: ClassVar[str] = "MutatingAdmissionPolicy"
+    __proto__: ClassVar[str] = "2"
+
+    spec: MutatingAdmissionPolicySpec = MutatingAdmissionPolicySpec()
+
+
+class MutatingAdmissionPolicyBindingSpec(Model):
+    """What is wanted of a MutatingAdmissionPolicyBinding."""
+
+    __proto__: ClassVar[str] = "1-3"
+
+    policy_name: str = ""
+    param_ref: ParamRef | None = None
+    match_resources: MatchResources | None = None
+
+
+class MutatingAdmissionPolicyBinding(Object):
+    """Puts a policy that changes objects in force."""
+
+    api_version: ClassVar[str] = "admissionregistration.k8s.io/v1"
+    kind: ClassVar[str] = "MutatingAdmissionPolicyBinding"
+    __proto__: ClassVar[str] = "2"
+
+    spec: MutatingAdmissionPolicyBindingSpec = MutatingAdmissionPolicyBindingSpec()

@@ -157,6 +157,7 @@ class StatefulSetStatus(Model):
 
     __proto__: ClassVar[str] = "1-7 9-11"
     __required__: ClassVar[str] = "replicas"
+    __always__: ClassVar[str] = "availableReplicas"
     __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     observed_generation: Int64 = 0

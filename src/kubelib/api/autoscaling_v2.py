@@ -2,11 +2,21 @@
 
 from typing import ClassVar
 
-from kubelib.api.autoscaling import CrossVersionObjectReference
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.merging import BY_TYPE, Merging
 from kubelib.api.meta import Int64, Object, Quantity, Time
 from kubelib.api.model import Model
+
+
+class CrossVersionObjectReference(Model):
+    """The object that is scaled, or that a metric describes. Unlike in v1, its fields are owned one by one."""
+
+    __proto__: ClassVar[str] = "1-3"
+    __required__: ClassVar[str] = "kind name"
+
+    kind: str = ""
+    name: str = ""
+    api_version: str = ""
 
 
 class MetricIdentifier(Model):

@@ -2,11 +2,13 @@
 
 from kubelib.api import (
     admissionregistration,
+    apiextensions,
     apiregistration,
     apps,
     apps_sets,
     authentication,
     authorization,
+    autoscaling,
     autoscaling_v2,
     batch,
     certificates,
@@ -18,11 +20,15 @@ from kubelib.api import (
     networking,
     policy,
     rbac,
+    resource,
     runtimeclass,
     scheduling,
     storage,
+    transactions,
 )
+from kubelib.api.autoscaler_forms import columns_of_v1
 from kubelib.api.core import (
+    components,
     config,
     event,
     namespace,
@@ -54,6 +60,8 @@ def _resource(
     selectable: dict[str, str] | None = None,
     verbs: tuple[str, ...] = EVERY_VERB,
     storage_group: str | None = None,
+    storage_version: str | None = None,
+    warning: str = "",
 ) -> Resource:
     group, _, version = cls.api_version.rpartition("/")
     return Resource(
@@ -69,10 +77,18 @@ def _resource(
         columns=shown,
         selectable=selectable or {},
         storage_group=group if storage_group is None else storage_group,
+        storage_version=version if storage_version is None else storage_version,
         verbs=verbs,
+        shows_deleted=cls.kind in _SHOWN_WHEN_DELETED,
+        warning=warning,
     )
 
 
+_SHOWN_WHEN_DELETED = {
+    "Pod", "Service", "ServiceAccount", "PodTemplate", "ResourceQuota", "PersistentVolume", "PersistentVolumeClaim",
+    "StorageClass", "VolumeAttachment", "VolumeAttributesClass", "CSIDriver", "CSINode", "DeviceClass", "ResourceClaim",
+    "ResourceClaimTemplate", "ResourceSlice",
+}  # fmt: skip
 _STATUS = ("status",)
 _SCALED = ("status", "scale")
 _EVENT_FIELDS = dict.fromkeys(
@@ -107,7 +123,10 @@ def builtin_scheme() -> Scheme:
             service.Service, "services", short=("svc",), everyday=True, subresources=("status", "proxy"),
             shown=columns.SERVICE, selectable={"spec.clusterIP": "", "spec.type": ""},
         ),
-        _resource(service.Endpoints, "endpoints", short=("ep",), shown=columns.ENDPOINTS),
+        _resource(
+            service.Endpoints, "endpoints", short=("ep",), shown=columns.ENDPOINTS,
+            warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
         _resource(
             node.Node, "nodes", short=("no",), namespaced=False, subresources=("status", "proxy"), shown=columns.NODE,
             selectable={"spec.unschedulable": "false"},
@@ -123,6 +142,10 @@ def builtin_scheme() -> Scheme:
         ),
         _resource(event.Event, "events", short=("ev",), shown=columns.EVENT, selectable=_EVENT_FIELDS),
         _resource(events.Event, "events", short=("ev",), shown=columns.EVENT, storage_group=""),
+        _resource(
+            components.ComponentStatus, "componentstatuses", short=("cs",), namespaced=False, verbs=("get", "list"),
+            shown=columns.COMPONENT_STATUS, warning="v1 ComponentStatus is deprecated in v1.19+",
+        ),
         _resource(pod.PodTemplate, "podtemplates", shown=columns.POD_TEMPLATE),
         _resource(pod.Binding, "bindings", verbs=CREATE_ONLY),
         _resource(quota.LimitRange, "limitranges", short=("limits",), shown=columns.LIMIT_RANGE),
@@ -159,6 +182,10 @@ def builtin_scheme() -> Scheme:
         _resource(
             autoscaling_v2.HorizontalPodAutoscaler, "horizontalpodautoscalers", short=("hpa",), everyday=True,
             subresources=_STATUS, shown=columns.HORIZONTAL_POD_AUTOSCALER,
+        ),
+        _resource(
+            autoscaling.HorizontalPodAutoscaler, "horizontalpodautoscalers", short=("hpa",), everyday=True,
+            subresources=_STATUS, shown=columns_of_v1(columns.HORIZONTAL_POD_AUTOSCALER), storage_version="v2",
         ),
         _resource(discovery.EndpointSlice, "endpointslices", shown=columns.ENDPOINT_SLICE),
         _resource(coordination.Lease, "leases", shown=columns.LEASE),
@@ -208,8 +235,20 @@ def builtin_scheme() -> Scheme:
             categories=("api-extensions",), shown=columns.ADMISSION_POLICY_BINDING,
         ),
         _resource(
+            admissionregistration.MutatingAdmissionPolicy, "mutatingadmissionpolicies", namespaced=False,
+            categories=("api-extensions",), shown=columns.MUTATING_POLICY,
+        ),
+        _resource(
+            admissionregistration.MutatingAdmissionPolicyBinding, "mutatingadmissionpolicybindings", namespaced=False,
+            categories=("api-extensions",), shown=columns.ADMISSION_POLICY_BINDING,
+        ),
+        _resource(
             apiregistration.APIService, "apiservices", namespaced=False, categories=("api-extensions",),
             subresources=_STATUS, shown=columns.API_SERVICE,
+        ),
+        _resource(
+            apiextensions.CustomResourceDefinition, "customresourcedefinitions", short=("crd", "crds"), namespaced=False,
+            categories=("api-extensions",), subresources=_STATUS, shown=columns.CUSTOM_RESOURCE_DEFINITION,
         ),
         _resource(
             flowcontrol.FlowSchema, "flowschemas", namespaced=False, subresources=_STATUS, shown=columns.FLOW_SCHEMA
@@ -218,12 +257,20 @@ def builtin_scheme() -> Scheme:
             flowcontrol.PriorityLevelConfiguration, "prioritylevelconfigurations", namespaced=False, subresources=_STATUS,
             shown=columns.PRIORITY_LEVEL,
         ),
+        _resource(resource.DeviceClass, "deviceclasses", namespaced=False, shown=columns.DEVICE_CLASS),
+        _resource(resource.ResourceClaim, "resourceclaims", subresources=_STATUS, shown=columns.RESOURCE_CLAIM),
+        _resource(resource.ResourceClaimTemplate, "resourceclaimtemplates", shown=columns.RESOURCE_CLAIM_TEMPLATE),
+        _resource(
+            resource.ResourceSlice, "resourceslices", namespaced=False, shown=columns.RESOURCE_SLICE,
+            selectable={"spec.nodeName": "", "spec.driver": ""},
+        ),
         _resource(authentication.TokenReview, "tokenreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authentication.SelfSubjectReview, "selfsubjectreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authorization.SubjectAccessReview, "subjectaccessreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authorization.SelfSubjectAccessReview, "selfsubjectaccessreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authorization.SelfSubjectRulesReview, "selfsubjectrulesreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authorization.LocalSubjectAccessReview, "localsubjectaccessreviews", verbs=CREATE_ONLY),
+        _resource(transactions.Transaction, "transactions", namespaced=False, verbs=CREATE_ONLY),
     )  # fmt: skip
     return scheme
 

@@ -3,8 +3,8 @@
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -49,21 +49,68 @@ def typed_check(tree: Tree, cls: type[Model]) -> None:
     raise DecodeError(_go_message(message, cls))
 
 
+def is_exact(tree: Tree, cls: type[Model]) -> bool:
+    """Return whether a document has the types of `cls` and no field that it does not have: one look, for most writes."""
+    try:
+        msgspec.convert(tree, _exact(cls))  # type: ignore[arg-type]
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@functools.cache
+def _exact(cls: type[Any]) -> Any:
+    """Return a struct for whole documents of a class that takes no other fields."""
+    names = {"kind", "apiVersion"} - field_types(cls).keys()  # type: ignore[arg-type]
+    identity = [(f"_of_{name}", str, msgspec.field(default="", name=name)) for name in sorted(names)]
+    return msgspec.defstruct(
+        cls.__name__, [*_fields(cls, _exact_part), *identity], gc=False, forbid_unknown_fields=True
+    )
+
+
+@functools.cache
+def _exact_part(cls: type[Any]) -> Any:
+    return msgspec.defstruct(cls.__name__, _fields(cls, _exact_part), gc=False, forbid_unknown_fields=True)
+
+
 @functools.cache
 def _checked(cls: type[Any]) -> Any:
     """Return a struct like `cls` whose numbers have bounds. Built from the class, so that typed views stay cheap."""
+    return msgspec.defstruct(cls.__name__, _fields(cls, _checked), gc=False)
+
+
+_being_built: set[tuple[type[Any], Callable[..., Any]]] = set()
+_NEVER = Literal["\0"]
+"""What no document has: where a class contains itself, or something that only its schema knows, a closer look is taken."""
+
+
+def _fields(cls: type[Any], nested: Callable[..., Any]) -> list[Any]:
+    _being_built.add((cls, nested))
+    try:
+        return _fields_within(cls, nested)
+    finally:
+        _being_built.discard((cls, nested))
+
+
+def _fields_within(cls: type[Any], nested: Callable[..., Any]) -> list[Any]:
+    exact = nested is _exact_part
     fields: list[Any] = []
     for name, kind in field_types(cls).items():  # type: ignore[arg-type]
         checked: Any
-        checked = _CHECKED_SCALARS.get(kind.scalar) if kind.model is None else _checked(kind.model)  # type: ignore[arg-type]
+        if kind.model is not None and (kind.model, nested) in _being_built:
+            checked = _NEVER if exact else kind.model
+        elif exact and kind.scalar.startswith("schema-or-"):
+            checked = _NEVER
+        else:
+            checked = _CHECKED_SCALARS.get(kind.scalar) if kind.model is None else nested(kind.model)
         if checked is None:
             checked = json_fields(cls)[name]  # type: ignore[arg-type]
         elif kind.shape == "list":
             checked = tuple[checked, ...]
         elif kind.shape == "map":
             checked = Mapping[str, checked]
-        fields.append((f"_{name}", checked | None, msgspec.field(default=None, name=name)))
-    return msgspec.defstruct(cls.__name__, fields, gc=False)
+        fields.append((f"_{len(fields)}", checked | None, msgspec.field(default=None, name=name)))
+    return fields
 
 
 _CHECKED_SCALARS: dict[str, Any] = {"int32": _INT32, "int64": _INT64, "int-or-string": _INT32 | str}
@@ -106,7 +153,9 @@ _GO_VALUES = {"str": "string", "int": "number", "float": "number", "bool": "bool
 _GO_SCALARS = {
     "string": "string", "int32": "int32", "int64": "int64", "bool": "bool", "double": "float64", "time": "v1.Time",
     "microtime": "v1.MicroTime", "quantity": "resource.Quantity", "bytes": "[]uint8", "int-or-string": "int32",
-    "strings": "[]string", "any": "map[string]interface {}",
+    "strings": "[]string", "any": "map[string]interface {}", "json": "v1.JSON",
+    "schema-or-bool": "v1.JSONSchemaPropsOrBool",
+    "schema-or-array": "v1.JSONSchemaPropsOrArray", "schema-or-strings": "v1.JSONSchemaPropsOrStringArray",
 }  # fmt: skip
 
 
@@ -162,13 +211,13 @@ def _unknown(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[s
         shape, model = fields[name]
         if model is None:
             continue
-        if shape == "list":
-            if isinstance(value, list):
+        if isinstance(value, list):
+            if shape in ("list", "either"):
                 for number, item in enumerate(value):
                     if isinstance(item, dict):
                         yield from _unknown(item, model, f"{path}{name}[{number}].")
         elif isinstance(value, dict):
-            if shape == "one":
+            if shape in ("one", "either"):
                 yield from _unknown(value, model, f"{path}{name}.")
             else:
                 for key, item in value.items():
@@ -179,7 +228,15 @@ def _unknown(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[s
 @functools.cache
 def _nested(cls: type[Any]) -> Mapping[str, tuple[str, type[Model] | None]]:
     """Return the shapes of a class's fields, and the classes in them. Hashing type hints would cost more than the rest."""
-    return {name: (kind.shape, kind.model) for name, kind in field_types(cls).items()}  # type: ignore[arg-type]
+    return {name: _shape_and_model(kind) for name, kind in field_types(cls).items()}  # type: ignore[arg-type]
+
+
+def _shape_and_model(kind: FieldType) -> tuple[str, type[Model] | None]:
+    if kind.scalar.startswith("schema-or-") and kind.shape == "one":
+        from kubelib.api.apiextensions import JSONSchemaProps
+
+        return "either", JSONSchemaProps
+    return kind.shape, kind.model
 
 
 class _Repeated(dict[str, Any]):
@@ -188,11 +245,21 @@ class _Repeated(dict[str, Any]):
     names: tuple[str, ...] = ()
 
 
-def duplicate_fields(raw: bytes) -> list[str]:
-    """Return the paths of members that a JSON text names twice: ``spec.replicas``. Not JSON: none."""
+_NAME = re.compile(rb'"[ \t\r\n]*:')
+
+
+def duplicate_fields(raw: bytes, read: Any = None) -> list[str]:
+    """Return the paths of members that a JSON text names twice: ``spec.replicas``. Not JSON: none.
+
+    `read` is what the text has been read as, if it has been already.
+    """
     try:
-        # A compact text that is as long as its values has no room for a member that was overwritten.
-        if len(msgspec.json.encode(parse_json(raw))) >= len(raw.strip()):
+        # A text with as many names as its values has none that was overwritten. Names in the text of a value count on both
+        # sides, as long as they are written in the same way.
+        names = msgspec.json.encode(parse_json(raw) if read is None else read).count(b'":')
+        spaced = b'" ' in raw or b'"\n' in raw or b'"\t' in raw or b'"\r' in raw
+        found = len(_NAME.findall(raw)) if spaced else raw.count(b'":')
+        if found <= names and b"\\u0022" not in raw:
             return []
         tree = json.loads(raw, object_pairs_hook=_pairs)
     except (ValueError, RecursionError):

@@ -9,17 +9,37 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kubelib.api.checking import check_types, duplicate_fields, typed_check, unknown_fields
-from kubelib.api.document import decoder_of
+from kubelib.api.checking import (
+    check_types,
+    duplicate_fields,
+    is_exact,
+    typed_check,
+    unknown_fields,
+)
+from kubelib.api.document import decoder_of, splice_resource_version
 from kubelib.api.fields import Shape, field_types
 from kubelib.api.meta import Object
-from kubelib.api.model import Model, required_fields
+from kubelib.api.model import Model, always_fields
 from kubelib.api.parsing import DecodeError, drop_nulls, parse_json, parse_yaml
 from kubelib.api.scheme import Resource, Tree
 
 __all__ = [
-    "DecodeError", "check_types", "decode", "drop_nulls", "duplicate_fields", "encode", "encode_json", "encode_tree",
-    "overlay", "parse_json", "parse_yaml", "splice_resource_version", "to_tree", "typed_check", "unknown_fields",
+    "DecodeError",
+    "check_types",
+    "decode",
+    "drop_nulls",
+    "duplicate_fields",
+    "encode",
+    "encode_json",
+    "encode_tree",
+    "is_exact",
+    "overlay",
+    "parse_json",
+    "parse_yaml",
+    "splice_resource_version",
+    "to_tree",
+    "typed_check",
+    "unknown_fields",
 ]  # fmt: skip
 
 T = TypeVar("T", bound=Object)
@@ -57,14 +77,6 @@ def encode_tree(tree: Tree, resource: Resource) -> bytes:
     ordered = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
     ordered.update((k, v) for k, v in tree.items() if k not in ordered)
     return encode_json(ordered)
-
-
-def splice_resource_version(stored: bytes, revision: int) -> bytes:
-    """Return the served form of a stored document: its resource version inserted without decoding anything.
-
-    The metadata must not be empty: what is stored has a name.
-    """
-    return stored.replace(b'"metadata":{', b'"metadata":{"resourceVersion":"%d",' % revision, 1)
 
 
 # Zero values that are written
@@ -114,7 +126,7 @@ def _incomplete(
     types = field_types(cls)  # type: ignore[arg-type]
     zeros = tuple(
         (name, _ZEROS[types[name].scalar])
-        for name in required_fields(cls)
+        for name in always_fields(cls)
         if types[name].shape == "one" and types[name].model is None and types[name].scalar in _ZEROS
     )
     nested = tuple(

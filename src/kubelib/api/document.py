@@ -5,14 +5,15 @@ half a second, bytes do not. The bytes of a document always begin with kind, api
 resource version is spliced in without decoding anything.
 """
 
+import functools
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from kubelib.api.meta import Key, Object, OwnerReference
-from kubelib.api.model import Model
+from kubelib.api.model import Model, replace
 
 T = TypeVar("T", bound=Object)
 
@@ -37,8 +38,32 @@ class _Peek(Model):
     metadata: PeekMeta = PeekMeta()
 
 
+class _ManagedMeta(Model):
+    managed_fields: msgspec.Raw = msgspec.Raw()
+
+
+class _Parts(Model):
+    metadata: _ManagedMeta = _ManagedMeta()
+    spec: msgspec.Raw = msgspec.Raw()
+
+
+class ManagedEntry(dict[str, Any]):
+    """An entry of the managed fields of a stored document, with the bytes that it was read from."""
+
+    __slots__ = ("written",)
+
+    def __init__(self, written: bytes) -> None:
+        super().__init__(_tree(written))
+        self.written = msgspec.Raw(written)
+
+
 _peek = msgspec.json.Decoder(_Peek).decode
+_parts = msgspec.json.Decoder(_Parts).decode
 _tree = msgspec.json.Decoder().decode
+_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_MANAGED_FIELDS = b'"managedFields":['
+_COMMA = ord(",")
+_METADATA, _SPLICED = b'"metadata":{', b'"metadata":{"resourceVersion":"%d",'
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -51,19 +76,70 @@ def decoder_of(cls: type[T]) -> "msgspec.json.Decoder[T]":
         return decoder
 
 
+def splice_resource_version(stored: bytes, revision: int) -> bytes:
+    """Return the served form of a stored document: its resource version inserted without decoding anything.
+
+    The metadata must not be empty: what is stored has a name.
+    """
+    return stored.replace(_METADATA, _SPLICED % revision, 1)
+
+
+class Apart:
+    """A document taken apart: its tree without managed fields, these, and its spec as it is written (None if it has none)."""
+
+    __slots__ = ("_rest", "managed", "spec", "tree")
+
+    def __init__(
+        self,
+        rest: bytes,
+        tree: dict[str, Any],
+        managed: list[dict[str, Any]],
+        spec: msgspec.Raw | None,
+    ) -> None:
+        self._rest = rest
+        self.tree = tree
+        self.managed = managed
+        self.spec = spec
+
+    def copy(self) -> dict[str, Any]:
+        """Return a second tree like the first."""
+        tree = _tree(self._rest)
+        tree["metadata"].pop("managedFields", None)
+        return tree  # type: ignore[no-any-return]
+
+
 class Document:
     """One object at one revision. Immutable; every reader shares the bytes and the decoded view.
 
     Only the last `RECENT_VIEWS` decoded views are kept, so that caches of any size stay as small as their bytes.
     """
 
-    __slots__ = ("_view", "meta", "raw")
+    __slots__ = ("_bytes", "_revision", "_view", "meta")
 
     def __init__(self, raw: bytes, meta: PeekMeta | None = None) -> None:
-        self.raw = raw
-        """The JSON document, as served."""
+        self._bytes = raw
+        self._revision = 0
         self.meta = meta if meta is not None else _peek(raw).metadata
         self._view: Object | None = None
+
+    @classmethod
+    def stored(cls, value: bytes, revision: int) -> "Document":
+        """Return what the store has at a revision. The bytes are the store's own: a cache of all objects costs little more."""
+        document = cls(value, replace(_peek(value).metadata, resource_version=str(revision)))
+        document._revision = revision
+        return document
+
+    @property
+    def raw(self) -> bytes:
+        """The JSON document, as served."""
+        revision = self._revision
+        return self._bytes.replace(_METADATA, _SPLICED % revision, 1) if revision else self._bytes
+
+    @property
+    def size(self) -> int:
+        """How many bytes `raw` has."""
+        revision = self._revision
+        return len(self._bytes) + (len(_SPLICED % revision) - len(_METADATA) if revision else 0)
 
     @property
     def key(self) -> Key:
@@ -73,6 +149,33 @@ class Document:
     def tree(self) -> dict[str, Any]:
         """Decode the document into a tree of the caller's own."""
         return _tree(self.raw)  # type: ignore[no-any-return]
+
+    def apart(self) -> "Apart":
+        """Decode the document without its managed fields into a tree of the caller's own, and these apart.
+
+        They are more than half of most documents, and few look at them. Who does must not change them: documents that were
+        written alike share them.
+        """
+        raw = self.raw
+        # The first such member is the metadata's own: before it come kind, apiVersion and metadata, where no other member of
+        # any name has a list of this form.
+        name = raw.find(_MANAGED_FIELDS)
+        parts = _parts(raw)
+        spec = parts.spec if bytes(parts.spec) else None
+        if name < 0:
+            return Apart(raw, _tree(raw), [], spec)
+        begin = name + len(_MANAGED_FIELDS) - 1
+        value = bytes(parts.metadata.managed_fields)
+        end = begin + len(value)
+        if raw[begin:end] != value:
+            tree = _tree(raw)
+            return Apart(raw, tree, tree["metadata"].pop("managedFields", []), spec)
+        if raw[name - 1] == _COMMA:
+            name -= 1
+        elif raw[end] == _COMMA:
+            end += 1
+        rest = raw[:name] + raw[end:]
+        return Apart(rest, _tree(rest), list(_entries(value)), spec)
 
     def view(self, cls: type[T]) -> T:
         """Return the typed, frozen view of the document, decoded when first asked for and shared."""
@@ -85,7 +188,68 @@ class Document:
         return view
 
 
+class Reading:
+    """How stored documents of a kind are to be seen. That may change: kinds that are defined at run time change under their objects."""
+
+    __slots__ = ("read",)
+
+    def __init__(self, read: Callable[[bytes], bytes]) -> None:
+        self.read = read
+
+
+class SeenDocument(Document):
+    """A stored document that is seen as its kind says now: whoever looks at it first after a change has it read again."""
+
+    __slots__ = ("_reading", "_seen", "_seen_by")
+
+    _reading: Reading
+    _seen: bytes
+    _seen_by: Callable[[bytes], bytes] | None
+
+    @classmethod
+    def through(cls, reading: Reading, value: bytes, revision: int, *, exact: bool = False) -> "SeenDocument":
+        """Return what the store has at a revision, as `reading` shows it. What is `exact` looks as it is stored."""
+        document = cls.stored(value, revision)
+        assert isinstance(document, cls)
+        document._reading = reading
+        document._seen = value
+        document._seen_by = reading.read if exact else None
+        return document
+
+    @classmethod
+    def again(cls, document: Document, reading: Reading) -> "SeenDocument":
+        """Return a stored document as `reading` shows it."""
+        return cls.through(reading, document._bytes, document._revision)
+
+    def look(self) -> None:
+        """See to it that the document looks as its kind says now."""
+        read = self._reading.read
+        if self._seen_by is not read:
+            self._seen, self._seen_by, self._view = read(self._bytes), read, None
+
+    @property
+    def raw(self) -> bytes:
+        """The JSON document, as served."""
+        self.look()
+        return splice_resource_version(self._seen, self._revision)
+
+    def view(self, cls: type[T]) -> T:
+        """Return the typed, frozen view of the document."""
+        self.look()
+        return super().view(cls)
+
+
 _recent: deque[Document] = deque()
+
+
+@functools.lru_cache(maxsize=128)
+def _entries(raw: bytes) -> tuple[dict[str, Any], ...]:
+    return tuple(ManagedEntry(bytes(entry)) for entry in _raws(raw))
+
+
+def as_written(entries: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return managed fields ready to be encoded: those that nobody has changed are not encoded again."""
+    return [entry.written if type(entry) is ManagedEntry else entry for entry in entries]
 
 
 class Documents(Sequence[T]):

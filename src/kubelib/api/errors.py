@@ -153,9 +153,18 @@ class Gone(ApiError):
 
 
 class Expired(Gone):
-    """The revision or the continue token is too old: list again."""
+    """The revision or the continue token is too old: list again, or go on with `page` from a later revision."""
 
     reason = "Expired"
+    page: str = ""
+    """A continue token for the rest of the list as it is now; empty where there is none."""
+
+    def status(self) -> dict[str, Any]:
+        """Return the ``Status`` document."""
+        status = super().status()
+        if self.page:
+            status["metadata"] = {"continue": self.page}
+        return status
 
 
 class RequestEntityTooLarge(ApiError):
@@ -228,7 +237,7 @@ def error_from_status(status: Mapping[str, Any], code: int = 0) -> ApiError:
     cls = _BY_REASON.get(status.get("reason") or "") or _BY_CODE.get(
         status.get("code") or code, InternalError
     )
-    return cls(
+    error = cls(
         status.get("message") or f"the server answered {code}",
         group=details.get("group") or "",
         kind=details.get("kind") or "",
@@ -239,6 +248,18 @@ def error_from_status(status: Mapping[str, Any], code: int = 0) -> ApiError:
             for c in details.get("causes") or ()
         ],
         retry_after=details.get("retryAfterSeconds") or 0,
+    )
+    if isinstance(error, Expired):
+        error.page = (status.get("metadata") or {}).get("continue") or ""
+    return error
+
+
+def too_new(wanted: int, current: int) -> Timeout:
+    """Return Kubernetes' error for a revision that has not come yet."""
+    return Timeout(
+        f"Timeout: Too large resource version: {wanted}, current: {current}",
+        causes=[Problem("ResourceVersionTooLarge", "", "Too large resource version")],
+        retry_after=1,
     )
 
 

@@ -13,9 +13,10 @@ from kubelib.api.model import Model, json_fields
 Shape = Literal["one", "list", "map"]
 Scalar = Literal[
     "string", "int32", "int64", "bool", "double", "time", "microtime", "quantity", "bytes", "int-or-string", "any",
-    "strings",
+    "strings", "json", "schema-or-bool", "schema-or-array", "schema-or-strings",
 ]  # fmt: skip
-"""``strings`` is a list of strings inside of a map."""
+"""``any`` is an object of any kind, ``json`` any value at all; ``strings`` is a list of strings inside of a map; the last three are
+JSON schemas or something else instead."""
 
 
 @attrs.frozen

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
-import attrs
 import msgspec
 
 from kubelib.api.merging import MERGED_SET, Merging, by
@@ -26,9 +25,11 @@ Int64 = Annotated[int, "int64"]
 """A number of 64 bits; plain ``int`` fields have 32."""
 
 
-@attrs.frozen(order=True)
-class Key:
-    """Where an object is within its resource: namespace (empty for cluster-scoped kinds) and name."""
+class Key(NamedTuple):
+    """Where an object is within its resource: namespace (empty for cluster-scoped kinds) and name.
+
+    A tuple, as every cache looks objects up by it: hashing and comparing happen without calling Python.
+    """
 
     namespace: str
     name: str

@@ -104,6 +104,14 @@ def required_fields(cls: type[Any]) -> tuple[str, ...]:
     )
 
 
+def always_fields(cls: type[Any]) -> tuple[str, ...]:
+    """Return the JSON names of the fields that are written even when they are zero: the required ones, and some by history."""
+    return (
+        *required_fields(cls),
+        *(name for base in reversed(cls.__mro__) for name in base.__dict__.get("__always__", "").split()),
+    )
+
+
 def replace(model: M, /, **changes: Any) -> M:
     """Return a copy of `model` with some attributes changed."""
     return msgspec.structs.replace(model, **changes)  # type: ignore[type-var]

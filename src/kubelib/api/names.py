@@ -13,7 +13,12 @@ MAX_BASE = 58
 
 def random_suffix(random: Random, length: int = 5) -> str:
     """Return a random suffix for a name."""
-    return "".join(random.choice(ALPHABET) for _ in range(length))
+    number = random.randrange(len(ALPHABET) ** length)  # one draw: each may be a call to the operating system
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(ALPHABET))
+        digits.append(ALPHABET[digit])
+    return "".join(digits)
 
 
 def generate_name(base: str, random: Random) -> str:

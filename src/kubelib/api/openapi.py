@@ -5,13 +5,13 @@ kept as bytes until the scheme changes.
 """
 
 import hashlib
+import operator
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from kubelib.api.codec import encode_json
 from kubelib.api.machinery import DeleteOptions, Status
-from kubelib.api.meta import ListMeta, Object
+from kubelib.api.meta import ListMeta, Object, ObjectMeta
 from kubelib.api.model import Model
 from kubelib.api.paths import SUBRESOURCE_KINDS, operations, v2_operation, v3_operation
 from kubelib.api.schemas import (
@@ -23,8 +23,10 @@ from kubelib.api.schemas import (
     reference,
     scalar_definitions,
     schema,
+    schema_definitions,
 )
 from kubelib.api.scheme import Resource, Scheme
+from kubelib.api.structural.publishing import published
 
 VERSION = "v1.37.0"
 """The version of Kubernetes whose API this is."""
@@ -39,25 +41,29 @@ _SECURITY = {
     }
 }
 
-_built: "weakref.WeakKeyDictionary[Scheme, tuple[tuple[Resource, ...], dict[str, bytes]]]" = (
+_built: "weakref.WeakKeyDictionary[Scheme, dict[str, tuple[tuple[Resource, ...], bytes]]]" = (
     weakref.WeakKeyDictionary()
 )
+"""The documents of each scheme, with the resources that they are about: others do not become old when a kind comes or goes."""
 
 
 def openapi_v2(scheme: Scheme) -> bytes:
     """Return the whole API as a Swagger 2.0 document."""
-    return _cached(scheme, "", lambda: encode_json(_v2(tuple(scheme))))
+    resources = tuple(scheme)
+    return _cached(scheme, "", resources, lambda: encode_json(_v2(resources)))
 
 
 def openapi_v3(scheme: Scheme, group_version: str) -> bytes:
     """Return the OpenAPI 3.0 document of one group and version: ``api/v1``, ``apis/apps/v1``. Raises KeyError."""
-    if group_version not in group_versions(scheme):
+    own = tuple(resource for resource in scheme if _root(resource) == group_version)
+    if not own:
         raise KeyError(group_version)
-    return _cached(scheme, group_version, lambda: encode_json(_v3(tuple(scheme), group_version)))
+    return _cached(scheme, group_version, own, lambda: encode_json(_v3(own, group_version)))
 
 
 def openapi_v3_index(scheme: Scheme) -> bytes:
     """Return where the documents of the groups are; each address changes with its document."""
+    _forget_gone(scheme)
     return encode_json(
         {
             "paths": {
@@ -80,14 +86,21 @@ def group_versions(scheme: Scheme) -> tuple[str, ...]:
     return tuple(sorted({_root(resource) for resource in scheme}))
 
 
-def _cached(scheme: Scheme, path: str, build: Any) -> bytes:
-    resources = tuple(scheme)
-    known = _built.get(scheme)
-    if known is None or known[0] != resources:
-        known = _built[scheme] = (resources, {})
-    if path not in known[1]:
-        known[1][path] = build()
-    return known[1][path]
+def _cached(scheme: Scheme, path: str, resources: tuple[Resource, ...], build: Callable[[], bytes]) -> bytes:
+    documents = _built.setdefault(scheme, {})
+    known = documents.get(path)
+    if known is None or len(known[0]) != len(resources) or not all(map(operator.is_, known[0], resources)):
+        known = documents[path] = (resources, build())
+    return known[1]
+
+
+def _forget_gone(scheme: Scheme) -> None:
+    """Drop the documents of groups and versions that are no more."""
+    documents = _built.get(scheme)
+    if documents is not None:
+        there = {"", *group_versions(scheme)}
+        for path in [path for path in documents if path not in there]:
+            del documents[path]
 
 
 def _root(resource: Resource) -> str:
@@ -111,7 +124,15 @@ def _definitions(
         identity = {"group": resource.group, "kind": resource.kind, "version": resource.version}
         kinds.setdefault(resource.cls, []).append(identity)
         kinds.setdefault(DeleteOptions, []).append({**identity, "kind": "DeleteOptions"})
-        waiting.append(resource.cls)
+        if resource.structure is not None:
+            name = definition_name(resource.cls)
+            found[name] = published(
+                resource.structure.schema, dialect, reference(definition_name(ObjectMeta), dialect)
+            )
+            found[name]["x-kubernetes-group-version-kind"] = [identity]
+            waiting.append(ObjectMeta)
+        else:
+            waiting.append(resource.cls)
         if "list" in resource.verbs:
             found[definition_name(resource.cls) + "List"] = _list_schema(resource, dialect)
     kinds.setdefault(Status, []).append({"group": "", "kind": "Status", "version": "v1"})
@@ -129,6 +150,8 @@ def _definitions(
             unique = {tuple(identity.items()): identity for identity in identities}
             found[name]["x-kubernetes-group-version-kind"] = list(unique.values())
         waiting.extend(models_of(cls))
+    if any(name.endswith(".JSONSchemaProps") for name in found):
+        found |= schema_definitions()
     return dict(sorted(found.items()))
 
 
@@ -148,7 +171,7 @@ def _list_schema(resource: Resource, dialect: Dialect) -> Schema:
             "metadata": metadata,
         },
         "x-kubernetes-group-version-kind": [
-            {"group": resource.group, "kind": f"{resource.kind}List", "version": resource.version}
+            {"group": resource.group, "kind": resource.list_kind, "version": resource.version}
         ],
     }
 
@@ -171,8 +194,7 @@ def _v2(resources: tuple[Resource, ...]) -> Schema:
     }
 
 
-def _v3(resources: tuple[Resource, ...], group_version: str) -> Schema:
-    own = [resource for resource in resources if _root(resource) == group_version]
+def _v3(own: tuple[Resource, ...], group_version: str) -> Schema:
     paths: Schema = {}
     taken: list[type[Model]] = []
     for resource in own:

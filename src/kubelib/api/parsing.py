@@ -35,13 +35,19 @@ def parse_json(raw: bytes) -> Any:
     return tree
 
 
-def parse_yaml(raw: bytes) -> Any:
-    """Decode a YAML body, as JSON would have it. Raises `DecodeError`."""
+def parse_yaml(raw: bytes, repeated: list[str] | None = None) -> Any:
+    """Decode a YAML body, as JSON would have it; what it names twice is added to `repeated`. Raises `DecodeError`."""
     import yaml
 
     try:
         # A safe loader, only without YAML's own idea of dates and of numbers with colons.
-        tree = yaml.load(raw, Loader=_json_like(getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506
+        loader = _json_like(getattr(yaml, "CSafeLoader", yaml.SafeLoader))(raw)
+        try:
+            tree = loader.get_single_data()
+        finally:
+            loader.dispose()
+        if repeated is not None:
+            repeated += loader.repeated
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DecodeError(f"error converting YAML to JSON: yaml: {' '.join(str(error).split())}") from None
     except RecursionError:
@@ -70,6 +76,23 @@ def _json_like(loader: type[Any]) -> type[Any]:
             ]
             for first, resolvers in loader.yaml_implicit_resolvers.items()
         }
+
+        def __init__(self, stream: bytes) -> None:
+            super().__init__(stream)
+            self.repeated: list[str] = []
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            """Return a mapping, and note the keys that it has twice."""
+            keys = [key.value for key, _ in node.value if type(key.value) is str]
+            if len(set(keys)) < len(keys):
+                seen: set[str] = set()
+                for key, _ in node.value:
+                    if type(key.value) is str:
+                        if key.value in seen:
+                            line = key.start_mark.line + 1
+                            self.repeated.append(f'line {line}: key "{key.value}" already set in map')
+                        seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
 
     return Loader
 

@@ -147,7 +147,7 @@ def _on_item(resource: Resource) -> _Pairs:
                 "delete",
                 query=_DELETE,
                 body=definition_name(DeleteOptions),
-                answer=definition_name(Status),
+                answer=own if resource.shows_deleted else definition_name(Status),
                 named=True,
             ),
         )
@@ -210,7 +210,8 @@ def _on_subresource(resource: Resource, subresource: str, *, path: bool = False)
 
 def _patch(resource: Resource, kind: type[Object], suffix: str = "") -> Operation:
     return _operation(
-        resource, "patch", suffix, kind=kind, query=_PATCH, body=f"{META}.Patch", accepts=_PATCHES,
+        resource, "patch", suffix, kind=kind, query=_PATCH, body=f"{META}.Patch",
+        accepts=_PATCHES if resource.builtin else _PATCHES[:3],
         answer=definition_name(kind), named=True, created=True,
     )  # fmt: skip
 
@@ -230,6 +231,8 @@ def _operation(
         action, action
     )
     parameters = (("name",) if named else ()) + (("namespace",) if resource.namespaced else ())
+    if details.get("body") and not resource.cls.__dict__.get("__proto__"):
+        details.setdefault("accepts", _BODIES[:2])
     return Operation(
         resource=resource,
         id=f"{verb}{group}{resource.version.capitalize()}{scope}{resource.kind}{suffix}",

@@ -13,6 +13,7 @@ from typing import Any
 
 from kubelib.api.codec import DecodeError, encode_json, parse_json
 from kubelib.api.fields import FieldType, Scalar, field_types
+from kubelib.api.meta import ListMeta
 from kubelib.api.model import Model, json_fields, required_fields
 from kubelib.api.scheme import Tree
 from kubelib.api.times import parse_time
@@ -132,6 +133,16 @@ _Reader = Callable[[Any], Any]
 _Slot = tuple[str, FieldType, _Reader, bool]
 
 
+_MEANT_EVEN_IF_ZERO = (
+    "any",
+    "json",
+    "int-or-string",
+    "schema-or-bool",
+    "schema-or-array",
+    "schema-or-strings",
+)
+
+
 @functools.cache
 def _slots(cls: type[Any]) -> Mapping[int, _Slot]:
     """Return how to read each field number: JSON name, type, reader of scalars, whether zero means something."""
@@ -141,7 +152,7 @@ def _slots(cls: type[Any]) -> Mapping[int, _Slot]:
         if isinstance(name, str):
             kind = types[name]
             read = _READERS[kind.scalar]
-            zero = kind.optional or name in required or kind.scalar in ("any", "int-or-string")
+            zero = kind.optional or name in required or kind.scalar in _MEANT_EVEN_IF_ZERO
             slots[number] = (name, kind, read, zero)
         else:
             slots[number] = ("", FieldType("one", "any", name), _READERS["any"], True)
@@ -267,6 +278,45 @@ def _read_json(value: bytes | int) -> Any:
     )
 
 
+def _read_schema_or(value: bytes | int) -> Any:
+    """Return a schema (field 1, or 2 beside a bool), or what stands for one: a bool, a list of schemas, or one of texts."""
+    from kubelib.api.apiextensions import JSONSchemaProps
+
+    allowed, others = False, []
+    for number, part in _parts(_bytes(value)):
+        if number == 1 and isinstance(part, bytes):
+            return message_to_tree(part, JSONSchemaProps)
+        if number == 1:
+            allowed = bool(part)
+        else:
+            others.append(_bytes(part))
+    return allowed, others
+
+
+def _read_schema_or_bool(value: bytes | int) -> Any:
+    from kubelib.api.apiextensions import JSONSchemaProps
+
+    found = _read_schema_or(value)
+    if isinstance(found, dict):
+        return found
+    allowed, others = found
+    return message_to_tree(others[0], JSONSchemaProps) if others else allowed
+
+
+def _read_schema_or_array(value: bytes | int) -> Any:
+    from kubelib.api.apiextensions import JSONSchemaProps
+
+    found = _read_schema_or(value)
+    if isinstance(found, dict):
+        return found
+    return [message_to_tree(part, JSONSchemaProps) for part in found[1]]
+
+
+def _read_schema_or_strings(value: bytes | int) -> Any:
+    found = _read_schema_or(value)
+    return found if isinstance(found, dict) else [_text(part) for part in found[1]]
+
+
 _READERS: dict[Scalar, _Reader] = {
     "string": _text,
     "int32": _signed,
@@ -280,6 +330,10 @@ _READERS: dict[Scalar, _Reader] = {
     "int-or-string": _read_int_or_string,
     "strings": lambda value: [_text(item) for _, item in _parts(_bytes(value))],
     "any": _read_json,
+    "json": _read_json,
+    "schema-or-bool": _read_schema_or_bool,
+    "schema-or-array": _read_schema_or_array,
+    "schema-or-strings": _read_schema_or_strings,
 }
 
 
@@ -288,12 +342,27 @@ _READERS: dict[Scalar, _Reader] = {
 
 def encode_protobuf(tree: Tree, cls: type[Model]) -> bytes:
     """Return the enveloped body of an object of class `cls`. Raises ValueError for what the class cannot hold."""
+    return _enveloped(tree, tree_to_message(tree, cls))
+
+
+def encode_list(tree: Tree, item: type[Model]) -> bytes:
+    """Return the enveloped body of a list of objects of class `item`. Raises ValueError for what the class cannot hold."""
+    parts = [_field(1, tree_to_message(tree.get("metadata") or {}, ListMeta))]
+    parts += (_field(2, tree_to_message(found, item)) for found in tree["items"])
+    return _enveloped(tree, b"".join(parts))
+
+
+def watch_frame(type_: str, body: bytes) -> bytes:
+    """Return an event of a watch in protocol buffers: its length in four bytes, and a ``WatchEvent`` around an enveloped body."""
+    event = _field(1, type_.encode()) + _field(2, _field(1, body))
+    return struct.pack(">I", len(event)) + event
+
+
+def _enveloped(tree: Tree, message: bytes) -> bytes:
     identity = _field(1, str(tree.get("apiVersion", "")).encode()) + _field(
         2, str(tree.get("kind", "")).encode()
     )
-    return b"".join(
-        (MAGIC, _field(1, identity), _field(2, tree_to_message(tree, cls)), _field(3, b""), _field(4, b""))
-    )
+    return b"".join((MAGIC, _field(1, identity), _field(2, message), _field(3, b""), _field(4, b"")))
 
 
 def tree_to_message(tree: Tree, cls: type[Model]) -> bytes:
@@ -316,6 +385,8 @@ def tree_to_message(tree: Tree, cls: type[Model]) -> bytes:
                 _field(number, _field(1, key.encode()) + _field(2, _write_value(item, kind)))
                 for key, item in sorted(value.items())
             )
+        elif kind.scalar == "double":
+            parts.append(_number(number << 3 | 1) + struct.pack("<d", value))
         else:
             parts.append(_field(number, _write_value(value, kind)))
     return b"".join(parts)
@@ -340,6 +411,28 @@ def _write_int_or_string(value: int | str) -> bytes:
     return _field(1, 0) + _field(2, value) + _field(3, b"")
 
 
+def _write_schema_or_bool(value: Any) -> bytes:
+    return _field(1, int(value)) if isinstance(value, bool) else _field(1, 1) + _field(2, _schema(value))
+
+
+def _write_schema_or_array(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return _field(1, _schema(value))
+    return b"".join(_field(2, _schema(item)) for item in value)
+
+
+def _write_schema_or_strings(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return _field(1, _schema(value))
+    return b"".join(_field(2, item.encode()) for item in value)
+
+
+def _schema(value: Tree) -> bytes:
+    from kubelib.api.apiextensions import JSONSchemaProps
+
+    return tree_to_message(value, JSONSchemaProps)
+
+
 _WRITERS: dict[Scalar, Any] = {
     "string": str.encode,
     "time": _write_time,
@@ -349,6 +442,10 @@ _WRITERS: dict[Scalar, Any] = {
     "int-or-string": _write_int_or_string,
     "strings": lambda value: b"".join(_field(1, item.encode()) for item in value),
     "any": lambda value: _field(1, encode_json(value)),
+    "json": lambda value: _field(1, encode_json(value)),
+    "schema-or-bool": _write_schema_or_bool,
+    "schema-or-array": _write_schema_or_array,
+    "schema-or-strings": _write_schema_or_strings,
 }
 
 

@@ -14,14 +14,17 @@ Dialect = Literal[2, 3]
 """The version of OpenAPI."""
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+APIEXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
 _PACKAGES = {
     "kubelib.api.meta": META,
     "kubelib.api.machinery": META,
     "kubelib.api.apps_sets": "io.k8s.api.apps.v1",
     "kubelib.api.autoscaling_v2": "io.k8s.api.autoscaling.v2",
+    "kubelib.api.apiextensions": APIEXTENSIONS,
     "kubelib.api.apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1",
     "kubelib.api.runtimeclass": "io.k8s.api.node.v1",
     "kubelib.api.scheduling_v1alpha3": "io.k8s.api.scheduling.v1alpha3",
+    "kubelib.api.transactions": "dev.kubelib.scheduling.v1alpha1",
 }
 _BASES = {2: "#/definitions/", 3: "#/components/schemas/"}
 _NAMED_SCALARS = {
@@ -29,6 +32,10 @@ _NAMED_SCALARS = {
     "microtime": f"{META}.MicroTime",
     "quantity": "io.k8s.apimachinery.pkg.api.resource.Quantity",
     "int-or-string": "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+    "json": f"{APIEXTENSIONS}.JSON",
+    "schema-or-bool": f"{APIEXTENSIONS}.JSONSchemaPropsOrBool",
+    "schema-or-array": f"{APIEXTENSIONS}.JSONSchemaPropsOrArray",
+    "schema-or-strings": f"{APIEXTENSIONS}.JSONSchemaPropsOrStringArray",
 }
 
 
@@ -120,7 +127,7 @@ def _item(kind: FieldType, dialect: Dialect) -> Schema:
         result = reference(definition_name(kind.model), dialect)
         return {"allOf": [result], "default": {}} if dialect == 3 and kind.shape != "one" else result
     match kind.scalar:
-        case "time" | "microtime" | "quantity" | "int-or-string":
+        case "time" | "microtime" | "quantity" | "int-or-string" | "json":
             return reference(_NAMED_SCALARS[kind.scalar], dialect)
         case "int32" | "int64":
             return {"type": "integer", "format": kind.scalar}
@@ -134,6 +141,8 @@ def _item(kind: FieldType, dialect: Dialect) -> Schema:
             return {"type": "array", "items": {"type": "string"}}
         case "any":
             return {"type": "object"}
+        case "schema-or-bool" | "schema-or-array" | "schema-or-strings":
+            return reference(_NAMED_SCALARS[kind.scalar], dialect)
     return {"type": "string"}
 
 
@@ -181,4 +190,14 @@ def scalar_definitions(dialect: Dialect) -> dict[str, Schema]:
             "format": "date-time",
             "description": "A date and time with microseconds, in RFC 3339 form.",
         },
+    }
+
+
+def schema_definitions() -> dict[str, Schema]:
+    """Return the schemas of what is in schemas: of any type, as those who read them must find out for themselves."""
+    return {
+        _NAMED_SCALARS["json"]: {"description": "Any JSON value."},
+        _NAMED_SCALARS["schema-or-bool"]: {"description": "A schema, or whether anything is allowed."},
+        _NAMED_SCALARS["schema-or-array"]: {"description": "A schema, or a list of them."},
+        _NAMED_SCALARS["schema-or-strings"]: {"description": "A schema, or a list of names."},
     }

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 def format_time(date: datetime) -> str:
     """Return a ``metav1.Time``: whole seconds, UTC."""
-    return date.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+    if date.tzinfo is not UTC:
+        date = date.astimezone(UTC)
+    return date.isoformat(timespec="seconds")[:19] + "Z"
 
 
 def format_micro_time(date: datetime) -> str:

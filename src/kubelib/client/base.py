@@ -1,9 +1,13 @@
 """How objects are asked for: one door to all kinds, in process, over HTTP or through a wrapper that misbehaves."""
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
-from kubelib.api.meta import Object
+from kubelib.api.authentication import TokenRequest
+from kubelib.api.errors import NotFound
+from kubelib.api.meta import Key, Object
+from kubelib.api.scheme import Scheme
 from kubelib.registry.base import Registry
+from kubelib.transactions.base import Result, Transaction
 
 R = TypeVar("R", bound=Object)
 
@@ -13,4 +17,50 @@ class Client(Protocol):
 
     def resource(self, kind: type[R], /) -> Registry[R]:
         """Return the registry of a kind. Raises `kubelib.api.scheme.UnknownKind`."""
+        ...
+
+
+@runtime_checkable
+class SupportsScheme(Protocol):
+    """A client that says which kinds it knows."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """The kinds that can be asked for; kinds that are defined at run time come and go."""
+        ...
+
+
+@runtime_checkable
+class SupportsTokens(Protocol):
+    """A client that can ask for the tokens of service accounts."""
+
+    async def create_token(self, account: Key, request: TokenRequest) -> TokenRequest:
+        """Return a token of a service account. Raises NotFound, Forbidden, Invalid."""
+        ...
+
+
+class TransactionsUnsupported(NotFound):
+    """The server does not know transactions: it is not one of ours."""
+
+
+class TransactionBinder(Protocol):
+    """Commits transactions of claims."""
+
+    @property
+    def may_lose_answers(self) -> bool:
+        """Whether a transaction needs an id: it may have to be sent again before it is known what became of it."""
+        ...
+
+    async def commit(self, transaction: Transaction) -> Result:
+        """Commit a transaction. Raises ServiceUnavailable if it is not known what became of it, and TransactionsUnsupported."""
+        ...
+
+
+@runtime_checkable
+class SupportsTransactions(Protocol):
+    """A client through which many Pods are bound at once."""
+
+    @property
+    def binder(self) -> TransactionBinder:
+        """Where transactions are committed."""
         ...

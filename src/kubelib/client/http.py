@@ -1,10 +1,11 @@
 """The API over HTTP, with the same verbs as in process."""
 
+import copy
 import json
 import ssl
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -13,12 +14,17 @@ import anyio
 import attrs
 
 from kubelib.api import codec
+from kubelib.api.authentication import TokenRequest
 from kubelib.api.builtin import SCHEME
+from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document, Documents
 from kubelib.api.errors import ApiError, ServiceUnavailable, conflict, error_from_status
 from kubelib.api.meta import Key, Object
+from kubelib.api.policy import Eviction
 from kubelib.api.scheme import Resource, Scheme
+from kubelib.client.binder import HttpBinder
 from kubelib.client.kubeconfig import Connection
+from kubelib.client.servers import Servers
 from kubelib.registry.base import (
     NO_PRECONDITIONS,
     WHOLE_CLUSTER,
@@ -39,6 +45,8 @@ R = TypeVar("R", bound=Object)
 REMEMBERED = 4096
 """How many documents are remembered as they were read, for updates that keep what a class does not know."""
 RETRIES = 5
+SENDING = "http11.send_request_headers.started"
+"""What httpcore tells its ``trace`` extension before the first byte of a request."""
 
 _PATCH_TYPES = {
     "json": "application/json-patch+json",
@@ -69,14 +77,18 @@ def tls_context(connection: Connection) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if connection.cert_data:
-        # Python reads certificates from files only: these exist for no longer than it takes to read them.
-        with tempfile.NamedTemporaryFile() as cert, tempfile.NamedTemporaryFile() as key:
-            cert.write(connection.cert_data)
-            key.write(connection.key_data)
-            cert.flush()
-            key.flush()
-            context.load_cert_chain(cert.name, key.name)
+        _load(context, connection.cert_data, connection.key_data)
     return context
+
+
+def _load(context: ssl.SSLContext, certificate: bytes, private: bytes) -> None:
+    # Python reads certificates from files only: these exist for no longer than it takes to read them.
+    with tempfile.NamedTemporaryFile() as cert, tempfile.NamedTemporaryFile() as key:
+        cert.write(certificate)
+        key.write(private)
+        cert.flush()
+        key.flush()
+        context.load_cert_chain(cert.name, key.name)
 
 
 class HttpClient:
@@ -92,21 +104,46 @@ class HttpClient:
     ) -> None:
         import httpx
 
+        from kubelib.client.connections import Connections
+
         self.connection = connection
-        self._scheme = scheme
+        self.scheme = Scheme(scheme)
+        """The kinds that can be asked for: those of the scheme that was given, and those that are added here."""
         headers = {"user-agent": f"{manager}/0.1.0", "accept": "application/json"}
         if connection.token:
             headers["authorization"] = f"Bearer {connection.token}"
+        self._tls = tls_context(connection) if connection.server.startswith("https") else None
+        self._servers = Servers(connection.servers)
         self._http = httpx.AsyncClient(
-            base_url=connection.server,
             headers=headers,
-            verify=tls_context(connection) if connection.server.startswith("https") else True,
-            transport=transport,
+            transport=transport
+            or Connections(
+                verify=self._tls if self._tls is not None else True,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+                trust_env=False,
+            ),
             timeout=httpx.Timeout(65.0, connect=10.0, read=65.0),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
             trust_env=False,
         )
         self._read: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self.binder = HttpBinder(self)
+        """Commits many bindings at once, at a server of ours."""
+        self._may_write: Callable[[], None] | None = None
+
+    def renew(self, certificate: bytes, key: bytes) -> None:
+        """Show another client certificate (both are PEM) on connections that are opened from now on."""
+        if self._tls is not None:
+            _load(self._tls, certificate, key)
+
+    def guarded(self, may_write: Callable[[], None]) -> "HttpClient":
+        """Return this client, on the same connections, for somebody who must not write at all times.
+
+        `may_write` is called right before a write goes out, each time that it is sent, and raises if it must not.
+        """
+        view = copy.copy(self)
+        view._may_write = may_write
+        view.binder = HttpBinder(view)
+        return view
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -119,7 +156,15 @@ class HttpClient:
 
     def resource(self, kind: type[R], /) -> "HttpRegistry[R]":
         """Return the registry of a kind."""
-        return HttpRegistry(self, self._scheme.of(kind), kind)
+        if kind is Eviction:
+            return HttpRegistry(self, self.scheme.of(Pod), kind, create="eviction")
+        return HttpRegistry(self, self.scheme.of(kind), kind)
+
+    async def create_token(self, account: Key, request: TokenRequest) -> TokenRequest:
+        """Return a token of a service account; see `kubelib.client.base.SupportsTokens`."""
+        path = f"/api/v1/namespaces/{account.namespace}/serviceaccounts/{account.name}/token"
+        answer = await self.request("POST", path, body=codec.encode(request))
+        return Document(answer.body).view(TokenRequest)
 
     async def request(
         self,
@@ -131,19 +176,16 @@ class HttpClient:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Answer:
-        """Make a request. Raises ApiError for an answer that is a refusal, ServiceUnavailable if there is none."""
-        import httpx
+        """Make a request. Raises ApiError for an answer that is a refusal, ServiceUnavailable if there is none.
 
+        Where there are several servers, the next one is asked if one cannot be reached, and also if one goes away before it
+        has answered what only reads. A write that was not answered may have been done: that is for the caller to find out.
+        """
         headers = {"accept": accept}
         if body is not None:
             headers["content-type"] = content_type
         for attempt in range(RETRIES):
-            try:
-                response = await self._http.request(method, path, params=query, content=body, headers=headers)
-            except httpx.HTTPError as error:
-                raise ServiceUnavailable(
-                    f"cannot reach the server {self.connection.server}: {str(error) or type(error).__name__}"
-                ) from None
+            response = await self._ask(method, path, query, body, headers)
             if response.status_code == 429 and "retry-after" in response.headers and attempt < RETRIES - 1:
                 await anyio.sleep(float(response.headers["retry-after"]))
                 continue
@@ -151,6 +193,42 @@ class HttpClient:
         if response.status_code >= 400:
             raise _refusal(response.status_code, response.content)
         return Answer(response.status_code, dict(response.headers), response.content)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> "httpx.Response":
+        import httpx
+
+        why = ""
+        guarded = self._may_write is not None and method not in ("GET", "HEAD")
+        extensions = {"trace": self._before_sending} if guarded else None
+        for url in self._servers.turns():
+            try:
+                if guarded:
+                    await self._before_sending(SENDING, None)
+                response = await self._http.request(
+                    method, f"{url}{path}", params=query, content=body, headers=headers, extensions=extensions
+                )
+                if response.status_code == 503:
+                    self._servers.failed(url)  # whoever tries again asks another
+                return response
+            except httpx.HTTPError as error:
+                why = f"{url}: {str(error) or type(error).__name__}"
+                never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                if not never_sent and method not in ("GET", "HEAD"):
+                    self._servers.failed(url)
+                    break
+        raise ServiceUnavailable(f"cannot reach the server {why}")
+
+    async def _before_sending(self, event: str, _: Any) -> None:
+        # Again when the connection is there, for opening one may have taken long.
+        if event == SENDING and self._may_write is not None:
+            self._may_write()
 
     @asynccontextmanager
     async def stream(
@@ -164,18 +242,36 @@ class HttpClient:
         """Make a request whose answer is read as it comes. Raises ApiError."""
         import httpx
 
-        timeout = httpx.Timeout(10.0, read=None)
+        url, response = await self._open(method, path, query, accept)
         try:
-            async with self._http.stream(
-                method, path, params=query, headers={"accept": accept}, timeout=timeout
-            ) as response:
-                if response.status_code >= 400:
-                    raise _refusal(response.status_code, await response.aread())
-                yield response.aiter_bytes()
+            if response.status_code >= 400:
+                raise _refusal(response.status_code, await response.aread())
+            yield response.aiter_bytes()
         except httpx.HTTPError as error:
-            raise ServiceUnavailable(
-                f"lost the server {self.connection.server}: {str(error) or type(error).__name__}"
-            ) from None
+            self._servers.failed(url)
+            raise ServiceUnavailable(f"lost the server {url}: {str(error) or type(error).__name__}") from None
+        finally:
+            await response.aclose()
+
+    async def _open(
+        self, method: str, path: str, query: Mapping[str, str] | None, accept: str
+    ) -> "tuple[str, httpx.Response]":
+        import httpx
+
+        why = ""
+        for url in self._servers.turns():
+            request = self._http.build_request(
+                method,
+                f"{url}{path}",
+                params=query,
+                headers={"accept": accept},
+                timeout=httpx.Timeout(10.0, read=None),
+            )
+            try:
+                return url, await self._http.send(request, stream=True)
+            except httpx.HTTPError as error:
+                why = f"{url}: {str(error) or type(error).__name__}"
+        raise ServiceUnavailable(f"cannot reach the server {why}")
 
     def remember(self, document: Document) -> None:
         """Keep a document as it was read."""
@@ -203,10 +299,11 @@ def _refusal(code: int, body: bytes) -> ApiError:
 class HttpRegistry(Generic[R]):
     """One kind's objects; see `kubelib.registry.base.Registry`."""
 
-    def __init__(self, client: HttpClient, resource: Resource, cls: type[R]) -> None:
+    def __init__(self, client: HttpClient, resource: Resource, cls: type[R], *, create: str = "") -> None:
         self._client = client
         self._resource = resource
         self._cls = cls
+        self._create = create
 
     def _path(self, namespace: str, name: str = "", subresource: str = "") -> str:
         resource = self._resource
@@ -224,6 +321,10 @@ class HttpRegistry(Generic[R]):
 
     async def create(self, obj: R) -> R:
         """Store a new object."""
+        if self._create:
+            path = self._path(obj.metadata.namespace, obj.metadata.name, self._create)
+            await self._client.request("POST", path, body=codec.encode(obj))
+            return obj
         answer = await self._client.request(
             "POST", self._path(obj.metadata.namespace), body=codec.encode(obj)
         )

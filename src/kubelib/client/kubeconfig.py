@@ -8,6 +8,9 @@ from typing import Any
 
 import attrs
 
+SERVERS = "kubelib.dev/servers"
+"""The extension of a cluster in a kubeconfig that lists further servers. Other clients pass over extensions."""
+
 
 class KubeconfigError(Exception):
     """There is no usable kubeconfig; the message says why and what to do."""
@@ -18,12 +21,19 @@ class Connection:
     """What a context of a kubeconfig says: where the cluster is and who we are."""
 
     server: str
+    others: tuple[str, ...] = ()
+    """Further servers of the same cluster, asked in turn when one does not answer."""
     namespace: str = "default"
     ca_data: bytes = b""
     cert_data: bytes = b""
     key_data: bytes = b""
     token: str = ""
     insecure: bool = False
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """All servers, the first first."""
+        return (self.server, *self.others)
 
 
 def write_kubeconfig(
@@ -36,20 +46,30 @@ def write_kubeconfig(
     key: Path,
     cluster: str = "kubelib",
     namespace: str = "",
+    others: Sequence[str] = (),
 ) -> None:
-    """Write a kubeconfig with everything inside of it, readable by its owner alone."""
+    """Write a kubeconfig with everything inside of it, readable by its owner alone.
+
+    `others` are further servers of the cluster, which our clients try in turn. kubectl knows the first one only.
+    """
     encoded = {
         name: base64.b64encode(file.read_bytes()).decode()
         for name, file in (("ca", ca), ("cert", cert), ("key", key))
     }
     context = f"{user}@{cluster}"
+    further = "".join(f"\n        - {other}" for other in others)
+    extensions = f"""
+    extensions:
+    - name: {SERVERS}
+      extension:
+        servers:{further}"""
     text = f"""apiVersion: v1
 kind: Config
 clusters:
 - name: {cluster}
   cluster:
     server: {server}
-    certificate-authority-data: {encoded["ca"]}
+    certificate-authority-data: {encoded["ca"]}{extensions if others else ""}
 users:
 - name: {user}
   user:
@@ -90,8 +110,9 @@ def load_connection(paths: Sequence[Path], context: str | None = None) -> Connec
             tree = yaml.safe_load(path.read_text())
         except FileNotFoundError:
             continue
-        except (OSError, yaml.YAMLError) as error:
-            raise KubeconfigError(f"cannot read the kubeconfig {path}: {error}") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            why = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+            raise KubeconfigError(f"cannot read the kubeconfig {path}: {why}") from error
         if not isinstance(tree, dict):
             raise KubeconfigError(f"{path} is not a kubeconfig")
         found = True
@@ -115,6 +136,7 @@ def load_connection(paths: Sequence[Path], context: str | None = None) -> Connec
         raise KubeconfigError(f"the context {current!r} names no server")
     return Connection(
         server=cluster["server"].rstrip("/"),
+        others=_others(cluster),
         namespace=chosen.get("namespace") or "default",
         ca_data=_data(cluster, "certificate-authority", of_cluster),
         cert_data=_data(user, "client-certificate", of_user),
@@ -122,6 +144,13 @@ def load_connection(paths: Sequence[Path], context: str | None = None) -> Connec
         token=_token(user, of_user),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
     )
+
+
+def _others(cluster: Mapping[str, Any]) -> tuple[str, ...]:
+    for item in cluster.get("extensions") or ():
+        if isinstance(item, Mapping) and item.get("name") == SERVERS:
+            return tuple(str(url).rstrip("/") for url in (item.get("extension") or {}).get("servers") or ())
+    return ()
 
 
 def _data(part: Mapping[str, Any], name: str, base: Path) -> bytes:

@@ -1,13 +1,18 @@
 """The API in the same process: typed verbs straight on the registries, no bytes copied, nothing sent."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from kubelib.api import codec
+from kubelib.api.authentication import TokenRequest
+from kubelib.api.core.config import ServiceAccount
 from kubelib.api.core.pod import Binding, Pod
 from kubelib.api.document import Documents
+from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key, Object
+from kubelib.api.policy import Eviction
+from kubelib.api.scheme import Scheme, UnknownKind
 from kubelib.registry.base import (
     ADMIN,
     NO_PRECONDITIONS,
@@ -23,6 +28,7 @@ from kubelib.registry.base import (
     WriteOptions,
 )
 from kubelib.registry.binding import Binder
+from kubelib.registry.cache import WatchEnded
 from kubelib.registry.registries import ResourceRegistries
 
 R = TypeVar("R", bound=Object)
@@ -36,28 +42,69 @@ class LocalClient:
     ) -> None:
         self._registries = registries
         self._options = WriteOptions(user=user, manager=manager, field_validation="Ignore", trusted=True)
-        self.binder = Binder(registries)
-        """Commits many bindings at once; only clients near the store have one."""
+        self.binder = Binder(registries, user=user.name)
+        """Commits many bindings at once."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """The kinds that the server serves, now and later."""
+        return self._registries.scheme
 
     def resource(self, kind: type[R], /) -> "LocalRegistry[R]":
         """Return the registry of a kind."""
         if kind is Binding:
             # Bindings are not kept: creating one puts the Pod of that name on a node.
             pods = self._registries.of(self._registries.scheme.of(Pod))
-            return LocalRegistry(pods, kind, self._options, create="binding")
-        return LocalRegistry(self._registries.of(self._registries.scheme.of(kind)), kind, self._options)
+            return LocalRegistry(lambda: pods, kind, self._options, create="binding")
+        if kind is Eviction:
+            # Nor are evictions: creating one asks for the Pod of that name to go.
+            evicted = self._registries.of(self._registries.scheme.of(Pod))
+            return LocalRegistry(lambda: evicted, kind, self._options, create="eviction")
+        registries = self._registries
+        registries.scheme.of(kind)
+
+        def find() -> DocumentRegistry:
+            try:
+                return registries.of(registries.scheme.of(kind))
+            except UnknownKind:
+                # It was there when this registry was asked for: a definition has been deleted.
+                raise NotFound("the server could not find the requested resource") from None
+
+        return LocalRegistry(find, kind, self._options)
+
+    async def create_token(self, account: Key, request: TokenRequest) -> TokenRequest:
+        """Return a token of a service account; see `kubelib.client.base.SupportsTokens`."""
+        accounts = self._registries.of(self._registries.scheme.of(ServiceAccount))
+        document = await accounts.create(
+            codec.to_tree(request),
+            namespace=account.namespace,
+            name=account.name,
+            subresource="token",
+            options=self._options,
+        )
+        return document.view(TokenRequest)
 
 
 class LocalRegistry(Generic[R]):
     """One kind's objects; see `kubelib.registry.base.Registry`."""
 
     def __init__(
-        self, documents: DocumentRegistry, cls: type[R], options: WriteOptions, *, create: str = ""
+        self,
+        find: Callable[[], DocumentRegistry],
+        cls: type[R],
+        options: WriteOptions,
+        *,
+        create: str = "",
     ) -> None:
-        self.documents = documents
+        self._find = find
         self._cls = cls
         self._options = options
         self._create = create
+
+    @property
+    def documents(self) -> DocumentRegistry:
+        """The registry of documents: asked for each time, as a kind that is defined at run time may be defined anew."""
+        return self._find()
 
     async def create(self, obj: R) -> R:
         """Store a new object."""
@@ -125,7 +172,11 @@ class LocalRegistry(Generic[R]):
 
             async def events() -> AsyncIterator[WatchEvent[R]]:
                 while True:
-                    for event in await watch.take():
+                    try:
+                        taken = await watch.take()
+                    except WatchEnded:
+                        return
+                    for event in taken:
                         yield WatchEvent(event.type, event.document, cls)
 
             iterator = events()

@@ -7,7 +7,7 @@ final status, 4 the terminal's size); in ``v5.channel.k8s.io``, 255 and a channe
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
@@ -118,6 +118,32 @@ def _refusal(code: int, body: bytes) -> ApiError:
     return error_from_status(tree, code)
 
 
+def _port(server: SplitResult) -> int:
+    return server.port or (443 if server.scheme == "https" else 80)
+
+
+async def _dial(connection: Connection) -> tuple[str, ByteStream]:
+    """Open a stream to the first server that can be reached."""
+    why = ""
+    for url in connection.servers:
+        server = urlsplit(url)
+        host, port = server.hostname or "", _port(server)
+        try:
+            with anyio.fail_after(CONNECT_TIMEOUT):
+                if server.scheme != "https":
+                    return url, await anyio.connect_tcp(host, port)
+                return url, await anyio.connect_tcp(
+                    host,
+                    port,
+                    ssl_context=tls_context(connection),
+                    tls_hostname=host,
+                    tls_standard_compatible=False,
+                )
+        except (OSError, TimeoutError) as error:
+            why = f"{url}: {str(error) or 'no answer'}"
+    raise ServiceUnavailable(f"cannot reach the server {why}")
+
+
 @asynccontextmanager
 async def connect_websocket(
     connection: Connection, path: str, query: Sequence[tuple[str, str]], subprotocols: Sequence[str]
@@ -125,32 +151,16 @@ async def connect_websocket(
     """Open a WebSocket to a path of the server. Raises ApiError: `ServiceUnavailable` if nobody answers."""
     from wsproto import ConnectionType, WSConnection
 
-    server = urlsplit(connection.server)
-    host, port = server.hostname or "", server.port or (443 if server.scheme == "https" else 80)
+    url, stream = await _dial(connection)
+    server = urlsplit(url)
     target = f"{server.path}{path}" + (f"?{urlencode(query)}" if query else "")
     headers = [(b"authorization", f"Bearer {connection.token}".encode())] if connection.token else []
-    try:
-        with anyio.fail_after(CONNECT_TIMEOUT):
-            if server.scheme == "https":
-                stream: ByteStream = await anyio.connect_tcp(
-                    host,
-                    port,
-                    ssl_context=tls_context(connection),
-                    tls_hostname=host,
-                    tls_standard_compatible=False,
-                )
-            else:
-                stream = await anyio.connect_tcp(host, port)
-    except (OSError, TimeoutError) as error:
-        raise ServiceUnavailable(
-            f"cannot reach the server {connection.server}: {str(error) or 'no answer'}"
-        ) from None
     async with stream:
         websocket = WebSocket(stream, WSConnection(ConnectionType.CLIENT))
         try:
-            await websocket.open(f"{host}:{port}", target, subprotocols, headers)
+            await websocket.open(f"{server.hostname}:{_port(server)}", target, subprotocols, headers)
         except anyio.EndOfStream:
-            raise ServiceUnavailable(f"the server {connection.server} closed the connection") from None
+            raise ServiceUnavailable(f"the server {url} closed the connection") from None
         try:
             yield websocket
         finally:

@@ -8,7 +8,9 @@ from kubelib.controllers.controller import Keys as Keys
 from kubelib.controllers.controller import itself as itself
 from kubelib.controllers.controller import nothing as nothing
 from kubelib.controllers.controller import owner_of_kind as owner_of_kind
+from kubelib.controllers.election import Fence as Fence
 from kubelib.controllers.election import LeaderElection as LeaderElection
+from kubelib.controllers.election import NotLeading as NotLeading
 from kubelib.controllers.election import Timing as Timing
 from kubelib.controllers.events import EventRecorder as EventRecorder
 from kubelib.controllers.events import Recorder as Recorder

@@ -1,6 +1,7 @@
 """Leader election: of several daemons that could, one runs a component at a time, and a Lease says which."""
 
 import logging
+import math
 from random import Random
 
 import anyio
@@ -34,15 +35,49 @@ class Timing:
     """How often it is tried to become leader or to renew."""
 
     def __attrs_post_init__(self) -> None:
-        if not self.retry * JITTER < self.renew < self.lease:
-            raise ValueError("an election needs retry * 1.2 < renew < lease")
+        # The others are told whole seconds.
+        if not self.retry * JITTER < self.renew < int(self.lease):
+            raise ValueError("an election needs retry * 1.2 < renew < lease, the lease in whole seconds")
+
+
+class NotLeading(ApiError):
+    """A leader's write that was not sent, because by then another may have been leading."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+
+
+class Fence:
+    """Until when a leader may act, by its own clock. Its component writes through a client that asks `check`.
+
+    To stop the component in time is not enough: a process that was stopped itself, or had no processor for long, finds writes that
+    are ready to go out when it continues, before its timers tell it that its time is over.
+    """
+
+    def __init__(self) -> None:
+        self.until = -math.inf
+        """The loop's time from which on nothing is written."""
+        self.refused = 0
+        """How many writes were held back."""
+
+    def check(self) -> None:
+        """Let a write go out. Raises NotLeading when the time is over."""
+        late = anyio.current_time() - self.until
+        if late >= 0:
+            self.refused += 1
+            raise NotLeading("this process does not lead any more: what it was about to write was not sent")
+
+    def close(self) -> None:
+        """Let nothing out from now on."""
+        self.until = min(self.until, anyio.current_time())
 
 
 class LeaderElection:
     """Runs a component while this daemon is the leader. A `Component`; started means: taking part.
 
-    Fenced: the component is stopped, at the latest, when the lease could not be renewed for `renew` seconds, before
-    the others may take over. On a clean stop the lease is released, and another leader follows at once.
+    The component is stopped, at the latest, when the lease could not be renewed for `renew` seconds, before the others may take
+    over; and from that moment on `fence` lets no write of it out, even if it could not be stopped in time. On a clean stop the lease
+    is released, and another leader follows at once.
     """
 
     def __init__(
@@ -56,12 +91,15 @@ class LeaderElection:
         random: Random,
         timing: Timing = Timing(),
         recorder: Recorder | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.name = f"{component.name}, if leader"
         self.leader = False
         self.identity = identity
         self.transitions = 0
         """The lease's count of leaders when this one was elected: a number that only grows, for fencing writes."""
+        self.fence = fence or Fence()
+        """Open while this one leads; it goes to the client of the component."""
         self._component = component
         self._leases = client.resource(Lease)
         self._key = lease
@@ -82,27 +120,45 @@ class LeaderElection:
 
     async def _acquire(self) -> None:
         while True:
-            if await self._try():
+            if await self._renewed():
                 break
             await anyio.sleep(self._timing.retry * (1 + JITTER * self._random.random()))
         self.leader = True
         log.info("%s became leader of %s", self.identity, self._key)
         self._tell("became leader")
 
+    async def _renewed(self) -> bool:
+        """Become leader, or stay it, from the moment at which that was asked for: the others may have seen the lease as early."""
+        asked = anyio.current_time()
+        if not await self._try() or anyio.current_time() >= asked + self._timing.renew:
+            return False
+        self.fence.until = asked + self._timing.renew
+        return True
+
     async def _lead(self) -> None:
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._host)
                 await self._renew_until_lost()
+                self.fence.close()
                 tasks.cancel_scope.cancel()
-            self.leader = False
-            self._tell("stopped leading")
+            self._stopped()
         finally:
             if self.leader:
-                self.leader = False
+                self._stopped()
                 # The one write on the way out: whoever waits can start now and not in fifteen seconds.
                 with anyio.move_on_after(self._timing.retry, shield=True):
                     await self._release()
+
+    def _stopped(self) -> None:
+        self.fence.close()
+        self.leader = False
+        over, refused = anyio.current_time() - self.fence.until, self.fence.refused
+        log.info(
+            "%s stopped leading %s: its time ended %.3f s ago, and %d writes were held back",
+            *(self.identity, self._key, over, refused),
+        )
+        self._tell("stopped leading")
 
     async def _host(self, *, task_status: TaskStatus[None]) -> None:
         # The component may take long to start; renewing must not wait for it.
@@ -110,13 +166,12 @@ class LeaderElection:
         await self._component.run()
 
     async def _renew_until_lost(self) -> None:
-        renewed = anyio.current_time()
         while True:
-            deadline = renewed + self._timing.renew
+            deadline = self.fence.until
             await anyio.sleep(min(self._timing.retry, max(0.0, deadline - anyio.current_time())))
             with anyio.CancelScope(deadline=deadline):
-                if await self._try():
-                    renewed = anyio.current_time()
+                # A process that was stopped wakes up late: then nothing is asked any more.
+                if anyio.current_time() < deadline and await self._renewed():
                     continue
                 if self._observed is not None and self._observed.holder_identity != self.identity:
                     log.warning("%s lost %s to %s", self.identity, self._key, self._observed.holder_identity)

@@ -1,6 +1,6 @@
 """Who controls what: adopting what matches and belongs to nobody, releasing what does not match any more."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from kubelib.api.document import Document, PeekMeta
@@ -42,7 +42,11 @@ class CannotAdopt(Exception):
 class Claims(Generic[O, R]):
     """Finds, adopts and releases the objects of kind `cls` for owners of one kind."""
 
-    def __init__(self, client: Client, owner_kind: type[O], cache: Cache[R]) -> None:
+    def __init__(
+        self, client: Client, owner_kind: type[O], cache: Cache[R], *, finalizers: Sequence[str] = ()
+    ) -> None:
+        """Objects that are adopted get `finalizers`, which they lose when they are released."""
+        self._finalizers = list(finalizers)
         self._owners = client.resource(owner_kind)
         self._objects = client.resource(cache.cls)
         self._cache = cache
@@ -107,14 +111,17 @@ class Claims(Generic[O, R]):
             "controller": True,
             "blockOwnerDeletion": True,
         }
-        await self._patch(document, [reference])
+        await self._patch(document, [reference], {"finalizers": self._finalizers} if self._finalizers else {})
 
     async def _release(self, document: Document, owner: O) -> None:
-        await self._patch(document, [{"$patch": "delete", "uid": owner.metadata.uid}])
+        rest = {"$deleteFromPrimitiveList/finalizers": self._finalizers} if self._finalizers else {}
+        await self._patch(document, [{"$patch": "delete", "uid": owner.metadata.uid}], rest)
 
-    async def _patch(self, document: Document, references: Sequence[dict[str, object]]) -> None:
+    async def _patch(
+        self, document: Document, references: Sequence[dict[str, object]], rest: Mapping[str, object]
+    ) -> None:
         # With the uid in it, the patch cannot meet another object that has taken the name.
-        body = {"metadata": {"uid": document.meta.uid, "ownerReferences": list(references)}}
+        body = {"metadata": {"uid": document.meta.uid, "ownerReferences": list(references), **rest}}
         await self._objects.patch(Key(document.meta.namespace, document.meta.name), Patch("strategic", body))
 
     @staticmethod

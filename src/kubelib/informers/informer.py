@@ -135,6 +135,7 @@ class SharedInformers:
         self.random = random
         self._backoff = backoff
         self._informers: dict[tuple[type[Object], Query], Informer[Any]] = {}
+        self._scopes: dict[tuple[type[Object], Query], anyio.CancelScope] = {}
         self._tasks: TaskGroup | None = None
 
     def of(self, cls: type[R], query: Query = WHOLE_CLUSTER) -> Informer[R]:
@@ -146,8 +147,23 @@ class SharedInformers:
             )
             self._informers[cls, query] = informer
             if self._tasks is not None:
-                self._tasks.start_soon(informer.run)
+                self._tasks.start_soon(self._run, (cls, query), informer)
         return informer
+
+    def forget(self, cls: type[Object]) -> None:
+        """Stop the informers of a kind that is served no more; who asks again gets new ones."""
+        for key in [key for key in self._informers if key[0] is cls]:
+            del self._informers[key]
+            scope = self._scopes.pop(key, None)
+            if scope is not None:
+                scope.cancel()
+
+    async def _run(self, key: tuple[type[Object], Query], informer: Informer[Any]) -> None:
+        if self._informers.get(key) is not informer:
+            return  # forgotten before it began
+        with anyio.CancelScope() as scope:
+            self._scopes[key] = scope
+            await informer.run()
 
     def __iter__(self) -> Any:
         return iter(self._informers.values())
@@ -157,10 +173,10 @@ class SharedInformers:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
-                waiting = list(self._informers.values())
-                for informer in waiting:
-                    tasks.start_soon(informer.run)
-                for informer in waiting:
+                waiting = list(self._informers.items())
+                for key, informer in waiting:
+                    tasks.start_soon(self._run, key, informer)
+                for _, informer in waiting:
                     await informer.wait_until_synced()
                 task_status.started()
                 await anyio.sleep_forever()

@@ -123,6 +123,9 @@ class SelectorIndex(Generic[K]):
     def __len__(self) -> int:
         return len(self._selectors)
 
+    def __iter__(self) -> Iterator[K]:
+        return iter(tuple(self._selectors))
+
     def add(self, owner: K, selector: Selector) -> None:
         """Register the selector of `owner`, who must not have one yet."""
         if owner in self._selectors:

@@ -125,7 +125,7 @@ class _Parser:
                     whole_number(value.text)
                 except ValueError:
                     raise SelectorError(
-                        f"unable to parse requirement: <nil>: Invalid value: \"{value.text}\": for 'Gt', 'Lt' operators,"
+                        f"unable to parse requirement: values[0]: Invalid value: \"{value.text}\": for 'Gt', 'Lt' operators,"
                         " the value must be an integer",
                         value.position,
                     ) from None

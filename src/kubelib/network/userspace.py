@@ -75,6 +75,8 @@ class ServiceProxy:
         self._slices = self._informers.of(EndpointSlice)
         self._turns: dict[Frontend, _Turns] = {}
         self._listeners: dict[Frontend, anyio.CancelScope] = {}
+        self._refused: set[Frontend] = set()
+        """Where listening has failed, which is said once."""
         self._news = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -102,6 +104,7 @@ class ServiceProxy:
         # Without an endpoint nobody listens: a client is refused at once instead of being left to hope.
         wanted = {frontend: rule for frontend, rule in wanted.items() if rule.backends}
         gone, new = changed({f: t.rule for f, t in self._turns.items()}, wanted)
+        self._refused &= wanted.keys()
         for frontend in gone:
             del self._turns[frontend]
             if (scope := self._listeners.pop(frontend, None)) is not None:
@@ -115,15 +118,19 @@ class ServiceProxy:
                 await group.start(self._listen, frontend)
             except OSError as error:
                 del self._turns[frontend]
-                log.warning(
-                    "service %s: cannot listen on %s:%s, trying again in %d s: %s",
-                    wanted[frontend].service,
-                    frontend.address,
-                    frontend.port,
-                    LISTEN_AGAIN,
-                    error,
-                )
+                if frontend not in self._refused:
+                    self._refused.add(frontend)
+                    log.warning(
+                        "service %s: cannot listen on %s:%s, trying again every %d s: %s",
+                        wanted[frontend].service,
+                        frontend.address,
+                        frontend.port,
+                        LISTEN_AGAIN,
+                        error.strerror or error,
+                    )
                 group.start_soon(self._look_again)
+            else:
+                self._refused.discard(frontend)
 
     async def _look_again(self) -> None:
         """Try once more to listen where something else does: it may be gone by then."""

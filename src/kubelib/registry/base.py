@@ -4,7 +4,7 @@
 documents (bytes) with everything that the REST API adds; the server and the in-process client are both thin over it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -58,7 +58,7 @@ class Patch:
     """For ``apply``: take over fields that other managers own."""
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class User:
     """Who asks. Authentication makes it; authorization, admission, audit and managed fields read it."""
 
@@ -71,6 +71,20 @@ class User:
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
+
+class TokenSigner(Protocol):
+    """Signs the tokens of service accounts."""
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """For whom a token is when nothing else is asked."""
+        ...
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Return a signed token with these claims."""
+        ...
+
+
 Propagation = Literal["Foreground", "Background", "Orphan"]
 
 
@@ -80,10 +94,20 @@ class WriteOptions:
 
     user: User = ADMIN
     manager: str = "kubelib"
+    tracked_as: str = ""
+    """The subresource under which managed fields show the write, where that is not the one that is written: ``scale``."""
+    requested: Resource | None = None
+    """The form in which the write was asked for, where that is not the one that is stored."""
+    admitted: bool = False
+    """Admission has seen the write as that of a subresource: it need not be asked again."""
+    applied: bool = False
+    """The document comes from server-side apply, which has noted its managed fields."""
     dry_run: bool = False
     field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
     warn: Any = None
     """Called with the text of each warning for the client; None discards them."""
+    annotate: Any = None
+    """Called with the name and the value of each annotation for the audit event; None discards them."""
     trusted: bool = False
     """The tree comes from our own typed code: skip the checks that only foreign input needs (types, unknown fields)."""
 
@@ -229,8 +253,8 @@ class DocumentRegistry(Protocol):
         """Store a new object (or, with a subresource such as ``binding``, carry it out)."""
         ...
 
-    async def get(self, key: Key, *, subresource: str = "") -> Document:
-        """Return one document."""
+    async def get(self, key: Key, *, subresource: str = "", resource_version: str = "") -> Document:
+        """Return one document: as of now, or with a `resource_version` not older than that ("0": however old)."""
         ...
 
     async def list(

@@ -4,14 +4,13 @@ An event is encoded once, however many watch it. Who is interested is found thro
 fields alike, so that ten thousand watchers with different selectors cost a write no more than those that match.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator
-from operator import attrgetter
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import anyio
+import anyio.lowlevel
 
-from kubelib.api.codec import splice_resource_version
-from kubelib.api.document import Document
+from kubelib.api.document import Document, Reading, SeenDocument
 from kubelib.api.errors import Expired
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Resource
@@ -19,6 +18,7 @@ from kubelib.labels import LabelIndex, Requirement, Selector, SelectorIndex
 from kubelib.registry.base import EventType, Query
 from kubelib.registry.fields import FieldReader, as_labels
 from kubelib.registry.keys import prefix_of, split_store_key
+from kubelib.registry.order import KeyOrder
 from kubelib.store import Change, Entry, Revision
 
 RING = 4096
@@ -28,9 +28,14 @@ MAX_PENDING = 16_384
 """How many events a watcher may have waiting before it is told to list again."""
 
 
-# Keys are ordered like this anyway; said so, they are compared without calling Python for each comparison.
-_IN_ORDER = attrgetter("namespace", "name")
-_BY_NAME = attrgetter("name")
+AT_ONCE = 50
+"""How many documents are read again before others have a turn."""
+MAX_WRITTEN = 1024
+"""How many documents that this server has written are known to need no second look."""
+
+
+class WatchEnded(Exception):
+    """What was watched is served no more; everything that happened before has been reported."""
 
 
 class CachedEvent:
@@ -54,15 +59,21 @@ class CachedEvent:
 class _Transition:
     """A change to one object, and the events that it makes for those who see it appear, change or vanish."""
 
-    __slots__ = ("after", "before", "events", "gone_raw", "revision")
+    __slots__ = ("after", "before", "events", "gone_raw", "read", "revision")
 
     def __init__(
-        self, revision: int, before: Document | None, after: Document | None, gone_raw: bytes
+        self,
+        revision: int,
+        before: Document | None,
+        after: Document | None,
+        gone_raw: bytes,
+        read: Callable[[bytes], bytes],
     ) -> None:
         self.revision = revision
         self.before = before
         self.after = after
         self.gone_raw = gone_raw
+        self.read = read
         self.events: dict[str, CachedEvent] = {}
 
     def event(self, seen_before: bool, seen_after: bool) -> CachedEvent | None:
@@ -78,7 +89,7 @@ class _Transition:
         if event is None:
             if document is None:
                 assert self.before is not None
-                document = Document(splice_resource_version(self.gone_raw, self.revision))
+                document = Document.stored(self.read(self.gone_raw), self.revision)
             event = self.events[type_] = CachedEvent(type_, document)
         return event
 
@@ -86,15 +97,19 @@ class _Transition:
 class Watcher:
     """One watch on one resource: the events that wait for it to take them."""
 
-    __slots__ = ("_cache", "_lagged", "_news", "_pending", "_revision", "query", "selector", "started_at")
+    __slots__ = (
+        "_cache", "_ended", "_lagged", "_pending", "_revision", "notify", "query", "selector", "started_at",
+    )  # fmt: skip
 
     def __init__(self, cache: "ResourceCache", query: Query, selector: Selector) -> None:
         self._cache = cache
         self.query = query
         self.selector = selector
         self._pending: list[CachedEvent] = []
-        self._news: anyio.Event | None = None
+        self.notify: Callable[[], None] | None = None
+        """Called whenever there is something new: events, or the end of the watch."""
         self._lagged = False
+        self._ended = False
         self._revision = 0
         self.started_at = cache.revision
         """The revision of the state that a watch without a start begins with."""
@@ -106,25 +121,54 @@ class Watcher:
             self._pending.clear()
         self._pending.append(event)
         self._revision = revision
-        if self._news is not None:
-            self._news.set()
+        if self.notify is not None:
+            self.notify()
+
+    def end(self) -> None:
+        """Have the watch end when what waits has been taken."""
+        self._ended = True
+        if self.notify is not None:
+            self.notify()
+
+    async def wait(self) -> None:
+        """Wait until `take` has something to return or to raise. Raises WatchEnded at the end."""
+        while not self._pending and not self._lagged:
+            if self._ended:
+                raise WatchEnded
+            news = anyio.Event()
+            self.notify = news.set
+            await news.wait()
 
     async def take(self) -> tuple[CachedEvent, ...]:
-        """Wait for the next events, at least one. Raises Expired when this reader was too slow."""
-        while not self._pending:
-            self._news = anyio.Event()
-            await self._news.wait()
+        """Wait for the next events, at least one. Raises Expired when this reader was too slow, WatchEnded at the end."""
+        if not self._pending:
+            await self.wait()
         if self._lagged:
             raise Expired("too old resource version: the watch was too slow, list again")
         events = tuple(self._pending)
         self._pending.clear()
         return events
 
+    def expire(self) -> None:
+        """End this watch with Expired: no events lead to what there is now."""
+        self._lagged = True
+        self._pending.clear()
+        if self.notify is not None:
+            self.notify()
+
     def take_nowait(self) -> tuple[CachedEvent, ...]:
         """Return the events that wait, if any."""
         events = tuple(self._pending)
         self._pending.clear()
         return events
+
+    def at_once(self) -> tuple[CachedEvent, ...] | None:
+        """Return the events that wait; None if the watch has come to its end."""
+        return None if self._ended or self._lagged else self.take_nowait()
+
+    def all_begin_with(self, head: bytes) -> bool:
+        """Return whether the documents of all events that wait begin with certain bytes: with a kind and a version."""
+        return all(event.document.raw.startswith(head) for event in self._pending)
 
     @property
     def behind(self) -> bool:
@@ -147,12 +191,17 @@ class ResourceCache:
         self._documents: dict[Key, Document] = {}
         self._namespaces: dict[str, dict[Key, Document]] = {}
         self._labels: LabelIndex[Key] = LabelIndex()
-        self._sorted: list[Key] | None = []
+        self._orders: dict[str, KeyOrder] = {}
+        """Of all objects, and of those of some namespaces, the order of their keys: kept once a list has asked for it."""
         self._ring: list[_Transition] = []
         self._oldest = owner.revision
         self._watchers: dict[str, SelectorIndex[Watcher]] = {}
         self._field_watchers = 0
         self._callbacks: list[Callable[[], None]] = []
+        self._tracked: list[set[Key]] = []
+        self._reading: Reading | None = None
+        self.written: set[bytes] = set()
+        """Stored documents that this server has made itself, and that are as they should be."""
 
     @property
     def revision(self) -> int:
@@ -166,9 +215,23 @@ class ResourceCache:
         """Call `callback` after every change to the resource, for as long as the cache lives."""
         self._callbacks.append(callback)
 
+    def track(self) -> set[Key]:
+        """Return a set to which the keys of all objects are added that change from now on, and those that are there already.
+
+        Whoever asked for it takes them out again.
+        """
+        keys = set(self._documents)
+        self._tracked.append(keys)
+        return keys
+
     def all(self) -> Collection[Document]:
         """Return every document, in no promised order."""
         return self._documents.values()
+
+    def within(self, namespace: str) -> Collection[Document]:
+        """Return every document of a namespace, in no promised order."""
+        here = self._namespaces.get(namespace)
+        return here.values() if here else ()
 
     def get(self, key: Key) -> Document | None:
         """Return the document at a key, or None."""
@@ -179,20 +242,17 @@ class ResourceCache:
         documents = self._documents
         if not query.fields.everything:
             self.fields.require_known(query.fields)
-        if not query.labels.everything:
-            keys = [
-                k
-                for k in self._labels.select(query.labels)
-                if not query.namespace or k.namespace == query.namespace
-            ]
-            found = [documents[key] for key in sorted(keys, key=_IN_ORDER)]
-        elif query.namespace:
-            here = self._namespaces.get(query.namespace, {})
-            found = [here[key] for key in sorted(here, key=_BY_NAME)]
+        namespace = query.namespace
+        here = self._namespaces.get(namespace) if namespace else documents
+        if not here:
+            return []  # and nothing is kept of it: clients may ask for any namespace
+        if query.labels.everything:
+            keys = self._order(namespace, here).keys(here)
         else:
-            if self._sorted is None:
-                self._sorted = sorted(documents, key=_IN_ORDER)
-            found = [documents[key] for key in self._sorted]
+            selected = self._labels.select(query.labels)
+            wanted = [key for key in selected if not namespace or key.namespace == namespace]
+            keys = self._order(namespace, here).of(wanted, here)
+        found = [here[key] for key in keys]
         if not query.fields.everything:
             name = query.fields.exact("metadata.name")
             if name is not None:
@@ -200,6 +260,26 @@ class ResourceCache:
             read, matches = self.fields.read, query.fields.matches
             found = [d for d in found if matches(read(d))]
         return found
+
+    def _order(self, namespace: str, keys: Iterable[Key]) -> KeyOrder:
+        order = self._orders.get(namespace)
+        if order is None:
+            order = self._orders[namespace] = KeyOrder(keys)
+        return order
+
+    def _note_added(self, key: Key) -> None:
+        for namespace in ("", key.namespace) if key.namespace else ("",):
+            order = self._orders.get(namespace)
+            if order is not None:
+                order.add(key)
+                if order.outgrown:
+                    del self._orders[namespace]
+
+    def _note_dropped(self, key: Key) -> None:
+        for namespace in ("", key.namespace) if key.namespace else ("",):
+            order = self._orders.get(namespace)
+            if order is not None:
+                order.drop()
 
     def matches(self, document: Document, query: Query) -> bool:
         """Return whether a document, which need not be in the cache, matches."""
@@ -211,30 +291,71 @@ class ResourceCache:
 
     # Changes
 
+    def read(self, stored: bytes) -> bytes:
+        """Return a stored document as it is to be seen: kinds that are defined at run time change under their objects."""
+        return stored if self._reading is None else self._reading.read(stored)
+
+    def _stored(self, value: bytes, revision: int) -> Document:
+        """Return the document of what is stored; one of a kind that is defined at run time is read when somebody looks at it."""
+        if self._reading is None:
+            return Document.stored(value, revision)
+        exact = value in self.written
+        if exact:
+            self.written.discard(value)
+        elif len(self.written) > MAX_WRITTEN:
+            self.written.clear()
+        return SeenDocument.through(self._reading, value, revision, exact=exact)
+
+    def redefine(self, resource: Resource, reader: Callable[[bytes], bytes]) -> None:
+        """Read the documents in another way from now on, also those that are here already."""
+        self.resource = resource
+        self.written.clear()
+        if dict(resource.selectable) != self.fields.defaults:
+            self.fields = FieldReader(resource)
+        if self._reading is not None:
+            self._reading.read = reader
+            return
+        self._reading = Reading(reader)
+        for key, document in list(self._documents.items()):
+            self._put(key, SeenDocument.again(document, self._reading))
+
+    async def look_through(self) -> None:
+        """Read what nobody has looked at since the kind has changed, a few documents at a time."""
+        for number, document in enumerate(list(self._documents.values())):
+            if isinstance(document, SeenDocument):
+                document.look()
+            if number % AT_ONCE == AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+
+    def end_watches(self) -> None:
+        """End all watches: what they watch is served no more."""
+        for index in self._watchers.values():
+            for watcher in index:
+                watcher.end()
+
     def load(self, key: Key, entry: Entry) -> None:
         """Add an object that was there when the cache was opened."""
-        self._put(key, Document(splice_resource_version(entry.value, entry.modified)))
+        self._put(key, self._stored(entry.value, entry.modified))
 
     def apply(self, key: Key, change: Change) -> None:
         """Take in a change and tell those who watch."""
         before = self._documents.get(key)
         after = None
         if change.entry is not None:
-            after = Document(splice_resource_version(change.entry.value, change.revision))
+            after = self._stored(change.entry.value, change.revision)
             self._put(key, after)
         elif before is not None:
-            del self._documents[key]
-            del self._namespaces[key.namespace][key]
-            self._labels.remove(key)
-            self._sorted = None
+            self._drop(key)
         gone = change.previous.value if change.previous is not None else b""
-        transition = _Transition(change.revision, before, after, gone)
+        transition = _Transition(change.revision, before, after, gone, self.read)
         self._ring.append(transition)
         if len(self._ring) > 2 * RING:
             self._oldest = self._ring[RING - 1].revision
             del self._ring[:RING]
         if self._watchers:
             self._dispatch(key, transition)
+        for keys in self._tracked:
+            keys.add(key)
         for callback in self._callbacks:
             callback()
 
@@ -243,12 +364,42 @@ class ResourceCache:
         self._ring.clear()
         self._oldest = self.revision
 
+    def reload(self, entries: Mapping[Key, Entry]) -> None:
+        """Hold other objects than before, as nobody has seen them come about: watches expire."""
+        for keys in self._tracked:
+            keys.update(self._documents, entries)
+        self._documents.clear()
+        self._namespaces.clear()
+        self._labels = LabelIndex()
+        self._orders.clear()
+        for key, entry in entries.items():
+            self.load(key, entry)
+        self.forget()
+        for watcher in self._everybody():
+            watcher.expire()
+        for callback in self._callbacks:
+            callback()
+
+    def _everybody(self) -> list[Watcher]:
+        return [watcher for index in self._watchers.values() for watcher in index]
+
     def _put(self, key: Key, document: Document) -> None:
         if key not in self._documents:
-            self._sorted = None
+            self._note_added(key)
         self._documents[key] = document
         self._namespaces.setdefault(key.namespace, {})[key] = document
         self._labels.put(key, document.meta.labels)
+
+    def _drop(self, key: Key) -> None:
+        del self._documents[key]
+        here = self._namespaces[key.namespace]
+        del here[key]
+        self._labels.remove(key)
+        self._note_dropped(key)
+        if not here:
+            del self._namespaces[key.namespace]
+            if key.namespace:
+                self._orders.pop(key.namespace, None)
 
     def _dispatch(self, key: Key, transition: _Transition) -> None:
         before, after, revision = transition.before, transition.after, transition.revision
@@ -265,11 +416,16 @@ class ResourceCache:
                 seen_before = seen_after
             else:
                 seen_before = dict.fromkeys(index.matching(old))
-            for watcher in seen_after:
-                event = transition.event(watcher in seen_before, True)
+            if seen_before is seen_after:
+                event = transition.event(True, True)
                 if event is not None:
-                    watcher.push(event, revision)
-            if seen_before is not seen_after:
+                    for watcher in seen_after:
+                        watcher.push(event, revision)
+            else:
+                for watcher in seen_after:
+                    event = transition.event(watcher in seen_before, True)
+                    if event is not None:
+                        watcher.push(event, revision)
                 for watcher in seen_before:
                     if watcher not in seen_after and (event := transition.event(True, False)) is not None:
                         watcher.push(event, revision)
@@ -322,6 +478,10 @@ class ResourceCache:
         if since < self._oldest:
             raise Expired(f"too old resource version: {since} ({self._oldest})")
         start = bisect_right(self._ring, since, key=lambda transition: transition.revision)
+        first = bisect_left(self._ring, since, key=lambda transition: transition.revision)
+        if start - first > 1:
+            # One commit has changed several objects: a watch that broke off between its events goes on from its revision, and gets them again.
+            start = first
         query = watcher.query
         for transition in self._ring[start:]:
             before = transition.before is not None and self.matches(transition.before, query)
@@ -350,6 +510,26 @@ class WatchCache:
                 cache.load(key, entry)
         return cache
 
+    def redefined(self, resource: Resource, reader: Callable[[bytes], bytes]) -> ResourceCache:
+        """Return the cache of a resource whose documents are read by `reader` from now on."""
+        cache = self._resources.get(prefix_of(resource))
+        if cache is None:
+            cache = ResourceCache(resource, self)
+            cache.redefine(resource, reader)
+            prefix = prefix_of(resource)
+            self._resources[prefix] = cache
+            for key, entry in self._loaded.pop(prefix, {}).items():
+                cache.load(key, entry)
+        else:
+            cache.redefine(resource, reader)
+        return cache
+
+    def drop(self, resource: Resource) -> None:
+        """Forget a resource that is served no more: its watches end."""
+        cache = self._resources.pop(prefix_of(resource), None)
+        if cache is not None:
+            cache.end_watches()
+
     def load(self, entries: Iterable[Entry], revision: Revision) -> None:
         """Take in the state of the store at a revision."""
         for entry in entries:
@@ -372,12 +552,24 @@ class WatchCache:
                 self._loaded.setdefault(prefix, {})[key] = change.entry
             else:
                 self._loaded.get(prefix, {}).pop(key, None)
-        self.revision = max(self.revision, changes[-1].revision)
+        self.advance(changes[-1].revision)
+
+    def advance(self, revision: int) -> None:
+        """Note that everything up to `revision` is here, and tell those who wait for it."""
+        self.revision = max(self.revision, revision)
         if self._reached:
-            for revision, event in self._reached:
-                if revision <= self.revision:
+            for wanted, event in self._reached:
+                if wanted <= self.revision:
                     event.set()
             self._reached = [(r, e) for r, e in self._reached if r > self.revision]
+
+    def reload(self, entries: Iterable[Entry], revision: Revision) -> None:
+        """Take in the state of a store that has been put back to an earlier one, or whose changes were lost; watches expire."""
+        self._loaded.clear()
+        self.load(entries, revision)
+        for prefix, cache in list(self._resources.items()):
+            cache.reload(self._loaded.pop(prefix, {}))
+        self.advance(revision)
 
     def forget(self) -> None:
         """Keep the present and no event that led to it, as after a restart: older versions can be watched no more."""

@@ -11,6 +11,14 @@ def prefix_of(resource: Resource) -> str:
     return f"{ROOT}{resource.storage_group or 'core'}/{resource.plural}/"
 
 
+def prefix_of_name(name: str) -> str:
+    """Return what the store keys of a resource begin with, by its name as ``secrets`` or ``widgets.example.com``; ``*.*`` is all."""
+    plural, _, group = name.partition(".")
+    if plural == "*":
+        return ROOT if group == "*" else f"{ROOT}{group or 'core'}/"
+    return f"{ROOT}{group or 'core'}/{plural}/"
+
+
 def store_key(prefix: str, key: Key) -> str:
     """Return the store key of an object."""
     return f"{prefix}{key.namespace}/{key.name}" if key.namespace else prefix + key.name

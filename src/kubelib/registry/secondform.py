@@ -1,4 +1,4 @@
-"""Kinds that are served in two groups and stored once: the registry of the form that is not the stored one.
+"""Kinds that are served in two groups or versions and stored once: the registry of the form that is not the stored one.
 
 Every document is translated on its way in and out; identity, versions and order are those of what is stored.
 """
@@ -29,7 +29,7 @@ from kubelib.registry.base import (
     WriteOptions,
 )
 from kubelib.registry.cache import CachedEvent, Watcher
-from kubelib.registry.generic import RETRIES, GenericRegistry
+from kubelib.registry.generic import RETRIES, GenericRegistry, is_about_managed_fields
 
 if TYPE_CHECKING:
     from kubelib.registry.registries import ResourceRegistries
@@ -53,7 +53,10 @@ class SecondForm(GenericRegistry):
         self, resource: Resource, owner: "ResourceRegistries", strategy: "Strategy", translation: Translation
     ) -> None:
         stored = next(
-            r for r in owner.scheme if r.group == resource.storage_group and r.plural == resource.plural
+            r
+            for r in owner.scheme
+            if (r.group, r.plural) == (resource.storage_group, resource.plural)
+            and r.version == resource.storage_version
         )
         self._stored_registry = owner.of(stored)  # before the cache is asked for: it reads the stored form
         super().__init__(resource, owner, strategy)
@@ -73,8 +76,9 @@ class SecondForm(GenericRegistry):
             requirements.append(attrs.evolve(requirement, field=name or requirement.field))
         return attrs.evolve(query, fields=FieldSelector(tuple(requirements)))
 
-    async def get(self, key: Key, *, subresource: str = "") -> Document:
+    async def get(self, key: Key, *, subresource: str = "", resource_version: str = "") -> Document:
         """Return one document."""
+        await self.catch_up(resource_version)
         document = self.cache.get(key)
         if document is None:
             raise self.not_found(key)
@@ -119,7 +123,7 @@ class SecondForm(GenericRegistry):
         if "generateName" not in tree["metadata"]:
             self._require_valid(validate_create(self.resource, tree), tree["metadata"].get("name", ""))
         created = await self._stored_registry.create(
-            self._translation.to_stored(tree), namespace=namespace, name=name, options=_checked(options)
+            self._translation.to_stored(tree), namespace=namespace, name=name, options=self._checked(options)
         )
         return self._served(created)
 
@@ -129,6 +133,7 @@ class SecondForm(GenericRegistry):
         """Replace an object; return it and whether it was created by this (kinds that allow it)."""
         self._prepare_metadata(tree, key.namespace, key.name)
         self._check_fields(tree, options)
+        await self.catch_up()
         before = self.cache.get(key)
         problems = (
             validate_create(self.resource, tree)
@@ -137,7 +142,7 @@ class SecondForm(GenericRegistry):
         )
         self._require_valid(problems, key.name)
         document, created = await self._stored_registry.update(
-            key, self._translation.to_stored(tree), subresource=subresource, options=_checked(options)
+            key, self._translation.to_stored(tree), subresource=subresource, options=self._checked(options)
         )
         return self._served(document), created
 
@@ -148,23 +153,42 @@ class SecondForm(GenericRegistry):
         pinned = isinstance(patch.body, dict) and (patch.body.get("metadata") or {}).get("resourceVersion")
         for _ in range(RETRIES):
             try:
-                tree = (await self.get(key)).tree()
+                served = await self.get(key)
+                whole = patch.type == "apply" or is_about_managed_fields(patch)
+                tree = served.tree() if whole else served.apart().tree
             except NotFound:
                 if patch.type != "apply":
                     raise
-                from kubelib.api.patch.apply import server_side_apply
-
-                tree = server_side_apply(
-                    None, patch.body, self._applier(patch, subresource), self.resource.cls
-                )
-                return await self.create(tree, namespace=key.namespace, name=key.name, options=options), True
-            patched = self._patched(tree, patch, subresource)
+                tree = self._applied(key, None, patch, subresource, options)
+                applied = attrs.evolve(options, applied=True)
+                return await self.create(tree, namespace=key.namespace, name=key.name, options=applied), True
+            patched, managed = self._patched(key, tree, patch, subresource, options)
+            codec.drop_nulls(patched)
+            if managed:
+                patched["metadata"]["managedFields"] = managed
+            tracked = attrs.evolve(options, applied=True) if patch.type == "apply" else options
             try:
-                return await self.update(key, patched, subresource=subresource, options=options)
+                return await self.update(key, patched, subresource=subresource, options=tracked)
             except Conflict:
                 if pinned:
                     raise
         raise conflict(self.resource.group_resource, key.name)
+
+    def _checked(self, options: WriteOptions) -> WriteOptions:
+        """Return the options for the stored form: unknown fields have been looked for in the served one."""
+        return attrs.evolve(options, field_validation="Ignore", requested=self.resource)
+
+    def translated(self, tree: Tree) -> Tree:
+        """Return a stored document in this form."""
+        return self._translation.to_served(tree)
+
+    async def adopted(self, tree: Tree, form: Resource) -> Tree:
+        """Return a stored document in this form."""
+        return self.translated(tree)
+
+    def untranslated(self, tree: Tree) -> Tree:
+        """Return a document of this form as it is stored."""
+        return self._translation.to_stored(tree)
 
     async def delete(
         self,
@@ -177,7 +201,11 @@ class SecondForm(GenericRegistry):
     ) -> Deleted:
         """Delete an object, or mark it for deletion."""
         deleted = await self._stored_registry.delete(
-            key, preconditions=preconditions, grace=grace, propagation=propagation, options=options
+            key,
+            preconditions=preconditions,
+            grace=grace,
+            propagation=propagation,
+            options=attrs.evolve(options, requested=self.resource),
         )
         return attrs.evolve(deleted, document=self._served(deleted.document))
 
@@ -191,14 +219,12 @@ class SecondForm(GenericRegistry):
     ) -> DocumentList:
         """Delete all matching objects; return what they were."""
         found = await self._stored_registry.delete_collection(
-            self._query(query), grace=grace, propagation=propagation, options=options
+            self._query(query),
+            grace=grace,
+            propagation=propagation,
+            options=attrs.evolve(options, requested=self.resource),
         )
         return attrs.evolve(found, documents=[self._served(document) for document in found.documents])
-
-
-def _checked(options: WriteOptions) -> WriteOptions:
-    """Return the options for the stored form: unknown fields have been looked for in the served one."""
-    return attrs.evolve(options, field_validation="Ignore")
 
 
 class _TranslatedWatch:
@@ -210,6 +236,24 @@ class _TranslatedWatch:
 
     def _translated(self, events: tuple[CachedEvent, ...]) -> tuple[CachedEvent, ...]:
         return tuple(CachedEvent(event.type, self._served(event.document)) for event in events)
+
+    @property
+    def notify(self) -> Callable[[], None] | None:
+        """Called whenever there is something new; see `kubelib.registry.cache.Watcher`."""
+        return self._watcher.notify
+
+    @notify.setter
+    def notify(self, notify: Callable[[], None] | None) -> None:
+        self._watcher.notify = notify
+
+    def at_once(self) -> tuple[CachedEvent, ...] | None:
+        """Return the events that wait; None if the watch has come to its end."""
+        events = self._watcher.at_once()
+        return events and self._translated(events)
+
+    async def wait(self) -> None:
+        """Wait until `take` has something to return."""
+        await self._watcher.wait()
 
     async def take(self) -> tuple[CachedEvent, ...]:
         """Wait for the next events, at least one."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from kubelib.api.autoscaler_forms import V1, autoscaler_as_v1, autoscaler_as_v2
 from kubelib.api.event_forms import CORE, EVENTS, event_as
 from kubelib.api.scheme import Resource, Tree
 
@@ -34,4 +35,6 @@ def translation_of(resource: Resource) -> "Translation":
 
     if (resource.group, resource.kind) == ("events.k8s.io", "Event"):
         return Translation(_to_core, _to_events, _EVENT_FIELDS)
+    if (resource.api_version, resource.kind) == (V1, "HorizontalPodAutoscaler"):
+        return Translation(autoscaler_as_v2, autoscaler_as_v1, {})
     raise LookupError(f"{resource.kind} of {resource.api_version} has no other form")

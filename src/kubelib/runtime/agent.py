@@ -1,32 +1,52 @@
 """The node agent: makes a node's Pods run, and says how they fare. What Kubernetes calls the kubelet."""
 
 import logging
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Protocol
 
 import anyio
 import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
+from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.config import ConfigMap, Secret
+from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
 from kubelib.api.document import Document
-from kubelib.api.errors import NotFound
+from kubelib.api.errors import ApiError, NotFound
 from kubelib.api.meta import Key, Object
-from kubelib.client.base import Client
+from kubelib.client.base import Client, SupportsTokens
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.informers import SharedInformers
 from kubelib.labels import parse_field_selector
 from kubelib.registry.base import Query
-from kubelib.runtime.base import Runtime, Sandbox
+from kubelib.runtime.base import (
+    Dns,
+    Runtime,
+    RuntimeEvent,
+    RuntimeFailure,
+    Sandbox,
+    SupportsAddresses,
+    SupportsImages,
+    SupportsProbes,
+    SupportsVersion,
+)
+from kubelib.runtime.counts import Counts
 from kubelib.runtime.environment import API_SERVICE, ConfigMissing
-from kubelib.runtime.node import NodeReporter
+from kubelib.runtime.garbage import ImageCollector
+from kubelib.runtime.mirrors import document_hash, is_mirror
+from kubelib.runtime.names import dns_of, hosts_file, parse_resolv_conf
+from kubelib.runtime.node import NoAddress, NodeReporter
+from kubelib.runtime.pressure import EvictionManager
+from kubelib.runtime.pulls import Recorder
+from kubelib.runtime.static import StaticPods
+from kubelib.runtime.tokens import PodTokens
 from kubelib.runtime.volumes import Volumes
-from kubelib.runtime.worker import PodWorker
+from kubelib.runtime.worker import TRY_AGAIN, PodWorker
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -34,16 +54,10 @@ RESYNC = 60.0
 """Seconds after which every Pod is looked at again: what its volumes show may have changed."""
 
 
-class Recorder(Protocol):
-    """Where Events go."""
-
-    def normal(self, about: Object, reason: str, message: str) -> None:
-        """Report something ordinary."""
-        ...
-
-    def warning(self, about: Object, reason: str, message: str) -> None:
-        """Report something wrong."""
-        ...
+JOIN_RETRY = 1.0
+"""Seconds between attempts to register a node that has static Pods to run meanwhile."""
+HOSTS, RESOLV_CONF = Path("/etc/hosts"), Path("/etc/resolv.conf")
+"""How the host resolves names."""
 
 
 class SilentRecorder:
@@ -69,6 +83,15 @@ class NodeSettings:
     """Where the node's own server listens (`kubelib.server.nodeserver`); 0 if it is in the API server's process."""
     pod_network: str = "127.244.0.0/16"
     """Each node takes a /24 of it for its Pods."""
+    cluster_dns: Sequence[str] = ()
+    """The addresses of the cluster's DNS servers, if it has any: Pods with policy ClusterFirst ask them."""
+    cluster_domain: str = "cluster.local"
+    eviction_hard: Mapping[str, str] = attrs.field(factory=dict)
+    """How much must be left of what before Pods are ended: ``{"memory.available": "100Mi"}``; see `kubelib.runtime.eviction`."""
+    annotations: Mapping[str, str] = attrs.field(factory=dict)
+    """What the node says of itself beside its labels."""
+    static_pods: Path | None = None
+    """The directory whose files are Pods that the node runs by itself, with or without an API server."""
 
 
 class NodeAgent:
@@ -93,8 +116,17 @@ class NodeAgent:
         self.clock = clock
         self.random = random
         self.recorder: Recorder = recorder or SilentRecorder()
-        self.volumes = Volumes(root / "volumes", self)
-        self.node = NodeReporter(client, settings, clock=clock, runtime_name=runtime.name)
+        self.counts = Counts()
+        tokens = None
+        if isinstance(client, SupportsTokens):
+            tokens = PodTokens(client.create_token, clock=clock, random=random)
+        self.volumes = Volumes(root / "volumes", self, tokens, self)
+        self.node = NodeReporter(client, settings, clock=clock, runtime=_version(runtime), root=root)
+        self.static = StaticPods(self, settings.static_pods) if settings.static_pods is not None else None
+        self.eviction = EvictionManager(self, settings.eviction_hard)
+        self.images = ImageCollector(self, runtime) if isinstance(runtime, SupportsImages) else None
+        self.registered = False
+        """Whether the API server knows this node, and its Pods are known here."""
         self.workers: dict[str, PodWorker] = {}
         """By Pod UID."""
         self._addresses: dict[str, str] = {}
@@ -105,31 +137,68 @@ class NodeAgent:
         self._group: TaskGroup | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once the node is registered and its Pods are known."""
-        await self.node.register()
+        """Run until cancelled; started once the node is registered and its Pods are known.
+
+        A node with static Pods runs those before, and does not need an API server for that.
+        """
         async with anyio.create_task_group() as group, self.runtime.events() as events:
             self._group = group
-            await group.start(self._informers.run)
             sandboxes = {sandbox.uid: sandbox for sandbox in await self.runtime.list_sandboxes()}
             for sandbox in sandboxes.values():
                 if sandbox.address:
                     self._addresses[sandbox.uid] = sandbox.address
+            group.start_soon(self._listen, events)
+            if self.static is not None:
+                group.start_soon(self.static.run)
+            await self._join(group)
             known = {document.meta.uid for document in self._pods.cache}
-            for uid in sandboxes.keys() - known:
+            if self.static is not None:
+                known |= {pod.metadata.uid for pod in self.static.pods().values()}
+            for uid in sandboxes.keys() - known - self.workers.keys():
                 group.start_soon(self._remove_orphan, sandboxes[uid])
             self._pods.subscribe(self._on_pod)
             group.start_soon(self.node.heartbeat)
             group.start_soon(self.node.report)
             group.start_soon(self._resync)
+            if self.settings.eviction_hard or not isinstance(self.runtime, SupportsProbes):
+                group.start_soon(self.eviction.run)
+            if self.images is not None:
+                group.start_soon(self.images.run)
+            self.registered = True
             task_status.started()
-            async for event in events:
-                worker = self.workers.get(event.sandbox_uid)
-                if worker is not None:
-                    worker.wake()
+            await anyio.sleep_forever()
+
+    async def _join(self, group: TaskGroup) -> None:
+        """Register the node, and learn of its Pods. With static Pods to run, it is tried until it succeeds."""
+        said = False
+        while True:
+            try:
+                await self.node.register()
+                break
+            except (ApiError, OSError) as error:
+                if self.static is None:
+                    raise
+                if not said:
+                    log.warning("node %s cannot be registered yet: %s", self.settings.name, error)
+                    said = True
+            await anyio.sleep(JOIN_RETRY)
+        await group.start(self._informers.run)
+
+    async def _listen(self, events: AsyncIterator[RuntimeEvent]) -> None:
+        async for event in events:
+            worker = self.workers.get(event.sandbox_uid)
+            if worker is not None:
+                worker.wake()
 
     async def _remove_orphan(self, sandbox: Sandbox) -> None:
         """End what runs for a Pod that is gone."""
-        await self.runtime.remove_sandbox(sandbox.id)
+        while True:
+            try:
+                await self.runtime.remove_sandbox(sandbox.id)
+                break
+            except RuntimeFailure as error:
+                log.warning("sandbox %s is nobody's and cannot be removed: %s", sandbox.id, error)
+                await anyio.sleep(TRY_AGAIN)
         self.forget(sandbox.uid)
 
     async def _resync(self) -> None:
@@ -141,18 +210,29 @@ class NodeAgent:
     def _on_pod(self, old: Document | None, new: Document | None) -> None:
         document = new or old
         assert document is not None
+        if is_mirror(document):
+            if self.static is not None:
+                self.static.wake()
+                if (shown := self.workers.get(document_hash(document))) is not None:
+                    shown.wake()
+            return
         uid = document.meta.uid
         worker = self.workers.get(uid)
         if worker is None:
             if new is None:
                 return
-            worker = self.workers[uid] = PodWorker(self, uid)
-            assert self._group is not None
-            self._group.start_soon(self._work, worker)
+            worker = PodWorker(self, uid)
+            self.employ(worker)
         if new is None or (old is not None and old.meta.uid != uid):
             worker.vanish()
         else:
             worker.see(new.view(Pod))
+
+    def employ(self, worker: PodWorker) -> None:
+        """Let a worker begin."""
+        self.workers[worker.uid] = worker
+        assert self._group is not None
+        self._group.start_soon(self._work, worker)
 
     async def _work(self, worker: PodWorker) -> None:
         try:
@@ -163,14 +243,48 @@ class NodeAgent:
     # What others ask
 
     def pod(self, namespace: str, name: str) -> Pod | None:
-        """Return a Pod of this node."""
-        return self._pods.cache.view(Key(namespace, name))
+        """Return a Pod of this node; of a static Pod the mirror, if the API server has shown one yet."""
+        key = Key(namespace, name)
+        pod = self._pods.cache.view(key)
+        if pod is None and self.static is not None:
+            pod = self.static.pods().get(key)
+        return pod
+
+    def has_pod(self, key: Key) -> bool:
+        """Return whether the API server has shown a Pod of that name."""
+        return self._pods.cache.get(key) is not None
+
+    def mirror(self, key: Key) -> Document | None:
+        """Return the mirror Pod of that name."""
+        document = self._pods.cache.get(key)
+        return document if document is not None and is_mirror(document) else None
+
+    def mirrors(self) -> list[Document]:
+        """Return all mirror Pods of this node."""
+        return [document for document in self._pods.cache if is_mirror(document)]
 
     def pod_documents(self) -> list[bytes]:
         """Return the Pods of this node as the API server has them."""
         return [document.raw for document in self._pods.cache]
 
     # What workers need
+
+    def taken(self) -> Iterable[Pod]:
+        """Return the Pods that the node has taken and that have not ended."""
+        for worker in self.workers.values():
+            pod = worker.pod
+            if worker.admitted and pod is not None and pod.status.phase not in ("Succeeded", "Failed"):
+                yield pod
+
+    def requests(self) -> Iterable[Mapping[str, int]]:
+        """Return what the Pods ask for that the node has taken and that have not ended."""
+        for worker in self.workers.values():
+            if (
+                worker.admitted
+                and worker.pod is not None
+                and worker.pod.status.phase not in ("Succeeded", "Failed")
+            ):
+                yield worker.requests
 
     def services(self, namespace: str) -> Iterable[Service]:
         """Return the Services that Pods of a namespace may be told of, by name: its own, and the API's."""
@@ -183,19 +297,53 @@ class NodeAgent:
                 yield service
 
     def address_for(self, pod: Pod) -> str:
-        """Return the Pod's address, taken from the node's range when it has none. Raises LookupError if none is left."""
+        """Return the Pod's address, taken from the node's range when it has none. Raises `NoAddress` if none is left.
+
+        Where the runtime gives addresses, it is empty until the Pod has a sandbox.
+        """
         if pod.spec.host_network:
             return self.settings.address
         uid = pod.metadata.uid
         if uid not in self._addresses:
+            if isinstance(self.runtime, SupportsAddresses):
+                return ""
             taken = set(self._addresses.values())
-            self._addresses[uid] = next(a for a in self.node.pod_addresses() if a not in taken)
+            free = next((a for a in self.node.pod_addresses() if a not in taken), None)
+            if free is None:
+                raise NoAddress(f"no address of {self.node.pod_cidr} is left")
+            self._addresses[uid] = free
         return self._addresses[uid]
+
+    def note_address(self, uid: str, address: str) -> None:
+        """Note the address that the runtime has given a Pod."""
+        self._addresses[uid] = address
+
+    def dns_of(self, pod: Pod) -> Dns:
+        """Return how a Pod resolves names."""
+        settings = self.settings
+        return dns_of(pod, host=_resolv_conf(), cluster=settings.cluster_dns, domain=settings.cluster_domain)
+
+    def pod_directory(self, uid: str) -> Path:
+        """Return where the node keeps what is a Pod's beside its volumes and logs."""
+        return self.root / "pods" / uid
+
+    def hosts_path(self, uid: str) -> Path:
+        """Return where a Pod's ``/etc/hosts`` is."""
+        return self.pod_directory(uid) / "etc-hosts"
+
+    def write_hosts(self, pod: Pod, address: str) -> None:
+        """Write a Pod's ``/etc/hosts``, into the file that its containers have mounted."""
+        path = self.hosts_path(pod.metadata.uid)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        host = HOSTS.read_text() if pod.spec.host_network and HOSTS.exists() else ""
+        path.write_text(hosts_file(pod, address, domain=self.settings.cluster_domain, host=host))
+        path.chmod(0o644)
 
     def forget(self, uid: str) -> None:
         """Give back what a Pod that is gone had."""
         self._addresses.pop(uid, None)
         self.volumes.remove(uid)
+        shutil.rmtree(self.pod_directory(uid), ignore_errors=True)
 
     def log_path(self, pod: Pod, container: str, attempt: int) -> Path:
         """Return where the log of one attempt of a container is."""
@@ -215,3 +363,34 @@ class NodeAgent:
             return await self.client.resource(Secret).get(Key(namespace, name))
         except NotFound:
             raise ConfigMissing(f'secret "{name}" not found') from None
+
+    async def claimed_volume(self, namespace: str, name: str) -> PersistentVolume:
+        """Return the volume of a claim. Raises `ConfigMissing`."""
+        try:
+            claim = await self.client.resource(PersistentVolumeClaim).get(Key(namespace, name))
+        except NotFound:
+            raise ConfigMissing(f'persistentvolumeclaim "{name}" not found') from None
+        if claim.metadata.deletion_timestamp is not None:
+            raise ConfigMissing(f'persistentvolumeclaim "{name}" is being deleted')
+        if claim.status.phase != "Bound" or not claim.spec.volume_name:
+            raise ConfigMissing(f'PVC "{namespace}/{name}" is not bound')
+        try:
+            volume = await self.client.resource(PersistentVolume).get(Key("", claim.spec.volume_name))
+        except NotFound:
+            raise ConfigMissing(f'persistentvolume "{claim.spec.volume_name}" not found') from None
+        ref = volume.spec.claim_ref
+        if ref is None or ref.uid != claim.metadata.uid:
+            raise ConfigMissing(f'persistentvolume "{volume.metadata.name}" is bound to another claim')
+        return volume
+
+
+def _version(runtime: Runtime) -> str:
+    """Return what a node says of its runtime."""
+    return f"{runtime.name}://{runtime.version if isinstance(runtime, SupportsVersion) else '0.1.0'}"
+
+
+def _resolv_conf() -> Dns:
+    try:
+        return parse_resolv_conf(RESOLV_CONF.read_text())
+    except OSError:
+        return Dns()

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal, NewType, Protocol, runtime_checkable
 
 import attrs
+from anyio.abc import ByteStream
 
 from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
 
@@ -19,6 +20,45 @@ ContainerId = NewType("ContainerId", str)
 ImageId = NewType("ImageId", str)
 
 ContainerState = Literal["created", "running", "exited"]
+
+
+@attrs.frozen
+class PortMapping:
+    """A port of the host that leads to a port of a sandbox."""
+
+    host_port: int
+    port: int
+    protocol: str = "TCP"
+    host_ip: str = ""
+    """The host's address to listen on; empty: all of them."""
+
+
+@attrs.frozen(kw_only=True)
+class Dns:
+    """How names are resolved in a sandbox. All empty: as on the host, or as the runtime does it."""
+
+    servers: Sequence[str] = ()
+    searches: Sequence[str] = ()
+    options: Sequence[str] = ()
+    """``ndots:5``, ``rotate``, …"""
+
+
+@attrs.frozen(kw_only=True)
+class Security:
+    """What a container's processes may do."""
+
+    privileged: bool = False
+    read_only_root: bool = False
+    add_capabilities: Sequence[str] = ()
+    """Names without ``CAP_``; ``ALL`` for all."""
+    drop_capabilities: Sequence[str] = ()
+    no_new_privileges: bool = False
+    supplemental_groups: Sequence[int] = ()
+    seccomp: str = ""
+    """``Unconfined``, or the file of a profile; empty: the runtime's own profile."""
+    unmasked_proc: bool = False
+    non_root: bool = False
+    """Whether to refuse to run as user 0, also where it is the image that says so."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,9 +71,17 @@ class SandboxSpec:
     name: str
     hostname: str
     address: str
-    """The Pod's IP address where the agent assigns it; empty where the runtime does."""
+    """The Pod's IP address where the agent assigns it; empty where the runtime does: `SupportsAddresses`."""
     labels: Mapping[str, str] = attrs.field(factory=dict)
     annotations: Mapping[str, str] = attrs.field(factory=dict)
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_processes: bool = False
+    """Whether its containers see each other's processes."""
+    ports: Sequence[PortMapping] = ()
+    dns: Dns = Dns()
+    sysctls: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -73,9 +121,18 @@ class ContainerSpec:
     user: int | None = None
     group: int | None = None
     stdin: bool = False
+    """Whether its input is kept open for those who attach."""
+    stdin_once: bool = False
+    """Whether the input ends when the first who attached to it leaves."""
     tty: bool = False
+    """Whether it has a terminal, which is its input and all of its output."""
     log_path: str = ""
     """The file to which output goes, one line a record: time, stream, tag, text (the CRI log format)."""
+    security: Security = Security()
+    oom_score_adj: int | None = None
+    """How early the kernel kills it when the host's memory is full: from -1000, last, to 1000, first."""
+    target: ContainerId | None = None
+    """A container whose processes it sees: what an ephemeral container looks into."""
     annotations: Mapping[str, str] = attrs.field(factory=dict)
     """Kept with the container and given back by `list_sandboxes`: the agent's memory across restarts."""
 
@@ -125,12 +182,36 @@ class RuntimeEvent:
     container: ContainerId | None = None
 
 
+@attrs.frozen(kw_only=True)
+class Credentials:
+    """Who asks a registry for an image."""
+
+    username: str = ""
+    password: str = attrs.field(default="", repr=False)
+    registry: str = ""
+    """The registry that they are for."""
+    identity_token: str = attrs.field(default="", repr=False)
+    """In place of user and password."""
+
+
 class RuntimeFailure(Exception):
-    """The tree: `ImageNotFound`, `CannotStart`, `NoSuchContainer`, `RuntimeUnavailable`."""
+    """The tree: `ImageNotFound`, `InvalidImageName`, `CannotCreate` (`BadContainerConfig`), `CannotStart`, `NoSuchContainer`, `RuntimeUnavailable`."""
 
 
 class ImageNotFound(RuntimeFailure):
     """The image is neither here nor to be had: becomes ErrImagePull."""
+
+
+class InvalidImageName(RuntimeFailure):
+    """What is given is no name of an image: becomes InvalidImageName."""
+
+
+class CannotCreate(RuntimeFailure):
+    """The container could not be made (its name or a device is taken, a mount is bad): becomes CreateContainerError."""
+
+
+class BadContainerConfig(CannotCreate):
+    """What the container asks for contradicts its image: becomes CreateContainerConfigError."""
 
 
 class CannotStart(RuntimeFailure):
@@ -150,12 +231,12 @@ class Runtime(Protocol):
 
     name: str
 
-    async def pull(self, image: str) -> ImageId:
-        """Make an image available. Raises `ImageNotFound`."""
+    async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
+        """Make an image available. Raises `InvalidImageName`, and `ImageNotFound`, also where the credentials do not suffice."""
         ...
 
     async def has_image(self, image: str) -> bool:
-        """Return whether an image is here already."""
+        """Return whether an image is here already. Raises `InvalidImageName`."""
         ...
 
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
@@ -163,7 +244,7 @@ class Runtime(Protocol):
         ...
 
     async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
-        """Create and start a container. Raises `CannotStart`, `ImageNotFound`, `NoSuchContainer`."""
+        """Create and start a container. Raises `CannotCreate`, `CannotStart`, `ImageNotFound`, `NoSuchContainer`."""
         ...
 
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
@@ -237,6 +318,18 @@ class SupportsExec(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsAttach(Protocol):
+    """Can open the streams of what a container runs itself."""
+
+    def attach(self, container: ContainerId, *, stdin: bool) -> AbstractAsyncContextManager[ExecStream]:
+        """Follow the output from now on and, with `stdin`, write the input. Leaving the context ends nothing but that.
+
+        `ExecStream.wait` returns 0: how a container ends is its status. Raises `NoSuchContainer`.
+        """
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class ContainerStats:
     """What a container, with everything that it has started, uses now."""
@@ -247,6 +340,16 @@ class ContainerStats:
     """Bytes in use (the working set): not what can be dropped at once, and shared pages counted once."""
     processes: int = 0
     """How many processes there are; 0 if the runtime cannot tell."""
+    user_seconds: float = 0.0
+    system_seconds: float = 0.0
+    memory_usage: int = 0
+    """Bytes in use with the page cache; 0 if the runtime cannot tell."""
+    rss: int = 0
+    """Bytes of anonymous memory."""
+    page_faults: int = 0
+    major_page_faults: int = 0
+    threads: int = 0
+    descriptors: int = 0
 
 
 @runtime_checkable
@@ -269,10 +372,59 @@ class SupportsProbes(Protocol):
         ...
 
 
+@attrs.frozen(kw_only=True)
+class Space:
+    """A file system: how large it is, and how much of it is free, in bytes."""
+
+    capacity: int
+    available: int
+
+
+@runtime_checkable
+class SupportsImages(Protocol):
+    """Keeps images on a disk of this machine that may get full."""
+
+    async def image_space(self) -> Space | None:
+        """Return what there is of the disk that has the images; None if nobody can tell."""
+        ...
+
+    async def remove_image(self, image: str) -> int:
+        """Remove an image, as `Container.image_id` names it, unless a container has it; return how many bytes it had."""
+        ...
+
+
+@runtime_checkable
+class SupportsConnections(Protocol):
+    """Reaches the ports of its sandboxes itself, those included that listen for the sandbox alone."""
+
+    async def connect(self, sandbox: SandboxId, port: int) -> ByteStream:
+        """Connect to a TCP port. Raises OSError, `NoSuchContainer`."""
+        ...
+
+
+@runtime_checkable
+class SupportsVersion(Protocol):
+    """Is an engine with a version of its own."""
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+        ...
+
+
 @runtime_checkable
 class SupportsLookup(Protocol):
     """Finds one sandbox without listing all."""
 
     async def sandbox(self, uid: str) -> Sandbox | None:
         """Return the sandbox of a Pod, or None."""
+        ...
+
+
+@runtime_checkable
+class SupportsAddresses(Protocol):
+    """Gives its sandboxes addresses itself: the agent leaves `SandboxSpec.address` empty and asks for what it has become."""
+
+    async def address(self, sandbox: SandboxId) -> str:
+        """Return a sandbox's address. Raises `NoSuchContainer`."""
         ...

@@ -6,7 +6,7 @@ the event loop, so that on a virtual-time loop a week of crashes takes a moment;
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -16,7 +16,6 @@ from typing import Any, Literal, Self
 import anyio
 import anyio.abc
 import attrs
-from anyio.streams.memory import MemoryObjectSendStream
 
 from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
 from kubelib.clock import Clock, LoopClock
@@ -26,6 +25,7 @@ from kubelib.runtime.base import (
     ContainerId,
     ContainerSpec,
     ContainerStats,
+    Credentials,
     ExecResult,
     ImageId,
     ImageNotFound,
@@ -35,6 +35,7 @@ from kubelib.runtime.base import (
     SandboxId,
     SandboxSpec,
 )
+from kubelib.runtime.news import News
 
 Output = tuple[Literal["stdout", "stderr"], str]
 Command = Callable[[Sequence[str], bytes, float], Awaitable[ExecResult]]
@@ -129,7 +130,7 @@ class FakeRuntime:
         self._sandboxes: dict[str, Sandbox] = {}
         self._specs: dict[str, SandboxSpec] = {}
         self._containers: dict[ContainerId, _Running] = {}
-        self._listeners: list[MemoryObjectSendStream[RuntimeEvent]] = []
+        self._news = News()
         self._group: anyio.abc.TaskGroup | None = None
         self._count = 0
 
@@ -151,7 +152,7 @@ class FakeRuntime:
 
     # Images
 
-    async def pull(self, image: str) -> ImageId:
+    async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
         """Wait as long as a pull takes. Raises `ImageNotFound` for the images that are said to be missing."""
         await anyio.sleep(self._pull_delay)
         if image in self.missing_images:
@@ -189,7 +190,7 @@ class FakeRuntime:
                 del self._containers[identity]
         if self._sandboxes.pop(sandbox, None) is not None:
             del self._specs[sandbox]
-            self._tell(RuntimeEvent("removed", sandbox))
+            self._news.tell(RuntimeEvent("removed", sandbox))
 
     async def list_sandboxes(self) -> tuple[Sandbox, ...]:
         """Return everything that there is."""
@@ -247,7 +248,7 @@ class FakeRuntime:
             self._end(running, 128, reason="ContainerCannotRun", message=life.refusal)
             raise CannotStart(f"failed to start container {container.name!r}: {life.refusal}")
         self._write_log(running)
-        self._tell(RuntimeEvent("started", sandbox, running.container.id))
+        self._news.tell(RuntimeEvent("started", sandbox, running.container.id))
         if life.run_for != math.inf:
             assert self._group is not None, "the runtime is not open: use it as a context manager"
             self._group.start_soon(self._live, running)
@@ -295,7 +296,7 @@ class FakeRuntime:
             reason=reason or ("Completed" if exit_code == 0 else "Error"),
             message=message,
         )
-        self._tell(RuntimeEvent("exited", running.sandbox, running.container.id))
+        self._news.tell(RuntimeEvent("exited", running.sandbox, running.container.id))
 
     async def remove_container(self, container: ContainerId) -> None:
         """Forget a container."""
@@ -321,20 +322,9 @@ class FakeRuntime:
 
     # Events
 
-    @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
         """Report what happens from now on; nothing is dropped."""
-        send, receive = anyio.create_memory_object_stream[RuntimeEvent](math.inf)
-        self._listeners.append(send)
-        async with send, receive:
-            try:
-                yield receive
-            finally:
-                self._listeners.remove(send)
-
-    def _tell(self, event: RuntimeEvent) -> None:
-        for listener in self._listeners:
-            listener.send_nowait(event)
+        return self._news.events()
 
     # Commands, probes, use
 
@@ -353,6 +343,11 @@ class FakeRuntime:
         """Run a command that answers once it has all of its input."""
         running = self._running(container)
         yield FakeStream(lambda given: _run(running, command, given), stdin=stdin)
+
+    @asynccontextmanager
+    async def attach(self, container: ContainerId, *, stdin: bool) -> AsyncIterator["FakeAttachment"]:
+        """Open streams on which nothing happens until the container ends."""
+        yield FakeAttachment(self._running(container))
 
     async def probe(
         self, container: ContainerId, handler: ProbeHandler | LifecycleHandler, *, timeout: float
@@ -432,6 +427,31 @@ class FakeStream:
     async def wait(self) -> int:
         """Return the exit code."""
         return (await self._finish()).exit_code
+
+
+class FakeAttachment:
+    """The streams of a container in which nothing runs."""
+
+    def __init__(self, running: _Running) -> None:
+        self._running = running
+
+    async def send(self, data: bytes) -> None:
+        """Drop it: nobody reads."""
+
+    async def close_stdin(self) -> None:
+        """Do nothing: nobody reads."""
+
+    async def receive(self) -> tuple[Literal["stdout", "stderr"], bytes]:
+        """Wait for the container's end. Raises `anyio.EndOfStream`."""
+        await self._running.ended.wait()
+        raise anyio.EndOfStream
+
+    async def resize(self, width: int, height: int) -> None:
+        """Ignore it: there is no terminal."""
+
+    async def wait(self) -> int:
+        """Return 0: how a container ends is its status."""
+        return 0
 
 
 def by_image(lives: Mapping[str, Life | Sequence[Life]]) -> Rule:

@@ -84,8 +84,15 @@ class Memory:
     waiting: dict[str, tuple[str, str]] = attrs.Factory(dict)
     """By container name: reason and message of what keeps it from starting."""
     deadline_exceeded: bool = False
+    evicted: str | None = None
+    """Why the node has ended the Pod for its own sake."""
     runtime: str = "process"
     """The runtime's name, with which containers' identities begin."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the node has ended the Pod, whatever its containers do."""
+        return self.deadline_exceeded or self.evicted is not None
 
 
 def is_sidecar(container: ContainerDefinition) -> bool:
@@ -112,6 +119,17 @@ def previous(containers: Sequence[Container]) -> dict[str, Container]:
             if known is None or container.attempt > known.attempt:
                 found[container.name] = container
     return found
+
+
+def superfluous(containers: Sequence[Container]) -> tuple[Container, ...]:
+    """Return the attempts that have ended and that no status and no log is asked of: all but the last two of each container."""
+    last, before = latest(containers), previous(containers)
+    return tuple(
+        c
+        for c in containers
+        if c.state == "exited"
+        and c.id not in (last[c.name].id, before[c.name].id if c.name in before else "")
+    )
 
 
 def backoff_of(container: Container) -> float:
@@ -151,7 +169,7 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
     alive = [c for c in last.values() if c.state == "running"]
     if pod.metadata.deletion_timestamp is not None:
         return Decision((StopAll(),)) if alive else Decision((Forget(),))
-    if memory.deadline_exceeded or phase_of(pod, last, memory) in ("Succeeded", "Failed"):
+    if memory.over or phase_of(pod, last, memory) in ("Succeeded", "Failed"):
         return Decision((StopAll(),)) if alive else Decision()
     steps: list[Step] = []
     waits: list[float] = []
@@ -172,6 +190,8 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
                 steps.append(Start(definition, container.attempt + 1, _next_backoff(container)))
 
     policy = pod.spec.restart_policy or "Always"
+    for ephemeral in pod.spec.ephemeral_containers:
+        keep_running(ephemeral, "Never")
     for definition in pod.spec.init_containers:
         container = last.get(definition.name)
         if is_sidecar(definition):
@@ -206,7 +226,7 @@ def initialized(pod: Pod, last: Mapping[str, Container], memory: Memory) -> bool
 
 def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:
     """Return the Pod's phase."""
-    if memory.deadline_exceeded:
+    if memory.over:
         return "Failed"
     policy = pod.spec.restart_policy or "Always"
     if pod.status.phase in ("Succeeded", "Failed"):
@@ -266,8 +286,9 @@ def container_status(
     begun: bool,
     now: datetime,
     init: bool = False,
+    policy: str = "",
 ) -> Tree:
-    """Return the status of one container."""
+    """Return the status of one container; `policy` is its restart policy where that is not the Pod's."""
     status: Tree = {
         "name": definition.name,
         "image": definition.image,
@@ -291,7 +312,9 @@ def container_status(
     )
     if before is not None:
         status["lastState"] = _ended(before, memory)
-    policy = "Always" if init and is_sidecar(definition) else (pod.spec.restart_policy or "Always")
+    if init and is_sidecar(definition):
+        policy = "Always"
+    policy = policy or pod.spec.restart_policy or "Always"
     if init and not is_sidecar(definition) and policy == "Always":
         policy = "OnFailure"
     match container.state:
@@ -305,7 +328,7 @@ def container_status(
             )
         case "exited":
             waiting = memory.waiting.get(definition.name)
-            over = pod.metadata.deletion_timestamp is not None or memory.deadline_exceeded
+            over = pod.metadata.deletion_timestamp is not None or memory.over
             if not over and restarts(container, policy) and (waiting or _wait_left(container, now) > 0):
                 where = f"pod={pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
                 delay = _go_seconds(backoff_of(container))
@@ -352,7 +375,14 @@ def pod_status(
         container_status(pod, d, last.get(d.name), before.get(d.name), memory, begun=done, now=now)
         for d in pod.spec.containers
     ]
-    if memory.deadline_exceeded:
+    if pod.spec.ephemeral_containers:
+        status["ephemeralContainerStatuses"] = [
+            container_status(pod, d, last.get(d.name), None, memory, begun=True, now=now, policy="Never")
+            for d in pod.spec.ephemeral_containers
+        ]
+    if memory.evicted is not None:
+        status["reason"], status["message"] = "Evicted", memory.evicted
+    elif memory.deadline_exceeded:
         status["reason"] = "DeadlineExceeded"
         status["message"] = "Pod was active on the node longer than the specified deadline"
     over = phase in ("Succeeded", "Failed")
@@ -384,6 +414,12 @@ def pod_status(
         "ContainersReady": dict(not_ready),
         "PodScheduled": {"status": "True"},
     }
+    if memory.evicted is not None:
+        wanted["DisruptionTarget"] = {
+            "status": "True",
+            "reason": "TerminationByKubelet",
+            "message": memory.evicted,
+        }
     for gate in pod.spec.readiness_gates:
         met = any(c.type == gate.condition_type and c.status == "True" for c in pod.status.conditions)
         if not met and wanted["Ready"]["status"] == "True":

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +20,27 @@ def _text(record: bytes, *, timestamps: bool) -> bytes:
         return b""
     when, _, tag, text = parts
     end = b"\n" if tag == b"F" else b""
-    return (when + b" " + text if timestamps else text) + end
+    return (_in_utc(when) + b" " + text if timestamps else text) + end
+
+
+def _in_utc(when: bytes) -> bytes:
+    """Return a record's time as Kubernetes shows it: some write it with the offset of where they are.
+
+    >>> _in_utc(b"2026-01-02T03:04:05.123456789+01:00"), _in_utc(b"2026-01-02T03:04:05.123456789Z")
+    (b'2026-01-02T02:04:05.123456789Z', b'2026-01-02T03:04:05.123456789Z')
+    """
+    if when.endswith(b"Z"):
+        return when
+    whole, fraction, offset = when[:19], when[19:-6], when[-6:]
+    there = datetime.fromisoformat((whole + offset).decode())
+    return there.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S").encode() + fraction + b"Z"
 
 
 def _after(record: bytes, since: datetime | None) -> bool:
     if since is None:
         return True
     try:
-        return parse_time(record[:26].decode() + "Z") >= since
+        return parse_time(_in_utc(record.partition(b" ")[0]).decode()) >= since
     except ValueError:
         return True
 
@@ -116,6 +129,20 @@ async def read_log(
     finally:
         if file is not None:
             file.close()
+
+
+def last_text(path: Path, *, lines: int, size: int) -> bytes:
+    """Return the end of a log: at most so many lines, and of them at most so many bytes."""
+    file = _open(path)
+    if file is None:
+        return b""
+    with file:
+        end = file.seek(0, os.SEEK_END)
+        # Each record has a time and a stream of some 40 bytes beside its text.
+        begin = max(0, end - size - lines * 64)
+        file.seek(begin)
+        records = file.read().splitlines()[1 if begin else 0 :]
+    return b"".join(_text(record, timestamps=False) for record in records[-lines:])[-size:]
 
 
 def since_of(now: datetime, seconds: float | None, time: str) -> datetime | None:

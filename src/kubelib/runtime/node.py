@@ -4,7 +4,9 @@ import ipaddress
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,8 +15,7 @@ from kubelib.api.coordination import Lease, LeaseSpec
 from kubelib.api.core.node import Node
 from kubelib.api.errors import AlreadyExists, ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta, OwnerReference
-from kubelib.api.model import replace
-from kubelib.api.quantity import from_bytes
+from kubelib.api.quantity import from_bytes, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_micro_time, format_time
 from kubelib.client.base import Client
@@ -33,16 +34,31 @@ REPORT = 300.0
 VERSION = "v1.37.0+kubelib"
 
 
+class NoAddress(LookupError):
+    """There is no address for a Pod."""
+
+
 class NodeReporter:
     """Keeps a Node object true."""
 
-    def __init__(self, client: Client, settings: "NodeSettings", *, clock: Clock, runtime_name: str) -> None:
+    def __init__(
+        self, client: Client, settings: "NodeSettings", *, clock: Clock, runtime: str, root: Path
+    ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
-        self._runtime_name = runtime_name
+        self._runtime = runtime
         self._uid = ""
-        self.pod_cidr = ""
+        self.labels: Mapping[str, str] | None = None
+        """The node's labels, as they were when it was last looked at; None before."""
+        self.pressures: tuple[str, ...] = ()
+        """The conditions of pressure that the node is in."""
+        self._note = root / "pod-cidr"
+        try:
+            self.pod_cidr = self._note.read_text().strip()
+        except OSError:
+            self.pod_cidr = ""
+        """The node's range of addresses; before it is registered, that of the last time."""
 
     async def register(self) -> None:
         """Create the Node, or find it, and give it a range of addresses that no other node has."""
@@ -65,6 +81,10 @@ class NodeReporter:
                 except AlreadyExists:
                     continue
             self._uid = node.metadata.uid
+            self.labels = node.metadata.labels
+            said = dict(self._settings.annotations)
+            if any(node.metadata.annotations.get(key) != value for key, value in said.items()):
+                node = await nodes.patch(Key("", name), Patch("merge", {"metadata": {"annotations": said}}))
             if not node.spec.pod_cidr:
                 free = await self._free_range()
                 node = await nodes.patch(
@@ -72,9 +92,18 @@ class NodeReporter:
                 )
             if await self._is_ours(node.spec.pod_cidr):
                 self.pod_cidr = node.spec.pod_cidr
+                self._remember()
                 break
             await nodes.patch(Key("", name), Patch("merge", {"spec": {"podCIDR": None, "podCIDRs": None}}))
-        await self._write_status()
+        await self.write_status()
+
+    def _remember(self) -> None:
+        """Keep the range for a start without an API server."""
+        try:
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(self.pod_cidr)
+        except OSError as error:
+            log.warning("node %s: cannot write %s: %s", self._settings.name, self._note, error)
 
     async def _free_range(self) -> str:
         taken = {node.spec.pod_cidr for node in (await self._client.resource(Node).list()).items}
@@ -91,6 +120,8 @@ class NodeReporter:
 
     def pod_addresses(self) -> Iterator[str]:
         """Yield the addresses that the node's Pods may have."""
+        if not self.pod_cidr:
+            raise NoAddress("the node has no range of addresses yet")
         hosts = ipaddress.ip_network(self.pod_cidr).hosts()
         next(hosts)  # the first is the node's own
         yield from map(str, hosts)
@@ -127,19 +158,26 @@ class NodeReporter:
         while True:
             await anyio.sleep(REPORT)
             try:
-                await self._write_status()
+                await self.write_status()
             except NotFound:
                 await self.register()
             except (ApiError, OSError) as error:
                 log.warning("node %s: cannot write the status: %s", self._settings.name, error)
 
-    async def _write_status(self) -> None:
+    async def look(self) -> None:
+        """Learn the node's labels anew."""
+        self.labels = (await self._client.resource(Node).get(Key("", self._settings.name))).metadata.labels
+
+    async def write_status(self) -> None:
+        """Write the node's status."""
         nodes = self._client.resource(Node)
         node = await nodes.get(Key("", self._settings.name))
+        self.labels = node.metadata.labels
         known = {condition.type: condition for condition in node.status.conditions}
         now = format_time(self._clock.now())
         conditions = []
-        for kind, status, reason, message in _CONDITIONS:
+        for kind, *said in _CONDITIONS:
+            status, reason, message = _PRESSURE[kind] if kind in self.pressures else said
             old = known.get(kind)
             since = old.last_transition_time if old is not None and old.status == status else None
             conditions.append(
@@ -152,7 +190,7 @@ class NodeReporter:
                     "lastTransitionTime": format_time(since) if since else now,
                 }
             )
-        capacity = {**_machine_capacity(), **self._settings.capacity}
+        capacity = self._capacity()
         status_tree: Tree = {
             "capacity": capacity,
             "allocatable": dict(capacity),
@@ -161,14 +199,24 @@ class NodeReporter:
                 {"type": "InternalIP", "address": self._settings.address},
                 {"type": "Hostname", "address": self._settings.name},
             ],
-            "nodeInfo": _node_info(self._runtime_name),
+            "nodeInfo": _node_info(self._runtime),
         }
         if self._settings.port:
             status_tree["daemonEndpoints"] = {"kubeletEndpoint": {"Port": self._settings.port}}
         await nodes.patch(node.key, Patch("merge", {"status": status_tree}), subresource="status")
-        taints = [t for t in node.spec.taints if t.key != "node.kubernetes.io/not-ready"]
-        if len(taints) != len(node.spec.taints):
-            await nodes.update(replace(node, spec=replace(node.spec, taints=tuple(taints))))
+
+    def _capacity(self) -> dict[str, str]:
+        return {**_machine_capacity(), **self._settings.capacity}
+
+    @cached_property
+    def allocatable(self) -> dict[str, str]:
+        """What Pods may have of the node."""
+        return self._capacity()
+
+    @cached_property
+    def memory(self) -> int:
+        """The node's memory in bytes."""
+        return parse_quantity(self._capacity()["memory"]).value()
 
 
 _CONDITIONS = (
@@ -177,6 +225,12 @@ _CONDITIONS = (
     ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 )
+
+_PRESSURE = {
+    "MemoryPressure": ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    "DiskPressure": ("True", "KubeletHasDiskPressure", "kubelet has disk pressure"),
+    "PIDPressure": ("True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+}
 
 
 def _architecture() -> str:
@@ -210,7 +264,7 @@ def _node_info(runtime: str) -> dict[str, str]:
         "bootID": _read("/proc/sys/kernel/random/boot_id"),
         "kernelVersion": platform.release(),
         "osImage": release.get("PRETTY_NAME", "Linux").strip('"'),
-        "containerRuntimeVersion": f"{runtime}://0.1.0",
+        "containerRuntimeVersion": runtime,
         "kubeletVersion": VERSION,
         "kubeProxyVersion": VERSION,
         "operatingSystem": "linux",

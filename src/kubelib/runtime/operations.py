@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 import anyio
-from anyio.abc import SocketStream
+from anyio.abc import ByteStream
 
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound
@@ -16,10 +16,14 @@ from kubelib.runtime.base import (
     ContainerId,
     ExecStream,
     NoSuchContainer,
+    SandboxId,
+    SupportsAttach,
+    SupportsConnections,
     SupportsExec,
 )
 from kubelib.runtime.lifecycle import latest, previous
 from kubelib.runtime.logs import read_log
+from kubelib.runtime.mirrors import local
 
 
 class PodOperations:
@@ -54,6 +58,7 @@ class PodOperations:
         limit: int | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Read a container's log."""
+        pod = local(pod)
         containers = await self._containers(pod)
         found = (previous(containers) if previously else latest(containers)).get(container)
         if found is None:
@@ -95,7 +100,7 @@ class PodOperations:
         runtime = self._agent.runtime
         if not isinstance(runtime, SupportsExec):
             raise BadRequest(f"the runtime {runtime.name} cannot run commands in containers")
-        identity = await self._running(pod, container)
+        identity = await self._running(local(pod), container)
         opened: AbstractAsyncContextManager[ExecStream] = runtime.exec_stream(
             identity, command, stdin=stdin, tty=tty
         )
@@ -105,11 +110,29 @@ class PodOperations:
         except (CannotStart, NoSuchContainer) as error:
             raise _exec_error(error) from None
 
-    async def connect(self, pod: Pod, port: int) -> SocketStream:
-        """Connect to a port of the Pod."""
+    @asynccontextmanager
+    async def attach(self, pod: Pod, container: str, *, stdin: bool) -> AsyncIterator[ExecStream]:
+        """Open the streams of what a container runs."""
+        runtime = self._agent.runtime
+        if not isinstance(runtime, SupportsAttach):
+            raise BadRequest(f"the runtime {runtime.name} cannot attach to containers")
+        identity = await self._running(local(pod), container)
+        opened: AbstractAsyncContextManager[ExecStream] = runtime.attach(identity, stdin=stdin)
         try:
-            return await anyio.connect_tcp(self._agent.address_for(pod), port)
-        except OSError as error:
+            async with opened as stream:
+                yield stream
+        except NoSuchContainer as error:
+            raise InternalError(f"unable to upgrade connection: {error}") from None
+
+    async def connect(self, pod: Pod, port: int) -> ByteStream:
+        """Connect to a port of the Pod."""
+        runtime = self._agent.runtime
+        try:
+            own = local(pod)
+            if isinstance(runtime, SupportsConnections) and not pod.spec.host_network:
+                return await runtime.connect(SandboxId(own.metadata.uid), port)
+            return await anyio.connect_tcp(self._agent.address_for(own), port)
+        except (OSError, NoSuchContainer) as error:
             raise NotFound(f"cannot connect to port {port} of pod {pod.metadata.name}: {error}") from None
 
 

@@ -1,5 +1,6 @@
 """Probes: one check of a container, and the counting that turns checks into verdicts."""
 
+import logging
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,10 +17,13 @@ from kubelib.runtime.base import (
     ContainerId,
     NoSuchContainer,
     Runtime,
+    RuntimeFailure,
     SupportsExec,
     SupportsProbes,
 )
 from kubelib.runtime.grpchealth import ask_health
+
+log = logging.getLogger("kubelib.runtime")
 
 Kind = Literal["startup", "liveness", "readiness"]
 
@@ -48,9 +52,12 @@ async def check(
     try:
         with anyio.fail_after(timeout):
             # Commands of hooks have effects: they are run, never only judged.
-            hook = isinstance(handler, LifecycleHandler) and handler.exec is not None
+            hook = isinstance(handler, LifecycleHandler) and (handler.exec or handler.sleep) is not None
             if isinstance(runtime, SupportsProbes) and not hook:
                 return await runtime.probe(identity, handler, timeout=timeout)
+            if isinstance(handler, LifecycleHandler) and handler.sleep is not None:
+                await anyio.sleep(handler.sleep.seconds)
+                return None
             if handler.exec is not None:
                 if not isinstance(runtime, SupportsExec):
                     return f"the runtime {runtime.name} cannot run commands in containers"
@@ -140,7 +147,13 @@ async def watch_probe(
     await anyio.sleep(max(0.0, probe.initial_delay_seconds - age))
     good = bad = 0
     while True:
-        why = await once()
+        try:
+            why = await once()
+        except RuntimeFailure as error:
+            # Nobody could look: that says nothing of the container.
+            log.warning("a probe could not be made: %s", error)
+            await anyio.sleep(probe.period_seconds or 10)
+            continue
         if why is None:
             good, bad = good + 1, 0
             if good >= (probe.success_threshold or 1):

@@ -2,7 +2,7 @@
 
 A container has a directory of its own, its own environment and nothing of the agent's, a process session of its own, a memory
 limit as an rlimit, and its output in a log file. It runs on the host's file system: an image is only a name, and the command
-must be given. What it mounts is found below ``$KUBELIB_ROOT``: a volume mounted at ``/etc/config`` is the directory
+must be given. As root, with isolation ``pod``, it has namespaces, control groups and a root of its own: see `kubelib.runtime.isolation`. Without that, What it mounts is found below ``$KUBELIB_ROOT``: a volume mounted at ``/etc/config`` is the directory
 ``$KUBELIB_ROOT/etc/config``. What is not isolated: files, network (a Pod listens on its own loopback address, given as
 ``$POD_IP``), the process table, users.
 
@@ -11,16 +11,17 @@ what runs, and how what ended has ended.
 """
 
 import contextlib
+import hashlib
 import json
-import math
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -28,15 +29,16 @@ from typing import Any, Literal, Self
 import anyio
 import anyio.abc
 import anyio.to_thread
-from anyio.streams.memory import MemoryObjectSendStream
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
+from kubelib.runtime.attachment import Attachment, connect_shim
 from kubelib.runtime.base import (
+    CannotCreate,
     CannotStart,
-    Container,
     ContainerId,
     ContainerSpec,
     ContainerStats,
+    Credentials,
     ExecResult,
     ImageId,
     NoSuchContainer,
@@ -45,6 +47,34 @@ from kubelib.runtime.base import (
     SandboxId,
     SandboxSpec,
 )
+from kubelib.runtime.commands import run_to_end
+from kubelib.runtime.containers import check_non_root
+from kubelib.runtime.isolation.cgroups import groups_of
+from kubelib.runtime.isolation.images import Images
+from kubelib.runtime.isolation.plan import (
+    NOT_ISOLATED,
+    Isolator,
+    Level,
+    check_command,
+    check_rights,
+    entering,
+)
+from kubelib.runtime.news import News
+from kubelib.runtime.processstate import (
+    container_of,
+    containers_of,
+    exit_of,
+    has_shim,
+    is_alive,
+    json_of,
+    kill,
+    send_signal,
+    state_of,
+)
+from kubelib.runtime.processstream import ProcessStream
+from kubelib.runtime.processusage import accounted, usage_of
+
+log = logging.getLogger("kubelib.runtime")
 
 _SHIM = str(Path(__file__).with_name("shim.py"))
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,11 +86,29 @@ class ProcessRuntime:
 
     name = "process"
 
-    def __init__(self, root: Path, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        isolation: Level = "none",
+        images: Path | None = None,
+        pids_limit: int | None = None,
+    ) -> None:
+        """Make a runtime. With isolation ``pod``, which needs root, containers are shut in, and `images` are unpacked ones.
+
+        `pids_limit` is how many processes a container may have then.
+        """
         self.root = root.absolute()
+        self.isolation: Level = isolation
+        self._isolator: Isolator | None = None
+        if isolation != "none":
+            found = Images((images or self.root / "images").absolute(), self.root / "unpacked")
+            prefix = f"kubelib-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
+            self._isolator = Isolator(found, prefix, pids_limit=pids_limit)
         self._clock = clock
         self._bell = self.root / "bell"
-        self._listeners: list[MemoryObjectSendStream[RuntimeEvent]] = []
+        self._news = News()
         self._bell_descriptor = -1
         self._commands: dict[Path, set[ProcessStream]] = {}
         """By container: the commands that run in it."""
@@ -68,6 +116,9 @@ class ProcessRuntime:
 
     async def __aenter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._isolator is not None:
+            await anyio.to_thread.run_sync(check_rights, self.root / f"attempt-{os.getpid()}")
+        log.info("containers share with this host: %s", NOT_ISOLATED[self.isolation])
         if not self._bell.exists():
             os.mkfifo(self._bell, 0o600)
         # Open for writing too, so that the pipe never reports an end when the last shim closes it.
@@ -93,8 +144,12 @@ class ProcessRuntime:
 
     # Images
 
-    async def pull(self, image: str) -> ImageId:
-        """Do nothing: an image is only a name here."""
+    async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
+        """Unpack an image that is in the directory of images; any other is only a name. Raises `ImageNotFound`."""
+        if self._isolator is not None:
+            found = await anyio.to_thread.run_sync(self._isolator.image, image)
+            if found is not None:
+                return ImageId(found.identity)
         return ImageId(f"process://{image}")
 
     async def has_image(self, image: str) -> bool:
@@ -119,6 +174,9 @@ class ProcessRuntime:
                 "hostname": spec.hostname,
                 "address": spec.address,
                 "annotations": dict(spec.annotations),
+                "host_network": spec.host_network,
+                "host_pid": spec.host_pid,
+                "host_ipc": spec.host_ipc,
                 "created": self._clock.now().isoformat(),
             }
             temporary = directory / ".sandbox.json"
@@ -129,15 +187,17 @@ class ProcessRuntime:
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         """Kill and remove what is left of a Pod."""
         directory = self._sandbox(sandbox)
-        for container in _containers(directory):
-            _kill(container)
+        for container in containers_of(directory):
+            kill(container)
         with anyio.move_on_after(10):
-            while any(_alive(container) or _has_shim(container) for container in _containers(directory)):
+            while any(is_alive(container) or has_shim(container) for container in containers_of(directory)):
                 await anyio.sleep(0.01)
-        for container in _containers(directory):
+        for container in containers_of(directory):
             self._end_commands(container)
+        for container in containers_of(directory):
+            await _leave_groups(container)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
-        self._notify(RuntimeEvent("removed", sandbox))
+        self._news.tell(RuntimeEvent("removed", sandbox))
 
     async def list_sandboxes(self) -> tuple[Sandbox, ...]:
         """Return everything that there is."""
@@ -159,7 +219,7 @@ class ProcessRuntime:
                     address=note["address"],
                     ready=True,
                     created=datetime.fromisoformat(note["created"]),
-                    containers=tuple(_read(container) for container in _containers(directory)),
+                    containers=tuple(container_of(container) for container in containers_of(directory)),
                     annotations=note["annotations"],
                 )
             )
@@ -180,7 +240,7 @@ class ProcessRuntime:
             address=note["address"],
             ready=True,
             created=datetime.fromisoformat(note["created"]),
-            containers=tuple(_read(container) for container in _containers(directory)),
+            containers=tuple(container_of(container) for container in containers_of(directory)),
             annotations=note["annotations"],
         )
 
@@ -191,34 +251,31 @@ class ProcessRuntime:
         base = self._sandbox(sandbox)
         if not base.exists():
             raise NoSuchContainer(f"there is no sandbox {sandbox}")
-        argv = [*container.command, *container.args]
-        if not container.command:
-            raise CannotStart(
-                f"no command specified: the process runtime runs commands of the host, image {container.image!r} is only a name"
-            )
         directory = base / "containers" / f"{container.name}-{container.attempt}"
-        root = directory / "root"
-        root.mkdir(parents=True, exist_ok=True)
-        for mount in container.mounts:
-            _link(root, mount.source, mount.target)
-        working = Path(container.working_dir) if container.working_dir else root
-        env = {"PATH": DEFAULT_PATH, "HOME": str(root), "KUBELIB_ROOT": str(root), **container.env}
-        spec = {
+        directory.mkdir(parents=True, exist_ok=True)
+        spec: dict[str, Any] = {
             "name": container.name,
             "image": container.image,
             "attempt": container.attempt,
-            "argv": argv,
-            "env": env,
-            "directory": str(working if working.is_dir() else root / container.working_dir.lstrip("/")),
             "log": container.log_path or str(directory / "log"),
-            "memory": container.resources.memory,
-            "user": container.user,
-            "group": container.group,
+            "stdin": container.stdin,
+            "stdin_once": container.stdin_once,
+            "tty": container.tty,
             "bell": str(self._bell),
             "annotations": dict(container.annotations),
             "created": self._clock.now().isoformat(),
+            "groups": list(container.security.supplemental_groups) if os.geteuid() == 0 else [],
         }
+        if self._isolator is None:
+            spec |= self._in_the_open(directory, container)
+        else:
+            spec |= await self._shut_in(self._isolator, base, container)
+        if container.tty:
+            spec["env"].setdefault("TERM", "xterm")
+        # Before there is anything to clean up, it is written down what there will be.
         (directory / "spec.json").write_text(json.dumps(spec))
+        if self._isolator is not None:
+            self._isolator.make_groups(groups_of(spec["isolation"]["note"]), container.resources)
         launched = subprocess.Popen(
             [sys.executable, "-I", "-S", _SHIM, str(directory)],
             stdin=subprocess.DEVNULL,
@@ -232,45 +289,91 @@ class ProcessRuntime:
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(launched.wait)
-        ended = _exit_of(directory)
+        ended = exit_of(directory)
         if ended is not None and "failure" in ended:
             raise CannotStart(f"failed to start container {container.name!r}: {ended['failure']}")
         identity = ContainerId(str(directory))
-        self._notify(RuntimeEvent("started", sandbox, identity))
+        self._news.tell(RuntimeEvent("started", sandbox, identity))
         return identity
+
+    def _in_the_open(self, directory: Path, container: ContainerSpec) -> dict[str, Any]:
+        """Return how a container is started on the host's file system. Raises `CannotCreate`, `BadContainerConfig`."""
+        if not container.command:
+            raise CannotCreate(
+                f"no command specified: the process runtime runs commands of the host, image {container.image!r} is only a name"
+            )
+        # What has no user of its own runs as this process does.
+        check_non_root(container, str(os.geteuid()))
+        root = directory / "root"
+        root.mkdir(parents=True, exist_ok=True)
+        for mount in container.mounts:
+            _link(root, mount.source, mount.target)
+        working = Path(container.working_dir) if container.working_dir else root
+        return {
+            "argv": [*container.command, *container.args],
+            "env": {"PATH": DEFAULT_PATH, "HOME": str(root), "KUBELIB_ROOT": str(root), **container.env},
+            "directory": str(working if working.is_dir() else root / container.working_dir.lstrip("/")),
+            "memory": container.resources.memory,
+            "user": container.user,
+            "group": container.group,
+        }
+
+    async def _shut_in(self, isolator: Isolator, base: Path, container: ContainerSpec) -> dict[str, Any]:
+        """Return how a container is started in namespaces of its own. Raises `CannotCreate`, `CannotStart`, `ImageNotFound`."""
+        sandbox = json.loads((base / "sandbox.json").read_text())
+        beside = [
+            state["pid"] for c in containers_of(base) if is_alive(c) and (state := state_of(c)) is not None
+        ]
+        target = state_of(Path(container.target)) if container.target else None
+        plan = await anyio.to_thread.run_sync(
+            lambda: isolator.plan(
+                sandbox,
+                container,
+                path=DEFAULT_PATH,
+                target=target["pid"] if target is not None else None,
+                ipc_of=beside[0] if beside else None,
+            )
+        )
+        return {
+            "argv": list(plan.argv),
+            "env": dict(plan.env),
+            "directory": plan.directory,
+            "memory": None,
+            "user": plan.user,
+            "group": plan.group,
+            "image_id": plan.image_id,
+            "isolation": dict(plan.isolation),
+        }
 
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
         """Send SIGTERM to the container's process group, SIGKILL after `grace` seconds."""
         directory = Path(container)
         if grace > 0:
-            _signal(directory, signal.SIGTERM)
+            send_signal(directory, signal.SIGTERM)
             with anyio.move_on_after(grace):
-                while _alive(directory):
+                while is_alive(directory):
                     await anyio.sleep(0.02)
-        while _alive(directory):
-            _kill(directory)
+        while is_alive(directory):
+            kill(directory)
             await anyio.sleep(0.02)
         self._end_commands(directory)
 
     async def remove_container(self, container: ContainerId) -> None:
         """Forget an ended container."""
         directory = Path(container)
-        if _alive(directory):
+        if is_alive(directory):
             await self.stop_container(container, grace=0)
+        with anyio.move_on_after(10):
+            while has_shim(directory):  # it has noted the end, and is about to go
+                await anyio.sleep(0.01)
+        await _leave_groups(directory)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
 
     # Events
 
-    @asynccontextmanager
-    async def events(self) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
         """Report starts and ends, as the shims ring the bell."""
-        send, receive = anyio.create_memory_object_stream[RuntimeEvent](math.inf)
-        self._listeners.append(send)
-        async with send, receive:
-            try:
-                yield receive
-            finally:
-                self._listeners.remove(send)
+        return self._news.events()
 
     async def _listen(self) -> None:
         rest = b""
@@ -288,12 +391,7 @@ class ProcessRuntime:
                 )
                 if kind == "exited":
                     self._end_commands(directory)
-                self._notify(RuntimeEvent(kind, directory.parent.parent.name, ContainerId(str(directory))))
-
-    def _notify(self, event: RuntimeEvent) -> None:
-        for listener in self._listeners:
-            with contextlib.suppress(anyio.BrokenResourceError):
-                listener.send_nowait(event)
+                self._news.tell(RuntimeEvent(kind, directory.parent.parent.name, ContainerId(str(directory))))
 
     def _end_commands(self, container: Path) -> None:
         """End what was run in a container that has ended."""
@@ -302,34 +400,37 @@ class ProcessRuntime:
 
     # Exec
 
-    def _context(self, container: ContainerId) -> tuple[dict[str, str], str]:
+    def _context(self, container: ContainerId) -> tuple[list[str], dict[str, str], str]:
         directory = Path(container)
-        if not _alive(directory):
+        if not is_alive(directory):
             raise NoSuchContainer(f"container {directory.name} is not running")
         spec = json.loads((directory / "spec.json").read_text())
-        return spec["env"], spec["directory"]
+        isolation, state = spec.get("isolation"), state_of(directory)
+        if isolation is None or state is None:
+            return [], spec["env"], spec["directory"]
+        before = entering(state["pid"], isolation["groups"], spec["user"], spec["group"])
+        return before, spec["env"], "/"
 
     async def exec(
         self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
     ) -> ExecResult:
         """Run a command with the container's environment and directory."""
-        found: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         with anyio.fail_after(timeout):
             async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
-                with contextlib.suppress(anyio.EndOfStream):
-                    while True:
-                        name, data = await stream.receive()
-                        found[name].append(data)
-                code = await stream.wait()
-        return ExecResult(code, b"".join(found["stdout"]), b"".join(found["stderr"]))
+                return await run_to_end(stream)
 
     @asynccontextmanager
     async def exec_stream(
         self, container: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool
     ) -> AsyncIterator["ProcessStream"]:
         """Run a command with open streams; leaving the context, or the end of the container, ends it."""
-        env, directory = self._context(container)
-        stream = ProcessStream(list(command), env, directory, stdin=stdin, tty=tty)
+        before, env, directory = self._context(container)
+        if before:
+            state = state_of(Path(container))
+            assert state is not None
+            working = os.readlink(f"/proc/{state['pid']}/cwd")
+            check_command(state["pid"], command[0], env.get("PATH", DEFAULT_PATH), working)
+        stream = ProcessStream([*before, *command], env, directory, stdin=stdin, tty=tty)
         running = self._commands.setdefault(Path(container), set())
         running.add(stream)
         try:
@@ -340,61 +441,41 @@ class ProcessRuntime:
                 self._commands.pop(Path(container), None)
             stream.close()
 
+    @asynccontextmanager
+    async def attach(self, container: ContainerId, *, stdin: bool) -> AsyncIterator["Attachment"]:
+        """Open the streams of a container, which its shim holds."""
+        directory = Path(container)
+        if not is_alive(directory):
+            raise NoSuchContainer(f"container {directory.name} is not running")
+        async with await connect_shim(directory) as stream:
+            attachment = Attachment(stream)
+            await attachment.greet(stdin=stdin)
+            yield attachment
+
     async def stats(self, container: ContainerId) -> ContainerStats:
         """Return what the container's processes use, from /proc, those included that have left their parent."""
         directory = Path(container)
-        state = _state_of(directory)
-        if state is None or not _alive(directory):
+        state = state_of(directory)
+        if state is None or not is_alive(directory):
             raise NoSuchContainer(f"container {directory.name} is not running")
-        return await anyio.to_thread.run_sync(_usage, state)
+        found = await anyio.to_thread.run_sync(usage_of, state)
+        isolation = (json_of(directory / "spec.json") or {}).get("isolation")
+        return accounted(found, groups_of(isolation["note"]).figures()) if isolation else found
 
 
-def _usage(state: dict[str, Any]) -> ContainerStats:
-    """Add up what a container's processes use: all below the shim, which adopts orphans, except the shim itself.
-
-    What a process that has ended used is part of its parent's account once that has waited for it.
-    """
-    ticks = os.sysconf("SC_CLK_TCK")
-    cpu, memory, count = 0.0, 0, 0
-    adopting = _is_process(state["shim"], state["shim_ticks"])
-    todo = _children(state["shim"]) if adopting else [state["pid"]]
-    if adopting:
-        with contextlib.suppress(OSError, IndexError):
-            cpu += sum(_times(state["shim"])[2:]) / ticks
-    while todo:
-        pid = todo.pop()
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            cpu += sum(_times(pid)) / ticks
-            memory += _resident(pid)
-            count += 1
-            todo += _children(pid)
-    return ContainerStats(cpu_seconds=cpu, memory=memory, processes=count)
-
-
-def _times(pid: int) -> list[int]:
-    """Return a process's ticks in user mode and in the kernel, then those of the children that it has waited for."""
-    return [int(field) for field in Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]]
-
-
-def _children(pid: int) -> list[int]:
-    """Return the processes that any thread of a process has started, and has."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):
-                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
-    return found
-
-
-def _resident(pid: int) -> int:
-    """Return the bytes of memory that a process holds; pages that several share count in parts."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:  # of another user, or a kernel without it
-        pass
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+async def _leave_groups(directory: Path) -> None:
+    """Remove the control groups of a container that has ended: the kernel lets go of its processes a moment after their end."""
+    isolation = (json_of(directory / "spec.json") or {}).get("isolation")
+    if isolation is None:
+        return
+    groups = groups_of(isolation["note"])
+    with anyio.move_on_after(5):
+        while True:
+            groups.remove()
+            if not any(place.exists() for place in groups.directories()):
+                return
+            await anyio.sleep(0.02)
+    log.warning("control groups of %s cannot be removed", directory.name)
 
 
 def _link(root: Path, source: str, target: str) -> None:
@@ -403,11 +484,6 @@ def _link(root: Path, source: str, target: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         place.symlink_to(source)
-
-
-def _containers(sandbox: Path) -> list[Path]:
-    base = sandbox / "containers"
-    return sorted(path for path in base.iterdir() if (path / "spec.json").exists()) if base.exists() else []
 
 
 async def _started(directory: Path) -> None:
@@ -419,240 +495,3 @@ async def _started(directory: Path) -> None:
             delay = min(delay * 1.3, 0.05)
         return
     raise CannotStart("the container's shim did not start in time")
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        tree: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return tree
-
-
-def _state_of(directory: Path) -> dict[str, Any] | None:
-    return _json(directory / "state.json")
-
-
-def _exit_of(directory: Path) -> dict[str, Any] | None:
-    return _json(directory / "exit.json")
-
-
-def _is_process(pid: int, ticks: int) -> bool:
-    """Return whether the process that was started then is still there: numbers are used again."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return False
-    return int(fields[19]) == ticks and fields[0] != b"Z"
-
-
-def _alive(directory: Path) -> bool:
-    """Return whether the container runs: its end is only its end once the shim has noted it, or is gone itself."""
-    if (directory / "exit.json").exists():
-        return False
-    state = _state_of(directory)
-    if state is None:
-        return False
-    return _is_process(state["shim"], state["shim_ticks"]) or _is_process(state["pid"], state["ticks"])
-
-
-def _has_shim(directory: Path) -> bool:
-    """Return whether a container's shim is still there: for a moment after it has noted the end."""
-    noted = _state_of(directory) or _exit_of(directory)
-    return noted is not None and _is_process(noted.get("shim", 0), noted.get("shim_ticks", 0))
-
-
-def _signal(directory: Path, number: int) -> None:
-    state = _state_of(directory)
-    if (
-        state is not None
-        and not (directory / "exit.json").exists()
-        and _is_process(state["pid"], state["ticks"])
-    ):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(state["pid"], number)
-
-
-def _kill(directory: Path) -> None:
-    _signal(directory, signal.SIGKILL)
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text[:26] + "Z").astimezone(UTC) if text else None
-
-
-def _read(directory: Path) -> Container:
-    """Return a container as its files tell it."""
-    spec = _json(directory / "spec.json") or {}
-    state, ended = _state_of(directory), _exit_of(directory)
-    common: dict[str, Any] = {
-        "id": ContainerId(str(directory)),
-        "name": spec.get("name", directory.name.rpartition("-")[0]),
-        "image": spec.get("image", ""),
-        "image_id": f"process://{spec.get('image', '')}",
-        "attempt": spec.get("attempt", 0),
-        "annotations": spec.get("annotations", {}),
-    }
-    if ended is not None:
-        code, number = ended.get("code", 128), ended.get("signal", 0)
-        reason = "ContainerCannotRun" if "failure" in ended else ("Completed" if code == 0 else "Error")
-        return Container(
-            **common,
-            state="exited",
-            started=_time(ended.get("started")),
-            finished=_time(ended.get("finished")),
-            exit_code=code,
-            signal=number,
-            reason=reason,
-            message=ended.get("failure", ""),
-        )
-    if state is not None and _alive(directory):
-        return Container(**common, state="running", pid=state["pid"], started=_time(state["started"]))
-    if state is not None:
-        # The shim was killed before it could note the end.
-        started = _time(state["started"])
-        return Container(
-            **common,
-            state="exited",
-            started=started,
-            finished=started,
-            exit_code=137,
-            signal=9,
-            reason="Error",
-        )
-    return Container(**common, state="created")
-
-
-class ProcessStream:
-    """A command with open streams; with `tty`, on a pseudo-terminal of its own."""
-
-    def __init__(
-        self, command: list[str], env: dict[str, str], directory: str, *, stdin: bool, tty: bool
-    ) -> None:
-        self._readers: dict[int, Literal["stdout", "stderr"]] = {}
-        self._stdin = -1
-        self._tty = -1
-        try:
-            if tty:
-                import pty
-
-                controller, terminal = pty.openpty()
-                self._process = subprocess.Popen(
-                    command,
-                    env={"TERM": "xterm", **env},
-                    cwd=directory,
-                    stdin=terminal,
-                    stdout=terminal,
-                    stderr=terminal,
-                    start_new_session=True,
-                )
-                os.close(terminal)
-                self._tty = controller
-                self._stdin = os.dup(controller)
-                self._readers[controller] = "stdout"
-            else:
-                self._process = subprocess.Popen(
-                    command,
-                    env=env,
-                    cwd=directory,
-                    stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,
-                )
-                assert self._process.stdout is not None
-                assert self._process.stderr is not None
-                self._readers = {
-                    os.dup(self._process.stdout.fileno()): "stdout",
-                    os.dup(self._process.stderr.fileno()): "stderr",
-                }
-                self._process.stdout.close()
-                self._process.stderr.close()
-                if self._process.stdin is not None:
-                    self._stdin = os.dup(self._process.stdin.fileno())
-                    self._process.stdin.close()
-        except OSError as error:
-            raise CannotStart(f'exec: "{command[0]}": {error.strerror}') from error
-        for descriptor in (*self._readers, self._stdin):
-            if descriptor >= 0:
-                os.set_blocking(descriptor, False)
-
-    async def send(self, data: bytes) -> None:
-        """Write to the standard input; what the command no longer reads is dropped."""
-        while data and self._stdin >= 0:
-            try:
-                data = data[os.write(self._stdin, data) :]
-            except BlockingIOError:
-                await anyio.wait_writable(self._stdin)
-            except OSError:
-                return
-
-    async def close_stdin(self) -> None:
-        """Tell the command that no more input comes."""
-        if self._stdin >= 0:
-            if self._tty >= 0:
-                await self.send(b"\x04")
-                return
-            anyio.notify_closing(self._stdin)
-            os.close(self._stdin)
-            self._stdin = -1
-
-    async def receive(self) -> tuple[Literal["stdout", "stderr"], bytes]:
-        """Return the next output. Raises `anyio.EndOfStream`."""
-        while self._readers:
-            for descriptor, name in list(self._readers.items()):
-                try:
-                    data = os.read(descriptor, 65536)
-                except BlockingIOError:
-                    continue
-                except OSError:  # a terminal whose other side has gone
-                    data = b""
-                if data:
-                    return name, data
-                anyio.notify_closing(descriptor)
-                os.close(descriptor)
-                del self._readers[descriptor]
-                if descriptor == self._tty:
-                    self._tty = -1
-            if self._readers:
-                async with anyio.create_task_group() as group:
-
-                    async def until_readable(descriptor: int, scope: anyio.CancelScope) -> None:
-                        await anyio.wait_readable(descriptor)
-                        scope.cancel()
-
-                    for descriptor in self._readers:
-                        group.start_soon(until_readable, descriptor, group.cancel_scope)
-        raise anyio.EndOfStream
-
-    async def resize(self, width: int, height: int) -> None:
-        """Tell the terminal its size."""
-        if self._tty >= 0:
-            import fcntl
-            import struct
-            import termios
-
-            fcntl.ioctl(self._tty, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-
-    async def wait(self) -> int:
-        """Return the exit code once the command has ended."""
-        while self._process.poll() is None:
-            await anyio.sleep(0.01)
-        code = self._process.returncode
-        return code if code >= 0 else 128 - code
-
-    def kill(self) -> None:
-        """End the command with its process group, whose number is another's once the command has been waited for."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """End the command and close everything."""
-        self.kill()
-        self._process.wait()
-        for descriptor in (*self._readers, self._stdin):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._readers.clear()
-        self._stdin = -1

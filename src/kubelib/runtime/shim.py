@@ -2,18 +2,28 @@
 
 It is run as ``python -I -S shim.py DIRECTORY`` and imports little. It starts what ``spec.json`` says, writes the output to the
 log in the CRI format (time, stream, ``F`` or ``P``, text), notes in ``state.json`` what runs and in ``exit.json`` how it ended,
-and rings a bell (a named pipe) for whoever listens. Nothing here imports kubelib.
+and rings a bell (a named pipe) for whoever listens. Whoever connects to the socket ``attach`` sees the output from then on, and
+reaches the input and the terminal. Nothing here imports kubelib.
 """
 
 import json
 import os
 import select
 import signal
+import socket
+import struct
 import sys
 import time
 
 LONGEST_LINE = 16 * 1024
 LARGEST_LOG = 10 * 1024 * 1024
+INPUT, INPUT_ENDS, SIZE, HELLO = 0, 1, 4, 5
+STREAMS = {"stdout": b"\x01", "stderr": b"\x02"}
+"""What the messages on the socket are: each is one of these bytes, its length in four, and so many bytes."""
+SLOWEST = 1024 * 1024
+"""Bytes that may wait for a visitor: with more, the container's output waits too, as with other engines."""
+PATIENCE = 5.0
+"""Seconds in which a visitor that is waited for has to read something: otherwise it has to go."""
 LOOK_AROUND = 2000
 """Milliseconds after which a shim sees that its directory was deleted: nobody could find, or end, its container then."""
 
@@ -81,6 +91,180 @@ class Log:
             pass  # a full disk must not end the container
 
 
+class Visitors:
+    """Those who are attached to the container."""
+
+    def __init__(self, directory, poll, spec, entrance, terminal):
+        self.poll = poll
+        self.entrance = entrance
+        """The descriptor that leads to the container's input, or -1."""
+        self.terminal = terminal
+        self.once = spec.get("stdin_once", False)
+        self.waiting = b""
+        self.closing = False
+        self.visitors = {}
+        self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        os.chdir(directory)  # the path of a socket must be short
+        self.listening.bind("attach")
+        os.chdir("/")
+        self.listening.listen(16)
+        self.listening.setblocking(False)
+        poll.register(self.listening, select.POLLIN)
+        if entrance >= 0:
+            os.set_blocking(entrance, False)
+
+    def knows(self, descriptor):
+        return (
+            descriptor in self.visitors
+            or descriptor == self.listening.fileno()
+            or descriptor == self.entrance
+        )
+
+    def handle(self, descriptor, events):
+        """Do what a descriptor is ready for."""
+        if descriptor == self.listening.fileno():
+            try:
+                visitor, _ = self.listening.accept()
+            except OSError:
+                return
+            visitor.setblocking(False)
+            self.visitors[visitor.fileno()] = [visitor, b"", b"", False, time.monotonic()]
+            self.poll.register(visitor, select.POLLIN)
+        elif descriptor == self.entrance:
+            self.put(b"")
+        elif descriptor in self.visitors:
+            if events & select.POLLOUT:
+                self.show_rest(descriptor)
+            if descriptor in self.visitors and events & ~select.POLLOUT:
+                self.listen(descriptor)
+
+    def listen(self, descriptor):
+        visitor = self.visitors[descriptor]
+        try:
+            data = visitor[0].recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.leave(descriptor)
+            return
+        visitor[1] += data
+        while len(visitor[1]) >= 5:
+            kind, size = struct.unpack(">BI", visitor[1][:5])
+            if len(visitor[1]) < 5 + size:
+                return
+            payload, visitor[1] = visitor[1][5 : 5 + size], visitor[1][5 + size :]
+            if kind == HELLO:
+                visitor[3] = payload == b"1"
+            elif kind == INPUT:
+                self.put(payload)
+            elif kind == INPUT_ENDS:
+                self.end_input()
+            elif kind == SIZE and self.terminal >= 0:
+                import fcntl
+                import termios
+
+                width, height = struct.unpack(">HH", payload)
+                size = struct.pack("HHHH", height, width, 0, 0)
+                fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, size)
+
+    def leave(self, descriptor):
+        visitor = self.visitors.pop(descriptor)
+        self.poll.unregister(descriptor)
+        visitor[0].close()
+        if visitor[3] and self.once:
+            self.end_input()
+
+    def end_input(self):
+        """Tell the container that no more input comes, once it has read what there is."""
+        if self.terminal >= 0:
+            self.put(b"\x04")
+        else:
+            self.closing = True
+            self.put(b"")
+
+    def put(self, data):
+        """Give input to the container. While it does not read, nothing is read from the visitors: nothing is lost."""
+        if self.entrance < 0:
+            return
+        waited = bool(self.waiting)
+        self.waiting += data
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[os.write(self.entrance, self.waiting) :]
+        except BlockingIOError:
+            self.poll.register(self.entrance, select.POLLOUT)
+        except OSError:
+            self.close_entrance()
+        if waited and not self.waiting and self.entrance >= 0:
+            self.poll.unregister(self.entrance)
+        if self.closing and not self.waiting:
+            self.close_entrance()
+        if waited != bool(self.waiting):
+            for descriptor in self.visitors:
+                self.watch(descriptor)
+
+    def watch(self, descriptor):
+        """Wait for what is wanted of a visitor."""
+        wanted = select.POLLOUT if self.visitors[descriptor][2] else 0
+        self.poll.modify(descriptor, wanted if self.waiting else wanted | select.POLLIN)
+
+    def close_entrance(self):
+        if self.entrance >= 0:
+            if self.waiting:
+                self.poll.unregister(self.entrance)
+            os.close(self.entrance)
+        self.entrance = -1
+        self.waiting = b""
+
+    def show(self, stream, data):
+        """Show output to all visitors."""
+        message = STREAMS[stream] + struct.pack(">I", len(data)) + data
+        for descriptor in list(self.visitors):
+            visitor = self.visitors[descriptor]
+            if not visitor[2]:
+                visitor[4] = time.monotonic()
+            visitor[2] += message
+            self.show_rest(descriptor)
+
+    def show_rest(self, descriptor):
+        visitor = self.visitors[descriptor]
+        try:
+            while visitor[2]:
+                visitor[2] = visitor[2][visitor[0].send(visitor[2]) :]
+                visitor[4] = time.monotonic()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.leave(descriptor)
+            return
+        self.watch(descriptor)
+
+    def fall_behind(self):
+        """Return whether somebody has to be waited for; who has read nothing for too long leaves."""
+        behind = [d for d, visitor in self.visitors.items() if len(visitor[2]) > SLOWEST]
+        late = time.monotonic() - PATIENCE
+        for descriptor in behind:
+            if self.visitors[descriptor][4] < late:
+                self.leave(descriptor)
+        return any(descriptor in self.visitors for descriptor in behind)
+
+    def say_goodbye(self):
+        """Show everybody the rest, for as long as somebody reads."""
+        self.listening.close()
+        end = time.monotonic() + PATIENCE
+        for visitor, _, rest, _, _ in self.visitors.values():
+            try:
+                while rest:
+                    visitor.settimeout(max(0.0, end - time.monotonic()))
+                    rest = rest[visitor.send(rest) :]
+                    end = time.monotonic() + PATIENCE
+            except OSError:
+                pass
+            visitor.close()
+
+
 def become_subreaper():
     """Make orphans among the descendants ours, so that they can be found and ended."""
     import ctypes
@@ -97,44 +281,113 @@ def children(pid):
         return []
 
 
+def descendants():
+    """Return all processes below this one."""
+    found, todo = [], children(os.getpid())
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children(pid)
+    return found
+
+
+def send(pids, number):
+    """Send a signal to processes, as far as they are still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
+
+
 def end_descendants():
-    """Kill and reap everything that is left below this process."""
+    """Kill and reap everything that is left below this process, also what starts others faster than it can be killed."""
     for _ in range(1000):
-        left = children(os.getpid())
+        left = descendants()
         if not left:
             return
-        for pid in left:
+        # What is stopped starts nothing: once nothing new is found, all of it is killed.
+        send(left, signal.SIGSTOP)
+        if set(descendants()) <= set(left):
+            send(left, signal.SIGKILL)
+        while True:
             try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    break
+            except ChildProcessError:
+                break
+        time.sleep(0.001)
+
+
+def isolated():
+    """Return the part of this program that shuts containers in."""
+    place = os.path.join(os.path.dirname(os.path.abspath(__file__)), "isolation")
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    import inside
+
+    return inside
+
+
+def was_killed_for_memory(files):
+    """Return whether the kernel says that it has killed something in a container's control group."""
+    for name in files:
         try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
+            with open(name) as file:
+                for line in file:
+                    word, _, count = line.partition(" ")
+                    if word == "oom_kill" and int(count) > 0:
+                        return True
+        except (OSError, ValueError):
+            pass
+    return False
 
 
-def start(spec, out, err, failed):
+def execute(argv, env):
+    """Become a program, looked for in PATH. Python's own way imports more, which is out of sight in another root."""
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, env)
+    refused = FileNotFoundError(2, "No such file or directory", argv[0])
+    for directory in env.get("PATH", os.defpath).split(":"):
+        try:
+            os.execve((directory or ".") + "/" + argv[0], argv, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            refused = error
+    raise refused
+
+
+def start(spec, stdin, out, err, failed):
     """Become the container's process. Does not return."""
     os.setsid()
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
+    if spec.get("tty"):
+        import fcntl
+        import termios
+
+        fcntl.ioctl(out, termios.TIOCSCTTY, 0)
+    os.dup2(stdin, 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
     for number in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     try:
+        if spec.get("isolation"):
+            isolated().shut_in(spec["isolation"], spec["home"])
         if spec["memory"]:
             import resource
 
             resource.setrlimit(resource.RLIMIT_AS, (spec["memory"], spec["memory"]))
         os.chdir(spec["directory"])
+        if spec.get("isolation"):
+            isolated().renounce(spec["isolation"]["security"])
+        if spec["group"] is not None or spec.get("groups"):
+            os.setgroups(spec.get("groups", []))
         if spec["group"] is not None:
-            os.setgroups([])
             os.setgid(spec["group"])
         if spec["user"] is not None:
             os.setuid(spec["user"])
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+        execute(spec["argv"], spec["env"])
     except OSError as error:
         os.write(failed, f"{error.strerror}: {error.filename or spec['argv'][0]}".encode())
     except ValueError as error:
@@ -149,20 +402,45 @@ def main(directory):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()
+    spec["home"] = directory
+    isolation = spec.get("isolation")
     log = Log(spec["log"])
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
+    terminal = entrance = -1
+    if spec.get("tty"):
+        terminal, out_write = os.openpty()
+        entrance, stdin, err_write = os.dup(terminal), out_write, out_write
+        streams = {terminal: "stdout"}
+    else:
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        streams = {out_read: "stdout", err_read: "stderr"}
+        if spec.get("stdin"):
+            stdin, entrance = os.pipe()
+        else:
+            stdin = os.open("/dev/null", os.O_RDONLY)
+    poll = select.poll()
+    visitors = Visitors(directory, poll, spec, entrance, terminal)
     failed_read, failed_write = os.pipe()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    problem = ""
+    try:
+        if isolation and isolation["pid_of"]:
+            isolated().enter(isolation["pid_of"], "pid")
+        elif isolation and isolation["own_processes"]:
+            isolated().unshare(isolated().NEWPID)
+    except OSError as error:
+        problem = f"{error.strerror}: {error.filename}"
     pid = os.fork()
     if pid == 0:
-        start(spec, out_write, err_write, failed_write)
-    os.close(out_write)
-    os.close(err_write)
-    os.close(failed_write)
+        if problem:
+            os.write(failed_write, problem.encode())
+            os._exit(127)
+        start(spec, stdin, out_write, err_write, failed_write)
+    for descriptor in {stdin, out_write, err_write, failed_write}:
+        os.close(descriptor)
     started = timestamp()
     try:
         ticks = start_ticks(pid)
@@ -182,23 +460,36 @@ def main(directory):
     state = {"pid": pid, "ticks": ticks, "started": started, **myself()}
     write_file(directory + "/state.json", json.dumps(state))
     ring(spec, directory)
-    streams = {out_read: "stdout", err_read: "stderr"}
-    poll = select.poll()
     for descriptor in (*streams, wake_read):
         poll.register(descriptor, select.POLLIN)
+    reading, held = set(streams), False
     status = None
     while status is None:
+        if held != visitors.fall_behind():
+            held = not held
+            for descriptor in reading:
+                # Without events, only that a stream has ended is told.
+                poll.modify(descriptor, 0 if held else select.POLLIN)
         if not os.path.exists(directory + "/spec.json"):
             end_descendants()
             return
-        for descriptor, _ in poll.poll(LOOK_AROUND):
+        for descriptor, events in poll.poll(LOOK_AROUND // 4 if held else LOOK_AROUND):
             if descriptor == wake_read:
                 os.read(wake_read, 4096)
-            else:
-                data = os.read(descriptor, 65536)
+            elif visitors.knows(descriptor):
+                visitors.handle(descriptor, events)
+            elif descriptor in streams:
+                try:
+                    data = os.read(descriptor, 65536)
+                except BlockingIOError:
+                    continue
+                except OSError:  # a terminal that nobody has open any more
+                    data = b""
                 if data:
                     log.add(streams[descriptor], data)
+                    visitors.show(streams[descriptor], data)
                 else:
+                    reading.discard(descriptor)
                     poll.unregister(descriptor)
                     log.end(streams[descriptor])
         while True:
@@ -216,6 +507,7 @@ def main(directory):
         try:
             while data := os.read(descriptor, 65536):
                 log.add(stream, data)
+                visitors.show(stream, data)
         except OSError:
             pass
         log.end(stream)
@@ -226,9 +518,18 @@ def main(directory):
     )
     write_file(
         directory + "/exit.json",
-        json.dumps({"code": code, "signal": number, "started": started, "finished": timestamp()}),
+        json.dumps(
+            {
+                "code": code,
+                "signal": number,
+                "started": started,
+                "finished": timestamp(),
+                "oom": bool(isolation) and was_killed_for_memory(isolation["oom_files"]),
+            }
+        ),
     )
     ring(spec, directory)
+    visitors.say_goodbye()
 
 
 def ring(spec, directory):

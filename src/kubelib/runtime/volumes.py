@@ -1,24 +1,46 @@
 """Volumes as directories: made before the containers start, and rewritten, atomically, when what they show changes."""
 
 import base64
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
+from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.projections import DownwardAPIVolumeFile, KeyToPath
-from kubelib.api.core.volumes import Volume
+from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
+from kubelib.api.quantity import parse_quantity
 from kubelib.runtime.environment import ConfigMissing, ConfigSource, field_value, resource_value
+from kubelib.runtime.mounts import mount, unmount
+from kubelib.runtime.tokens import PodTokens
 
 Files = dict[str, tuple[bytes, int]]
+
+
+class StorageSource(Protocol):
+    """Looks up storage. Raises `ConfigMissing`."""
+
+    async def claimed_volume(self, namespace: str, name: str) -> PersistentVolume:
+        """Return the volume that a claim has."""
+        ...
 
 
 class Volumes:
     """The volumes of the Pods of one node, below one directory."""
 
-    def __init__(self, root: Path, source: ConfigSource) -> None:
+    def __init__(
+        self,
+        root: Path,
+        source: ConfigSource,
+        tokens: PodTokens | None = None,
+        storage: StorageSource | None = None,
+    ) -> None:
         self.root = root
+        self._storage = storage
+        self._tokens = tokens
         self._source = source
 
     def directory(self, pod: Pod, name: str) -> Path:
@@ -42,15 +64,32 @@ class Volumes:
         if volume.host_path is not None:
             return _host_path(volume.host_path.path, volume.host_path.type)
         if volume.empty_dir is not None:
+            if volume.empty_dir.medium == "Memory":
+                return in_memory(directory, _size_of(pod, volume.empty_dir))
             if not directory.exists():
                 directory.mkdir(parents=True)
                 directory.chmod(0o777)  # whoever the containers run as
             return directory
+        if (claim := _claim_of(pod, volume)) is not None:
+            return await self._claimed(pod.metadata.namespace, claim)
         files = await self._files(pod, volume, address)
         if files is None:
             raise ConfigMissing(f'volume "{volume.name}" is of a kind that this node does not have')
         publish(directory, files)
         return directory
+
+    async def _claimed(self, namespace: str, claim: str) -> Path:
+        """Return where the storage behind a claim is: a directory of this machine."""
+        if self._storage is None:
+            raise ConfigMissing("this node has no client that can look up claims")
+        volume = await self._storage.claimed_volume(namespace, claim)
+        if volume.spec.host_path is not None:
+            return _host_path(volume.spec.host_path.path, volume.spec.host_path.type)
+        if volume.spec.local is not None:
+            return _local(volume.spec.local.path)
+        raise ConfigMissing(
+            f'persistentvolume "{volume.metadata.name}" is of a kind that this node does not have'
+        )
 
     async def _files(self, pod: Pod, volume: Volume, address: str) -> Files | None:
         namespace = pod.metadata.namespace
@@ -82,8 +121,15 @@ class Volumes:
                 if part.downward_api is not None:
                     for item in part.downward_api.items:
                         files[item.path] = (self._field(pod, item, address), _mode(item.mode, mode))
-                if part.service_account_token is not None or part.cluster_trust_bundle is not None:
-                    raise ConfigMissing("this node has no tokens and trust bundles for projected volumes")
+                if (token := part.service_account_token) is not None:
+                    if self._tokens is None:
+                        raise ConfigMissing("this node has no client that can ask for tokens")
+                    text = await self._tokens.token(pod, token)
+                    files[token.path] = (text.encode(), _mode(mode))
+                if part.cluster_trust_bundle is not None or part.pod_certificate is not None:
+                    raise ConfigMissing(
+                        "this node has no trust bundles and Pod certificates for projected volumes"
+                    )
             return files
         return None
 
@@ -126,7 +172,57 @@ class Volumes:
 
     def remove(self, uid: str) -> None:
         """Remove what is left of a Pod's volumes."""
-        shutil.rmtree(self.root / uid, ignore_errors=True)
+        if self._tokens is not None:
+            self._tokens.forget(uid)
+        place = self.root / uid
+        for volume in place.iterdir() if place.is_dir() else ():
+            if volume.is_symlink():
+                # Only what `in_memory` has made is a link.
+                shutil.rmtree(volume.resolve(), ignore_errors=True)
+                volume.unlink(missing_ok=True)
+            elif os.path.ismount(volume):
+                with contextlib.suppress(OSError):
+                    unmount(volume)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+SHARED_MEMORY = Path("/dev/shm")  # it is what is meant
+"""A file system in memory that everybody may use."""
+
+
+def in_memory(directory: Path, size: int) -> Path:
+    """Make a directory whose files are in memory, of at most `size` bytes; 0: as much as the kernel gives.
+
+    Who may not mount gets a place in the memory that all share, whose size only the eviction manager looks at.
+    """
+    if directory.is_symlink() or os.path.ismount(directory):
+        return directory
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        mount("tmpfs", directory, "tmpfs", data=f"mode=0777,size={size}" if size else "mode=0777")
+    except OSError:
+        place = SHARED_MEMORY / f"kubelib-{os.getuid()}-{directory.parent.name}-{directory.name}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        place.chmod(0o777)
+        directory.rmdir()
+        directory.symlink_to(place)
+    return directory
+
+
+def _size_of(pod: Pod, volume: EmptyDirVolumeSource) -> int:
+    """Return what a volume in memory may hold: what it says, and no more than its Pod may have of memory."""
+    limits = [c.resources.limits.get("memory") for c in pod.spec.containers]
+    sizes = [parse_quantity(volume.size_limit).value()] if volume.size_limit else []
+    if limits and all(limits):
+        sizes.append(sum(parse_quantity(limit).value() for limit in limits if limit))
+    return min((size for size in sizes if size > 0), default=0)
+
+
+def _claim_of(pod: Pod, volume: Volume) -> str | None:
+    """Return the name of the claim behind a volume, or None."""
+    if volume.persistent_volume_claim is not None:
+        return volume.persistent_volume_claim.claim_name
+    return f"{pod.metadata.name}-{volume.name}" if volume.ephemeral is not None else None
 
 
 def _mode(*candidates: int | None) -> int:
@@ -155,6 +251,13 @@ _HOST_PATH_CHECKS: Mapping[str, tuple[Callable[[Path], bool], str]] = {
     "CharDevice": (Path.is_char_device, "a character device"),
     "BlockDevice": (Path.is_block_device, "a block device"),
 }
+
+
+def _local(path: str) -> Path:
+    place = Path(path)
+    if not place.exists():
+        raise ConfigMissing(f'path "{path}" does not exist')
+    return place
 
 
 def _host_path(path: str, kind: str) -> Path:

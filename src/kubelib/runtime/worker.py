@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,28 +13,39 @@ import attrs
 from anyio.abc import TaskGroup
 
 from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.container import EphemeralContainer
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.probes import LifecycleHandler
 from kubelib.api.errors import ApiError, Conflict, NotFound
-from kubelib.api.quantity import QuantityError, parse_quantity
+from kubelib.api.quantity import QuantityError
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime import lifecycle
+from kubelib.runtime.admittance import Refusal, refusal, requests_of
 from kubelib.runtime.base import (
+    BadContainerConfig,
+    CannotCreate,
     CannotStart,
     Container,
+    ContainerId,
     ContainerSpec,
-    ImageNotFound,
     Mount,
     NoSuchContainer,
-    Resources,
     RuntimeFailure,
     Sandbox,
     SandboxId,
-    SandboxSpec,
+    SupportsAddresses,
     SupportsLookup,
+    SupportsProbes,
 )
-from kubelib.runtime.environment import ConfigMissing, environment, expand
+from kubelib.runtime.environment import ConfigMissing, environment
+from kubelib.runtime.eviction import turned_away
+from kubelib.runtime.mirrors import SOURCE
+from kubelib.runtime.node import NoAddress
 from kubelib.runtime.probes import Kind, check, watch_probe
+from kubelib.runtime.pulls import Pulls
+from kubelib.runtime.specs import container_spec, sandbox_spec
+from kubelib.runtime.termination import Messages, annotations_of, termination_mount
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent
@@ -40,19 +53,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubelib.runtime")
 
 TRY_AGAIN = 2.0
+AFTER_FAILURE = 10.0
+EVICTION_GRACE = 1.0
+"""Seconds that the containers of a Pod have whose node has run out of something."""
 SHORTEST_GRACE = 2.0
 """Seconds that a container has to end even if its hook used up the grace period."""
-
-
-@attrs.define
-class _FailedPull:
-    """An image that could not be had, since when and until when it is not tried again, by the loop's time."""
-
-    error: str
-    delay: float
-    since: float
-    again: float
-    said: bool = False
 
 
 class PodWorker:
@@ -70,8 +75,8 @@ class PodWorker:
         self._written: Tree | None = None
         self._mounts: dict[str, Path] | None = None
         self._stopping = False
-        self._pulls: dict[str, _FailedPull] = {}
-        """By container name."""
+        self._pulls = Pulls(agent.runtime, agent.recorder, agent)
+        self._messages = Messages()
         self._backing_off: set[tuple[str, int]] = set()
         self._group: TaskGroup | None = None
 
@@ -85,6 +90,23 @@ class PodWorker:
     def vanish(self) -> None:
         """The Pod's object is gone: end what runs without asking anybody."""
         self._gone = True
+        self.wake()
+
+    @property
+    def over(self) -> bool:
+        """Whether the Pod has ended, or is ending."""
+        pod = self.pod
+        return (
+            self._gone
+            or self.memory.over
+            or pod is None
+            or pod.metadata.deletion_timestamp is not None
+            or pod.status.phase in ("Succeeded", "Failed")
+        )
+
+    def evict(self, why: str) -> None:
+        """End the Pod for its node's sake."""
+        self.memory.evicted = why
         self.wake()
 
     def wake(self) -> None:
@@ -104,9 +126,17 @@ class PodWorker:
                 self._news = anyio.Event()
                 try:
                     look_again = await self._sync()
-                except (ApiError, RuntimeFailure, OSError) as error:
+                except (ApiError, RuntimeFailure, OSError, NoAddress) as error:
                     log.warning("pod %s: %s", self.pod.key if self.pod else self.uid, error)
                     look_again = TRY_AGAIN
+                except ExceptionGroup as failures:  # of what was done side by side
+                    _, other = failures.split((ApiError, RuntimeFailure, OSError))
+                    look_again = TRY_AGAIN if other is None else AFTER_FAILURE
+                    log.warning("pod %s", self.pod.key if self.pod else self.uid, exc_info=other)
+                except Exception:
+                    # One Pod that cannot be worked on must not take the node with it.
+                    log.exception("pod %s: working on it failed", self.pod.key if self.pod else self.uid)
+                    look_again = AFTER_FAILURE
                 if look_again is None and self._finished:
                     break
                 with anyio.move_on_after(look_again):
@@ -124,11 +154,14 @@ class PodWorker:
             agent.forget(self.uid)
             self._finished = True
             return None
-        sandbox = await self._sandbox()
-        self.containers = sandbox.containers if sandbox is not None else ()
+        await self._look(pod)
+        await self._collect(pod)
         if not self._recalled:
             self._recall(pod)
+        if not self.admitted and not await self._admit(pod):
+            return TRY_AGAIN
         address = agent.address_for(pod)
+        await self._end_with_sandbox(pod)
         now = agent.clock.now()
         deadline = pod.spec.active_deadline_seconds
         if deadline is not None and pod.status.start_time is not None:
@@ -156,8 +189,8 @@ class PodWorker:
                     await self._forget(pod)
                     return None
         if decision.steps:
-            sandbox = await self._sandbox()
-            self.containers = sandbox.containers if sandbox is not None else ()
+            await self._look(pod)
+            address = agent.address_for(pod)
             look_again = 0.0 if look_again is None and not self.memory.waiting else TRY_AGAIN
         self._note_backoff(pod)
         self._keep_probes(pod, address)
@@ -167,6 +200,46 @@ class PodWorker:
             return TRY_AGAIN
         return look_again
 
+    admitted = False
+    """Whether the node has taken the Pod."""
+
+    async def _admit(self, pod: Pod) -> bool:
+        """Take a Pod, or turn it away for good; return whether to go on with it."""
+        agent = self.agent
+        fresh = pod.status.phase in ("", "Pending") and not self.containers
+        if fresh and pod.metadata.deletion_timestamp is None:
+            refused = self._refused(pod)
+            if refused is not None and refused.reason == "NodeAffinity":
+                # The scheduler may have seen a label of the node that is not known here.
+                await agent.node.look()
+                refused = self._refused(pod)
+            if refused is not None:
+                agent.recorder.warning(pod, refused.reason, refused.message)
+                await self._patch_status(pod, dict(refused.status))
+                return False
+        self.admitted = True
+        self.requests = requests_of(pod)
+        return True
+
+    requests: Mapping[str, int] = MappingProxyType({})
+    """What the Pod asks for, once the node has taken it."""
+
+    def _refused(self, pod: Pod) -> Refusal | None:
+        agent = self.agent
+        why = turned_away(pod, agent.eviction.pressures)
+        if why is not None:
+            return Refusal("Evicted", why)
+        # Static Pods are the node's own: whatever else it runs has to make room.
+        static = agent.static is not None and pod.metadata.annotations.get(SOURCE) == "file"
+        return refusal(
+            pod,
+            agent.taken(),
+            requests=agent.requests(),
+            allocatable=None if static else agent.node.allocatable,
+            labels=agent.node.labels,
+        )
+
+    _sandbox_ready = True
     _recalled = False
 
     def _recall(self, pod: Pod) -> None:
@@ -180,6 +253,34 @@ class PodWorker:
             if status is not None and container.state == "running":
                 self.memory.ready[container.id] = status.ready
                 self.memory.started[container.id] = bool(status.started)
+
+    async def _look(self, pod: Pod) -> None:
+        """See what runs."""
+        sandbox = await self._sandbox()
+        self._sandbox_ready = sandbox is None or sandbox.ready
+        found = sandbox.containers if sandbox is not None else ()
+        if self.agent.images is not None:
+            self.agent.images.saw(container.image_id for container in found)
+        self.containers = self._messages.added(found, lambda c: self.agent.log_path(pod, c.name, c.attempt))
+
+    async def _collect(self, pod: Pod) -> None:
+        """Remove the attempts that nobody asks of any more, with their logs."""
+        for container in lifecycle.superfluous(self.containers):
+            await self.agent.runtime.remove_container(container.id)
+            path = self.agent.log_path(pod, container.name, container.attempt)
+            for log_file in (path, path.with_name(f"{path.name}.1")):
+                log_file.unlink(missing_ok=True)
+
+    async def _end_with_sandbox(self, pod: Pod) -> None:
+        """End what runs in a sandbox that has ended, as its network is gone: what should run is started anew in another."""
+        alive = [container for container in self.containers if container.state == "running"]
+        if self._sandbox_ready or not alive or pod.metadata.deletion_timestamp is not None:
+            return
+        until = anyio.current_time() + self._grace(pod)
+        async with anyio.create_task_group() as group:
+            for container in alive:
+                group.start_soon(self._stop, pod, container, until)
+        await self._look(pod)
 
     async def _sandbox(self) -> Sandbox | None:
         runtime = self.agent.runtime
@@ -198,130 +299,119 @@ class PodWorker:
             agent.recorder.warning(pod, "FailedMount", str(error))
             self.memory.waiting[name] = ("ContainerCreating", "")
             return
+        if not self._sandbox_ready:
+            self._sandbox_ready = True
+            message = "Pod sandbox changed, it will be killed and re-created."
+            agent.recorder.normal(pod, "SandboxChanged", message)
         try:
-            env = await environment(
-                pod,
-                definition,
-                agent,
-                agent.services(pod.metadata.namespace),
-                address=address,
-                host=agent.settings.address,
+            sandbox = await agent.runtime.run_sandbox(
+                sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
             )
-            spec = self._spec(pod, step, env)
-        except (ConfigMissing, QuantityError) as error:
+        except CannotCreate as error:
+            agent.recorder.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            self.memory.waiting[name] = ("ContainerCreating", "")
+            return
+        if isinstance(agent.runtime, SupportsAddresses):
+            address = await self._learn_address(pod, sandbox, agent.runtime)
+        waiting = await self._pulls.ensure(pod, definition)
+        if waiting is not None:
+            self.memory.waiting[name] = waiting
+            return
+        try:
+            spec = await self._spec(pod, step, address)
+            identity = await agent.runtime.start_container(sandbox, spec)
+        except (ConfigMissing, QuantityError, BadContainerConfig) as error:
             agent.recorder.warning(pod, "Failed", f"Error: {error}")
             self.memory.waiting[name] = ("CreateContainerConfigError", str(error))
             return
-        if not await self._image(pod, definition):
+        except CannotCreate as error:
+            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            self.memory.waiting[name] = ("CreateContainerError", str(error))
             return
-        sandbox = await agent.runtime.run_sandbox(
-            SandboxSpec(
-                uid=self.uid,
-                namespace=pod.metadata.namespace,
-                name=pod.metadata.name,
-                hostname=pod.spec.hostname or pod.metadata.name,
-                address=address,
-            )
-        )
-        try:
-            identity = await agent.runtime.start_container(sandbox, spec)
         except CannotStart as error:
             agent.recorder.warning(pod, "Failed", f"Error: {error}")
             self.memory.waiting[name] = ("RunContainerError", str(error))
+            agent.counts.failures["RunContainerError"] += 1
             return
+        agent.counts.containers += 1
+        if not self.containers:
+            agent.counts.pods += 1
         agent.recorder.normal(pod, "Created", f"Container created: {name}")
         agent.recorder.normal(pod, "Started", f"Container started: {name}")
         hook = definition.lifecycle.post_start if definition.lifecycle is not None else None
         if hook is not None:
-            why = await check(hook, definition, identity, agent.runtime, address, 30)
+            why = await self._after_start(hook, definition, identity, address)
             if why is not None:
                 agent.recorder.warning(pod, "FailedPostStartHook", f"PostStartHook failed: {why}")
                 await agent.runtime.stop_container(
                     identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
                 )
 
-    async def _image(self, pod: Pod, definition: ContainerDefinition) -> bool:
-        """See to it that a container's image is here, pulling it as its policy says; a failure puts the next try off."""
-        agent, name, image = self.agent, definition.name, definition.image
-        recorder = agent.recorder
-        policy = definition.image_pull_policy or "IfNotPresent"
-        if policy != "Always" and await agent.runtime.has_image(image):
-            self._pulls.pop(name, None)
-            recorder.normal(
-                pod,
-                "Pulled",
-                f'Container image "{image}" already present on machine and can be accessed by the pod',
-            )
-            return True
-        if policy == "Never":
-            message = f'Container image "{image}" is not present with pull policy of Never'
-            recorder.warning(pod, "ErrImageNeverPull", message)
-            self.memory.waiting[name] = ("ErrImageNeverPull", message)
-            return False
-        now = anyio.current_time()
-        failed = self._pulls.get(name)
-        if failed is not None and now < failed.again:
-            if now < failed.since + TRY_AGAIN:
-                self.memory.waiting[name] = ("ErrImagePull", failed.error)
-                return False
-            if not failed.said:
-                failed.said = True
-                recorder.normal(pod, "BackOff", f'Back-off pulling image "{image}"')
-                recorder.warning(pod, "Failed", "Error: ImagePullBackOff")
-            message = f'Back-off pulling image "{image}": ErrImagePull: {failed.error}'
-            self.memory.waiting[name] = ("ImagePullBackOff", message)
-            return False
-        recorder.normal(pod, "Pulling", f'Pulling image "{image}"')
-        try:
-            await agent.runtime.pull(image)
-        except ImageNotFound as error:
-            delay = min(failed.delay * 2, lifecycle.LONGEST_BACKOFF) if failed else lifecycle.FIRST_BACKOFF
-            since = anyio.current_time()
-            self._pulls[name] = _FailedPull(str(error), delay, since=since, again=since + delay)
-            recorder.warning(pod, "Failed", f'Failed to pull image "{image}": {error}')
-            recorder.warning(pod, "Failed", "Error: ErrImagePull")
-            self.memory.waiting[name] = ("ErrImagePull", str(error))
-            return False
-        self._pulls.pop(name, None)
-        took = anyio.current_time() - now
-        recorder.normal(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
-        return True
+    async def _after_start(
+        self, hook: LifecycleHandler, definition: ContainerDefinition, identity: ContainerId, address: str
+    ) -> str | None:
+        """Run a hook to its end, however long it takes, unless the Pod is deleted meanwhile; return why it failed."""
+        why: str | None = None
 
-    def _spec(self, pod: Pod, step: lifecycle.Start, env: dict[str, str]) -> ContainerSpec:
+        async def until_over(scope: anyio.CancelScope) -> None:
+            while not self.over:
+                news = self._news = anyio.Event()
+                await news.wait()
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(until_over, group.cancel_scope)
+            why = await check(hook, definition, identity, self.agent.runtime, address, math.inf)
+            group.cancel_scope.cancel()
+        self.wake()  # whatever news there was is still to be looked at
+        return why
+
+    async def _learn_address(self, pod: Pod, sandbox: SandboxId, runtime: SupportsAddresses) -> str:
+        """Note the address that the runtime has given a Pod; its hosts file is about it."""
+        agent = self.agent
+        if not pod.spec.host_network:
+            agent.note_address(self.uid, await runtime.address(sandbox))
+        address = agent.address_for(pod)
+        agent.write_hosts(pod, address)
+        return address
+
+    async def _spec(self, pod: Pod, step: lifecycle.Start, address: str) -> ContainerSpec:
         assert self._mounts is not None
-        definition, attempt = step.container, step.attempt
-        mounts = []
-        for mount in definition.volume_mounts:
-            source = self._mounts[mount.name]
-            below = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
-            if below:
-                source = _below(source, below)
-            mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only)))
-        limits, requests = definition.resources.limits, definition.resources.requests
-        security, pod_security = definition.security_context, pod.spec.security_context
-        user = security.run_as_user if security is not None else None
-        group = security.run_as_group if security is not None else None
-        return ContainerSpec(
-            name=definition.name,
-            image=definition.image,
-            attempt=attempt,
-            command=[expand(word, env) for word in definition.command],
-            args=[expand(word, env) for word in definition.args],
-            env=env,
-            working_dir=definition.working_dir,
-            mounts=mounts,
-            resources=Resources(
-                memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
-                cpu=parse_quantity(limits["cpu"]).milli() / 1000 if "cpu" in limits else None,
-                cpu_request=parse_quantity(requests["cpu"]).milli() / 1000 if "cpu" in requests else 0.0,
-            ),
-            user=user if user is not None else pod_security.run_as_user if pod_security else None,
-            group=group if group is not None else pod_security.run_as_group if pod_security else None,
-            stdin=definition.stdin,
-            tty=definition.tty,
-            log_path=str(self.agent.log_path(pod, definition.name, attempt)),
-            annotations={lifecycle.BACKOFF: f"{step.backoff:g}"},
+        agent, definition = self.agent, step.container
+        env = await environment(
+            pod,
+            definition,
+            agent,
+            agent.services(pod.metadata.namespace),
+            address=address,
+            host=agent.settings.address,
         )
+        more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
+        if not isinstance(
+            agent.runtime, SupportsProbes
+        ):  # its containers have processes, which read and write
+            said = agent.pod_directory(self.uid) / "containers" / definition.name / str(step.attempt)
+            more.append(termination_mount(definition, said))
+            annotations |= annotations_of(definition, said)
+        if isinstance(agent.runtime, SupportsAddresses):
+            more.append(Mount(str(agent.hosts_path(self.uid)), "/etc/hosts"))
+        spec = container_spec(
+            pod,
+            definition,
+            attempt=step.attempt,
+            env=env,
+            volumes=self._mounts,
+            log_path=agent.log_path(pod, definition.name, step.attempt),
+            memory=agent.node.memory,
+            more=more,
+            annotations=annotations,
+        )
+        if isinstance(definition, EphemeralContainer) and definition.target_container_name:
+            target = lifecycle.latest(self.containers).get(definition.target_container_name)
+            if target is None or target.state != "running":
+                raise CannotCreate(f"unable to find target container {definition.target_container_name!r}")
+            spec = attrs.evolve(spec, target=target.id)
+        return spec
 
     def _note_backoff(self, pod: Pod) -> None:
         """Say once per attempt that a restart is put off."""
@@ -342,6 +432,8 @@ class PodWorker:
     # Stopping
 
     def _grace(self, pod: Pod) -> float:
+        if self.memory.evicted is not None:
+            return EVICTION_GRACE
         grace = pod.metadata.deletion_grace_period_seconds
         if grace is None:
             grace = pod.spec.termination_grace_period_seconds
@@ -382,7 +474,9 @@ class PodWorker:
 
     @staticmethod
     def _definition(pod: Pod, name: str) -> ContainerDefinition | None:
-        return next((d for d in (*pod.spec.init_containers, *pod.spec.containers) if d.name == name), None)
+        spec = pod.spec
+        every = (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)
+        return next((d for d in every if d.name == name), None)
 
     async def _stop_all(self, pod: Pod) -> None:
         """End all containers: the main ones together, then sidecars, the last one first, within one grace period."""
@@ -419,12 +513,15 @@ class PodWorker:
     async def _forget(self, pod: Pod) -> None:
         """Remove what is left of a Pod that is being deleted, then its object."""
         await self.agent.runtime.remove_sandbox(SandboxId(self.uid))
+        await self._forget_object(pod)
+        self.agent.forget(self.uid)
+        self._finished = True
+
+    async def _forget_object(self, pod: Pod) -> None:
         with contextlib.suppress(NotFound, Conflict):  # gone already; or another Pod has its name
             await self.agent.client.resource(Pod).delete(
                 pod.key, grace=0, preconditions=Preconditions(self.uid)
             )
-        self.agent.forget(self.uid)
-        self._finished = True
 
     # Probes
 
@@ -472,6 +569,9 @@ class PodWorker:
         async def once() -> str | None:
             timeout = float(probe.timeout_seconds or 1)
             why = await check(probe, definition, container.id, runtime, address, timeout)
+            meta, result = pod.metadata, "successful" if why is None else "failed"
+            key = (definition.name, meta.namespace, meta.name, meta.uid, kind.capitalize(), result)
+            self.agent.counts.probes[key] += 1
             if why is not None:
                 self.agent.recorder.warning(pod, "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
             return why
@@ -513,28 +613,18 @@ class PodWorker:
             host=agent.settings.address,
             now=agent.clock.now(),
         )
-        if status == self._written:
-            return
+        if status != self._written and await self._patch_status(pod, status):
+            self._written = status
+
+    async def _patch_status(self, pod: Pod, status: Tree) -> bool:
+        """Write a status; return whether there was something to write it to."""
+        body = {"metadata": {"uid": self.uid}, "status": status}
         try:
-            await agent.client.resource(Pod).patch(
-                pod.key,
-                Patch("merge", {"metadata": {"uid": self.uid}, "status": status}),
-                subresource="status",
-            )
+            await self.agent.client.resource(Pod).patch(pod.key, Patch("merge", body), subresource="status")
         except (NotFound, Conflict):
-            return
-        self._written = status
+            return False
+        return True
 
 
 def _first(decision: lifecycle.Decision) -> lifecycle.Step | None:
     return decision.steps[0] if decision.steps else None
-
-
-def _below(volume: Path, path: str) -> Path:
-    """Return a place in a volume, made a directory if there is nothing. Raises `ConfigMissing` if it leads out."""
-    place = volume / path
-    if ".." in Path(path).parts or not place.resolve().is_relative_to(volume.resolve()):
-        raise ConfigMissing(f"subPath {path} leads out of its volume")
-    if not place.exists():
-        place.mkdir(parents=True)
-    return place

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 else:
     BoolColumn = FloatColumn = Rows = Any
 
-Happening = Literal["node", "pod placed", "pod gone"]
-"""What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or has left one."""
+Happening = Literal["node", "pod placed", "pod gone", "storage"]
+"""What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or has left one; a claim, volume,
+storage class or limit is new or has changed.
+"""
 
-ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone"})
+ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone", "storage"})
 
 
 class Filter(Protocol):
@@ -72,6 +74,15 @@ class SupportsOtherRows(Protocol):
 
 
 @runtime_checkable
+class SupportsRefusal(Protocol):
+    """A filter with `concerns` that knows of Pods that can be nowhere, for reasons that have nothing to do with nodes."""
+
+    def refuses(self, pod: "PodInfo", nodes: "NodeTable") -> str:
+        """Return why, which the user reads in place of counted reasons; empty if the nodes decide. Then `fits` fails all."""
+        ...
+
+
+@runtime_checkable
 class SupportsOneRowFilter(Protocol):
     """A filter that also judges single rows, without the cost of whole columns: most placements change just one."""
 
@@ -94,6 +105,42 @@ class SupportsRetryOn(Protocol):
     """A filter that knows what can change its mind; others are asked again after anything."""
 
     retry_on: frozenset[Happening]
+
+
+@runtime_checkable
+class SupportsPreemption(Protocol):
+    """A filter that knows where it may be satisfied if Pods of lower priority leave.
+
+    Of others, those that may change their mind when a Pod is gone are taken to be satisfiable anywhere, the rest nowhere but where they are.
+    """
+
+    def may_pass(self, pod: "PodInfo", nodes: "NodeTable") -> BoolColumn | bool:
+        """Return, for all rows, whether the node could pass with other Pods on it, or fewer."""
+        ...
+
+
+@runtime_checkable
+class SupportsRoom(Protocol):
+    """A filter that asks for room and nothing else, and can say what more of it would mean."""
+
+    def fits_with(self, pod: "PodInfo", nodes: "NodeTable", extra: "NDArray[np.int64]") -> BoolColumn | bool:
+        """Judge all rows as if that much more of each resource (in the order of ``nodes.free``) were free, or less."""
+        ...
+
+
+@runtime_checkable
+class SupportsCounting(Protocol):
+    """A filter that counts its reasons over many nodes at once."""
+
+    def count_reasons(
+        self,
+        pod: "PodInfo",
+        nodes: "NodeTable",
+        rows: "NDArray[np.int64]",
+        extra: "NDArray[np.int64] | None" = None,
+    ) -> dict[str, int]:
+        """Return how often each reason stands against `rows`, all of which failed; `extra` is that of `SupportsRoom`."""
+        ...
 
 
 class Chooser(Protocol):

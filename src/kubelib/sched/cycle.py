@@ -4,7 +4,8 @@ Pods of one shape are judged once: the judgement is kept, and only rows that hav
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from random import Random
 
 import attrs
@@ -18,16 +19,20 @@ from kubelib.sched.base import (
     Policy,
     Rows,
     Score,
+    SupportsCounting,
     SupportsOneRowFilter,
     SupportsOneRowScore,
     SupportsOtherRows,
+    SupportsRefusal,
     SupportsRetryOn,
+    SupportsRoom,
 )
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 
 KEPT_JUDGEMENTS = 512
 UNFIT = float("-inf")
+TAKEN = "node(s) had no room beside pods that are on their way there"
 FEW = 8
 """Up to so many rows are judged one by one: numpy's cost per call is that of some rows."""
 
@@ -41,14 +46,21 @@ class Verdict:
     nodes: int = 0
     retry_on: frozenset[Happening] = ANYTHING
     """What may help, of a refusal."""
+    outright: str = ""
+    """Why no node at all would do, in place of counted reasons."""
 
     @property
     def message(self) -> str:
-        """The refusal as kube-scheduler words it: counts, in the order of their text."""
-        if not self.nodes:
-            return "no nodes available to schedule pods"
-        counted = ", ".join(sorted(f"{count} {reason}" for reason, count in self.reasons.items()))
-        return f"0/{self.nodes} nodes are available: {counted}."
+        """The refusal as kube-scheduler words it."""
+        return refusal(self.nodes, self.reasons, self.outright)
+
+
+def refusal(nodes: int, reasons: Mapping[str, int], outright: str = "") -> str:
+    """Return the sentence that says that no node will do, and why: counts, in the order of their text."""
+    if not nodes:
+        return "no nodes available to schedule pods"
+    counted = outright or ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+    return f"0/{nodes} nodes are available: {counted}."
 
 
 @attrs.define
@@ -74,7 +86,14 @@ class Cycle:
             for f in policy.filters
             if not isinstance(f, SupportsOtherRows)
         ]
+        # Asking which protocols a filter has is slow: it is asked once.
+        self._conditions = [
+            (f, isinstance(f, SupportsOtherRows), f if isinstance(f, SupportsCounting) else None)
+            for f in policy.filters
+        ]
+        self._room = [f for f in policy.filters if isinstance(f, SupportsRoom)]
         self._wide_filters = [f for f in policy.filters if isinstance(f, SupportsOtherRows)]
+        self._refusing = [f for f in self._wide_filters if isinstance(f, SupportsRefusal)]
         self._scores = [
             (s, s.score_row if isinstance(s, SupportsOneRowScore) else None, w)
             for s, w in policy.scores
@@ -83,8 +102,11 @@ class Cycle:
         self._wide_scores = [(s, w) for s, w in policy.scores if isinstance(s, SupportsOtherRows)]
 
     def decide(self, pod: PodInfo) -> Verdict:
-        """Choose a node."""
+        """Choose a node: the one that was promised to the Pod if it fits there, otherwise the best."""
         table = self.table
+        promised = table.rows.get(table.nominated_node(pod.uid))
+        if promised is not None and self.fits_on(pod, promised):
+            return Verdict(table.names[promised])
         judgement = self._judge(pod)
         if not judgement.fitting:
             return self._refusal(pod)
@@ -95,7 +117,75 @@ class Cycle:
             fits, scores = self._look_around(pod, fits, scores, filters, wide)
             if not fits.any():
                 return self._refusal(pod)
-        return Verdict(table.names[self.policy.choose.choose(fits, scores, self._random)])
+        fits, scores = self._leave_out(pod, fits, scores)
+        while fits.any():
+            row = self.policy.choose.choose(fits, scores, self._random)
+            if not table.promised_on(row, pod.priority) or self.fits_on(pod, row):
+                return Verdict(table.names[row])
+            fits, scores = fits.copy(), scores.copy()
+            fits[row], scores[row] = False, UNFIT
+        return self._refusal(pod)
+
+    def _leave_out(
+        self, pod: PodInfo, fits: NDArray[np.bool_], scores: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Leave out rows that have no room beside what is promised there to others, and those that have refused such a Pod."""
+        table = self.table
+        promises, doubted = table.promises(pod.priority), table.doubted(pod)
+        if promises is None and not doubted:
+            return fits, scores
+        fits = fits.copy()
+        fits[doubted] = False
+        if promises is not None and not table.nominated_node(pod.uid):
+            for condition in self._room:
+                fits &= condition.fits_with(pod, table, -promises)
+        return fits, np.where(fits, scores, UNFIT)
+
+    def fits_on(self, pod: PodInfo, row: int) -> bool:
+        """Return whether a Pod fits on one row as it is, and beside what is promised there to others of its priority or more."""
+        with self._beside(pod, row) as others:
+            if others and not self.passes(pod, row):
+                return False
+        return row not in self.table.doubted(pod) and self.passes(pod, row)
+
+    @contextmanager
+    def _beside(self, pod: PodInfo, row: int) -> Iterator[Sequence[PodInfo]]:
+        """Count in the block those that are promised room on a row, and of at least the Pod's priority."""
+        table = self.table
+        others = [other for other in table.promised_on(row, pod.priority) if other.uid != pod.uid]
+        if not others:
+            yield ()
+            return
+        with table.trying():
+            for other in others:
+                table.put_pod(other, table.names[row])
+            try:
+                yield others
+            finally:
+                for other in others:
+                    table.remove_pod(other.uid)
+
+    def reasons_on(self, pod: PodInfo, row: int) -> Sequence[str]:
+        """Return the reasons of the first filter that one row fails, beside what is promised there; none if it passes all."""
+        table, alone = self.table, np.array([row])
+        with self._beside(pod, row):
+            for condition in self.policy.filters:
+                if isinstance(condition, SupportsOtherRows) and not condition.concerns(pod, table):
+                    continue
+                if not np.all(condition.fits(pod, table, alone)):
+                    return condition.reasons(pod, table, row)
+        return ()
+
+    def passes(self, pod: PodInfo, row: int) -> bool:
+        """Return whether one row passes all filters, asked anew."""
+        if self._look(pod, row, scored=False) == UNFIT:
+            return False
+        alone = np.array([row])
+        return all(
+            bool(np.all(f.fits(pod, self.table, alone)))
+            for f in self._wide_filters
+            if f.concerns(pod, self.table)
+        )
 
     def _judge(self, pod: PodInfo) -> _Judgement:
         table = self.table
@@ -127,7 +217,7 @@ class Cycle:
         judgement.position = end
         return judgement
 
-    def _look(self, pod: PodInfo, row: int) -> float:
+    def _look(self, pod: PodInfo, row: int, *, scored: bool = True) -> float:
         """Judge one row: its score, or `UNFIT`."""
         table = self.table
         if not table.present[row]:
@@ -142,6 +232,8 @@ class Cycle:
                 if verdict is not True and not (verdict is not False and verdict[0]):
                     return UNFIT
         total = 0.0
+        if not scored:
+            return total
         for score, score_row, weight in self._scores:
             if score_row is not None:
                 total += weight * score_row(pod, table, row)
@@ -187,19 +279,36 @@ class Cycle:
     def _refusal(self, pod: PodInfo) -> Verdict:
         """Count the reasons: each node for the first filter that it fails."""
         table = self.table
+        for refusing in self._refusing:
+            if refusing.concerns(pod, table) and (why := refusing.refuses(pod, table)):
+                return Verdict("", {}, len(table), _retry_on(refusing), why)
         rows = np.flatnonzero(table.present)
         counts: dict[str, int] = {}
         retry_on: frozenset[Happening] = frozenset({"node"})
-        for condition in self.policy.filters:
+        for condition, wide, counting in self._conditions:
             if not len(rows):
                 break
-            if isinstance(condition, SupportsOtherRows) and not condition.concerns(pod, table):
+            if wide and not condition.concerns(pod, table):  # type: ignore[attr-defined]
                 continue
             fits = np.broadcast_to(condition.fits(pod, table, rows), len(rows))
-            for row in rows[~fits]:
-                for reason in condition.reasons(pod, table, int(row)):
-                    counts[reason] = counts.get(reason, 0) + 1
-            if not fits.all():
-                retry_on |= condition.retry_on if isinstance(condition, SupportsRetryOn) else ANYTHING
+            failed = rows[~fits]
+            if counting is not None:
+                for reason, count in counting.count_reasons(pod, table, failed).items():
+                    counts[reason] = counts.get(reason, 0) + count
+            else:
+                for row in failed:
+                    for reason in condition.reasons(pod, table, int(row)):
+                        counts[reason] = counts.get(reason, 0) + 1
+            if len(failed):
+                retry_on |= _retry_on(condition)
             rows = rows[fits]
+        for row in map(int, rows):
+            # Fit to look at, but the room is another's: promised, or taken by somebody of whom we have not heard yet.
+            retry_on = ANYTHING
+            for reason in self.reasons_on(pod, row) or (TAKEN,):
+                counts[reason] = counts.get(reason, 0) + 1
         return Verdict("", counts, len(table), retry_on)
+
+
+def _retry_on(condition: Filter) -> frozenset[Happening]:
+    return condition.retry_on if isinstance(condition, SupportsRetryOn) else ANYTHING

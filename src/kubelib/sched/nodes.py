@@ -3,7 +3,8 @@
 Every change to a row is noted in a log, from which the judgements of earlier Pods are brought up to date.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import attrs
@@ -14,8 +15,12 @@ from kubelib.api.core.node import Node, Taint
 from kubelib.api.model import replace
 from kubelib.sched.base import Rows
 from kubelib.sched.columns import CodedColumn
+from kubelib.sched.images import Images
+from kubelib.sched.layers import Layers
 from kubelib.sched.pods import CPU, MEMORY, PODS, STORAGE, PodInfo, amount
+from kubelib.sched.promises import Placed, Promises
 from kubelib.sched.selectors import Labels, PodSelector, PodTerm
+from kubelib.sched.volumes import Volumes
 
 Column = NDArray[np.int64]
 
@@ -38,27 +43,16 @@ class NodeInfo:
     pods: tuple[PodInfo, ...]
 
 
-@attrs.define(eq=False)
-class _Placed:
-    pod: PodInfo
-    node: str
-    row: int
-
-
-class NodeTable:
+class NodeTable(Promises):
     """Nodes and what is placed on them. Rows of nodes that have gone are used again.
 
     Whether a node is ready is not asked here: one that is not carries a taint that says so.
     """
 
     def __init__(self) -> None:
-        self.names: list[str] = []
-        """By row; empty for a row that is free."""
-        self.rows: dict[str, int] = {}
+        super().__init__()
         self.present: NDArray[np.bool_] = np.zeros(0, bool)
         self.schedulable: NDArray[np.bool_] = np.zeros(0, bool)
-        self.allocatable: dict[str, Column] = {}
-        """By resource; each column is a row of one matrix, and so are those of `used` and `left`."""
         self.used: dict[str, Column] = {}
         self.left: dict[str, Column] = {}
         """What is left of each resource; less than nothing where more is used than there is."""
@@ -75,6 +69,8 @@ class NodeTable:
         self.wishes: dict[Wish, Column] = {}
         """How many Pods on each row have which term of Pod (anti-)affinity."""
         self.namespaces: dict[str, Labels] = {}
+        self.volumes = Volumes()
+        self.images = Images()
         self.log: list[int] = []
         """Rows in the order in which they changed; the first has the position `log_start`."""
         self.log_start = 0
@@ -87,9 +83,12 @@ class NodeTable:
         )
         self._columns: dict[str, CodedColumn[str | None]] = {}
         self._counters: dict[PodSelector, Column] = {}
-        self._pods: dict[str, _Placed] = {}
-        self._on: dict[str, dict[str, _Placed]] = {}
+        self._pods: dict[str, Placed] = {}
+        self._on: dict[str, dict[str, Placed]] = {}
         self._free: list[int] = []
+        self._layers: Layers | None = None
+        self._tallies: list[tuple[Callable[[PodInfo], str], dict[str, dict[str, int]]]] = []
+        self._trying = False
         self._resize(0, (CPU, MEMORY, STORAGE, PODS))
 
     def __len__(self) -> int:
@@ -209,7 +208,9 @@ class NodeTable:
             for key, column in self._columns.items():
                 column[row] = labels.get(key)
             changed = True
+        self.images.put(row, node.status.images)
         if fresh:
+            self._promises = None
             for placed in self._on.get(name, {}).values():
                 placed.row = row
                 self._account(placed.pod, row, 1)
@@ -239,7 +240,9 @@ class NodeTable:
         for placed in self._on.get(name, {}).values():
             self._account(placed.pod, row, -1)
             placed.row = -1
+        self.images.put(row, ())
         del self.rows[name]
+        self._promises = None
         for number, column in enumerate(self.allocatable.values()):
             self.free[number, row] -= column[row]
             column[row] = 0
@@ -268,6 +271,7 @@ class NodeTable:
 
     def _resize(self, size: int, resources: Sequence[str]) -> None:
         """Lay the matrices out anew, for more rows or more resources."""
+        self._layers = self._promises = None
         offered, used = np.zeros((2, len(resources), size), np.int64)
         for number, resource in enumerate(self.allocatable):
             offered[number, : self.size] = self.allocatable[resource]
@@ -295,6 +299,9 @@ class NodeTable:
         self._free = list(range(new - 1, old - 1, -1))
 
     def _note(self, row: int) -> None:
+        if self._trying:
+            return
+        self._doubts.pop(row, None)
         self.log.append(row)
         if len(self.log) > 8 * self.size + 4096:
             # Judgements older than this cost a whole sweep to bring up to date anyway.
@@ -313,7 +320,9 @@ class NodeTable:
                 known.pod = pod
                 return False
             self.remove_pod(pod.uid)
-        placed = _Placed(pod, node, self.rows.get(node, -1))
+        if not self._trying:
+            self.withdraw(pod.uid)
+        placed = Placed(pod, node, self.rows.get(node, -1))
         self._pods[pod.uid] = self._on.setdefault(node, {})[pod.uid] = placed
         if placed.row >= 0:
             self._account(pod, placed.row, 1)
@@ -343,8 +352,45 @@ class NodeTable:
         placed = self._pods.get(uid)
         return placed.node if placed is not None else ""
 
+    def pods_on(self, row: int) -> list[PodInfo]:
+        """Return the Pods that are counted on a row."""
+        return [placed.pod for placed in self._on.get(self.names[row], {}).values()]
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Let Pods be moved about in the block, on trial: what it changes it must change back, and nobody hears of it."""
+        before, self._trying = self._trying, True
+        try:
+            yield
+        finally:
+            self._trying = before
+
+    # What Pods take up
+
+    def layers(self) -> Layers:
+        """Return what the Pods on all rows take up, by priority. Counted when first asked for, then kept."""
+        if self._layers is None:
+            self._layers = Layers(self.allocatable, self.size)
+            for placed in self._pods.values():
+                if placed.row >= 0:
+                    self._layers.account(placed.pod, placed.row, 1)
+        return self._layers
+
+    def tally(self, group: Callable[[PodInfo], str]) -> Mapping[str, Mapping[str, int]]:
+        """Return what the Pods of each group take up of each resource. Counted when asked for, and kept up to date."""
+        totals: dict[str, dict[str, int]] = {}
+        for placed in self._pods.values():
+            if placed.row >= 0:
+                _count(totals, group, placed.pod, 1)
+        self._tallies.append((group, totals))
+        return totals
+
     def _account(self, pod: PodInfo, row: int, sign: int) -> None:
         self._learn(pod.requests)
+        for group, totals in self._tallies:
+            _count(totals, group, pod, sign)
+        if self._layers is not None:
+            self._layers.account(pod, row, sign)
         for resource, value in pod.requests.items():
             self.used[resource][row] += sign * value
             self.left[resource][row] -= sign * value
@@ -366,6 +412,8 @@ class NodeTable:
                 del counts[row]
             if not counts:
                 del self.owners[pod.owner]
+        if pod.claims or pod.disks:
+            self.volumes.account(pod, row, sign)
         for selector, column in self._counters.items():
             if selector.matches(pod.namespace, pod.labels, self.namespaces):
                 column[row] += sign
@@ -377,6 +425,14 @@ class NodeTable:
                 wishes[row] += sign
                 if sign < 0 and not wishes.any():
                     del self.wishes[wish]
+
+
+def _count(
+    totals: dict[str, dict[str, int]], group: Callable[[PodInfo], str], pod: PodInfo, sign: int
+) -> None:
+    total = totals.setdefault(group(pod), {})
+    for resource, value in pod.requests.items():
+        total[resource] = total.get(resource, 0) + sign * value
 
 
 def _wishes(pod: PodInfo) -> Iterator[Wish]:

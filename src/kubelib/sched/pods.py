@@ -7,11 +7,13 @@ from typing import Any
 import attrs
 import msgspec
 
+from kubelib.api.claiming import claim_names
 from kubelib.api.core.affinity import NodeAffinity, Toleration
 from kubelib.api.core.container import Container
 from kubelib.api.core.pod import Pod
 from kubelib.api.meta import Key
 from kubelib.api.quantity import parse_quantity
+from kubelib.sched.images import full_name
 from kubelib.sched.selectors import PodTerm, SpreadTerm, pod_term, spread_term
 
 CPU, MEMORY, STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
@@ -22,10 +24,16 @@ USUAL_CPU, USUAL_MEMORY = 100, 200 * 1024 * 1024
 LARGEST = 1 << 61
 """Amounts are cut off here, so that sums of two stay within 64 bits."""
 
+WORKLOAD = "scheduling.kubelib.dev/workload"
+"""The label by which Pods say to which workload they belong."""
+
 EVERYWHERE = "0.0.0.0"
 
 HostPort = tuple[str, str, int]
 """Address, protocol, number."""
+
+Disk = tuple[str, bool]
+"""A disk that not everybody can use at once: its identity, and whether this use lets others of the kind be."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -95,7 +103,20 @@ class PodInfo:
     rather_near: tuple[tuple[int, PodTerm], ...] = ()
     rather_away: tuple[tuple[int, PodTerm], ...] = ()
     spread: tuple[SpreadTerm, ...] = ()
+    images: tuple[str, ...] = ()
+    """The images of all containers, one for each, by their full names."""
+    claims: tuple[tuple[str, bool], ...] = ()
+    """The names of the Pod's claims, and whether each was made for it alone."""
+    disks: tuple[Disk, ...] = ()
     gated: bool = False
+    preempts: bool = True
+    """Whether Pods of lower priority may have to go for this one: not with ``preemptionPolicy: Never``."""
+    nominated: str = ""
+    """The node that was promised to the Pod: ``status.nominatedNodeName``."""
+    scheduler: str = ""
+    """Who is to place the Pod: ``spec.schedulerName``."""
+    workload: str = "service"
+    """``batch`` for Pods that end by themselves, ``service`` for those that go on, unless the label `WORKLOAD` says another."""
     plain: bool = True
     """Whether the Pod has no wish about other Pods: neither affinity nor spreading."""
 
@@ -120,6 +141,7 @@ class PodInfo:
         wishes: dict[str, Any] = {}
         if affinity is not None or spec.topology_spread_constraints:
             wishes = _wishes(pod)
+        claims = tuple(claim_names(pod)) if spec.volumes else ()
         shape = (
             meta.namespace,
             _pairs(requests),
@@ -131,6 +153,7 @@ class PodInfo:
             tuple((t.key, t.operator, t.value, t.effect) for t in spec.tolerations),
             owner,
             _pairs(meta.labels),
+            claims,
         )
         return cls(
             key=Key(meta.namespace, meta.name),
@@ -146,10 +169,23 @@ class PodInfo:
             owner=owner,
             shape=shape,
             counted=_counted(pod, requests),
+            images=tuple(full_name(c.image) for c in (*spec.init_containers, *spec.containers)),
+            claims=claims,
+            disks=_disks(pod) if spec.volumes else (),
             gated=bool(spec.scheduling_gates),
+            preempts=spec.preemption_policy != "Never",
+            nominated=pod.status.nominated_node_name,
+            scheduler=spec.scheduler_name,
+            workload=workload_of(pod),
             plain=not any(wishes.values()),
             **wishes,
         )
+
+
+def workload_of(pod: Pod) -> str:
+    """Return the workload that a Pod belongs to."""
+    ends = pod.spec.restart_policy in ("Never", "OnFailure")
+    return pod.metadata.labels.get(WORKLOAD) or ("batch" if ends else "service")
 
 
 def _pairs(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -165,6 +201,21 @@ def _host_ports(pod: Pod) -> tuple[HostPort, ...]:
         for port in container.ports
         if port.host_port
     )
+
+
+def _disks(pod: Pod) -> tuple[Disk, ...]:
+    disks: list[Disk] = []
+    for volume in pod.spec.volumes:
+        if (gce := volume.gce_persistent_disk) is not None:
+            disks.append((f"gce {gce.pd_name}", gce.read_only))
+        elif (aws := volume.aws_elastic_block_store) is not None:
+            disks.append((f"aws {aws.volume_id}", False))
+        elif (iscsi := volume.iscsi) is not None:
+            disks.append((f"iscsi {iscsi.iqn}", iscsi.read_only))
+        elif (rbd := volume.rbd) is not None:
+            # Who shares one monitor means the same cluster.
+            disks += ((f"rbd {at} {rbd.pool}/{rbd.image}", rbd.read_only) for at in rbd.monitors)
+    return tuple(disks)
 
 
 def _counted(pod: Pod, requests: Mapping[str, int]) -> tuple[int, int]:

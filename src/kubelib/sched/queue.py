@@ -13,6 +13,8 @@ from kubelib.sched.pods import PodInfo
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
+MOST_HASTE = 10
+"""How often in a row a Pod is tried again at once."""
 FLUSH_AFTER = 300.0
 """Seconds after which a Pod that fitted nowhere is tried again even if nothing seems to have changed."""
 
@@ -24,6 +26,12 @@ class _Waiting:
     attempts: int = 0
     failed_at: float = 0.0
     retry_on: frozenset[Happening] = ANYTHING
+    since: float = 0.0
+    """When the Pod came."""
+    tried: int = 0
+    """How often it was taken."""
+    haste: int = 0
+    """How often in a row it was tried again at once."""
     ticket: int = 0
     """The only entry of the heaps that counts for the Pod; older ones are passed over."""
 
@@ -51,7 +59,7 @@ class SchedulingQueue:
         waiting = self._waiting.get(pod.key)
         if waiting is None or waiting.pod.uid != pod.uid:
             self.remove(pod.key)
-            waiting = self._waiting[pod.key] = _Waiting(pod)
+            waiting = self._waiting[pod.key] = _Waiting(pod, since=anyio.current_time())
             self._activate(waiting)
             return
         old, waiting.pod = waiting.pod, pod
@@ -60,26 +68,52 @@ class SchedulingQueue:
         elif waiting.part == "active" and old.priority != pod.priority:
             self._activate(waiting)
 
-    def remove(self, key: Key, uid: str = "") -> None:
-        """Forget a Pod: it is bound, or gone. With a uid, only if it is that Pod."""
+    def remove(self, key: Key, uid: str = "") -> bool:
+        """Forget a Pod: it is bound, or gone; return whether it waited. With a uid, only if it is that Pod."""
         waiting = self._waiting.get(key)
-        if waiting is not None and uid in ("", waiting.pod.uid):
-            del self._waiting[key]
-            self._stuck.pop(key, None)
+        if waiting is None or uid not in ("", waiting.pod.uid):
+            return False
+        del self._waiting[key]
+        self._stuck.pop(key, None)
+        return True
+
+    def history(self, pod: PodInfo) -> tuple[float, int]:
+        """Return when a Pod that waits came, by the loop's clock, and how often it was taken."""
+        waiting = self._waiting[pod.key]
+        return waiting.since, waiting.tried
 
     def failed(self, pod: PodInfo, retry_on: frozenset[Happening] = ANYTHING) -> None:
         """Put away a Pod that fits nowhere until something happens that may help."""
         waiting = self._took(pod)
         if waiting is not None:
-            waiting.part, waiting.retry_on = "unschedulable", retry_on
+            waiting.part, waiting.retry_on, waiting.haste = "unschedulable", retry_on, 0
             self._stuck[pod.key] = waiting
             self._at(waiting, waiting.failed_at + FLUSH_AFTER)
+
+    def park(self, pod: PodInfo) -> None:
+        """Put away a Pod that has been given a node, until its storage is there. That is no failure, and costs no back-off."""
+        waiting = self._took(pod)
+        if waiting is not None:
+            waiting.attempts -= 1
+            waiting.failed_at -= LONGEST_BACKOFF
+            waiting.part, waiting.retry_on, waiting.haste = "unschedulable", frozenset({"storage"}), 0
+            self._stuck[pod.key] = waiting
+            self._at(waiting, anyio.current_time() + FLUSH_AFTER)
 
     def retry(self, pod: PodInfo) -> None:
         """Try a Pod again after its back-off: binding it did not work."""
         waiting = self._took(pod)
         if waiting is not None:
             self._wake(waiting)
+
+    def again(self, pod: PodInfo) -> None:
+        """Try a Pod again at once: the room on its node went to another, and that has been learnt. If that goes on, with back-off."""
+        waiting = self._waiting.get(pod.key)
+        if waiting is not None and waiting.pod.uid == pod.uid and waiting.haste < MOST_HASTE:
+            waiting.haste += 1
+            self._activate(waiting)
+        else:
+            self.retry(pod)
 
     def _took(self, pod: PodInfo) -> _Waiting | None:
         """Return the Pod as it waits, if it is still that one, with one more failure counted."""
@@ -144,6 +178,7 @@ class SchedulingQueue:
                 waiting = self._find(*heapq.heappop(self._active)[1:])
                 if waiting is not None:
                     waiting.part = "taken"
+                    waiting.tried += 1
                     taken.append(waiting.pod)
             if taken:
                 return taken

@@ -1,56 +1,98 @@
-"""The scheduler: a component that binds Pods to nodes, by one policy, many in one transaction."""
+"""The scheduler: a component that decides about Pods, one job or batch after another, and commits what it decided.
+
+It is monolithic as it stands. `kubelib.sched.architectures` makes the others of it: several that share Pods, nodes or both.
+"""
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Protocol, runtime_checkable
 
 import anyio
+import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
-from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node
-from kubelib.api.core.pod import Binding, Pod
-from kubelib.api.core.references import ObjectReference
-from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, NotFound
-from kubelib.api.meta import Object, ObjectMeta
-from kubelib.api.times import format_time
+from kubelib.api.core.pod import Pod
 from kubelib.client.base import Client
 from kubelib.clock import SYSTEM_CLOCK, Clock
-from kubelib.informers import SharedInformers
-from kubelib.registry.base import Patch
-from kubelib.registry.binding import Binder, Claim
 from kubelib.sched.base import Policy
+from kubelib.sched.claiming import Claimer, Errand
+from kubelib.sched.committing import Committer
 from kubelib.sched.cycle import Cycle
+from kubelib.sched.displacing import PREEMPTED, Displacement
+from kubelib.sched.following import Following
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
+from kubelib.sched.preemption import Plan
 from kubelib.sched.queue import SchedulingQueue
-from kubelib.store import StoreError
+from kubelib.sched.reporting import Recorder, Reporter
+from kubelib.sched.settling import Settler
+from kubelib.transactions.base import Commit, DecisionTime, Detection
+from kubelib.transactions.figures import Books
+
+__all__ = ["BATCH", "PREEMPTED", "Path", "Recorder", "Scheduler", "Terms"]
 
 log = logging.getLogger("kubelib.sched")
 
 BATCH = 256
+"""How many Pods are decided about at once at most."""
+SYNCHRONOUS = DecisionTime(0.0, 0.0)
 
 
-@runtime_checkable
-class BindsMany(Protocol):
-    """A client that can commit many bindings in one transaction: one near the store."""
+@attrs.frozen
+class Path:
+    """How Pods of one workload are decided about: with another policy than others, or more thoroughly."""
 
-    binder: Binder
+    workload: str
+    policy: Policy
+    time: DecisionTime = SYNCHRONOUS
+    """How long decisions take at least, besides what they really take: to study schedulers slower than ours."""
 
 
-class Recorder(Protocol):
-    """Where Events go."""
+@attrs.frozen(kw_only=True)
+class Terms:
+    """How a scheduler shares the cluster with others."""
 
-    def normal(self, about: Object, reason: str, message: str) -> None:
-        """Report something ordinary."""
-        ...
+    pods: Callable[[Pod], bool] | None = None
+    """Which of the Pods that name the scheduler are its own; None: all."""
+    nodes: Callable[[Node], bool] | None = None
+    """Which nodes it may use; None: all."""
+    paths: tuple[Path, ...] = ()
+    """For Pods of these workloads; others are decided about by the scheduler's policy."""
+    time: DecisionTime = SYNCHRONOUS
+    detection: Detection = "fine"
+    commit: Commit = "incremental"
+    by_job: bool = False
+    """Whether the Pods of each controller are a transaction of their own, and not all that wait."""
 
-    def warning(self, about: Object, reason: str, message: str) -> None:
-        """Report something wrong."""
-        ...
+    def __attrs_post_init__(self) -> None:
+        if self.commit == "all-or-nothing" and not self.by_job:
+            raise ValueError("Transactions that land all or nothing must be those of jobs: set by_job.")
+
+
+@attrs.define
+class _Attempt:
+    """A decision about some Pods."""
+
+    placed: list[tuple[PodInfo, str]] = attrs.field(factory=list)
+    refused: list[tuple[PodInfo, str, str]] = attrs.field(factory=list)
+    plans: list[tuple[PodInfo, Plan]] = attrs.field(factory=list)
+    errands: list[tuple[PodInfo, Errand]] = attrs.field(factory=list)
+    """For Pods that have a node, and wait there for storage."""
+    since: dict[str, float] = attrs.field(factory=dict)
+    """When the Pods came, by uid."""
+    again: bool = False
+
+
+@attrs.frozen
+class _Line:
+    """A path, ready for decisions."""
+
+    cycle: Cycle
+    displacement: Displacement
+    time: DecisionTime
 
 
 class Scheduler:
@@ -65,233 +107,151 @@ class Scheduler:
         name: str = "default-scheduler",
         clock: Clock = SYSTEM_CLOCK,
         recorder: Recorder | None = None,
+        terms: Terms | None = None,
+        title: str = "",
     ) -> None:
+        """Make a scheduler for Pods whose ``spec.schedulerName`` is `name`; `title` tells it from others of that name."""
         self.name = name
-        self._client = client
-        self._clock = clock
-        self._recorder = recorder
-        self.table = NodeTable()
+        self.books = Books(title or name)
         self.queue = SchedulingQueue()
-        self._cycle = Cycle(self.table, policy or default_policy(), random)
-        self._informers = SharedInformers(client, random=random)
-        self._pods = self._informers.of(Pod)
-        self._nodes = self._informers.of(Node)
-        self._namespaces = self._informers.of(Namespace)
+        self._terms = terms = terms or Terms()
+        self._following = Following(
+            client, queues=[self.queue], route=self._route, random=random, nodes=terms.nodes
+        )
         self._limit = anyio.CapacityLimiter(32)
+        self._reporter = Reporter(client, self._following, clock=clock, recorder=recorder, limit=self._limit)
+        self._committer = Committer(
+            title or name,
+            client,
+            self._following,
+            random=random,
+            limit=self._limit,
+            detection=terms.detection,
+            commit=terms.commit,
+        )
+        self._settler = Settler(self._following, self.queue, self._reporter, self.books)
+        self._claimer = Claimer(client, self.table, limit=self._limit)
+        self._paths: dict[str, _Line] = {}
+        for path in (Path("", policy or default_policy(), terms.time), *terms.paths):
+            cycle = Cycle(self.table, path.policy, random)
+            displacement = Displacement(
+                name, client, cycle, self._following, self._reporter, clock=clock, random=random, limit=self._limit
+            )  # fmt: skip
+            self._paths[path.workload] = _Line(cycle, displacement, path.time)
+
+    @property
+    def table(self) -> NodeTable:
+        """The cluster as this scheduler knows it."""
+        return self._following.table
+
+    def _route(self, pod: Pod) -> SchedulingQueue | None:
+        if pod.spec.scheduler_name != self.name:
+            return None
+        return self.queue if self._terms.pods is None or self._terms.pods(pod) else None
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once nodes and Pods are known."""
         async with anyio.create_task_group() as group:
-            await group.start(self._informers.run)
-            self._namespaces.subscribe(self._on_namespace)
-            self._nodes.subscribe(self._on_node)
-            self._pods.subscribe(self._on_pod)
+            await group.start(self._following.run)
+            self.books.began = anyio.current_time()
             task_status.started()
             while True:
-                await self._schedule(await self.queue.take(BATCH))
+                for line, pods in self._jobs(await self.queue.take(BATCH)):
+                    await self._attempt(line, pods)
 
-    # What happens
-
-    def _on_namespace(self, old: Document | None, new: Document | None) -> None:
-        about = new or old
-        assert about is not None
-        self.table.put_namespace(about.meta.name, new.meta.labels if new is not None else None)
-
-    def _on_node(self, old: Document | None, new: Document | None) -> None:
-        if new is None:
-            assert old is not None
-            self.table.remove_node(old.meta.name)
-        else:
-            try:
-                changed = self.table.put_node(new.view(Node))
-            except ValueError as error:
-                log.warning("node %s is not understood: %s", new.meta.name, error)
-                return
-            if changed:
-                self.queue.wake("node")
-
-    def _on_pod(self, old: Document | None, new: Document | None) -> None:
-        if new is None:
-            assert old is not None
-            self._gone(old)
+    def _jobs(self, pods: Sequence[PodInfo]) -> Iterator[tuple[_Line, list[PodInfo]]]:
+        """Yield what is decided about at once: the Pods of one path and, if so wanted, of one controller."""
+        usual = self._paths[""]
+        if len(self._paths) == 1 and not self._terms.by_job:
+            yield usual, list(pods)
             return
-        pod = new.view(Pod)
-        if pod.status.phase in ("Succeeded", "Failed"):
-            self._gone(new)
-        elif pod.spec.node_name:
-            self.queue.remove(new.key, new.meta.uid)
-            if self._is_counted(old, new, pod.spec.node_name):
-                return
-            info = _info(pod)
-            if info is not None and self.table.put_pod(info):
-                self.queue.wake("pod placed")
-        elif new.meta.deletion_timestamp or pod.spec.scheduling_gates:
-            self.queue.remove(new.key, new.meta.uid)
-        elif pod.spec.scheduler_name == self.name and not self.table.has_pod(new.meta.uid):
-            info = _info(pod)
-            if info is not None:
-                self.queue.add(info)
+        jobs: dict[tuple[str, str], list[PodInfo]] = {}
+        for pod in pods:
+            path = pod.workload if pod.workload in self._paths else ""
+            jobs.setdefault((path, (pod.owner or pod.uid) if self._terms.by_job else ""), []).append(pod)
+        for (path, _), members in jobs.items():
+            yield self._paths[path], members
 
-    def _gone(self, document: Document) -> None:
-        self.queue.remove(document.key, document.meta.uid)
-        if self.table.remove_pod(document.meta.uid):
-            self.queue.wake("pod gone")
+    # An attempt
 
-    def _is_counted(self, old: Document | None, new: Document, node: str) -> bool:
-        """Return whether only what does not matter here has changed: most changes of Pods are to their status."""
-        return (
-            self.table.node_of(new.meta.uid) == node
-            and old is not None
-            and old.meta.generation == new.meta.generation
-            and old.meta.labels == new.meta.labels
-        )
+    async def _attempt(self, line: _Line, pods: Sequence[PodInfo]) -> None:
+        began = anyio.current_time()
+        seen = self._committer.look()
+        attempt = self._decide(line, pods, began)
+        if self._terms.commit == "all-or-nothing" and (attempt.refused or attempt.errands):
+            self._give_up_together(attempt)
+        thought = line.time.of(len(pods))
+        if thought:
+            await anyio.sleep(thought)
+        landed = 0
+        if attempt.placed:
+            fates = await self._committer.commit(attempt.placed, seen=seen)
+            landed = sum(self._settler.settle(fate, attempt.since[fate.pod.uid]) for fate in fates)
+        ended = anyio.current_time()
+        self.books.note(ended - began, len(attempt.placed), landed, again=attempt.again)
+        async with anyio.create_task_group() as group:
+            for pod, reason, message in attempt.refused:
+                group.start_soon(self._reporter.refused, pod, reason, message)
+            for pod, plan in attempt.plans:
+                group.start_soon(line.displacement.carry_out, pod, plan, self._disappointed)
+            for pod, errand in attempt.errands:
+                group.start_soon(self._claimer.carry_out, pod, errand, self._disappointed)
 
-    # Deciding and binding
-
-    async def _schedule(self, pods: list[PodInfo]) -> None:
-        placed: list[tuple[PodInfo, str]] = []
-        refused: list[tuple[PodInfo, str, str]] = []
+    def _decide(self, line: _Line, pods: Sequence[PodInfo], now: float) -> _Attempt:
+        attempt = _Attempt()
         for pod in pods:
             if pod.key not in self.queue:
                 continue  # deleted since it was taken
-            try:
-                verdict = self._cycle.decide(pod)
-            except Exception as error:
-                # A plug-in's mistake is this Pod's trouble, not that of those behind it.
-                log.exception("judging pod %s", pod.key)
-                self.queue.retry(pod)
-                refused.append((pod, "SchedulerError", f"{type(error).__name__}: {error}"))
-                continue
-            if verdict.node:
-                # Count it at once: the next decision must not see the room that this one takes.
-                self.table.put_pod(pod, verdict.node)
-                self.queue.wake("pod placed")
-                placed.append((pod, verdict.node))
+            since, tried = self.queue.history(pod)
+            attempt.since[pod.uid] = since
+            if tried == 1:
+                self.books.first_wait.add(now - since)
             else:
-                self.queue.failed(pod, verdict.retry_on)
-                refused.append((pod, "Unschedulable", verdict.message))
-        if placed:
-            await self._bind(placed)
-        async with anyio.create_task_group() as group:
-            for pod, reason, message in refused:
-                group.start_soon(self._refuse, pod, reason, message)
+                attempt.again = True
+            self._decide_one(line, pod, attempt)
+        return attempt
 
-    async def _bind(self, placed: list[tuple[PodInfo, str]]) -> None:
-        if isinstance(self._client, BindsMany):
-            claims = [Claim(pod.key, pod.uid, node) for pod, node in placed]
-            try:
-                outcomes = await self._client.binder.commit(claims)
-            except (ApiError, StoreError, OSError) as error:
-                for pod, node in placed:
-                    await self._unsure(pod, node, error)
-                return
-            for (pod, node), outcome in zip(placed, outcomes, strict=True):
-                if outcome.error is None:
-                    self._bound(pod, node)
-                else:
-                    self._lost(pod, outcome.error)
-            return
-        async with anyio.create_task_group() as group:
-            for pod, node in placed:
-                group.start_soon(self._bind_one, pod, node)
-
-    async def _bind_one(self, pod: PodInfo, node: str) -> None:
-        binding = Binding(
-            metadata=ObjectMeta(name=pod.key.name, namespace=pod.key.namespace, uid=pod.uid),
-            target=ObjectReference(api_version="v1", kind="Node", name=node),
-        )
-        async with self._limit:
-            try:
-                await self._client.resource(Binding).create(binding)
-            except (ApiError, OSError) as error:
-                await self._unsure(pod, node, error)
-                return
-        self._bound(pod, node)
-
-    async def _unsure(self, pod: PodInfo, node: str, error: Exception) -> None:
-        """Find out whether a binding that failed for us has landed all the same: answers get lost."""
-        if not isinstance(error, NotFound):
-            try:
-                live = await self._client.resource(Pod).get(pod.key)
-            except NotFound as gone:
-                error = gone
-            except (ApiError, OSError):
-                log.debug("cannot ask after pod %s", pod.key)
-            else:
-                if live.metadata.uid != pod.uid:
-                    error = NotFound(f"pod {pod.key} was replaced")
-                elif live.spec.node_name == node:
-                    self._bound(pod, node)
-                    return
-                elif live.spec.node_name:
-                    # Another scheduler was quicker. The informer may know that already, or will soon.
-                    self.table.put_pod(pod, live.spec.node_name)
-                    self.queue.remove(pod.key, pod.uid)
-                    return
-        self._lost(pod, error)
-
-    def _bound(self, pod: PodInfo, node: str) -> None:
-        self.queue.remove(pod.key, pod.uid)
-        if self._recorder is not None:
-            message = f"Successfully assigned {pod.key} to {node}"
-            self._recorder.normal(_reference(pod), "Scheduled", message)
-
-    def _lost(self, pod: PodInfo, error: Exception) -> None:
-        """Take back a placement that did not land."""
-        document = self._pods.cache.get(pod.key)
-        if document is None or document.meta.uid != pod.uid:
-            self.table.remove_pod(pod.uid)
-            self.queue.remove(pod.key, pod.uid)
-            return
-        node = document.view(Pod).spec.node_name
-        if node:
-            self.table.put_pod(pod, node)
-            self.queue.remove(pod.key, pod.uid)
-            return
-        if self.table.remove_pod(pod.uid):
-            self.queue.wake("pod gone")
-        if isinstance(error, NotFound):
-            self.queue.remove(pod.key, pod.uid)
-            return
-        log.info("binding %s: %s", pod.key, error)
-        self.queue.retry(pod)
-        # What the informer told us meanwhile was not taken in, because the Pod counted as placed.
-        self._on_pod(None, document)
-
-    async def _refuse(self, pod: PodInfo, reason: str, message: str) -> None:
-        document = self._pods.cache.get(pod.key)
-        if document is None or document.meta.uid != pod.uid:
-            return
-        known = next((c for c in document.view(Pod).status.conditions if c.type == "PodScheduled"), None)
-        if known is not None and (known.status, known.reason, known.message) == ("False", reason, message):
-            return
-        if self._recorder is not None:
-            self._recorder.warning(_reference(pod), "FailedScheduling", message)
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": format_time(self._clock.now()),
-        }
-        if known is not None and known.status == "False" and known.last_transition_time is not None:
-            condition["lastTransitionTime"] = format_time(known.last_transition_time)
-        patch = Patch("strategic", {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}})
+    def _decide_one(self, line: _Line, pod: PodInfo, attempt: _Attempt) -> None:
         try:
-            async with self._limit:
-                await self._client.resource(Pod).patch(pod.key, patch, subresource="status")
-        except (ApiError, OSError) as error:
-            log.debug("reporting on pod %s: %s", pod.key, error)
+            verdict = line.cycle.decide(pod)
+        except Exception as error:
+            # A plug-in's mistake is this Pod's trouble, not that of those behind it.
+            log.exception("judging pod %s", pod.key)
+            self.queue.retry(pod)
+            attempt.refused.append((pod, "SchedulerError", f"{type(error).__name__}: {error}"))
+            return
+        if verdict.node and pod.claims and (errand := self._claimer.errand(pod, verdict.node)) is not None:
+            self.table.nominate(pod, verdict.node)
+            self.queue.park(pod)
+            attempt.errands.append((pod, errand))
+        elif verdict.node:
+            # Count it at once: the next decision must not see the room that this one takes.
+            self.table.put_pod(pod, verdict.node)
+            self.queue.wake("pod placed")
+            attempt.placed.append((pod, verdict.node))
+        elif self.table.doubted(pod):
+            # Somebody else is about to fill the nodes where this one would fit, or was: soon we shall have heard.
+            self.table.forget_doubts()
+            self.queue.retry(pod)
+            attempt.refused.append((pod, "Unschedulable", verdict.message))
+        else:
+            message, plan = line.displacement.plan(pod, verdict)
+            if plan is not None:
+                attempt.plans.append((pod, plan))
+            self.queue.failed(pod, verdict.retry_on | {"pod gone"} if plan is not None else verdict.retry_on)
+            attempt.refused.append((pod, "Unschedulable", message))
 
+    def _give_up_together(self, attempt: _Attempt) -> None:
+        """Take back what was placed of a job of which not everything can be."""
+        count = len(attempt.placed) + len(attempt.refused) + len(attempt.errands)
+        why = f"{len(attempt.placed)} of {count} pods of the job have a node, and all must have one."
+        for pod, _ in attempt.placed:
+            self.table.remove_pod(pod.uid)
+            self.queue.failed(pod)
+            attempt.refused.append((pod, "Unschedulable", why))
+        attempt.placed.clear()
 
-def _info(pod: Pod) -> PodInfo | None:
-    try:
-        return PodInfo.of(pod)
-    except ValueError as error:
-        log.warning("pod %s is not understood: %s", pod.key, error)
-        return None
-
-
-def _reference(pod: PodInfo) -> Pod:
-    """Return a Pod of which only the identity matters."""
-    return Pod(metadata=ObjectMeta(name=pod.key.name, namespace=pod.key.namespace, uid=pod.uid))
+    def _disappointed(self, pod: PodInfo) -> None:
+        if pod.key in self.queue:
+            self._following.withdraw(pod.uid)
+            self.queue.retry(pod)

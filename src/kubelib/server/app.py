@@ -1,7 +1,8 @@
 """The API server as an ASGI application: authenticate, authorize, route, answer."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import anyio
@@ -16,30 +17,47 @@ from kubelib.api.errors import (
     ServiceUnavailable,
     Timeout,
     TooManyRequests,
+    Unauthorized,
 )
 from kubelib.api.scheme import UnknownKind
+from kubelib.exposition import CONTENT_TYPE
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import discovery
+from kubelib.server.aggregation import Aggregator, FrontProxy
 from kubelib.server.authn import Authenticator
-from kubelib.server.authz import Authorizer, forbidden, is_public
+from kubelib.server.authn.impersonation import requested
+from kubelib.server.authn.requestheader import RequestHeaders
+from kubelib.server.authz import AlwaysAllow, AlwaysDeny, AnyOf, Authorizer, Masters, forbidden, is_public
+from kubelib.server.authz.bootstrap import NODE_RULES
+from kubelib.server.authz.escalation import EscalationCheck
+from kubelib.server.authz.nodes import NodeAuthorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
+from kubelib.server.conditional import tagged, unless_known
+from kubelib.server.connecting import CONNECTING, admit_connection
+from kubelib.server.deadlines import Deadlines
+from kubelib.server.encodings import in_wanted_form
+from kubelib.server.flow import FlowControl, Seat
+from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.request import RequestInfo, parse_request
 from kubelib.server.responses import (
-    YAML,
     Receive,
     Response,
     Scope,
     Send,
     error_response,
-    negotiate,
     send_response,
-    to_yaml,
 )
 from kubelib.server.reviews import Reviews
 from kubelib.server.verbs import Request, ResourceVerbs, is_set
 from kubelib.server.watching import Watches
+
+if TYPE_CHECKING:
+    from kubelib.server.audit import Auditor
+    from kubelib.server.audit.events import Record
+    from kubelib.server.authn.tokens import TokenSigner
+    from kubelib.store.metering import StoreFigures
 
 log = logging.getLogger("kubelib.server")
 
@@ -47,6 +65,37 @@ MAX_BODY = 3 * 1024 * 1024
 REQUEST_TIMEOUT = 60.0
 MAX_IN_FLIGHT = 800
 GIT_VERSION = "v1.37.0+kubelib"
+
+
+AUDIT = "kubelib.audit"
+"""Where the scope of a request has what the audit log notes of it."""
+LASTING = frozenset({"log", "proxy", "exec", "attach", "portforward"})
+DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
+AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
+MODES = ("Node", "RBAC")
+"""Who decides when nobody says otherwise, in this order."""
+
+
+def authorizer_of(registries: ResourceRegistries, modes: Sequence[str] = MODES) -> AnyOf:
+    """Return the authorizers that ``--authorization-mode`` names, in order. Raises ValueError for an unknown one."""
+    makers: dict[str, Callable[[], Authorizer]] = {
+        "AlwaysAllow": AlwaysAllow,
+        "AlwaysDeny": AlwaysDeny,
+        "Node": lambda: NodeAuthorizer(registries, NODE_RULES),
+        "RBAC": lambda: RbacAuthorizer(registries),
+    }
+    for mode in modes:
+        if mode not in makers:
+            raise ValueError(f"{mode!r} is not an authorization mode: choose among {', '.join(makers)}")
+    return AnyOf(Masters(), *(makers[mode]() for mode in dict.fromkeys(modes)))
+
+
+def _find(authorizer: Authorizer) -> RbacAuthorizer | None:
+    """Return the authorizer by roles among several."""
+    if isinstance(authorizer, RbacAuthorizer):
+        return authorizer
+    parts = authorizer.authorizers if isinstance(authorizer, AnyOf) else ()
+    return next((found for part in parts if (found := _find(part)) is not None), None)
 
 
 class ApiServer:
@@ -60,20 +109,80 @@ class ApiServer:
         authorizer: Authorizer | None = None,
         nodes: NodeProxy | None = None,
         address: str = "127.0.0.1:6443",
+        tokens: "TokenSigner | None" = None,
+        fair: bool = True,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        request_timeout: float = REQUEST_TIMEOUT,
+        auditor: "Auditor | None" = None,
+        front_proxy: FrontProxy | None = None,
+        request_headers: RequestHeaders | None = None,
+        storage: "StoreFigures | None" = None,
     ) -> None:
+        """Make a server. Without `fair`, requests are served as they come, up to `MAX_IN_FLIGHT` at a time.
+
+        `storage` are the figures of the store that ``/metrics`` shows. `concurrency` is how many seats the requests share that are served at a time, `request_timeout` how many seconds a write
+        may take. What is to run beside the server, `components` names.
+        """
         self.registries = registries
         self.authenticator = authenticator or Authenticator()
-        self.authorizer: Authorizer = authorizer or RbacAuthorizer(registries)
+        if authorizer is None:
+            authorizer = authorizer_of(registries)
+        rbac = _find(authorizer)
+        self.authorizer: Authorizer = authorizer
         self.nodes = nodes
+        self.tokens = tokens
+        """Signs the tokens of service accounts; its public key is published."""
+        if tokens is not None:
+            registries.tokens = tokens
         self.address = address
+        self._request_headers = request_headers
+        self.aggregator = Aggregator(self, front_proxy)
+        """Other API servers that answer for some groups."""
         self.ready: Callable[[], Awaitable[bool]] | None = None
         self.watches = Watches(registries)
         self._verbs = ResourceVerbs(registries)
-        self._reviews = Reviews(registries, self.authorizer)
+        registries.allows = self._allows
+        registries.decides = self._decides
+        if rbac is not None:
+            registries.admission.add(EscalationCheck(rbac))
+        self._reviews = Reviews(registries, self.authorizer, self.authenticator, rbac)
+        self.flow = FlowControl(registries, concurrency=concurrency) if fair else None
+        self.auditor = auditor
+        self.storage = storage
+        self.request_timeout = request_timeout
+        self._deadlines = Deadlines(request_timeout)
         self._in_flight = 0
         self.answered: dict[tuple[str, int], int] = {}
         """How many requests were answered, by method and status."""
-        self._documents: dict[tuple[str, str], tuple[int, Response]] = {}
+        self._documents: dict[tuple[str, str], tuple[object, Response]] = {}
+
+    def _allows(
+        self, user: User, verb: str, group: str, resource: str, subresource: str, namespace: str, name: str
+    ) -> bool:
+        """Answer what plug-ins of admission ask: whether a user may do something else as well."""
+        info = RequestInfo(verb, "", group, "", namespace, resource, subresource, name)
+        return self.authorizer.decide(user, info).allowed
+
+    @property
+    def components(self) -> "list[FlowControl | Auditor | Aggregator]":
+        """What is to run as long as the server does: each a `kubelib.informers.Component`."""
+        return [part for part in (self.auditor, self.flow, self.aggregator) if part is not None]
+
+    def _decides(
+        self,
+        user: User,
+        verb: str,
+        path: str,
+        group: str,
+        resource: str,
+        subresource: str,
+        namespace: str,
+        name: str,
+    ) -> tuple[bool, str]:
+        """Answer what expressions of admission ask their authorizer."""
+        info = RequestInfo(verb, path, group, "", namespace, resource, subresource, name)
+        decision = self.authorizer.decide(user, info)
+        return decision.allowed, decision.reason
 
     def stop_watches(self) -> None:
         """End all watches and streams: the server is about to stop."""
@@ -86,49 +195,113 @@ class ApiServer:
         elif scope["type"] == "websocket":
             from kubelib.server.streams import answer_websocket
 
-            await answer_websocket(self, scope, receive, send)
+            try:
+                await answer_websocket(self, scope, receive, send)
+            except Exception as error:
+                if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
+                    self.auditor.panicked(record, error)
+                raise
+            finally:
+                if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
+                    self.auditor.complete(record, None)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
         headers = dict(scope["headers"])
+        seat: Seat | None = None
+        request: Request | None = None
         try:
-            request = await self.open_request(scope, headers)
+            response: Response | None = None
+            try:
+                request = await self.open_request(scope, headers)
+                if self.flow is not None and not _lasts(request.info):
+                    seat = await self._seat(request, receive)
+                response = await self._answer(request, seat, scope, receive, send)
+            except ApiError as error:
+                response = error_response(error)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except Exception as error:
+                log.exception("%s %s failed", method, scope["path"])
+                response = error_response(
+                    InternalError("Internal error occurred: the server's log says more")
+                )
+                if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
+                    self.auditor.panicked(record, error)
+            if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
+                self.auditor.complete(record, response)
+                if response is not None:
+                    response.headers.append((b"audit-id", record.uid.encode()))
+            if response is None:
+                return
+            answered = (method, response.status)
+            self.answered[answered] = self.answered.get(answered, 0) + 1
+            if request is not None and request.flow is not None:
+                response.headers += request.flow.headers
+            response = in_wanted_form(response, scope, headers, self.registries.scheme)
+            takes_gzip = b"gzip" in headers.get(b"accept-encoding", b"")
+            await send_response(send, response, head=method == "HEAD", gzip=takes_gzip)
+        finally:
+            if seat is not None:
+                seat.give_back()
+
+    async def _answer(
+        self, request: Request, seat: Seat | None, scope: Scope, receive: Receive, send: Send
+    ) -> Response | None:
+        """Answer a request that has its seat; None if the answer was sent as it came. Raises ApiError."""
+        info = request.info
+        if request.remote is not None:
             if request.watching:
-                await self.watches.answer(request, receive, send)
-                return
-            if request.info.resource and request.info.subresource == "log" and method == "GET":
-                from kubelib.server.streams import answer_log
+                self._begun(scope, seat)()
+            return await self.aggregator.passage.answer(request.remote, request, scope, receive, send)
+        if (extension := self.aggregator.extension(info.path)) is not None:
+            return await extension.answer(request)
+        if request.watching:
+            request.begun = self._begun(scope, seat)
+            await self.watches.answer(request, receive, send)
+            return None
+        if info.resource and info.subresource == "log" and scope["method"] == "GET":
+            from kubelib.server.streams import answer_log
 
-                await answer_log(self, request, receive, send)
-                return
-            response = await self._bounded(request, receive)
-        except ApiError as error:
-            response = error_response(error)
-        except anyio.get_cancelled_exc_class():
-            raise
-        except Exception:
-            log.exception("%s %s failed", method, scope["path"])
-            response = error_response(InternalError("Internal error occurred: the server's log says more"))
-        answered = (method, response.status)
-        self.answered[answered] = self.answered.get(answered, 0) + 1
-        if (
-            (accepted := headers.get(b"accept"))
-            and b"yaml" in accepted
-            and response.content_type == b"application/json"
-        ):
-            with_yaml = (
-                response.status >= 400
-                or negotiate(accepted.decode("latin1")).media_type == "application/yaml"
-            )
-            if with_yaml and accepted.strip().startswith(b"application/yaml"):
-                response.body, response.content_type = to_yaml(response.body), YAML
-        if len(response.body) > 128 * 1024 and b"gzip" in headers.get(b"accept-encoding", b""):
-            import zlib
+            await answer_log(self, request, receive, send)
+            return None
+        if info.subresource == "proxy":
+            from kubelib.server.proxying import answer_proxy
 
-            compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
-            response.body = compressor.compress(response.body) + compressor.flush()
-            response.headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
-        await send_response(send, response, head=method == "HEAD")
+            await answer_proxy(self, request, scope, receive, send)
+            return None
+        return await self._bounded(request, receive, scope)
+
+    async def _seat(self, request: Request, receive: Receive) -> Seat:
+        """Wait for a request's turn. Raises TooManyRequests."""
+        assert self.flow is not None
+        info = request.info
+        flow = request.flow = self.flow.flow(request.user, info)
+        width = 1
+        if info.verb == "list" or (request.watching and _from_beginning(request)):
+            width = self.flow.width(flow, info, request.query)
+        if flow.level.try_take(width):
+            return self.flow.seated(flow, width)
+        gone = None
+        if info.verb in ("get", "list", "watch"):
+
+            async def gone() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+
+        return await self.flow.wait(flow, width, gone)
+
+    def _begun(self, scope: Scope, seat: Seat | None) -> Callable[[], None]:
+        """Return what is called once a watch has sent its beginning: from then on it costs little."""
+        record = scope.get(AUDIT) if self.auditor is not None else None
+
+        def begun() -> None:
+            if seat is not None:
+                seat.give_back()
+            if record is not None and self.auditor is not None:
+                self.auditor.started(record)
+
+        return begun
 
     async def open_request(self, scope: Scope, headers: dict[bytes, bytes]) -> Request:
         """Authenticate and authorize a request, and take it apart. Raises ApiError."""
@@ -142,47 +315,69 @@ class ApiServer:
             info = _as_watch(info)
         if info.subresource in ("exec", "attach", "portforward"):
             info = _as_create(info)
-        user = await self.authenticator.authenticate(
-            scope.get("state", {}).get("user"), headers.get(b"authorization", b"").decode("latin1")
-        )
-        user = self._impersonated(user, scope["headers"])
-        if not is_public(info.path) and not self.authorizer.allows(user, info):
-            raise forbidden(user, info)
-        return Request(info, query, headers, user, watching)
+        record: Record | None = None
+        state = scope.get("state", {})
+        certified: User | None = state.get("user")
+        if self._request_headers is not None and state.get("front_proxy"):
+            certified = self._request_headers.user_of(scope["headers"]) or certified
+        try:
+            user = await self.authenticator.authenticate(
+                certified, headers.get(b"authorization", b"").decode("latin1")
+            )
+        except Unauthorized as error:
+            if self.auditor is not None:
+                record = self.auditor.begin(None, info, scope, headers)
+                if record is not None:
+                    self.auditor.refused(record, error.message)
+            raise
+        if self.auditor is not None:
+            record = scope[AUDIT] = self.auditor.begin(user, info, scope, headers)
+        user = self._impersonated(user, scope["headers"], record)
+        if not is_public(info.path):
+            decision = self.authorizer.decide(user, info)
+            if record is not None:
+                record.annotate("authorization.k8s.io/decision", decision.word)
+                record.annotate("authorization.k8s.io/reason", decision.reason)
+            if not decision.allowed:
+                raise forbidden(user, info, decision.reason)
+        request = Request(info, query, headers, user, watching)
+        request.audit = record
+        request.remote = self.aggregator.remote(path)
+        if info.subresource in CONNECTING and request.remote is None:
+            await admit_connection(self.registries, request, scope["query_string"])
+        return request
 
-    def _impersonated(self, user: User, headers: list[tuple[bytes, bytes]]) -> User:
-        name = ""
-        groups: list[str] = []
-        for header, value in headers:
-            if header == b"impersonate-user":
-                name = value.decode("latin1")
-            elif header == b"impersonate-group":
-                groups.append(value.decode("latin1"))
-        if not name:
+    def _impersonated(self, user: User, headers: list[tuple[bytes, bytes]], record: "Record | None") -> User:
+        wanted = requested(headers)
+        if wanted is None:
             return user
-        wanted = [RequestInfo("impersonate", "", resource="users", version="v1", name=name)]
-        wanted += [
-            RequestInfo("impersonate", "", resource="groups", version="v1", name=group) for group in groups
-        ]
-        for info in wanted:
-            if not self.authorizer.allows(user, info):
-                raise forbidden(user, info)
-        return User(name, (*groups, "system:authenticated"))
+        for info in wanted.needed:
+            decision = self.authorizer.decide(user, info)
+            if not decision.allowed:
+                raise forbidden(user, info, decision.reason)
+        if record is not None:
+            record.impersonated = wanted.user
+        return wanted.user
 
-    async def _bounded(self, request: Request, receive: Receive) -> Response:
-        if self._in_flight >= MAX_IN_FLIGHT:
+    async def _bounded(self, request: Request, receive: Receive, scope: Scope) -> Response:
+        if self.flow is None and self._in_flight >= MAX_IN_FLIGHT:
             raise TooManyRequests("the server has too many requests in flight: try again", retry_after=1)
         self._in_flight += 1
         try:
             if request.info.verb in ("get", "list") and request.info.resource:
                 return await self._verbs.read(request)
-            with anyio.fail_after(REQUEST_TIMEOUT):
+            with self._deadlines.deadline():
                 body = await _read_body(receive)
+                if request.audit is not None:
+                    request.audit.received_body, request.audit.media = (
+                        body,
+                        request.media_type or "application/json",
+                    )
                 return await self._route(request, body)
         except TimeoutError:
             raise Timeout("the request was not finished in time: it may have had an effect") from None
         except UnknownKind:
-            raise NotFound("the server could not find the requested resource") from None
+            return self._unknown(request.info.path)
         except RecursionError:
             raise BadRequest("the document is nested too deeply") from None
         finally:
@@ -194,11 +389,12 @@ class ApiServer:
             if self._reviews.answers(info):
                 return await self._reviews.answer(request, body)
             return await self._verbs.write(request, body)
-        if info.verb not in ("get", "head"):
+        response = await self._plain(request)
+        if info.verb not in ("get", "head") and response.status != 404:
             from kubelib.api.errors import MethodNotAllowed
 
             raise MethodNotAllowed(f"{info.path} can only be read")
-        return await self._plain(request)
+        return unless_known(response, request.headers)
 
     async def _plain(self, request: Request) -> Response:
         """Answer a path that is no resource."""
@@ -214,63 +410,93 @@ class ApiServer:
             case ["metrics"]:
                 from kubelib.server.metrics import render
 
-                return Response(render(self), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+                return Response(render(self), content_type=CONTENT_TYPE)
             case ["api"] | ["apis"]:
-                for version in ("v2", "v2beta1"):
-                    if f"g=apidiscovery.k8s.io;v={version}" in accept.replace(" ", "") or (
-                        "as=APIGroupDiscoveryList" in accept
-                        and f"v={version};" in accept.replace(" ", "") + ";"
-                    ):
-                        media = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-                        return self._cached(
-                            (path, version),
-                            lambda v=version, m=media: Response(  # type: ignore[misc]
-                                discovery.aggregated(scheme, core=parts[0] == "api", version=v),
-                                content_type=m.encode(),
-                            ),
-                        )
-                if parts[0] == "api":
+                core = parts[0] == "api"
+                version, media = discovery.wanted_form(accept)
+                if version:
+                    return self._cached(
+                        (path, version),
+                        lambda: tagged(self._aggregated(core, version), media),
+                    )
+                if core:
                     return Response(discovery.core_versions(self.address))
-                return self._cached((path, ""), lambda: Response(discovery.group_list(scheme)))
+                return self._cached(
+                    (path, ""), lambda: tagged(discovery.group_list(scheme, self.aggregator.groups()))
+                )
             case ["api", version]:
-                return self._found(discovery.resource_list(scheme, "", version))
+                return self._found(request, discovery.resource_list(scheme, "", version))
             case ["apis", group]:
-                return self._found(discovery.group_document(scheme, group))
+                return self._found(request, discovery.group_document(scheme, group, self.aggregator.groups()))
             case ["apis", group, version]:
-                return self._found(discovery.resource_list(scheme, group, version))
+                return self._found(request, discovery.resource_list(scheme, group, version))
+            case ["openid", "v1", "jwks"] if self.tokens is not None:
+                return Response(self.tokens.jwks(), content_type=b"application/jwk-set+json")
+            case [".well-known", "openid-configuration"] if self.tokens is not None:
+                return Response(self.tokens.configuration(self.address))
             case ["openapi", version, *rest]:
                 from kubelib.server.openapi import answer
 
-                return answer(scheme, version, "/".join(rest), accept)
+                if not rest and (merged := self.aggregator.openapi(version, accept)) is not None:
+                    return merged
+                return answer(scheme, version, "/".join(rest), accept, request.query)
+            case ["debug", "api_priority_and_fairness", what] if self.flow is not None:
+                from kubelib.server.flow.debug import dump
+
+                table = dump(self.flow, what)
+                if table is None:
+                    raise NotFound("the server could not find the requested resource")
+                return Response(table, content_type=b"text/plain; charset=utf-8")
             case [""]:
                 paths = [
+                    "/.well-known/openid-configuration",
                     "/api",
                     "/api/v1",
                     "/apis",
+                    *(f"/debug/api_priority_and_fairness/{name}" for name in DUMPS if self.flow is not None),
                     "/healthz",
                     "/livez",
                     "/metrics",
                     "/openapi/v2",
                     "/openapi/v3",
+                    "/openid/v1/jwks",
                     "/readyz",
                     "/version",
                 ]
                 return Response(encode_json({"paths": paths}))
-        raise NotFound("the server could not find the requested resource")
+        return self._unknown(request.info.path)
+
+    def _aggregated(self, core: bool, version: str) -> bytes:
+        aggregator = self.aggregator
+        return discovery.aggregated(
+            self.registries.scheme,
+            core=core,
+            version=version,
+            groups=aggregator.groups(),
+            remote=aggregator.documents(),
+        )
 
     def _cached(self, key: tuple[str, str], make: Callable[[], Response]) -> Response:
-        size = len(self.registries.scheme)
+        generation = self.aggregator.generation
         cached = self._documents.get(key)
-        if cached is None or cached[0] != size:
-            cached = self._documents[key] = (size, make())
+        if cached is None or cached[0] != generation:
+            cached = self._documents[key] = (generation, make())
         response = cached[1]
-        return Response(response.body, content_type=response.content_type)
+        return Response(response.body, content_type=response.content_type, headers=list(response.headers))
 
-    @staticmethod
-    def _found(body: bytes | None) -> Response:
-        if body is None:
+    def _found(self, request: Request, body: bytes | None) -> Response:
+        return self._unknown(request.info.path) if body is None else Response(body)
+
+    def _unknown(self, path: str) -> Response:
+        """Answer a path that nobody serves: as kube-apiserver does, in a line of text but for paths below the API's own groups.
+
+        Raises NotFound for those.
+        """
+        first, group, *_ = [*path.strip("/").split("/"), ""]
+        known = any(resource.group == group and resource.builtin for resource in self.registries.scheme)
+        if first in ("api", "version") or (first == "apis" and group and known):
             raise NotFound("the server could not find the requested resource")
-        return Response(body)
+        return Response(b"404 page not found\n", 404, b"text/plain; charset=utf-8")
 
     async def _health(self, which: str, check: list[str], request: Request) -> Response:
         checks = {"ping": True, "store": True}
@@ -293,6 +519,15 @@ class ApiServer:
             ]
             text = "\n".join([*lines, f"{which} check {'passed' if healthy else 'failed'}\n"])
         return Response(text.encode(), 200 if healthy else 500, b"text/plain; charset=utf-8")
+
+
+def _lasts(info: RequestInfo) -> bool:
+    """Return whether a request is one of those that last, and take no seat: logs, proxies, commands, forwarded ports."""
+    return info.subresource in LASTING and info.resource in ("pods", "services", "nodes")
+
+
+def _from_beginning(request: Request) -> bool:
+    return request.query.get("resourceVersion", "") in ("", "0") or request.flag("sendInitialEvents")
 
 
 def _version() -> dict[str, str]:

@@ -1,12 +1,14 @@
 """Discovery: which groups, versions and resources the server has, in the old form and aggregated."""
 
+import functools
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from kubelib.api.codec import encode_json
 from kubelib.api.scheme import Resource, Scheme
 
-_SUBRESOURCE_VERBS = {
+SUBRESOURCE_VERBS = {
     "approval": ["get", "patch", "update"],
     "status": ["get", "patch", "update"],
     "scale": ["get", "patch", "update"],
@@ -31,6 +33,10 @@ _SUBRESOURCE_KINDS = {
     "attach": ("", "v1", "PodAttachOptions"),
     "portforward": ("", "v1", "PodPortForwardOptions"),
 }
+
+
+Groups = Mapping[str, list[str]]
+"""Groups and their versions, in order."""
 
 
 def groups_of(scheme: Scheme) -> dict[str, list[str]]:
@@ -80,7 +86,7 @@ def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
                 "singularName": "",
                 "namespaced": resource.namespaced,
                 "kind": kind,
-                "verbs": _SUBRESOURCE_VERBS[name],
+                "verbs": SUBRESOURCE_VERBS[name],
             }
             if (of_group, of_version) != (group, version):
                 sub["group"], sub["version"] = of_group, of_version
@@ -104,23 +110,25 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _group(group: str, versions: list[str]) -> dict[str, Any]:
+def group_tree(group: str, versions: list[str]) -> dict[str, Any]:
+    """Return what an ``APIGroup`` says of a group; the first version is the preferred one."""
     named = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
     return {"name": group, "versions": named, "preferredVersion": named[0]}
 
 
-def group_list(scheme: Scheme) -> bytes:
-    """Return the ``APIGroupList``."""
-    groups = [_group(group, versions) for group, versions in groups_of(scheme).items() if group]
-    return encode_json({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+def group_list(scheme: Scheme, groups: Groups | None = None) -> bytes:
+    """Return the ``APIGroupList``; `groups` are all that there are, in order, when not only those of the scheme are."""
+    every = groups_of(scheme) if groups is None else groups
+    listed = [group_tree(group, versions) for group, versions in every.items() if group]
+    return encode_json({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed})
 
 
-def group_document(scheme: Scheme, group: str) -> bytes | None:
+def group_document(scheme: Scheme, group: str, groups: Groups | None = None) -> bytes | None:
     """Return the ``APIGroup`` of a group, None if there is none."""
-    versions = groups_of(scheme).get(group)
+    versions = (groups_of(scheme) if groups is None else groups).get(group)
     if not group or versions is None:
         return None
-    return encode_json({"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)})
+    return encode_json({"kind": "APIGroup", "apiVersion": "v1", **group_tree(group, versions)})
 
 
 def core_versions(address: str) -> bytes:
@@ -134,10 +142,41 @@ def core_versions(address: str) -> bytes:
     )
 
 
-def aggregated(scheme: Scheme, *, core: bool, version: str = "v2") -> bytes:
-    """Return the ``APIGroupDiscoveryList`` of the core group or of all named ones."""
+@functools.lru_cache(maxsize=128)
+def wanted_form(accept: str) -> tuple[str, bytes]:
+    """Return in which version a client takes discovery in one document, and the media type; empty if it does not.
+
+    What a client names first it likes best.
+    """
+    for alternative in accept.split(","):
+        media, *parameters = [part.strip() for part in alternative.split(";")]
+        given = dict(part.split("=", 1) for part in parameters if "=" in part)
+        if media == "application/json":
+            wanted = given.get("as") == "APIGroupDiscoveryList" and given.get("g") == "apidiscovery.k8s.io"
+            version = given.get("v", "")
+            if wanted and version in ("v2", "v2beta1"):
+                name = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+                return version, name.encode()
+            if "as" not in given:
+                break
+    return "", b""
+
+
+def aggregated(
+    scheme: Scheme,
+    *,
+    core: bool,
+    version: str = "v2",
+    groups: Groups | None = None,
+    remote: Mapping[tuple[str, str], dict[str, Any]] | None = None,
+) -> bytes:
+    """Return the ``APIGroupDiscoveryList`` of the core group or of all named ones.
+
+    `remote` are the documents of the versions that other servers answer for.
+    """
     items = []
-    for group, versions in groups_of(scheme).items():
+    remote = remote or {}
+    for group, versions in (groups_of(scheme) if groups is None else groups).items():
         if bool(group) == core:
             continue
         items.append(
@@ -145,7 +184,9 @@ def aggregated(scheme: Scheme, *, core: bool, version: str = "v2") -> bytes:
                 "metadata": {"name": group, "creationTimestamp": None}
                 if group
                 else {"creationTimestamp": None},
-                "versions": [_aggregated_version(scheme, group, v) for v in versions],
+                "versions": [
+                    remote.get((group, v)) or _aggregated_version(scheme, group, v) for v in versions
+                ],
             }
         )
     return encode_json(
@@ -181,7 +222,7 @@ def _aggregated_version(scheme: Scheme, group: str, version: str) -> dict[str, A
                     "responseKind": dict(
                         zip(("group", "version", "kind"), _subresource_kind(resource, name), strict=True)
                     ),
-                    "verbs": _SUBRESOURCE_VERBS[name],
+                    "verbs": SUBRESOURCE_VERBS[name],
                 }
                 for name in sorted(resource.subresources)
             ]

@@ -15,23 +15,35 @@ import attrs
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from kubelib.api.errors import ApiError, BadRequest
+from kubelib.api.errors import ApiError, BadRequest, Forbidden
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.nodes import ByteStream
 from kubelib.server.responses import Receive, Scope, Send, unless_gone
 from kubelib.server.spdy import Data, Event, Pinged, SpdyConnection, SpdyError, StreamOpened, StreamReset
+from kubelib.server.upgrades import EXTENSION
 
 log = logging.getLogger("kubelib.server")
 
 CHANNELS = "v4.channel.k8s.io"
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
+STREAMS = "portforward.k8s.io"
+"""What is spoken over SPDY without a WebSocket around it."""
+IN_STREAMS = (TUNNEL, STREAMS)
 Connect = Callable[[int], AbstractAsyncContextManager[ByteStream]]
 """Connects to a port. Raises ApiError."""
 
 
 def forwarding_protocol(scope: Scope) -> ChannelProtocol:
-    """Return which of the offered protocols is spoken. Raises BadRequest."""
-    if TUNNEL in (scope.get("subprotocols") or ()):
+    """Return which of the offered protocols is spoken. Raises BadRequest, Forbidden."""
+    offered = scope.get("subprotocols") or ()
+    if EXTENSION in scope.get("extensions", {}):
+        if STREAMS not in offered:
+            clients = " ".join(offered)
+            raise Forbidden(
+                f"unable to upgrade: unable to negotiate protocol: client supports [{clients}], server accepts [{STREAMS}]"
+            )
+        return ChannelProtocol(STREAMS)
+    if TUNNEL in offered:
         return ChannelProtocol(TUNNEL)
     return channel_protocol(scope)
 
@@ -110,10 +122,11 @@ class _Forward:
 
 
 class Tunnel:
-    """Serves SPDY streams in a WebSocket's messages."""
+    """Serves SPDY streams in a WebSocket's messages, or as they are."""
 
-    def __init__(self, connect: Connect, receive: Receive, send: Send) -> None:
+    def __init__(self, connect: Connect, receive: Receive, send: Send, protocol: str = TUNNEL) -> None:
         self._connect = connect
+        self._protocol = protocol
         self._receive = receive
         self._send = send
         self._spdy = SpdyConnection()
@@ -124,7 +137,7 @@ class Tunnel:
 
     async def serve(self) -> None:
         """Serve until the client goes."""
-        await self._send({"type": "websocket.accept", "subprotocol": TUNNEL})
+        await self._send({"type": "websocket.accept", "subprotocol": self._protocol})
         async with anyio.create_task_group() as group:
             while True:
                 message = await self._receive()
@@ -224,7 +237,7 @@ async def serve_forwarding(
 ) -> None:
     """Accept the upgrade and forward connections until the client goes."""
     send = unless_gone(send)
-    if protocol.name == TUNNEL:
-        await Tunnel(connect, receive, send).serve()
+    if protocol.name in IN_STREAMS:
+        await Tunnel(connect, receive, send, protocol.name).serve()
     else:
         await serve_channels(protocol, connect, ports, receive, send)

@@ -1,20 +1,29 @@
-"""Listening: the only module that knows uvicorn.
+"""Listening: with `kubelib.server.answering` the only module that knows uvicorn.
 
 TLS with optional client certificates; the verified certificate's user travels in the connection's state. Stopping ends
 watches at once.
 """
 
+import contextlib
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import attrs
 
 from kubelib.server.authn import user_of_certificate
+
+if TYPE_CHECKING:
+    from kubelib.server.authn.requestheader import RequestHeaders
+
+GRACE = 1.0
+"""How many seconds answers have that are being sent when the server stops."""
 
 
 class CannotListen(Exception):
@@ -28,16 +37,52 @@ class Tls:
     cert: Path
     key: Path
     client_ca: Path | None = None
+    proxies: "RequestHeaders | None" = None
+    """Who may say in headers whom it speaks for."""
 
     def context(self) -> ssl.SSLContext:
         """Return a server-side TLS context."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.cert, self.key)
-        if self.client_ca is not None:
-            context.load_verify_locations(self.client_ca)
-            context.verify_mode = ssl.CERT_OPTIONAL
+        for authority in (self.client_ca, self.proxies.ca if self.proxies is not None else None):
+            if authority is not None:
+                context.load_verify_locations(authority)
+                context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+    def identify(self) -> Callable[[ssl.SSLObject], dict[str, Any]]:
+        """Return what tells from a connection who is at its other end: ``user``, and whether it is a ``front_proxy``."""
+        if self.proxies is None:
+            return lambda connection: {"user": user_of_certificate(connection.getpeercert())}
+        from kubelib.server.authn.requestheader import Issuers
+
+        issuers = Issuers(self.client_ca, self.proxies)
+
+        def identified(connection: ssl.SSLObject) -> dict[str, Any]:
+            shown = connection.getpeercert(binary_form=True)
+            if not shown:
+                return {"user": None}
+            is_user, is_proxy = issuers.judge(shown)
+            user = user_of_certificate(connection.getpeercert()) if is_user else None
+            return {"user": user, "front_proxy": is_proxy}
+
+        return identified
+
+
+@attrs.frozen
+class Limits:
+    """What clients may cost. Those that exceed it lose their connection."""
+
+    stalled: float = 60.0
+    """Seconds that an answer, or a part of it, waits for a client that does not read."""
+    silent: float = 60.0
+    """Seconds until a new connection has sent the head of its first request."""
+    connections: int = 16_384
+    """How many connections there are at a time."""
+
+
+LIMITS = Limits()
 
 
 def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
@@ -46,6 +91,8 @@ def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Without, the body of an answer waits 40 ms for the client to acknowledge its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.bind((host, port))
         listening.listen(2048)
     except OSError as error:
@@ -59,50 +106,154 @@ def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
 
 @asynccontextmanager
 async def serve(
-    app: Any, listening: socket.socket, tls: Tls | None, *, stop: Callable[[], None] = lambda: None
+    app: Any,
+    listening: socket.socket,
+    tls: Tls | None,
+    *,
+    stop: Callable[[], None] = lambda: None,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[int]:
     """Serve an ASGI application on a socket while the context is open; yields the port. `stop` ends long requests."""
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+    from kubelib.server.answering import Cycle
+    from kubelib.server.upgrades import Upgrade, is_spdy, scope_of
+
+    identify = tls.identify() if tls is not None else None
 
     class Protocol(HttpToolsProtocol):
+        silence: Any = None
+        stall: Any = None
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                transport.abort()
+                return
+            self.silence = self.loop.call_later(limits.silent, transport.abort)
             encrypted = transport.get_extra_info("ssl_object")
-            user = user_of_certificate(encrypted.getpeercert()) if encrypted else None
-            self.app_state = {**self.app_state, "user": user}
+            self.app_state = {
+                **self.app_state,
+                **(identify(encrypted) if encrypted and identify else {"user": None}),
+            }
+
+        def _should_upgrade(self) -> bool:
+            return is_spdy(self.headers, self.url) or super()._should_upgrade()
+
+        def handle_websocket_upgrade(self) -> None:
+            """Hand the connection on to what speaks the protocol that was asked for."""
+            if not is_spdy(self.headers, self.url):
+                super().handle_websocket_upgrade()
+                return
+            self.connections.discard(self)
+            transport: Any = self.transport
+            scope: Any = self.scope
+
+            def stall() -> Any:
+                return self.loop.call_later(limits.stalled, transport.abort)
+
+            upgrade = Upgrade(transport, self.connections, stall)
+            transport.set_protocol(upgrade)
+            task = self.loop.create_task(upgrade.run(self.app, scope_of(scope, self.url)))
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
+
+        def on_headers_complete(self) -> None:
+            if self.silence is not None:
+                self.silence.cancel()
+                self.silence = None
+            super().on_headers_complete()
+            cycle: Any = self.cycle
+            if type(cycle) is RequestResponseCycle:
+                cycle.__class__ = Cycle  # it is made within, and has not been used yet
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            for timer in (self.silence, self.stall):
+                if timer is not None:
+                    timer.cancel()
+            self.silence = self.stall = None
+            super().connection_lost(exc)
+
+        # The transport says when it has more to send than the client takes, and when it has not: while all goes well no timer runs.
+        def pause_writing(self) -> None:
+            if self.stall is None:
+                self.stall = self.loop.call_later(limits.stalled, self.transport.abort)
+            super().pause_writing()
+
+        def resume_writing(self) -> None:
+            if self.stall is not None:
+                self.stall.cancel()
+                self.stall = None
+            super().resume_writing()
 
     config = uvicorn.Config(
         app,
         http=Protocol,
-        ws="wsproto",
+        ws=_websocket,  # type: ignore[arg-type]  # it makes a protocol, as the class does
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # who asks is whom the connection is with, whatever a header says
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
         ws_max_size=4 * 1024 * 1024,
     )
-    if tls is not None:
-        config.load()
-        config.ssl = tls.context()
     server = uvicorn.Server(config)
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listening])
-        while not server.started:  # uvicorn has no event for it
-            await anyio.sleep(0.001)
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            stop()
-            server.should_exit = True
+    config.load()
+    if tls is not None:
+        config.ssl = tls.context()
+    # What `Server.serve` does, without its looking ten times a second whether it is time to end.
+    server.lifespan = config.lifespan_class(config)
+    await server.startup([listening])
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        stop()
+        with anyio.CancelScope(shield=True):
+            await _end(server)
 
 
-def _no_signals() -> Any:
-    """The daemon handles signals: uvicorn must not."""
-    import contextlib
+def _websocket(**given: Any) -> Any:
+    """Return the protocol of one WebSocket. Few servers get to see one: what it takes is loaded for the first."""
+    from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
-    return contextlib.nullcontext()
+    return WSProtocol(**given)
+
+
+def _protocol_errors() -> tuple[type[Exception], ...]:
+    utilities = sys.modules.get("wsproto.utilities")
+    return () if utilities is None else (utilities.LocalProtocolError,)
+
+
+async def _end(server: Any) -> None:
+    """Let answers that are being sent end within the grace, then end them; leave no connection and no task."""
+    for listener in server.servers:
+        listener.close()
+    state = server.server_state
+    for connection in list(state.connections):
+        with contextlib.suppress(*_protocol_errors()):  # a WebSocket that is closed already, its TCP not yet
+            connection.shutdown()
+    for grace in (GRACE, GRACE):
+        with anyio.move_on_after(grace):
+            while state.tasks:
+                await anyio.sleep(0.002)
+        for task in list(state.tasks):
+            task.cancel()
+    with anyio.move_on_after(GRACE):
+        await anyio.lowlevel.checkpoint()
+        while state.connections:
+            for connection in list(state.connections):
+                # Idle clients over TLS do not say goodbye before they are used again: they are not waited for.
+                _abort(connection.transport, unless_sending=True)
+            await anyio.sleep(0.002)
+    for connection in list(state.connections):
+        _abort(connection.transport)
+
+
+def _abort(transport: Any, *, unless_sending: bool = False) -> None:
+    # asyncio's transports over TLS cannot be asked anything any more once they have been aborted.
+    with contextlib.suppress(AttributeError):
+        if transport is not None and not (unless_sending and transport.get_write_buffer_size()):
+            transport.abort()

@@ -1,29 +1,193 @@
 """``/metrics``: the figures of a server in Prometheus' text form, under the names that Kubernetes uses."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from kubelib.exposition import Sample, family, text
+from kubelib.registry.admission.webhooks.figures import WebhookFigures
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
+    from kubelib.server.flow import FlowControl
+    from kubelib.store.metering import StoreFigures
+    from kubelib.transactions.figures import Landings
 
 
 def render(server: "ApiServer") -> bytes:
     """Return the current figures."""
-    lines = [
-        "# HELP apiserver_storage_objects Number of stored objects.",
-        "# TYPE apiserver_storage_objects gauge",
-    ]
+    return text(*_families(server))
+
+
+def _families(server: "ApiServer") -> Iterator[list[str]]:
     registries = server.registries
-    for resource in registries.scheme:
-        if "list" in resource.verbs:
-            count = len(registries.of(resource).cache)
-            lines.append(f'apiserver_storage_objects{{resource="{resource.group_resource}"}} {count}')
-    lines += [
-        "# HELP apiserver_longrunning_requests Number of open watches.",
-        "# TYPE apiserver_longrunning_requests gauge",
-        f'apiserver_longrunning_requests{{verb="WATCH"}} {server.watches.running}',
-        "# HELP apiserver_request_total Number of requests answered.",
-        "# TYPE apiserver_request_total counter",
+    yield family(
+        "apiserver_storage_objects",
+        "gauge",
+        "Number of stored objects.",
+        (
+            Sample(len(registries.of(resource).cache), {"resource": resource.group_resource})
+            for resource in registries.scheme
+            if "list" in resource.verbs
+        ),
+    )
+    yield family(
+        "apiserver_longrunning_requests",
+        "gauge",
+        "Number of open watches.",
+        [Sample(server.watches.running, {"verb": "WATCH"})],
+    )
+    yield family(
+        "apiserver_request_total",
+        "counter",
+        "Number of requests answered.",
+        (
+            Sample(count, {"verb": verb, "code": str(code)})
+            for (verb, code), count in sorted(server.answered.items())
+        ),
+    )
+    yield from _landings(registries.landings)
+    if server.storage is not None:
+        yield from _storage(server.storage)
+    yield from _webhooks(server)
+    if server.flow is not None:
+        yield from _flow(server.flow)
+    if server.auditor is not None:
+        yield family(
+            "apiserver_audit_event_total",
+            "counter",
+            "Number of audit events written.",
+            [Sample(server.auditor.written)],
+        )
+        yield family(
+            "apiserver_audit_error_total",
+            "counter",
+            "Number of audit events lost.",
+            [Sample(server.auditor.dropped, {"plugin": "log"})],
+        )
+
+
+def _storage(figures: "StoreFigures") -> Iterator[list[str]]:
+    """Return what the store has been asked. kube-apiserver has the like under ``etcd_``, whatever the store."""
+    yield family(
+        "kubelib_store_request_duration_seconds",
+        "histogram",
+        "Seconds that the store has taken.",
+        (
+            sample
+            for operation, durations in sorted(figures.durations.items())
+            for sample in durations.samples({"operation": operation})
+        ),
+    )
+    yield family(
+        "kubelib_store_request_errors_total",
+        "counter",
+        "Calls of the store that failed.",
+        (
+            Sample(count, {"operation": operation, "error": error})
+            for (operation, error), count in sorted(figures.errors.items())
+        ),
+    )
+    for name, kind, about, figure in (
+        ("conflicts_total", "counter", "Commits whose expectations did not hold.", figures.conflicts),
+        ("changes_total", "counter", "Changes that the store has reported.", figures.changes),
+        ("watches", "gauge", "Open watches of the store.", figures.watches),
+    ):
+        yield family(f"kubelib_store_{name}", kind, about, [Sample(figure)])
+
+
+_WEBHOOKS = (
+    ("admission_duration_seconds", "histogram", "Seconds that admission webhooks took."),
+    ("request_total", "counter", "Number of requests to admission webhooks."),
+    (
+        "rejection_count",
+        "counter",
+        "Number of requests that were refused by, or for want of, an admission webhook.",
+    ),
+    ("fail_open_count", "counter", "Number of requests that went on without an admission webhook."),
+)
+
+
+def _webhooks(server: "ApiServer") -> Iterator[list[str]]:
+    """Return the figures of admission webhooks."""
+    found = [
+        sample
+        for plugin in server.registries.admission.plugins
+        if isinstance(figures := getattr(plugin, "figures", None), WebhookFigures)
+        for sample in figures.samples()
     ]
-    for (verb, code), count in sorted(server.answered.items()):
-        lines.append(f'apiserver_request_total{{verb="{verb}",code="{code}"}} {count}')
-    return ("\n".join(lines) + "\n").encode()
+    for name, kind, about in _WEBHOOKS:
+        samples = (sample for metric, sample in found if metric == name)
+        yield family(f"apiserver_admission_webhook_{name}", kind, about, samples)
+
+
+_GAUGES = (
+    ("nominal_limit_seats", "nominal", "Seats that a priority level has of its own."),
+    ("current_limit_seats", "limit", "Seats that a priority level may use now."),
+    ("current_executing_seats", "in_use", "Seats in use."),
+    ("current_executing_requests", "executing", "Requests that are served."),
+    ("current_inqueue_requests", "in_queue", "Requests that wait."),
+)
+
+
+def _flow(flow: "FlowControl") -> Iterator[list[str]]:
+    """Return the figures of API priority and fairness."""
+    flow.refresh()
+    prefix = "apiserver_flowcontrol"
+    levels = [(level, {"priority_level": title}) for title, level in sorted(flow.levels.items())]
+    for name, attribute, about in _GAUGES:
+        yield family(
+            f"{prefix}_{name}",
+            "gauge",
+            about,
+            (Sample(getattr(level, attribute), labels) for level, labels in levels),
+        )
+    yield family(
+        f"{prefix}_dispatched_requests_total",
+        "counter",
+        "Requests that were served.",
+        (
+            Sample(count, {**labels, "flow_schema": schema})
+            for level, labels in levels
+            for schema, count in sorted(level.dispatched.items())
+        ),
+    )
+    yield family(
+        f"{prefix}_rejected_requests_total",
+        "counter",
+        "Requests that were refused.",
+        (
+            Sample(count, {**labels, "flow_schema": schema, "reason": reason})
+            for level, labels in levels
+            for (schema, reason), count in sorted(level.rejected.items())
+        ),
+    )
+    yield family(
+        f"{prefix}_request_wait_duration_seconds",
+        "summary",
+        "Seconds that requests have waited.",
+        (
+            sample
+            for level, labels in levels
+            for sample in (
+                Sample(level.waited, labels, suffix="_sum"),
+                Sample(sum(level.dispatched.values()), labels, suffix="_count"),
+            )
+        ),
+    )
+
+
+def _landings(landings: "Landings") -> Iterator[list[str]]:
+    """Return what became of schedulers' transactions; single bindings are those of nobody in particular."""
+    for name, label, about, counts in (
+        ("transactions", "outcome", "Transactions of schedulers, by outcome.", landings.transactions),
+        ("claims", "cause", "Claims of schedulers, by why they did not land.", landings.claims),
+    ):
+        yield family(
+            f"kubelib_{name}_total",
+            "counter",
+            about,
+            (
+                Sample(count, {"scheduler": scheduler, label: value})
+                for (scheduler, value), count in sorted(counts.items())
+            ),
+        )

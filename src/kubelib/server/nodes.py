@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
 from kubelib.api.core.pod import Pod
+
+if TYPE_CHECKING:
+    from kubelib.server.exchange import Inquiry, Reply
 
 
 @attrs.frozen(kw_only=True)
@@ -85,4 +88,24 @@ class NodeProxy(Protocol):
 
     def port_forward(self, pod: Pod, port: int) -> AbstractAsyncContextManager[ByteStream]:
         """Connect to a port of the Pod."""
+        ...
+
+    def ask(self, node: str, inquiry: "Inquiry") -> AbstractAsyncContextManager["Reply"]:
+        """Ask a node's own server: its health, its Pods, its metrics."""
+        ...
+
+
+class NodeFigures(Protocol):
+    """What a node measures of itself and its Pods."""
+
+    async def summary(self, *, only_cpu_and_memory: bool) -> bytes:
+        """Return the document ``/stats/summary``."""
+        ...
+
+    async def metrics(self, which: Literal["own", "resource", "cadvisor", "probes"]) -> bytes:
+        """Return metrics in Prometheus' text form: of the agent's own work, or those that are named."""
+        ...
+
+    def configuration(self) -> bytes:
+        """Return the document ``/configz``."""
         ...

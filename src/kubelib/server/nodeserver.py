@@ -1,7 +1,8 @@
 """What a node answers to the API server: logs and streams of its containers, under the paths of Kubernetes' kubelet.
 
-Everybody may ask for health; for everything else the caller shows a certificate of the cluster, and is allowed to use
-``nodes/proxy`` (or is the API server itself).
+Everybody may ask for health; for everything else the caller shows a certificate of the cluster, and is allowed to use the
+subresource of the node that the path stands for: ``nodes/stats``, ``nodes/metrics``, ``nodes/pods``, ``nodes/configz``, and
+``nodes/proxy``, which alone is enough for the last two and for all else (or the caller is the API server itself).
 """
 
 import logging
@@ -13,18 +14,20 @@ import anyio
 from kubelib.api.codec import encode_json
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, BadRequest, Forbidden, InternalError, NotFound, Unauthorized
+from kubelib.exposition import CONTENT_TYPE
 from kubelib.registry.base import User
 from kubelib.server.channels import channel_protocol
 from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
-from kubelib.server.nodes import LogOptions, NodeProxy
+from kubelib.server.nodes import LogOptions, NodeFigures, NodeProxy
 from kubelib.server.responses import Receive, Response, Scope, Send, error_response, send_response
 from kubelib.server.streams import refuse_upgrade, send_log, serve_command
+from kubelib.server.upgrades import EXTENSION
 
 log = logging.getLogger("kubelib.server")
 
 Query = Mapping[str, list[str]]
 Allowed = Callable[[User, str], Awaitable[bool]]
-"""Whether a user may use a subresource of the node: ``proxy``, ``log``, ``stats``, ``metrics``."""
+"""Whether a user may use a subresource of the node: ``proxy``, ``stats``, ``metrics``, ``pods``, ``configz``."""
 
 
 class NodeServer:
@@ -37,7 +40,9 @@ class NodeServer:
         pod: Callable[[str, str], Pod | None],
         pods: Callable[[], bytes],
         allowed: Allowed,
+        figures: NodeFigures | None = None,
     ) -> None:
+        self._figures = figures
         self._nodes = nodes
         self._pod_of = pod
         self._pods = pods
@@ -56,28 +61,56 @@ class NodeServer:
         elif scope["type"] == "websocket":
             await receive()  # the connect message
             try:
+                if EXTENSION in scope.get("extensions", {}):
+                    raise BadRequest("unable to upgrade: nodes are reached over WebSockets")
                 await self._upgrade(scope, receive, send)
             except ApiError as error:
                 await refuse_upgrade(send, error, scope)
 
-    async def _authorize(self, scope: Scope, subresource: str) -> None:
+    async def _authorize(self, scope: Scope, *subresources: str) -> None:
+        """Let those pass who may use one of the subresources. Raises Unauthorized, Forbidden."""
         user: User | None = scope.get("state", {}).get("user")
         if user is None:
             raise Unauthorized("Unauthorized")
-        if not await self._allowed(user, subresource):
-            raise Forbidden(
-                f"Forbidden (user={user.name}, verb=get, resource=nodes, subresource(s)=[{subresource}])"
-            )
+        for subresource in subresources:
+            if await self._allowed(user, subresource):
+                return
+        listed = " ".join(subresources)
+        raise Forbidden(f"Forbidden (user={user.name}, verb=get, resource=nodes, subresource(s)=[{listed}])")
+
+    async def _measured(self, scope: Scope, parts: list[str], query: Query) -> Response:
+        """Answer what is asked of the node's figures. Raises NotFound."""
+        match parts:
+            case ["stats", *_]:
+                await self._authorize(scope, "stats")
+            case ["metrics", *_]:
+                await self._authorize(scope, "metrics")
+            case _:
+                await self._authorize(scope, "configz", "proxy")
+        if self._figures is not None:
+            match parts:
+                case ["stats", "summary"]:
+                    only = _flag(query, "only_cpu_and_memory")
+                    return Response(await self._figures.summary(only_cpu_and_memory=only))
+                case ["metrics"]:
+                    return Response(await self._figures.metrics("own"), content_type=CONTENT_TYPE)
+                case ["metrics", "resource" | "cadvisor" | "probes" as which]:
+                    return Response(await self._figures.metrics(which), content_type=CONTENT_TYPE)
+                case ["configz"]:
+                    return Response(self._figures.configuration())
+        raise NotFound("the node could not find the requested resource")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
         try:
-            match scope["path"].strip("/").split("/"):
+            match parts := scope["path"].strip("/").split("/"):
                 case ["healthz", *_]:
                     response = Response(b"ok", content_type=b"text/plain; charset=utf-8")
-                case ["pods"]:
-                    await self._authorize(scope, "proxy")
+                case ["pods" | "runningpods"]:
+                    await self._authorize(scope, "pods", "proxy")
                     response = Response(self._pods())
+                case ["stats" | "metrics" | "configz", *_]:
+                    response = await self._measured(scope, parts, query)
                 case ["containerLogs", namespace, name, container]:
                     await self._authorize(scope, "proxy")
                     pod = self._pod(namespace, name)

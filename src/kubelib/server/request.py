@@ -21,7 +21,7 @@ _VERBS = {
 _CONNECT = {"exec", "attach", "portforward", "proxy"}
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class RequestInfo:
     """A request for a resource, or for a path that is none (`resource` is then empty)."""
 
@@ -46,7 +46,6 @@ class RequestInfo:
 @functools.lru_cache(maxsize=16384)
 def parse_request(method: str, path: str) -> RequestInfo:
     """Take a path apart. Watches are told from lists by their query, later."""
-    plain = RequestInfo(method.lower(), path)
     parts = path.strip("/").split("/")
     match parts:
         case ["api", version, *rest] if rest:
@@ -54,7 +53,7 @@ def parse_request(method: str, path: str) -> RequestInfo:
         case ["apis", group, version, *rest] if rest:
             pass
         case _:
-            return plain
+            return RequestInfo(method.lower(), path)
     verb = _VERBS.get(method, method.lower())
     deprecated = rest[0] == "watch" and len(rest) > 1
     if deprecated:

@@ -1,12 +1,16 @@
 """Answers: JSON bodies, errors as ``Status``, content negotiation."""
 
 import functools
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol
 
+import anyio.lowlevel
 import attrs
 
 from kubelib.api.codec import encode_json
+from kubelib.api.document import Document
 from kubelib.api.errors import ApiError, NotAcceptable
 
 Scope = MutableMapping[str, Any]
@@ -17,12 +21,77 @@ Headers = list[tuple[bytes, bytes]]
 JSON = b"application/json"
 YAML = b"application/yaml"
 
+PIECE = 64 * 1024
+"""Bytes of a large body that are joined, encrypted and sent at a time: they stay in the processor's cache all the way."""
+COMPRESSED_FROM = 128 * 1024
+"""Bytes from which on a body is compressed for clients that take it, as kube-apiserver does."""
+
+
+FOLLOWED = "kubelib.followed"
+"""In the beginning of an answer: the first part of the body follows at once, both may be sent together."""
+
+
+STREAMED = "kubelib.streamed"
+"""In the beginning of an answer that goes on for long: called with a `Direct`, by servers that have one."""
+
+
+class Direct(Protocol):
+    """Sends further parts of an answer at once, without waiting and without a task."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the client takes what it is sent, so that something can be sent at once."""
+        ...
+
+    def frame(self, body: bytes) -> bytes:
+        """Return a part of a body as it is sent. It may be sent to others too."""
+        ...
+
+    def send_now(self, framed: bytes) -> None:
+        """Send a part."""
+        ...
+
+
+class Joined:
+    """A body of documents with commas between them, which is never in memory as a whole: nor are the documents, as they are served."""
+
+    def __init__(self, head: bytes, documents: Sequence[Document], tail: bytes) -> None:
+        self._head, self._documents, self._tail = head, documents, tail
+        sizes = sum([document.size for document in documents])
+        self._size = len(head) + sizes + max(0, len(documents) - 1) + len(tail)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body in pieces of about `PIECE` bytes."""
+        documents = self._documents
+        step = max(1, PIECE * len(documents) // self._size)
+        if not documents:
+            yield self._head + self._tail
+        for first in range(0, len(documents), step):
+            # The bytes of a document are copied once to be served and once to be sent, and not a third time.
+            items = [document.raw for document in documents[first : first + step]]
+            if first == 0:
+                items[0] = self._head + items[0]
+            if first + step >= len(documents):
+                items[-1] += self._tail
+            else:
+                items.append(b"")
+            yield b",".join(items)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self)
+
+
+Body = bytes | Joined
+
 
 @attrs.define
 class Response:
     """A complete answer."""
 
-    body: bytes
+    body: Body
     status: int = 200
     content_type: bytes = JSON
     headers: Headers = attrs.Factory(list)
@@ -35,6 +104,7 @@ def error_response(error: ApiError) -> Response:
         response.headers.append((b"retry-after", str(error.retry_after).encode()))
     if error.code == 401:
         response.headers.append((b"www-authenticate", b'Bearer realm="kubernetes"'))
+    response.headers += warning_header(getattr(error, "warnings", ()))
     return response
 
 
@@ -44,62 +114,154 @@ class Accepted:
 
     media_type: str = "application/json"
     transform: str = ""
-    list_transform: str = ""
     protobuf_only: bool = False
+    """Whether the client takes protocol buffers and neither JSON nor YAML."""
+    version: str = "v1"
+    """The version of ``meta.k8s.io`` in which the client takes a transformation."""
+
+
+_SERVED = {
+    "application/json": "application/json",
+    "application/*": "application/json",
+    "*/*": "application/json",
+    "application/yaml": "application/yaml",
+    "application/vnd.kubernetes.protobuf": "application/vnd.kubernetes.protobuf",
+}
+_TRANSFORMS = ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
 @functools.lru_cache(maxsize=512)
 def negotiate(accept: str) -> Accepted:
-    """Choose the first alternative of an Accept header that can be served. Raises NotAcceptable."""
+    """Choose the alternative of an Accept header that the client likes best of those that can be served.
+
+    Protocol buffers are served to those who take nothing else: JSON is what is stored, and costs nothing. Raises NotAcceptable.
+    """
     if not accept.strip():
         return Accepted()
+    found: list[tuple[float, Accepted]] = []
     for alternative in accept.split(","):
         media, *parameters = [part.strip() for part in alternative.split(";")]
         given = dict(p.split("=", 1) for p in parameters if "=" in p)
-        if media not in ("application/json", "application/yaml", "application/*", "*/*"):
-            continue
-        kind = given.get("as", "")
-        if kind not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+        served, kind = _SERVED.get(media), given.get("as", "")
+        if served is None or kind not in _TRANSFORMS:
             continue
         if kind and (given.get("g") != "meta.k8s.io" or given.get("v") not in ("v1", "v1beta1")):
             continue
-        yaml = media == "application/yaml"
-        return Accepted("application/yaml" if yaml else "application/json", kind.removesuffix("List"))
+        protobuf = served == "application/vnd.kubernetes.protobuf"
+        if protobuf and kind == "Table":
+            continue
+        found.append(
+            (
+                _quality(given),
+                Accepted(served, kind.removesuffix("List"), protobuf, given["v"] if kind else "v1"),
+            )
+        )
+    best = max(
+        found, key=lambda choice: (choice[0] > 0, not choice[1].protobuf_only, choice[0]), default=None
+    )
+    if best is not None and best[0] > 0:
+        return best[1]
     raise NotAcceptable(
         "only the following media types are accepted: application/json, application/yaml,"
-        " application/vnd.kubernetes.protobuf (requests only)"
+        " application/vnd.kubernetes.protobuf"
     )
 
 
-async def send_response(send: Send, response: Response, *, head: bool = False) -> None:
-    """Send a complete answer."""
-    headers: Headers = [
-        (b"content-type", response.content_type),
-        (b"content-length", str(len(response.body)).encode()),
-        (b"cache-control", b"no-cache, private"),
-        *response.headers,
-    ]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else response.body})
+def _quality(given: Mapping[str, str]) -> float:
+    try:
+        return float(given.get("q", 1))
+    except ValueError:
+        return 1.0
 
 
-def to_yaml(body: bytes) -> bytes:
+async def send_response(send: Send, response: Response, *, head: bool = False, gzip: bool = False) -> None:
+    """Send a complete answer, compressed if it is large and the client takes `gzip`."""
+    body = response.body
+    compressed = gzip and len(body) > COMPRESSED_FROM
+    headers: Headers = [(b"content-type", response.content_type)]
+    if not any(name == b"cache-control" for name, _ in response.headers):
+        headers.append((b"cache-control", b"no-cache, private"))
+    if compressed:
+        headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    elif response.status != 304:
+        headers.append((b"content-length", str(len(body)).encode()))
+    headers += response.headers
+    await send({"type": "http.response.start", "status": response.status, "headers": headers, FOLLOWED: True})
+    if head:
+        body = b""
+    elif compressed:
+        await _send_compressed(send, body)
+        return
+    elif isinstance(body, Joined):
+        left = len(body)
+        for piece in body:
+            left -= len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        return
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_compressed(send: Send, body: Body) -> None:
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+    pieces = (
+        body if isinstance(body, Joined) else (body[at : at + PIECE] for at in range(0, len(body), PIECE))
+    )
+    for piece in pieces:
+        if compressed := compressor.compress(piece):
+            await send({"type": "http.response.body", "body": compressed, "more_body": True})
+        await anyio.lowlevel.checkpoint()  # compressing is slow: others have their turn in between
+    await send({"type": "http.response.body", "body": compressor.flush()})
+
+
+def to_yaml(body: Body) -> bytes:
     """Return a JSON body as YAML."""
     import yaml
 
     from kubelib.api.codec import parse_json
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: bytes = yaml.dump(parse_json(body), Dumper=dumper, sort_keys=False, allow_unicode=True).encode()
+    text: bytes = yaml.dump(
+        parse_json(bytes(body)), Dumper=_dumper(), sort_keys=False, allow_unicode=True
+    ).encode()
     return text
 
 
+_LIKE_A_NUMBER = re.compile(r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?|0[oxb][\da-fA-F_]+")
+
+
+@functools.cache
+def _dumper() -> type[Any]:
+    """Return a dumper that quotes what other readers than Python's take for numbers: ``1e3``, ``0o7``."""
+    import yaml
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        pass
+
+    def text(dumper: Any, value: str) -> Any:
+        style = "'" if _LIKE_A_NUMBER.fullmatch(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return Dumper
+
+
+MOST_WARNINGS, LONGEST_WARNING, WARNING_SIGNS = 64, 256, 4096
+"""How many warnings an answer carries, and from which size on long ones are cut. Clients bound their headers: Python's to 100."""
+
+
 def warning_header(messages: Sequence[str]) -> Headers:
-    """Return Warning headers for messages to the client."""
+    """Return Warning headers for messages to the client: each once, and no more than clients can take."""
+    distinct = list(dict.fromkeys(messages))[:MOST_WARNINGS]
+    if sum(map(len, distinct)) > WARNING_SIGNS:
+        distinct = [message[:LONGEST_WARNING] for message in distinct]
     headers: Headers = []
-    for message in messages:
-        quoted = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-        headers.append((b"warning", f'299 - "{quoted}"'.encode()))
+    written = 0
+    for message in distinct:
+        written += len(message)
+        if written > WARNING_SIGNS:
+            break
+        printable = "".join(sign if sign.isprintable() else " " for sign in message)
+        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
+        headers.append((b"warning", f'299 - "{quoted}"'.encode(errors="replace")))
     return headers
 
 

@@ -1,33 +1,45 @@
-"""Reviews: requests that ask the server for a judgement and store nothing."""
+"""Reviews: requests that ask the server for a judgement and store nothing.
 
+What makes a review invalid is that of ``pkg/apis/authorization/validation`` in Kubernetes.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
-from kubelib.api.codec import encode_json
-from kubelib.api.scheme import Tree
+from kubelib.api.codec import DecodeError, encode_json, typed_check
+from kubelib.api.errors import BadRequest, NotAcceptable, Problem, invalid
+from kubelib.api.scheme import Resource, Tree
+from kubelib.api.validation import problems
+from kubelib.registry.admission.noderestriction import node_of
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
+from kubelib.server.authn import API_AUDIENCE, Authenticator
 from kubelib.server.authz import Authorizer
-from kubelib.server.authz.rbac import MASTERS, RbacAuthorizer
+from kubelib.server.authz.rbac import RbacAuthorizer
 from kubelib.server.request import RequestInfo
 from kubelib.server.responses import Response
 from kubelib.server.verbs import Request, read_body
 
 _KINDS = {
     "selfsubjectaccessreviews", "subjectaccessreviews", "localsubjectaccessreviews", "selfsubjectrulesreviews",
-    "selfsubjectreviews",
+    "selfsubjectreviews", "tokenreviews",
 }  # fmt: skip
-_EVERYTHING = [
-    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
-    {"verbs": ["*"], "nonResourceURLs": ["*"]},
-]
 
 
 class Reviews:
     """Answers the review kinds."""
 
-    def __init__(self, registries: ResourceRegistries, authorizer: Authorizer) -> None:
+    def __init__(
+        self,
+        registries: ResourceRegistries,
+        authorizer: Authorizer,
+        authenticator: Authenticator,
+        rbac: RbacAuthorizer | None,
+    ) -> None:
         self._registries = registries
+        self._authenticator = authenticator
         self._authorizer = authorizer
+        self._rbac = rbac
 
     def answers(self, info: RequestInfo) -> bool:
         """Return whether a request is for a review."""
@@ -37,42 +49,162 @@ class Reviews:
         """Judge. Raises BadRequest for a malformed review."""
         info = request.info
         resource = self._registries.scheme.path(info.group, info.version, info.resource)
+        if request.accepted.transform:
+            raise NotAcceptable(
+                f"the resource {resource.group_resource} does not support being converted to a Table"
+            )
         tree = read_body(body, request, resource)
+        try:
+            typed_check(tree, resource.cls)
+        except DecodeError as error:
+            raise BadRequest(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
+            ) from None
         spec: Tree = tree.get("spec") or {}
         user = request.user
         match info.resource:
             case "selfsubjectreviews":
                 status: dict[str, Any] = {"userInfo": _user_info(user)}
+            case "tokenreviews":
+                status = await self._token(spec)
             case "selfsubjectrulesreviews":
-                status = self._rules(user, spec.get("namespace") or "default")
+                if not spec.get("namespace"):
+                    raise BadRequest("no namespace on request")
+                status = self._rules(user, spec["namespace"])
             case _:
-                if info.resource != "selfsubjectaccessreviews":
-                    user = User(spec.get("user") or "", tuple(spec.get("groups") or ()))
-                wanted = _wanted(spec)
-                allowed = self._authorizer.allows(user, wanted)
-                status = {"allowed": allowed}
-                if not allowed:
-                    status["reason"] = ""
-        answer = {
-            "kind": resource.kind,
-            "apiVersion": resource.api_version,
-            "metadata": tree.get("metadata") or {},
-            "spec": spec,
-            "status": status,
+                meta = tree.setdefault("metadata", {})
+                if info.resource == "localsubjectaccessreviews":
+                    meta.setdefault("namespace", info.namespace)
+                    if meta["namespace"] != info.namespace:
+                        raise BadRequest(
+                            f"spec.resourceAttributes.namespace must match namespace: {info.namespace}"
+                        )
+                found = list(_review_problems(resource, tree))
+                if found:
+                    raise invalid(resource.kind, resource.group, "", found)
+                status = self._access(user if info.resource.startswith("self") else _asked_about(spec), spec)
+        meta = {"creationTimestamp": None, **(tree.get("metadata") or {})}
+        answer = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
+        if info.resource != "selfsubjectreviews":
+            answer["spec"] = spec
+        return Response(encode_json({**answer, "status": status}), 201)
+
+    def _access(self, user: User, spec: Tree) -> dict[str, Any]:
+        decision = self._authorizer.decide(user, _wanted(spec))
+        status: dict[str, Any] = {"allowed": decision.allowed}
+        if decision.denied:
+            status["denied"] = True
+        if decision.reason:
+            status["reason"] = decision.reason
+        return status
+
+    async def _token(self, spec: Tree) -> dict[str, Any]:
+        token, audiences = spec.get("token") or "", tuple(spec.get("audiences") or ())
+        if not token:
+            raise BadRequest("token is required for TokenReview in authentication")
+        found = await self._authenticator.review(token, audiences)
+        if found is None:
+            return {"user": {}, "error": "invalid bearer token"}
+        user, common = found
+        return {
+            "authenticated": True,
+            "user": _user_info(user),
+            "audiences": list(common or (API_AUDIENCE,)),
         }
-        return Response(encode_json(answer), 201)
 
     def _rules(self, user: User, namespace: str) -> dict[str, Any]:
-        rules: list[Any] = []
-        if MASTERS in user.groups:
-            rules = list(_EVERYTHING)
-        elif isinstance(self._authorizer, RbacAuthorizer):
-            rules = [rule for of, rule in self._authorizer.rules(user) if of in ("", namespace)]
+        rules = self._rbac.rules_in(user, namespace) if self._rbac is not None else []
+        # What a node may do depends on its Pods: no list of rules says that.
+        incomplete = self._rbac is None or bool(node_of(user))
         return {
             "resourceRules": [rule for rule in rules if rule.get("resources")],
             "nonResourceRules": [rule for rule in rules if rule.get("nonResourceURLs")],
-            "incomplete": False,
+            "incomplete": incomplete,
+            **(
+                {"evaluationError": "node authorizer does not support user rule resolution"}
+                if incomplete
+                else {}
+            ),
         }
+
+
+def _asked_about(spec: Tree) -> User:
+    extra = spec.get("extra") or {}
+    return User(
+        spec.get("user") or "",
+        tuple(spec.get("groups") or ()),
+        spec.get("uid") or "",
+        tuple((name.lower(), tuple(extra[name] or ())) for name in sorted(extra)),
+    )
+
+
+def _review_problems(resource: Resource, tree: Tree) -> Iterator[Problem]:
+    """Yield what is wrong with an access review."""
+    spec: Tree = tree.get("spec") or {}
+    local = resource.plural == "localsubjectaccessreviews"
+    resources, others = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if resources is not None and others is not None:
+        yield problems.invalid(
+            "spec.nonResourceAttributes", others, "cannot be specified in combination with resourceAttributes"
+        )
+    if resources is None and others is None:
+        yield problems.invalid(
+            "spec.resourceAttributes",
+            None,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )
+    if not resource.plural.startswith("self") and not spec.get("user") and not spec.get("groups"):
+        yield problems.invalid("spec.user", "", "at least one of user or group must be specified")
+    for part in ("fieldSelector", "labelSelector"):
+        selector = (resources or {}).get(part)
+        path = f"spec.resourceAttributes.{part}"
+        if selector is None:
+            continue
+        raw, requirements = selector.get("rawSelector"), selector.get("requirements")
+        if raw and requirements:
+            yield problems.invalid(
+                f"{path}.rawSelector", raw, "may not specified at the same time as requirements"
+            )
+        if not raw and not requirements:
+            yield problems.required(
+                f"{path}.requirements", f"when {path} is specified, requirements or rawSelector is required"
+            )
+        for at, requirement in enumerate(requirements or ()):
+            yield from _requirement_problems(requirement, f"{path}.requirements[{at}]")
+    meta = {
+        name: value for name, value in (tree.get("metadata") or {}).items() if value not in (None, "", [], {})
+    }
+    if local:
+        if resources is not None and (resources.get("namespace") or "") != meta.get("namespace"):
+            yield problems.invalid(
+                "spec.resourceAttributes.namespace",
+                resources.get("namespace") or "",
+                "must match metadata.namespace",
+            )
+        if others is not None:
+            yield problems.invalid("spec.nonResourceAttributes", others, "disallowed on this kind of request")
+        meta.pop("namespace", None)
+    meta.pop("managedFields", None)
+    if meta:
+        why = "must be empty except for namespace" if local else "must be empty"
+        labelled = {
+            name: dict(sorted(value.items())) if isinstance(value, dict) else value
+            for name, value in meta.items()
+        }  # as Go prints maps
+        yield problems.invalid("metadata", labelled, why)
+
+
+def _requirement_problems(requirement: Tree, path: str) -> Iterator[Problem]:
+    """Yield what is wrong with a requirement; operators that nobody knows yet are those of newer clients."""
+    operator, values = requirement.get("operator") or "", requirement.get("values")
+    if not requirement.get("key"):
+        yield problems.required(f"{path}.key", "must be specified")
+    if operator in ("In", "NotIn") and not values:
+        yield problems.required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+    if operator in ("Exists", "DoesNotExist") and values:
+        yield problems.forbidden(
+            f"{path}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+        )
 
 
 def _wanted(spec: Tree) -> RequestInfo:

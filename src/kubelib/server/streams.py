@@ -4,8 +4,9 @@ The channels of a command are 0 stdin, 1 stdout, 2 stderr, 3 the final status, 4
 a channel's number closes that channel.
 """
 
+import base64
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -20,13 +21,16 @@ from kubelib.api.meta import Key
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
 from kubelib.server.responses import Receive, Scope, Send, unless_gone
+from kubelib.server.upgrades import EXTENSION
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
+    from kubelib.server.spdycommands import SpdyCommand
     from kubelib.server.verbs import Request
 
 log = logging.getLogger("kubelib.server")
 
+COMMANDS = ("exec", "attach", "portforward")
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 
 
@@ -114,25 +118,54 @@ async def send_log(
 
 
 async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a WebSocket upgrade: exec, attach or port-forward."""
+    """Answer a WebSocket upgrade: exec, attach, port-forward, a proxy; a log or a watch, line by line."""
     await receive()  # the connect message
     try:
         request = await server.open_request(scope, dict(scope["headers"]))
+        over_spdy = EXTENSION in scope.get("extensions", {})
+        if over_spdy and (request.remote is not None or request.info.subresource not in COMMANDS):
+            raise BadRequest(
+                "unable to upgrade: SPDY is spoken for commands, attaching and port-forwarding only"
+            )
+        if request.remote is not None:
+            passage = server.aggregator.passage
+            await passage.answer_websocket(request.remote, request, scope, receive, send)
+            return
+        if request.watching:
+            await server.watches.answer(request, *lines_over_websocket(scope, receive, send, text=True))
+            return
+        if request.info.subresource == "log":
+            await answer_log(server, request, *lines_over_websocket(scope, receive, send, text=False))
+            return
+        if request.info.subresource == "proxy":
+            from kubelib.server.proxying import answer_proxied_websocket
+
+            await answer_proxied_websocket(server, request, scope, receive, send)
+            return
         _, pod = await _pod(server, request)
-        if request.info.subresource not in ("exec", "attach", "portforward"):
+        if request.info.subresource not in COMMANDS:
             raise NotFound("the server could not find the requested resource")
         query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
         if request.info.subresource == "portforward":
             await _forward(server, pod, scope, query.get("ports") or [], receive, send)
             return
         container = _container(pod, (query.get("container") or [""])[0])
-        protocol = channel_protocol(scope)
-        nodes = _nodes(server, pod)
         stdin, tty = request.flag("stdin"), request.flag("tty")
+        command_over_spdy: SpdyCommand | None = None
+        if over_spdy:
+            from kubelib.server import spdycommands
+
+            name = spdycommands.command_protocol(scope)
+            asked = {flag: request.flag(flag) for flag in ("stdin", "stdout", "stderr", "tty")}
+            expected = spdycommands.expected_streams(name, **asked)
+            command_over_spdy = spdycommands.SpdyCommand(name, expected, receive, send)
+        else:
+            protocol = channel_protocol(scope)
+        command = query.get("command") or []
+        if request.info.subresource == "exec" and not command:
+            raise BadRequest("you must specify at least 1 container command")
+        nodes = _nodes(server, pod)
         if request.info.subresource == "exec":
-            command = query.get("command") or []
-            if not command:
-                raise BadRequest("you must specify at least 1 container command")
             opened = nodes.exec(pod, container, command, stdin=stdin, tty=tty)
         else:
             opened = nodes.attach(pod, container, stdin=stdin, tty=tty)
@@ -140,17 +173,58 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
         await refuse_upgrade(send, error, scope)
         return
     with server.watches.stoppable():
-        await serve_command(opened, protocol, receive, send)
+        if command_over_spdy is not None:
+            await command_over_spdy.serve(opened)
+        else:
+            await serve_command(opened, protocol, receive, send)
+
+
+_READING = ("binary.k8s.io", "base64.binary.k8s.io")
+"""The protocols in which Kubernetes sends what only flows to the client."""
+
+
+def lines_over_websocket(scope: Scope, receive: Receive, send: Send, *, text: bool) -> tuple[Receive, Send]:
+    """Return `receive` and `send` for what answers over HTTP, so that it answers over a WebSocket.
+
+    With `text` each line is a message of its own, as watches are sent; otherwise the bytes go as they come. Raises BadRequest for
+    protocols that are not spoken.
+    """
+    offered = tuple(scope.get("subprotocols") or ())
+    chosen = next((name for name in offered if name in _READING), "")
+    if offered and not chosen and not text:
+        raise BadRequest(f"unable to upgrade: the server offers {', '.join(_READING)}")
+    send = unless_gone(send)
+
+    async def receive_from_client() -> MutableMapping[str, Any]:
+        message = await receive()
+        return {"type": "http.disconnect"} if message["type"] == "websocket.disconnect" else message
+
+    async def send_to_client(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            await send({"type": "websocket.accept", "subprotocol": chosen or None})
+            return
+        body: bytes = message.get("body", b"")
+        if text:
+            for line in body.splitlines():
+                await send({"type": "websocket.send", "text": line.decode()})
+        elif body and "base64" in chosen:
+            await send({"type": "websocket.send", "text": base64.b64encode(body).decode()})
+        elif body:
+            await send({"type": "websocket.send", "bytes": body})
+        if not message.get("more_body"):
+            await send({"type": "websocket.close", "code": 1000})
+
+    return receive_from_client, send_to_client
 
 
 async def _forward(
     server: "ApiServer", pod: Pod, scope: Scope, ports: list[str], receive: Receive, send: Send
 ) -> None:
     """Forward ports of a Pod. Raises ApiError before the upgrade."""
-    from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
+    from kubelib.server.forwarding import IN_STREAMS, forwarding_protocol, ports_of, serve_forwarding
 
     protocol = forwarding_protocol(scope)
-    if protocol.name != TUNNEL and not ports:
+    if protocol.name not in IN_STREAMS and not ports:
         raise BadRequest('query parameter "ports" is required')
     nodes = _nodes(server, pod)
     if pod.status.phase != "Running":
@@ -168,7 +242,7 @@ async def serve_command(
     await send(protocol.accept())
     try:
         async with opened as stream:
-            status = _exit_status(await _relay(stream, protocol, receive, send))
+            status = exit_status(await _relay(stream, protocol, receive, send))
     except ApiError as error:
         status = error.status()
     except anyio.get_cancelled_exc_class():
@@ -233,7 +307,8 @@ async def _accept(stream: Stream, channel: int, data: bytes) -> None:
             return
 
 
-def _exit_status(code: int) -> dict[str, Any]:
+def exit_status(code: int) -> dict[str, Any]:
+    """Return the ``Status`` of a command that has ended with an exit code."""
     if code == 0:
         return {"metadata": {}, "status": "Success"}
     return {

@@ -8,7 +8,11 @@ from kubelib.api.codec import encode_json
 from kubelib.api.document import Document
 from kubelib.api.scheme import Resource
 
-_META = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+META = "meta.k8s.io"
+
+
+def _meta(version: str) -> dict[str, Any]:
+    return {"kind": "PartialObjectMetadata", "apiVersion": f"{META}/{version}"}
 
 
 def column_definitions(resource: Resource) -> list[dict[str, Any]]:
@@ -19,19 +23,19 @@ def column_definitions(resource: Resource) -> list[dict[str, Any]]:
             "type": column.type,
             "format": column.format,
             "description": column.description or column.name,
-            "priority": int(column.wide),
+            "priority": column.priority,
         }
         for column in resource.columns
     ]
 
 
-def _row(document: Document, resource: Resource, now: datetime, include: str) -> dict[str, Any]:
+def _row(document: Document, resource: Resource, now: datetime, include: str, version: str) -> dict[str, Any]:
     tree = document.tree()
     row: dict[str, Any] = {"cells": [column.cell(tree, now) for column in resource.columns]}
     if include == "Object":
         row["object"] = tree
     elif include != "None":
-        row["object"] = {**_META, "metadata": tree["metadata"]}
+        row["object"] = {**_meta(version), "metadata": tree["metadata"]}
     return row
 
 
@@ -43,25 +47,29 @@ def table(
     include: str = "Metadata",
     metadata: dict[str, Any] | None = None,
     columns: bool = True,
+    version: str = "v1",
 ) -> bytes:
     """Return a ``Table`` of documents. `include` is ``includeObject``: Metadata, Object or None."""
     return encode_json(
         {
             "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
+            "apiVersion": f"{META}/{version}",
             "metadata": metadata or {},
             "columnDefinitions": column_definitions(resource) if columns else [],
-            "rows": [_row(document, resource, now, include) for document in documents],
+            "rows": [_row(document, resource, now, include, version) for document in documents],
         }
     )
 
 
-def partial_metadata(document: Document) -> bytes:
+def partial_metadata(document: Document, version: str = "v1") -> bytes:
     """Return the ``PartialObjectMetadata`` of a document."""
-    return encode_json({**_META, "metadata": document.tree()["metadata"]})
+    return encode_json({**_meta(version), "metadata": document.tree()["metadata"]})
 
 
-def partial_metadata_list(documents: Sequence[Document], metadata: dict[str, Any]) -> bytes:
+def partial_metadata_list(
+    documents: Sequence[Document], metadata: dict[str, Any], version: str = "v1"
+) -> bytes:
     """Return the ``PartialObjectMetadataList`` of documents."""
-    items = [{**_META, "metadata": document.tree()["metadata"]} for document in documents]
-    return encode_json({**_META, "kind": "PartialObjectMetadataList", "metadata": metadata, "items": items})
+    head = _meta(version)
+    items = [{**head, "metadata": document.tree()["metadata"]} for document in documents]
+    return encode_json({**head, "kind": "PartialObjectMetadataList", "metadata": metadata, "items": items})

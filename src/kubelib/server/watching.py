@@ -8,13 +8,16 @@ import anyio
 
 from kubelib.api.codec import encode_json
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, BadRequest, MethodNotAllowed, NotFound
+from kubelib.api.errors import ApiError, MethodNotAllowed, NotAcceptable, NotFound
 from kubelib.api.scheme import Resource, UnknownKind
 from kubelib.registry.base import DocumentEvent, Query
-from kubelib.registry.cache import Watcher
+from kubelib.registry.cache import WatchEnded, Watcher
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
-from kubelib.server.responses import Accepted, Receive, Send
+from kubelib.server.encodings import in_frames, require_servable
+from kubelib.server.options import require_list_options
+from kubelib.server.responses import STREAMED, Accepted, Receive, Send, warning_header
+from kubelib.server.turns import Rounds, Stream
 from kubelib.server.verbs import Request, query_of
 
 BOOKMARK_RETRY = 0.1
@@ -28,6 +31,7 @@ class Watches:
 
     def __init__(self, registries: ResourceRegistries) -> None:
         self._registries = registries
+        self._rounds = Rounds()
         self._running: set[anyio.CancelScope] = set()
 
     @property
@@ -71,28 +75,32 @@ class Watches:
         if not resource.namespaced:
             query = Query("", query.labels, query.fields)
         initial = request.flag("sendInitialEvents")
-        match = request.query.get("resourceVersionMatch", "")
-        if initial and match != "NotOlderThan":
-            raise BadRequest(
-                "sendInitialEvents is forbidden unless resourceVersionMatch is set to NotOlderThan"
-            )
-        if match and "sendInitialEvents" not in request.query:
-            raise BadRequest(
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            )
+        require_list_options(request.query, watching=True)
         accepted = request.accepted
+        require_servable(accepted, resource)
+        if accepted.media_type == "application/yaml":
+            raise NotAcceptable(
+                "only the following media types are accepted: application/json;stream=watch,"
+                " application/vnd.kubernetes.protobuf;stream=watch"
+            )
+        if accepted.protobuf_only:
+            send = in_frames(send, self._registries.scheme)
         seconds = request.number("timeoutSeconds")
         random = self._registries.random
         lasting = float(seconds) if seconds else random.uniform(SHORTEST, LONGEST)
         bookmarks = request.flag("allowWatchBookmarks")
         since = request.query.get("resourceVersion", "")
         begun = False
+        lagged: ApiError | None = None
         writer = _Writer(resource, accepted, request, self._registries)
         with anyio.CancelScope() as scope:
             self._running.add(scope)
             try:
                 async with registry.watch(query, since=since, initial_events=initial) as watch:
-                    await _start(send, accepted)
+                    needed = _Needed()
+                    plain = not accepted.transform
+                    stream = Stream(watch, writer.lines, self._rounds, needed.set, plain=plain)
+                    await _start(send, resource, request, None if accepted.protobuf_only else stream)
                     begun = True
                     async with anyio.create_task_group() as group:
                         group.start_soon(_until_disconnected, receive, group.cancel_scope)
@@ -100,21 +108,28 @@ class Watches:
                         end = anyio.current_time() + lasting
                         if initial:
                             await self._initial(watch, writer, send, bookmarks)
+                        elif watch.behind:
+                            body = writer.lines(await watch.take())
+                            await send({"type": "http.response.body", "body": body, "more_body": True})
+                        if request.begun is not None:
+                            request.begun()
                         if bookmarks:
-                            group.start_soon(_bookmarks, watch, writer, send)
-                        with anyio.CancelScope(deadline=end):
-                            while True:
-                                events = await watch.take()
-                                writer.sending = True
-                                body = writer.lines(events)
-                                await send({"type": "http.response.body", "body": body, "more_body": True})
-                                writer.sending = False
+                            group.start_soon(_bookmarks, watch, writer, stream, send)
+                        try:
+                            with anyio.CancelScope(deadline=end):
+                                await _send_all(watch, writer, stream, needed, send)
+                        except ApiError as error:
+                            lagged = error  # raised below: a task group would wrap it
+                        finally:
+                            stream.close()
                         group.cancel_scope.cancel()
+                    if lagged is not None:
+                        raise lagged
             except ApiError as error:
                 if not begun:
                     if error.reason != "Expired":
                         raise
-                    await _start(send, accepted)
+                    await _start(send, resource, request, None)
                 line = b'{"type":"ERROR","object":%s}\n' % encode_json(error.status())
                 await send({"type": "http.response.body", "body": line, "more_body": True})
             finally:
@@ -133,22 +148,60 @@ class Watches:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _start(send: Send, accepted: Accepted) -> None:
+class _Needed:
+    """Says that a task is needed; it may be said again and again."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()
+
+
+async def _send_all(watch: Watcher, writer: "_Writer", stream: Stream, needed: _Needed, send: Send) -> None:
+    """Send what a stream cannot send by itself, until the watch has come to its end. Raises Expired."""
+    stream.open()
+    while True:
+        await needed.wait()
+        if stream.failure is not None:
+            raise stream.failure
+        stream.sending = True
+        try:
+            events = await watch.take()
+        except WatchEnded:
+            return
+        await send({"type": "http.response.body", "body": writer.lines(events), "more_body": True})
+        stream.sending = False
+        stream.open()
+
+
+async def _start(send: Send, resource: Resource, request: Request, stream: Stream | None) -> None:
     kind = b"application/json"
     headers = [
         (b"content-type", kind),
         (b"cache-control", b"no-cache, private"),
         (b"transfer-encoding", b"chunked"),
+        *warning_header([resource.warning] if resource.warning else []),
+        *(request.flow.headers if request.flow is not None else ()),
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if request.audit is not None:
+        headers.append((b"audit-id", request.audit.uid.encode()))
+    start: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": headers}
+    if stream is not None:
+        start[STREAMED] = stream.use
+    await send(start)
     await send({"type": "http.response.body", "body": b"", "more_body": True})
 
 
-async def _bookmarks(watch: Watcher, writer: "_Writer", send: Send) -> None:
+async def _bookmarks(watch: Watcher, writer: "_Writer", stream: Stream, send: Send) -> None:
     """Say from time to time up to which version the client has seen everything, whether or not much happens."""
     while True:
         await anyio.sleep(BOOKMARK_EVERY)
-        while writer.sending or watch.behind:  # a version may be said only when all up to it has been sent
+        while stream.sending or watch.behind:  # a version may be said only when all up to it has been sent
             await anyio.sleep(BOOKMARK_RETRY)
         body = writer.bookmark(watch.resource_version)
         await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -167,12 +220,10 @@ class _Writer:
         self, resource: Resource, accepted: Accepted, request: Request, registries: ResourceRegistries
     ) -> None:
         self._resource = resource
-        self._transform = accepted.transform
+        self._transform, self._version = accepted.transform, accepted.version
         self._include = request.query.get("includeObject", "Metadata")
         self._registries = registries
         self.started = False
-        self.sending = False
-        """Whether events have been taken that the client may not have got yet."""
 
     def lines(self, events: tuple[DocumentEvent, ...]) -> bytes:
         """Return the lines of events."""
@@ -195,8 +246,9 @@ class _Writer:
                 include=self._include,
                 metadata={"resourceVersion": document.meta.resource_version},
                 columns=columns,
+                version=self._version,
             )
-        return table.partial_metadata(document)
+        return table.partial_metadata(document, self._version)
 
     def bookmark(self, version: str, annotations: dict[str, str] | None = None) -> bytes:
         """Return a bookmark."""
@@ -206,12 +258,12 @@ class _Writer:
         resource = self._resource
         kind, api_version = resource.kind, resource.api_version
         if self._transform == "PartialObjectMetadata":
-            kind, api_version = "PartialObjectMetadata", "meta.k8s.io/v1"
+            kind, api_version = "PartialObjectMetadata", f"{table.META}/{self._version}"
         bare: dict[str, Any] = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
         if self._transform == "Table":
             bare = {
                 "kind": "Table",
-                "apiVersion": "meta.k8s.io/v1",
+                "apiVersion": f"{table.META}/{self._version}",
                 "metadata": metadata,
                 "columnDefinitions": [],
                 "rows": [{"cells": [], "object": bare}] if annotations else [],

@@ -1,5 +1,7 @@
 """Virtual time and seeded hardship: production code, run repeatably, under faults, in milliseconds."""
 
+from kubelib.sim.cluster import NotReached as NotReached
+from kubelib.sim.cluster import SimCluster as SimCluster
 from kubelib.sim.hardship import Conflicting as Conflicting
 from kubelib.sim.hardship import Lossy as Lossy
 from kubelib.sim.hardship import Slow as Slow

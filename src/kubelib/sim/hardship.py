@@ -257,7 +257,7 @@ async def _breaking(events: AsyncIterator[WatchEvent[R]], line: Lossy) -> AsyncI
 class Conflicting:
     """A client that refuses every n-th update or patch as a conflict, as if somebody else had been quicker."""
 
-    def __init__(self, client: Client, *, every: int = 3) -> None:
+    def __init__(self, client: Client, random: Random | None = None, *, every: int = 3) -> None:
         self._client = client
         self.every = every
         self.writes = 0

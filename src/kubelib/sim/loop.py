@@ -2,8 +2,13 @@
 
 ``anyio`` takes its time from the loop, so on this one every sleep, deadline and timer is instant and a year passes
 in milliseconds. With a seed, tasks that are ready at the same moment run in an order drawn from that seed: each seed
-is another interleaving, and the same one every time. Worker threads and other processes are not seen: time runs on
-without them, so a simulation is made of parts that live on the loop alone.
+is another interleaving, and the same one every time.
+
+Time stands still while work is done in threads for the loop: by ``anyio.to_thread`` on its default limiter, or by an executor
+(``asyncio.to_thread``, the lookup of names). So a call that takes a thread takes no virtual time, however slow the machine is.
+A thread that waits for the loop in turn (``anyio.from_thread``) does not hold it up. In which order several threads come back
+is theirs, so a simulation that is to repeat itself has one at a time at most. Threads that somebody starts on his own and other
+processes are not seen: time runs on without them.
 """
 
 import asyncio
@@ -11,12 +16,15 @@ import functools
 import heapq
 import math
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
+import anyio.to_thread
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 RESOLUTION = 1e-6
 """A nanosecond falls below the spacing of floats after 194 virtual days, and a timer would never be due."""
@@ -40,6 +48,11 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.seed = seed
         self._random = None if seed is None else Random(seed)
         self._clock_resolution = RESOLUTION
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._executing = 0
+        self._answering = False
+        # Tasks that threads have asked for, and wait for.
+        self._asked: set[asyncio.Task[Any]] = set()
 
     def time(self) -> float:
         """Return the virtual seconds since the loop was made."""
@@ -59,20 +72,72 @@ class SimLoop(asyncio.SelectorEventLoop):
         while timers and timers[0]._cancelled:
             self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
             heapq.heappop(timers)._scheduled = False
-        if self._poll():
+        if self._poll(0):
             return
+        while self._threads_at_work():
+            if self._poll(None):
+                return
         when = timers[0]._when if timers else math.inf
         if when == math.inf:
             raise SimulationStalled(self._complaint())
         # To the timer's own instant: adding the remaining time would let sums drift.
         self._now = max(self._now, when)
 
-    def _poll(self) -> bool:
-        """Return whether something outside of the loop (a signal, another thread) woke it."""
-        ready = self._selector.select(0)  # type: ignore[attr-defined]
+    def _poll(self, seconds: float | None) -> bool:
+        """Return whether something outside of the loop (a signal, another thread) woke it within real seconds, or ever."""
+        ready = self._selector.select(seconds)  # type: ignore[attr-defined]
         if ready:
             self._process_events(ready)  # type: ignore[attr-defined]
         return bool(self._ready)  # type: ignore[attr-defined]
+
+    def _threads_at_work(self) -> bool:
+        """Return whether a thread does something that somebody on the loop waits for."""
+        if self._limiter is None:
+            self._limiter = anyio.to_thread.current_default_thread_limiter()
+        return self._executing + self._limiter.borrowed_tokens > len(self._asked)
+
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
+        """Call a function in a thread; no time passes meanwhile."""
+        self._executing += 1
+        try:
+            future = super().run_in_executor(executor, func, *args)
+        except BaseException:
+            self._executing -= 1
+            raise
+        future.add_done_callback(self._executed)
+        return future
+
+    def _executed(self, future: object) -> None:
+        self._executing -= 1
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """Wait for the threads of the executor, in a thread."""
+        self._executing += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._executing -= 1
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call a function on the loop, asked by a thread."""
+        return super().call_soon_threadsafe(self._answer, callback, args, context=context)
+
+    def _answer(self, callback: Callable[[*Ts], object], args: tuple[*Ts]) -> None:
+        self._answering = True
+        try:
+            callback(*args)
+        finally:
+            self._answering = False
+
+    def create_task(self, coro: Any, **how: Any) -> "asyncio.Task[Any]":
+        """Start a task."""
+        task = super().create_task(coro, **how)
+        if self._answering:
+            self._asked.add(task)
+            task.add_done_callback(self._asked.discard)
+        return task
 
     def _shuffle(self, random: Random) -> None:
         """Reorder the ready steps of tasks among themselves; other callbacks keep their places."""

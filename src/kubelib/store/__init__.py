@@ -24,7 +24,7 @@ from kubelib.store.base import (
     Watch,
     WatchLagged,
 )
-from kubelib.store.memory import MemoryStore
+from kubelib.store.memory import MemoryStore, Snapshot
 from kubelib.store.urls import open_store
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "RevisionCompacted",
     "RevisionInFuture",
     "RevisionMismatch",
+    "Snapshot",
     "Store",
     "StoreCorrupt",
     "StoreError",

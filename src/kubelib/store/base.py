@@ -93,9 +93,9 @@ class Watch(Protocol):
     """A running watch: a cursor into the store's history."""
 
     async def take(self) -> tuple[Change, ...]:
-        """Wait for, and return, the next changes: at least one, in revision order, none lost, none twice.
+        """Wait for, and return, the next changes in revision order, none lost, none twice.
 
-        All changes of one commit arrive in one call. Raises `WatchLagged` when this reader fell so far
+        There is at least one, unless nothing but `progress` has moved. All changes of one commit arrive in one call. Raises `WatchLagged` when this reader fell so far
         behind that the history no longer holds its next change, `RevisionCompacted` when the watch was to
         start before the oldest revision kept, and `StoreUnavailable` when the store is closed or lost.
         """
@@ -173,8 +173,9 @@ class RevisionMismatch(StoreError):
 class RevisionCompacted(StoreError):
     """The wanted revision is older than the history that is kept."""
 
-    def __init__(self, wanted: Revision, oldest: Revision) -> None:
-        super().__init__(f"revision {wanted} has been compacted, the oldest kept is {oldest}")
+    def __init__(self, wanted: Revision, oldest: Revision | None) -> None:
+        known = f", the oldest kept is {oldest}" if oldest is not None else ""
+        super().__init__(f"revision {wanted} has been compacted{known}")
         self.wanted = wanted
         self.oldest = oldest
 
@@ -193,7 +194,7 @@ class WatchLagged(StoreError):
 
 
 class ValueTooLarge(StoreError):
-    """The value exceeds what the backend can hold."""
+    """A value, or what is to be committed at once, exceeds what the backend can hold."""
 
 
 class StoreUnavailable(StoreError):

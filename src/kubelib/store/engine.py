@@ -45,15 +45,20 @@ def after_prefix(prefix: str) -> str:
 
 
 class Engine:
-    """What the embedded stores share. Subclasses implement `commit`."""
+    """What stores that hold their state in memory share. Subclasses implement `commit`."""
 
-    def __init__(self, *, history: int = DEFAULT_HISTORY, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, *, history: int = DEFAULT_HISTORY, clock: Clock = SYSTEM_CLOCK, base: Revision = ABSENT
+    ) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._keys: Keys = []
-        self._revision = Revision(0)
+        self._base = self._revision = base
+        """The revision that a new store begins with: not 0 where it continues another one."""
         self._history = History(history)
+        self._history.compacted = base
         self._fanout = Fanout(self._history)
+        self._fanout.revision = base
         self._leases: Leases = []
         self._lease_added: anyio.Event | None = None
         self._stack = AsyncExitStack()
@@ -63,13 +68,15 @@ class Engine:
         group = await self._stack.enter_async_context(anyio.create_task_group())
         self._stack.callback(group.cancel_scope.cancel)
         group.start_soon(self._expire_leases)
+        self._group = group
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._fanout.close("the store has been closed")
-        await self._stack.__aexit__(kind, error, trace)
+        # The group has nothing to do with an error of whoever uses the store, and would wrap it.
+        await self._stack.__aexit__(None, None, None)
 
     # Reading
 
@@ -115,10 +122,6 @@ class Engine:
     def watch(self, prefix: str, *, since: Revision) -> AbstractAsyncContextManager[Cursor]:
         """Report every change after `since`; see `kubelib.store.base.Store`."""
         return self._fanout.watch(prefix, since)
-
-    def observe(self, callback: Observer) -> Callable[[], None]:
-        """Call `callback` on the loop with all changes of each commit, before the committer goes on."""
-        return self._fanout.observe(callback)
 
     async def compact(self, before: Revision) -> None:
         """Forget the history before revision `before`."""
@@ -206,9 +209,20 @@ class Engine:
                 if self._modified(key) == modified:
                     try:
                         await self.commit(Delete(key, modified))
-                    except (RevisionMismatch, StoreUnavailable):
+                    except RevisionMismatch:
                         continue
+                    except StoreUnavailable:
+                        heapq.heappush(self._leases, (now + 1, key, modified))
+                        break
             self._lease_added = anyio.Event()
             wait = self._leases[0][0] - now if self._leases else float("inf")
             with anyio.move_on_after(wait):
                 await self._lease_added.wait()
+
+
+class Embedded(Engine):
+    """A store of this process alone: what it commits is news at once."""
+
+    def observe(self, callback: Observer) -> Callable[[], None]:
+        """Call `callback` on the loop with all changes of each commit, before the committer goes on."""
+        return self._fanout.observe(callback)

@@ -37,6 +37,16 @@ class Fanout:
                 log.exception("an observer of the store failed on revision %s", revision)
         self._wake()
 
+    def restart(self, revision: Revision) -> None:
+        """Go on from a revision to which no changes lead: watches find that they have lagged."""
+        self.revision = revision
+        self._wake()
+
+    def skip(self, revision: Revision) -> None:
+        """Go on at another revision with a history that was replaced: watches learn that they have lost their place."""
+        self.revision = revision
+        self._wake()
+
     def close(self, why: str) -> None:
         """End all watches with `StoreUnavailable`."""
         self.closed = why

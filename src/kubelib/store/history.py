@@ -51,6 +51,18 @@ class History:
         self.compacted = Revision(max(self.compacted, before - 1))
         return dropped
 
+    def restart(self, revision: Revision) -> None:
+        """Forget everything, and make every position that was ever given out one of the past."""
+        self._first = self.end + 1
+        self._changes = []
+        self.compacted = revision
+
+    def forget(self, up_to: Revision) -> None:
+        """Forget everything: changes added from now on follow revision `up_to`, and every cursor has lost its place."""
+        self._first = self.end + 1
+        self._changes = []
+        self.compacted = up_to
+
     def position(self, since: Revision) -> int:
         """Return the position of the first change after revision `since`. Raises `RevisionCompacted`."""
         if since < self.compacted:

@@ -7,6 +7,7 @@ pages are given back, so that the file stays in proportion to what is stored.
 """
 
 import asyncio
+import functools
 import queue
 import resource
 import shutil
@@ -14,6 +15,7 @@ import threading
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -36,7 +38,7 @@ from kubelib.store.base import (
     StoreFull,
     StoreUnavailable,
 )
-from kubelib.store.engine import DEFAULT_HISTORY, Changes, Engine, Writes
+from kubelib.store.engine import DEFAULT_HISTORY, Changes, Embedded, Writes
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,6 +64,9 @@ INSERT INTO facts VALUES ('compacted', 0), ('revision', 0);
 
 _NO_ROOM = 1 << 20
 """Bytes: with less than this left, a write that failed is taken to have failed for lack of room."""
+
+AT_ONCE = 64
+"""How many rows a statement writes at most: as many statements are kept prepared."""
 
 _Row = tuple[int, str, bytes | None, int, float | None, int]
 _Rows = list[_Row]
@@ -104,7 +109,36 @@ class _Compaction:
         self.rows = rows
 
 
-class SqliteStore(Engine):
+@functools.lru_cache(AT_ONCE)
+def _insertion(rows: int) -> str:
+    return f"INSERT INTO changes VALUES {', '.join(['(?, ?, ?, ?, ?, ?)'] * rows)}"
+
+
+def _transact(connection: "sqlite3.Connection", rows: _Rows, compactions: list[_Compaction]) -> None:
+    """Write rows and delete others, in one transaction.
+
+    Python gives up its lock for every statement that SQLite carries out, and has to wait for it afterwards. So few statements do
+    it all: mostly a single one, which is a transaction of its own.
+    """
+    single = not compactions and len(rows) <= AT_ONCE
+    if not single:
+        connection.execute("BEGIN IMMEDIATE")
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        connection.execute(_insertion(len(some)), list(chain.from_iterable(some)))
+    for compaction in compactions:
+        connection.executemany("DELETE FROM changes WHERE revision = ? AND key = ?", compaction.rows)
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'compacted'", (compaction.compacted,))
+        connection.execute(
+            "UPDATE facts SET value = max(value, ?) WHERE name = 'revision'", (compaction.compacted,)
+        )
+    if not single:
+        connection.execute("COMMIT")
+    if compactions:
+        connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+
+
+class SqliteStore(Embedded):
     """A store in one SQLite file. Acknowledged commits survive kill -9 and power loss.
 
     Entering it raises `StoreCorrupt` for a file that is not ours, is newer or is damaged, and `StoreUnavailable` for
@@ -112,11 +146,18 @@ class SqliteStore(Engine):
     """
 
     def __init__(
-        self, path: str | Path, *, history: int = DEFAULT_HISTORY, clock: Clock = SYSTEM_CLOCK
+        self,
+        path: str | Path,
+        *,
+        history: int = DEFAULT_HISTORY,
+        clock: Clock = SYSTEM_CLOCK,
+        base: Revision = ABSENT,
     ) -> None:
-        super().__init__(history=history, clock=clock)
+        super().__init__(history=history, clock=clock, base=base)
         self.path = Path(path)
-        self._queue: queue.SimpleQueue[_Commit | _Compaction | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Commits | _Compaction | None] = queue.SimpleQueue()
+        self._gathered: _Commits = []
+        """What was decided in this turn of the event loop: it goes to the thread together, when the loop has time again."""
         self._pending: dict[str, Revision] = {}
         self._next = Revision(1)
         self._latest: asyncio.Future[Revision] | None = None
@@ -134,6 +175,7 @@ class SqliteStore(Engine):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await super().__aexit__(kind, error, trace)
+        self._hand_over()
         self._queue.put(None)
         assert self._thread is not None
         with anyio.CancelScope(
@@ -183,6 +225,7 @@ class SqliteStore(Engine):
         if not tables:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
+            connection.execute("UPDATE facts SET value = ?", (self._base,))
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         elif version == 1:
@@ -291,8 +334,16 @@ class SqliteStore(Engine):
                 crc = _checksum(revision, write.key, b"")
                 rows.append((revision, write.key, None, 0, None, crc))
         self._latest = done
-        self._queue.put(_Commit(revision, writes, rows, done))
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Commit(revision, writes, rows, done))
         return await done
+
+    def _hand_over(self) -> None:
+        """Give the thread what was gathered. It would only contend with the loop if it began while more is being decided."""
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     async def _confirm(self, operations: Iterable[Operation]) -> Revision:
         """Return from checks that hold once what they rest on is on the disk. Raises `RevisionMismatch`."""
@@ -323,11 +374,13 @@ class SqliteStore(Engine):
         with suppress(queue.Empty):
             while True:
                 item = self._queue.get_nowait()
-                if isinstance(item, _Commit):
-                    commits.append(item)
+                if isinstance(item, list):
+                    commits += item
                 elif item is None:
                     self._queue.put(None)
                     break
+        commits += self._gathered
+        self._gathered = []
         self._pending.clear()
         self._next = Revision(self._revision + 1)
         for commit in commits:
@@ -356,8 +409,8 @@ class SqliteStore(Engine):
             while True:
                 if item is None:
                     stop = True
-                elif isinstance(item, _Commit):
-                    commits.append(item)
+                elif isinstance(item, list):
+                    commits += item
                 else:
                     compactions.append(item)
                 try:
@@ -367,25 +420,7 @@ class SqliteStore(Engine):
             if not commits and not compactions:
                 break
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(
-                    "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)",
-                    [row for commit in commits for row in commit.rows],
-                )
-                for compaction in compactions:
-                    connection.executemany(
-                        "DELETE FROM changes WHERE revision = ? AND key = ?", compaction.rows
-                    )
-                    connection.execute(
-                        "UPDATE facts SET value = ? WHERE name = 'compacted'", (compaction.compacted,)
-                    )
-                    connection.execute(
-                        "UPDATE facts SET value = max(value, ?) WHERE name = 'revision'",
-                        (compaction.compacted,),
-                    )
-                connection.execute("COMMIT")
-                if compactions:
-                    connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+                _transact(connection, [row for commit in commits for row in commit.rows], compactions)
             except sqlite3.Error as error:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")

@@ -4,22 +4,26 @@ from contextlib import AbstractAsyncContextManager
 from urllib.parse import unquote, urlsplit
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
-from kubelib.store.base import Store
+from kubelib.store.base import ABSENT, Revision, Store
 
 ENTRY_POINTS = "kubelib.stores"
 
 
-def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> AbstractAsyncContextManager[Store]:
-    """Return a context manager that opens the store at `url`: ``memory://``, ``sqlite:///path`` or a plug-in's.
+def open_store(
+    url: str, *, clock: Clock = SYSTEM_CLOCK, base: Revision = ABSENT
+) -> AbstractAsyncContextManager[Store]:
+    """Return a context manager that opens the store at `url`: ``memory://``, ``sqlite:///path``, ``etcd://host:2379``,
+    ``zookeeper://host:2181`` or a plug-in's.
 
-    A plug-in is a callable that takes the URL and ``clock=`` and returns such a context manager. Raises ValueError,
+    `base` is the revision that a store begins with where there is none yet. A plug-in is a callable that takes the URL, ``clock=``
+    and, where one is wanted, ``base=``, and returns such a context manager. Raises ValueError,
     naming the schemes that there are, for a URL of an unknown one.
     """
     scheme, found, _ = url.partition("://")
     if found and scheme == "memory":
         from kubelib.store.memory import MemoryStore
 
-        return MemoryStore(clock=clock)
+        return MemoryStore(clock=clock, base=base)
     if found and scheme == "sqlite":
         from kubelib.store.sqlite import SqliteStore
 
@@ -29,12 +33,21 @@ def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> AbstractAsyncContext
             raise ValueError(
                 f"{url!r} names no file: write sqlite:///absolute/path or sqlite://relative/path"
             )
-        return SqliteStore(path, clock=clock)
+        return SqliteStore(path, clock=clock, base=base)
+    if found and scheme == "etcd":
+        from kubelib.store.etcd import EtcdStore, parse_url
+
+        return EtcdStore(parse_url(url), base=base)
+    if found and scheme == "zookeeper":
+        from kubelib.store import zookeeper
+
+        return zookeeper.ZooKeeperStore(zookeeper.parse_url(url), clock=clock, base=base)
     from importlib.metadata import entry_points
 
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if found and scheme in plugins:
-        opened: AbstractAsyncContextManager[Store] = plugins[scheme].load()(url, clock=clock)
+        options = {"base": base} if base else {}
+        opened: AbstractAsyncContextManager[Store] = plugins[scheme].load()(url, clock=clock, **options)
         return opened
-    known = ", ".join(f"{name}://" for name in ("memory", "sqlite", *sorted(plugins)))
+    known = ", ".join(f"{name}://" for name in ("memory", "sqlite", "etcd", "zookeeper", *sorted(plugins)))
     raise ValueError(f"{url!r} is not the URL of a store: it must begin with one of {known}")

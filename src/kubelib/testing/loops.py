@@ -17,8 +17,8 @@ REAL = "asyncio"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every test both loops, and one marked ``seeds(n)`` the virtual loop under each of the seeds 0 … n-1."""
-    if "anyio_backend" not in metafunc.fixturenames:
-        return
+    if "anyio_backend" not in metafunc.fixturenames or "sim" in metafunc.fixturenames:
+        return  # tests of the fixture `sim` are in virtual time, and have their seeds, without this
     marker = metafunc.definition.get_closest_marker("seeds")
     choices: list[str | int] = list(range(marker.args[0])) if marker is not None else [REAL, SIM]
     names = [choice if isinstance(choice, str) else f"seed{choice}" for choice in choices]

@@ -61,7 +61,7 @@ def backing_of(client: Client, store: Store, registries: ResourceRegistries) -> 
 async def take(events: AsyncIterator[WatchEvent[ConfigMap]], count: int) -> list[tuple[str, str]]:
     """Return the next events as type and name, bookmarks left out."""
     seen: list[tuple[str, str]] = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while len(seen) < count:
             event = await anext(events)
             if event.type != "BOOKMARK":
@@ -459,7 +459,7 @@ class RegistrySuite:
         updated = await maps.update(replace(created, data={"a": "2"}))
         await maps.delete(KEY)
         async with maps.watch(HERE, since=since) as events:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 seen = [await anext(events) for _ in range(3)]
         assert [dict(event.object.data) for event in seen] == [{"a": "1"}, {"a": "2"}, {"a": "2"}]
         versions = [int(event.object.metadata.resource_version) for event in seen]

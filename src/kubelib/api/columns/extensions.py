@@ -32,6 +32,12 @@ ADMISSION_POLICY = (
     Column("ParamKind", _param_kind),
     AGE,
 )
+MUTATING_POLICY = (
+    NAME,
+    Column("Mutations", _count("spec", "mutations"), "integer"),
+    Column("ParamKind", _param_kind),
+    AGE,
+)
 ADMISSION_POLICY_BINDING = (
     NAME,
     Column("PolicyName", field("spec", "policyName")),
@@ -78,6 +84,16 @@ CERTIFICATE_SIGNING_REQUEST = (
     Column("Requestor", field("spec", "username")),
     Column("RequestedDuration", _requested_duration),
     Column("Condition", _decision),
+)
+
+CUSTOM_RESOURCE_DEFINITION = (
+    NAME,
+    Column(
+        "Created At",
+        field("metadata", "creationTimestamp", default=NONE),
+        "date",
+        description="When the definition was created.",
+    ),
 )
 
 RUNTIME_CLASS = (NAME, Column("Handler", field("handler")), AGE)

@@ -141,3 +141,20 @@ EVENT = (
     Column("Count", _repeated, wide=True),
     Column("Name", field("metadata", "name"), wide=True),
 )
+
+
+def _healthy(part: str) -> Cell:
+    def cell(tree: Tree, now: datetime) -> str:
+        condition: Tree = next((c for c in tree.get("conditions") or () if c.get("type") == "Healthy"), {})
+        value: str = condition.get(part) or ""
+        return {"True": "Healthy", "False": "Unhealthy"}.get(value, "Unknown") if part == "status" else value
+
+    return cell
+
+
+COMPONENT_STATUS = (
+    NAME,
+    Column("Status", _healthy("status")),
+    Column("Message", _healthy("message")),
+    Column("Error", _healthy("error")),
+)

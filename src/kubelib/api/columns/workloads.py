@@ -24,6 +24,12 @@ from kubelib.api.times import parse_time
 _TEMPLATE = template("spec", "template", "spec")
 _SELECTOR = Column("Selector", label_selector_cell, wide=True)
 
+SCALE = (
+    NAME,
+    Column("Desired", count("spec", "replicas"), "integer"),
+    Column("Available", count("status", "replicas"), "integer"),
+    AGE,
+)
 REPLICATION_CONTROLLER = (
     NAME,
     Column("Desired", count("spec", "replicas"), "integer"),

@@ -95,6 +95,22 @@ def default_priority_level(tree: Tree) -> None:
         exempt.setdefault("lendablePercent", 0)
 
 
+def default_definition(tree: Tree) -> None:
+    """Fill in a CustomResourceDefinition."""
+    spec = _spec(tree)
+    names = spec.get("names")
+    if isinstance(names, dict) and isinstance(names.get("kind"), str) and names["kind"]:
+        names["singular"] = names.get("singular") or names["kind"].lower()
+        names["listKind"] = names.get("listKind") or names["kind"] + "List"
+    conversion = spec.get("conversion")
+    if conversion is None:
+        spec["conversion"] = {"strategy": "None"}
+        return
+    service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
+    if isinstance(service, dict):
+        service.setdefault("port", 443)
+
+
 def default_storage_driver(tree: Tree) -> None:
     """Fill in a CSIDriver."""
     spec = _spec(tree)

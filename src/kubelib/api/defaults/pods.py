@@ -129,6 +129,10 @@ def _default_volume(volume: Tree) -> None:
             source.setdefault("defaultMode", 0o644)
         if name == "hostPath":
             source.setdefault("type", "")
+        if name == "iscsi":
+            source.setdefault("iscsiInterface", "default")
+        if name == "ephemeral" and isinstance(source.get("volumeClaimTemplate"), dict):
+            source["volumeClaimTemplate"].setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
         if name == "emptyDir" and "sizeLimit" in source:
             canonical_quantities(source)
         for projection in source.get("sources") or () if name == "projected" else (source,):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from kubelib.api.defaults import extensions
+from kubelib.api.defaults import devices, extensions
 from kubelib.api.defaults.pods import canonical_quantities, default_pod, default_pod_template
 from kubelib.api.scheme import Tree
 
@@ -70,6 +70,11 @@ def _stateful_set(tree: Tree) -> None:
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     retention.setdefault("whenDeleted", "Retain")
     retention.setdefault("whenScaled", "Retain")
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("kind", "PersistentVolumeClaim")
+        claim.setdefault("apiVersion", "v1")
+        claim.setdefault("metadata", {})
+        _claim(claim)
     default_pod_template(spec.get("template"))
 
 
@@ -118,6 +123,9 @@ def _service(tree: Tree) -> None:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
+        for entry in ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+            if entry.get("ip"):
+                entry.setdefault("ipMode", "VIP")
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
 
@@ -136,6 +144,10 @@ def _endpoint_slice(tree: Tree) -> None:
 
 def _secret(tree: Tree) -> None:
     tree.setdefault("type", "Opaque")
+    for key, value in (tree.get("data") or {}).items():
+        # Go's decoder takes base64 with line breaks, as YAML blocks have it, and writes it without.
+        if isinstance(value, str) and ("\n" in value or "\r" in value):
+            tree["data"][key] = value.replace("\n", "").replace("\r", "")
     text = tree.pop("stringData", None)
     if isinstance(text, dict):
         import base64
@@ -181,6 +193,10 @@ def _volume(tree: Tree) -> None:
     spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
     spec.setdefault("volumeMode", "Filesystem")
     canonical_quantities(spec.get("capacity"))
+    if isinstance(spec.get("hostPath"), dict):
+        spec["hostPath"].setdefault("type", "")
+    if isinstance(spec.get("iscsi"), dict):
+        spec["iscsi"].setdefault("iscsiInterface", "default")
     tree.setdefault("status", {}).setdefault("phase", "Pending")
 
 
@@ -206,7 +222,37 @@ def _priority_class(tree: Tree) -> None:
 
 
 def _autoscaler(tree: Tree) -> None:
-    _spec(tree).setdefault("minReplicas", 1)
+    spec = _spec(tree)
+    spec.setdefault("minReplicas", 1)
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    behavior = spec.get("behavior")
+    if isinstance(behavior, dict):
+        percent = {"type": "Percent", "value": 100, "periodSeconds": 15}
+        pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
+        up = behavior.setdefault("scaleUp", {})
+        up.setdefault("stabilizationWindowSeconds", 0)
+        for rules, policies in ((up, [pods, percent]), (behavior.setdefault("scaleDown", {}), [percent])):
+            rules.setdefault("selectPolicy", "Max")
+            if not rules.get("policies"):
+                rules["policies"] = policies
+
+
+def _network_policy(tree: Tree) -> None:
+    spec = _spec(tree)
+    for direction in ("ingress", "egress"):
+        for rule in spec.get(direction) or ():
+            for port in rule.get("ports") or ():
+                port.setdefault("protocol", "TCP")
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
+
+
+def _ingress_class(tree: Tree) -> None:
+    parameters = (tree.get("spec") or {}).get("parameters")
+    if isinstance(parameters, dict):
+        parameters.setdefault("scope", "Cluster")
 
 
 def _storage_class(tree: Tree) -> None:
@@ -223,6 +269,7 @@ _DEFAULTS: dict[str, Callable[[Any], None]] = {
     "StatefulSet": _stateful_set,
     "Job": _job,
     "CronJob": _cron_job,
+    "CustomResourceDefinition": extensions.default_definition,
     "Service": _service,
     "Endpoints": _endpoints,
     "EndpointSlice": _endpoint_slice,
@@ -238,15 +285,21 @@ _DEFAULTS: dict[str, Callable[[Any], None]] = {
     "PriorityClass": _priority_class,
     "HorizontalPodAutoscaler": _autoscaler,
     "StorageClass": _storage_class,
+    "NetworkPolicy": _network_policy,
+    "IngressClass": _ingress_class,
     "CSIDriver": extensions.default_storage_driver,
     "RuntimeClass": extensions.default_runtime_class,
     "ValidatingWebhookConfiguration": extensions.default_validating_webhooks,
     "MutatingWebhookConfiguration": extensions.default_mutating_webhooks,
     "ValidatingAdmissionPolicy": extensions.default_admission_policy,
+    "MutatingAdmissionPolicy": extensions.default_admission_policy,
+    "MutatingAdmissionPolicyBinding": extensions.default_admission_policy_binding,
     "ValidatingAdmissionPolicyBinding": extensions.default_admission_policy_binding,
     "APIService": extensions.default_api_service,
     "FlowSchema": extensions.default_flow_schema,
     "PriorityLevelConfiguration": extensions.default_priority_level,
+    "ResourceClaim": devices.default_claim,
+    "ResourceClaimTemplate": devices.default_claim_template,
     "PodTemplate": lambda tree: default_pod_template(tree.get("template")),
 }
 

@@ -1,31 +1,53 @@
-"""Server-side apply: who set which field, what an applied configuration changes, and with whom it conflicts.
+"""Server-side apply and managed fields: who set which field, what an applied configuration changes, with whom it conflicts.
 
-Sets of fields are trees in the form of ``fieldsV1``: ``f:name`` for a member, ``k:{...}`` for an item of a list that is a map,
-``v:...`` for an item of a list that is a set, ``.`` for the item itself.
+The rules are those of Kubernetes' field manager over structured-merge-diff: https://kubernetes.io/docs/reference/using-api/server-side-apply/
 """
 
 import copy
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
+from kubelib.api.codec import encode_json
 from kubelib.api.errors import BadRequest, Conflict, Problem
-from kubelib.api.merging import MergeFact, merge_facts
-from kubelib.api.model import Model, json_fields, model_in
+from kubelib.api.patch.comparing import (
+    UnknownItem,
+    added_to_empty,
+    compare,
+    faults_of,
+    fields_set_by,
+    step_of,
+    steps_of,
+)
+from kubelib.api.patch.fieldset import (
+    SELF,
+    Fields,
+    belongs,
+    difference,
+    in_order,
+    intersection,
+    members,
+    show,
+    union,
+    union_of_trees,
+)
+from kubelib.api.patch.shapes import ATOMIC, Shape, field_in
 from kubelib.api.scheme import Tree
 
-Path = tuple[str, ...]
-Fields = dict[str, Any]
-
-_NOT_TRACKED = {
-    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "selfLink",
-    "managedFields", "deletionGracePeriodSeconds",
-}  # fmt: skip
-_NO_FACT = MergeFact()
 BEFORE_FIRST_APPLY = "before-first-apply"
-"""Whom Kubernetes takes for the owner of what was there before anybody applied."""
+"""Whom Kubernetes takes for the owner of what was there before anybody applied, if nobody is known."""
+ANCIENT_CHANGES = "ancient-changes"
+MOST_UPDATERS = 10
+"""How many managers that do not apply are told apart; the oldest are then taken together as `ANCIENT_CHANGES`."""
+KUBECTL = "kubectl"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_NOBODYS_METADATA = frozenset(
+    {
+        "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink", "clusterName",
+        "managedFields", "deletionTimestamp", "deletionGracePeriodSeconds",
+    }
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -38,193 +60,201 @@ class Applier:
     force: bool = False
     time: str = ""
 
-
-def _key_of(item: Any, keys: Sequence[str]) -> str:
-    if not isinstance(item, dict):
-        raise BadRequest(f"an item of a list that is merged by {', '.join(keys)} is not an object")
-    chosen = {key: item[key] for key in sorted(keys) if key in item}
-    if not chosen:
-        raise BadRequest(f"an item of a list lacks all of its keys: {', '.join(keys)}")
-    return "k:" + json.dumps(chosen, separators=(",", ":"))
-
-
-def _is_map(hint: Any, model: type[Model] | None, fact: MergeFact) -> bool:
-    """Return whether the members of an object are owned one by one."""
-    if fact.map_type == "atomic" or (model is not None and vars(model).get("__atomic__")):
-        return False
-    return model is not None or model_in(hint)[0] == "map"
-
-
-def fields_of(tree: Tree, cls: type[Model] | None, *, top: bool = True) -> Fields:
-    """Return the fields that a document sets."""
-    facts = merge_facts(cls) if cls is not None else {}  # type: ignore[arg-type]
-    hints = json_fields(cls) if cls is not None else {}  # type: ignore[arg-type]
-    fields: Fields = {}
-    for name, value in tree.items():
-        if top and name in ("apiVersion", "kind"):
-            continue
-        if top and name == "metadata":
-            value = {k: v for k, v in value.items() if k not in _NOT_TRACKED}
-            if not value:
-                continue
-        hint, fact = hints.get(name), facts.get(name, _NO_FACT)
-        model = model_in(hint)[1] if hint is not None else None
-        fields["f:" + name] = _fields_of_value(value, hint, model, fact)
-    return fields
-
-
-def _fields_of_value(value: Any, hint: Any, model: type[Model] | None, fact: MergeFact) -> Fields:
-    if isinstance(value, dict) and hint is not None and _is_map(hint, model, fact):
-        if model_in(hint)[0] == "map":
-            return {f"f:{key}": {} for key in value}
-        return fields_of(value, model, top=False)
-    if isinstance(value, list) and fact.list_type == "map":
-        return {
-            _key_of(item, fact.map_keys): {".": {}, **fields_of(item, model, top=False)} for item in value
+    def entry(self, operation: str, fields: Fields) -> Tree:
+        """Return an entry of ``managedFields``. The fields are in their order."""
+        entry: Tree = {
+            "manager": self.manager,
+            "operation": operation,
+            "apiVersion": self.api_version,
+            "time": self.time,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": fields,
         }
-    if isinstance(value, list) and fact.list_type == "set":
-        return {"v:" + json.dumps(item): {} for item in value}
-    return {}
+        if self.subresource:
+            entry["subresource"] = self.subresource
+        return entry
 
-
-def paths(fields: Fields, prefix: Path = ()) -> Iterator[Path]:
-    """Yield the leaves of a set of fields."""
-    for name, inner in fields.items():
-        if inner:
-            yield from paths(inner, (*prefix, name))
-        else:
-            yield (*prefix, name)
-
-
-def _tree_of(leaves: Sequence[Path]) -> Fields:
-    fields: Fields = {}
-    for path in leaves:
-        at = fields
-        for step in path:
-            at = at.setdefault(step, {})
-    return fields
-
-
-_ABSENT = object()
-
-
-def _step(value: Any, step: str) -> Any:
-    kind, _, name = step.partition(":")
-    if kind == "f":
-        return value.get(name, _ABSENT) if isinstance(value, dict) else _ABSENT
-    if kind == "k" and isinstance(value, list):
-        keys = json.loads(name)
-        for item in value:
-            if isinstance(item, dict) and all(item.get(k) == v for k, v in keys.items()):
-                return item
-    if kind == "v" and isinstance(value, list):
-        wanted = json.loads(name)
-        return wanted if wanted in value else _ABSENT
-    return _ABSENT
-
-
-def value_at(tree: Any, path: Path) -> Any:
-    """Return what is at a path, or a mark that nothing is."""
-    for step in path:
-        if step == ".":
-            return True
-        tree = _step(tree, step)
-        if tree is _ABSENT:
-            return _ABSENT
-    return tree
-
-
-def _remove(tree: Any, path: Path) -> None:
-    parent: Any = tree
-    steps = path[:-1] if path[-1] != "." else path[:-2]
-    last = path[-1] if path[-1] != "." else path[-2]
-    for step in steps:
-        parent = _step(parent, step)
-        if parent is _ABSENT:
-            return
-    found = _step(parent, last)
-    if found is _ABSENT:
-        return
-    if isinstance(parent, dict):
-        parent.pop(last.partition(":")[2], None)
-    elif isinstance(parent, list):
-        parent.remove(found)
-
-
-def show(path: Path) -> str:
-    """Return a path as conflicts name it: ``.spec.containers[name="c"].image``."""
-    text = ""
-    for step in path:
-        kind, _, name = step.partition(":")
-        if kind == "f":
-            text += f".{name}"
-        elif kind == "k":
-            text += "[" + ",".join(f"{k}={json.dumps(v)}" for k, v in json.loads(name).items()) + "]"
-        elif kind == "v":
-            text += f"[={name}]"
-    return text
-
-
-def _merge(live: Any, applied: Any, hint: Any, model: type[Model] | None, fact: MergeFact) -> Any:
-    if (
-        isinstance(applied, dict)
-        and isinstance(live, dict)
-        and hint is not None
-        and _is_map(hint, model, fact)
-    ):
-        if model_in(hint)[0] == "map":
-            return {**live, **applied}
-        return _merge_object(live, applied, model)
-    if isinstance(applied, list) and isinstance(live, list) and fact.list_type == "map":
-        merged = [*live]
-        for item in applied:
-            found = _step(merged, _key_of(item, fact.map_keys))
-            if found is _ABSENT:
-                merged.append(item)
-            else:
-                merged[merged.index(found)] = _merge_object(found, item, model)
-        return merged
-    if isinstance(applied, list) and isinstance(live, list) and fact.list_type == "set":
-        return [*live, *(item for item in applied if item not in live)]
-    return applied
-
-
-def _merge_object(live: Tree, applied: Tree, cls: type[Model] | None) -> Tree:
-    facts = merge_facts(cls) if cls is not None else {}  # type: ignore[arg-type]
-    hints = json_fields(cls) if cls is not None else {}  # type: ignore[arg-type]
-    result = dict(live)
-    for name, value in applied.items():
-        hint = hints.get(name)
-        model = model_in(hint)[1] if hint is not None else None
-        result[name] = (
-            _merge(live[name], value, hint, model, facts.get(name, _NO_FACT)) if name in live else value
+    def wrote(self, entry: Tree, operation: str) -> bool:
+        """Return whether an entry is this writer's own. Those who apply are the same in all versions of a kind."""
+        return (
+            entry.get("operation") == operation
+            and entry.get("manager") == self.manager
+            and (entry.get("subresource") or "") == self.subresource
+            and (operation == "Apply" or entry.get("apiVersion") == self.api_version)
         )
-    return result
 
 
-def _entry(applier: Applier, operation: str, leaves: Sequence[Path]) -> Tree:
-    entry: Tree = {
-        "manager": applier.manager,
-        "operation": operation,
-        "apiVersion": applier.api_version,
-        "time": applier.time,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": _tree_of(leaves),
-    }
-    if applier.subresource:
-        entry["subresource"] = applier.subresource
-    return entry
+def _tracked(tree: Tree, without: Sequence[str] = ()) -> Tree:
+    """Return the part of a document that somebody may own."""
+    part = {k: v for k, v in tree.items() if k not in ("kind", "apiVersion") and k not in without}
+    meta = tree.get("metadata")
+    if isinstance(meta, dict):
+        part["metadata"] = {k: v for k, v in meta.items() if k not in _NOBODYS_METADATA}
+    return part
 
 
-def _is_own(entry: Tree, applier: Applier, operation: str) -> bool:
-    return (
-        entry.get("manager") == applier.manager
-        and entry.get("operation") == operation
-        and (entry.get("subresource") or "") == applier.subresource
-    )
+def _fields(entry: Tree) -> Fields:
+    fields = entry.get("fieldsV1")
+    return fields if isinstance(fields, dict) else {}
 
 
-def server_side_apply(live: Tree | None, applied: Tree, applier: Applier, cls: type[Model]) -> Tree:
+def _ordered(entries: Sequence[Tree]) -> list[Tree]:
+    """Return the entries in the order in which Kubernetes shows them: first those who apply, then by time."""
+
+    if len(entries) < 2:
+        return list(entries)
+
+    def rank(entry: Tree) -> tuple[str, ...]:
+        get = entry.get
+        return (
+            str(get("operation") or ""),
+            str(get("time") or ""),
+            str(get("manager") or ""),
+            str(get("apiVersion") or ""),
+            str(get("subresource") or ""),
+        )
+
+    return sorted(entries, key=rank)
+
+
+# Writes that do not apply
+
+
+def track_create(tree: Tree, applier: Applier, shape: Shape, *, without: Sequence[str] = ()) -> list[Tree]:
+    """Return the managed fields of a new document: its writer set all that is in it but the parts `without`."""
+    fields = _recently_set(_tracked(tree, without), shape)
+    return [] if fields is None else [applier.entry("Update", fields)]
+
+
+def _recently_set(tree: Tree, shape: Shape) -> Fields | None:
+    """Return what a new document sets. The Pods of a workload differ in little more than their names."""
+    spec = tree.get("spec")
+    if not isinstance(spec, dict) or not spec:
+        whole = added_to_empty(tree, shape)
+        return None if whole is None else in_order(whole)
+    rest = {name: value for name, value in tree.items() if name != "spec"}
+    fields = in_order(added_to_empty(rest, shape) or {})
+    key = (shape, encode_json(spec))
+    of_spec = _specs.get(key, _UNKNOWN)
+    if of_spec is _UNKNOWN:
+        of_spec = added_to_empty({"spec": spec}, shape)
+        of_spec = None if of_spec is None else in_order(of_spec)
+        if len(_specs) >= _MOST_SPECS:
+            del _specs[next(iter(_specs))]
+        _specs[key] = of_spec
+    if not of_spec:
+        return fields or None
+    both = {**fields, **of_spec}
+    return {name: both[name] for name in sorted(both)}
+
+
+_MOST_SPECS = 512
+_UNKNOWN: Fields = {}
+_specs: dict[tuple[Shape, bytes], Fields | None] = {}
+
+
+def track_update(
+    live: list[Tree], given: Any, old: Tree, new: Tree, applier: Applier, shape: Shape
+) -> list[Tree]:
+    """Return the managed fields of a document after a write other than an apply; neither document contains them.
+
+    `live` are those it had, `given` those that the client sent. Who sends others has these; who sends a single empty one
+    has none, and nothing is tracked from then on.
+    """
+    if given == [{}]:
+        return []
+    entries = _valid(given, live) if given and given != live else live
+    if not entries:
+        return entries
+    changed, lacking = compare(_tracked(old), _tracked(new), shape)
+    if changed is None and lacking is None:
+        return entries
+    kept: list[Tree] = []
+    mine = changed
+    own: Tree | None = None
+    for entry in entries:
+        if applier.wrote(entry, "Update"):
+            own = entry
+            left = difference(_fields(entry), lacking) if lacking is not None else _fields(entry)
+            mine = union_of_trees(left, mine)
+        elif (left_of_it := _without(entry, changed, lacking)) is not None:
+            kept.append(left_of_it)
+    if mine is not None:
+        unchanged = own is not None and changed is None
+        kept.append(
+            {**own, "fieldsV1": mine} if own and unchanged else applier.entry("Update", in_order(mine))
+        )
+    return _ordered(_few(kept))
+
+
+def with_managed_fields(tree: Tree, managed: Sequence[Tree] | None) -> Tree:
+    """Return a document with its managed fields, which writes set aside so that no check has to walk through them."""
+    return {**tree, "metadata": {**tree["metadata"], "managedFields": managed}} if managed else tree
+
+
+def managed_fields_problem(given: Any) -> str:
+    """Return why managed fields make no sense, in Kubernetes' words; empty if they do."""
+    for at, entry in enumerate(given if isinstance(given, list) else [None]):
+        if not isinstance(entry, dict) or entry.get("operation") not in ("Apply", "Update"):
+            return "operation must be `Apply` or `Update`"
+        if not entry.get("apiVersion"):
+            return "apiVersion must not be empty"
+        kind = entry.get("fieldsType")
+        if not kind:
+            return f"missing fieldsType in managed fields entry {at}"
+        if kind != "FieldsV1":
+            return f"invalid fieldsType {encode_json(kind).decode()} in managed fields entry {at}"
+        if not isinstance(entry.get("fieldsV1"), dict):
+            return f"error decoding versioned set from entry {at}: its fields are no set"
+    return ""
+
+
+def _valid(given: Any, live: list[Tree]) -> list[Tree]:
+    """Return what a client says of managed fields; if that makes no sense, what was known."""
+    return given if given and not managed_fields_problem(given) else live
+
+
+def _without(entry: Tree, *taken: Fields | None) -> Tree | None:
+    """Return another's entry without what was taken over or removed; None if nothing is left of it."""
+    fields: Fields | None = _fields(entry)
+    for part in taken:
+        if part is not None and fields is not None and intersection(fields, part) is not None:
+            fields = difference(fields, part)
+    if fields is None:
+        return None
+    return entry if fields is entry.get("fieldsV1") else {**entry, "fieldsV1": fields}
+
+
+def _few(entries: list[Tree]) -> list[Tree]:
+    """Take the oldest updaters together where there are too many."""
+    if len(entries) <= MOST_UPDATERS:
+        return entries
+    updaters = [e for e in _ordered(entries) if e.get("operation") == "Update"]
+    surplus = len(updaters) - MOST_UPDATERS
+    if surplus <= 0:
+        return entries
+    buckets: dict[str, Tree] = {}
+    joined: list[Tree] = []
+    for entry in updaters[: surplus + 1]:
+        joined.append(entry)
+        version = str(entry.get("apiVersion"))
+        bucket = buckets.get(version)
+        if bucket is None:
+            buckets[version] = {**entry, "manager": ANCIENT_CHANGES}
+            buckets[version].pop("subresource", None)
+        else:
+            bucket["fieldsV1"] = union(_fields(bucket), _fields(entry))
+            bucket["time"] = max(str(bucket.get("time")), str(entry.get("time")))
+    return [e for e in entries if not any(e is j for j in joined)] + list(buckets.values())
+
+
+# Apply
+
+
+_METADATA = "f:metadata"
+
+
+def server_side_apply(live: Tree | None, applied: Tree, applier: Applier, shape: Shape) -> Tree:
     """Return what applying a configuration makes of a document, with its managed fields.
 
     Raises Conflict, naming owner and field, where another manager has set a field to another value, unless forced.
@@ -232,102 +262,189 @@ def server_side_apply(live: Tree | None, applied: Tree, applier: Applier, cls: t
     if (applied.get("metadata") or {}).get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
     applied = copy.deepcopy(applied)
-    wanted = list(paths(fields_of(applied, cls)))
-    if live is None:
-        applied.setdefault("metadata", {})["managedFields"] = [_entry(applier, "Apply", wanted)]
-        return applied
-    entries = list((live.get("metadata") or {}).get("managedFields") or ())
-    if not entries:
-        before = Applier(BEFORE_FIRST_APPLY, applier.api_version, time=applier.time)
-        entries = [_entry(before, "Update", list(paths(fields_of(live, cls))))]
-    others = [entry for entry in entries if not _is_own(entry, applier, "Apply")]
-    own = next((entry for entry in entries if _is_own(entry, applier, "Apply")), None)
-    taken = _conflicts(live, applied, wanted, others)
-    if taken and not applier.force:
-        raise _conflict(taken)
-    kept = []
-    for entry in others:
-        lost = set(taken.get(_owner(entry), ()))
-        left = [path for path in paths(entry.get("fieldsV1") or {}) if path not in lost]
-        if left:
-            kept.append({**entry, "fieldsV1": _tree_of(left)} if lost else entry)
-    result = _merge_object(copy.deepcopy(live), applied, cls)
-    if own is not None:
-        owned_elsewhere = {path for entry in kept for path in paths(entry.get("fieldsV1") or {})}
-        dropped = set(paths(own.get("fieldsV1") or {})) - set(wanted) - owned_elsewhere
-        # Items before what is in them: without its keys an item would not be found any more.
-        for path in sorted(dropped, key=lambda path: (path[-1] != ".", path)):
-            _remove(result, path)
-    result["metadata"]["managedFields"] = [*kept, _entry(applier, "Apply", wanted)]
-    if own is not None and _same_but_time(result, live, own, wanted):
-        result["metadata"]["managedFields"] = live["metadata"]["managedFields"]
+    try:
+        wanted = in_order(fields_set_by(_wanted(applied), shape) or {})
+        if live is None:
+            applied.setdefault("metadata", {})["managedFields"] = [applier.entry("Apply", wanted)]
+            return applied
+        licence = _owned_by_client_side_apply(live, shape) if applier.manager == KUBECTL else None
+        result = _apply(live, applied, wanted, applier, shape, licence)
+    except UnknownItem as error:
+        faults = list(faults_of(_wanted(applied), shape)) or [str(error)]
+        text = faults[0] if len(faults) == 1 else "\n  ".join(["errors:", *faults])
+        raise BadRequest(f"failed to create typed patch object ({_name_of(applied, live)}): {text}") from None
+    annotations = result["metadata"].get("annotations") or {}
+    if applier.manager == KUBECTL and LAST_APPLIED in annotations:
+        # Whoever goes back to client-side apply finds what was applied last. Nobody comes to own it by this.
+        annotations[LAST_APPLIED] = encode_json(applied).decode() + "\n"
     return result
 
 
-def _same_but_time(result: Tree, live: Tree, own: Tree, wanted: Sequence[Path]) -> bool:
-    """Return whether an apply changes nothing: then its time does not count either."""
-    if set(paths(own.get("fieldsV1") or {})) != set(wanted):
-        return False
-    bare = {**result, "metadata": {k: v for k, v in result["metadata"].items() if k != "managedFields"}}
-    was = {**live, "metadata": {k: v for k, v in live["metadata"].items() if k != "managedFields"}}
-    return bare == was
+def _name_of(applied: Tree, live: Tree | None) -> str:
+    """Return an object as errors name it: ``namespace/name; group/version, Kind=Kind``."""
+    meta = {**((live or {}).get("metadata") or {}), **(applied.get("metadata") or {})}
+    kind, version = applied.get("kind"), applied.get("apiVersion")
+    return f"{meta.get('namespace') or ''}/{meta.get('name') or ''}; {version}, Kind={kind}"
 
 
-def _owner(entry: Tree) -> tuple[str, str]:
-    return str(entry.get("manager")), str(entry.get("apiVersion"))
+def _wanted(applied: Tree) -> Tree:
+    part = _tracked(applied)
+    if not part.get("metadata"):
+        part.pop("metadata", None)
+    return part
 
 
-def _conflicts(
-    live: Tree, applied: Tree, wanted: Sequence[Path], others: Sequence[Tree]
-) -> dict[tuple[str, str], list[Path]]:
-    changed = {p for p in wanted if p[-1] != "." and value_at(live, p) != value_at(applied, p)}
-    found: dict[tuple[str, str], list[Path]] = {}
-    for entry in others:
-        overlap = [path for path in paths(entry.get("fieldsV1") or {}) if path in changed]
-        if overlap:
-            found.setdefault(_owner(entry), []).extend(overlap)
-    return found
-
-
-def _conflict(taken: dict[tuple[str, str], list[Path]]) -> Conflict:
-    causes, texts = [], []
-    count = 0
-    for (manager, version), leaves in taken.items():
-        named = f'"{manager}" using {version}'
-        count += len(leaves)
-        causes += [Problem("FieldManagerConflict", show(p), f"conflict with {named}") for p in leaves]
-        if len(leaves) == 1:
-            texts.append(f"conflict with {named}: {show(leaves[0])}")
-        else:
-            texts.append(f"conflicts with {named}:\n" + "\n".join(f"- {show(path)}" for path in leaves))
-    plural = "conflict" if count == 1 else "conflicts"
-    return Conflict(f"Apply failed with {count} {plural}: " + "\n".join(texts), causes=causes)
-
-
-def track_update(old: Tree, new: Tree, applier: Applier, cls: type[Model]) -> None:
-    """Note in `new`, in place, that a write other than an apply set what it changed.
-
-    Objects that nobody has applied carry no managed fields: their first apply takes what is there as it is.
-    """
-    entries = (old.get("metadata") or {}).get("managedFields")
+def _apply(
+    live: Tree, applied: Tree, wanted: Fields, applier: Applier, shape: Shape, licence: Fields | None
+) -> Tree:
+    """Return the document and its managed fields; fields in `licence` are taken over without a conflict."""
+    entries = list((live.get("metadata") or {}).get("managedFields") or ())
     if not entries:
-        return
-    before, after = set(paths(fields_of(old, cls))), set(paths(fields_of(new, cls)))
-    changed = {path for path in after if path not in before or value_at(old, path) != value_at(new, path)}
-    gone = before - after
-    if not changed and not gone:
-        new["metadata"]["managedFields"] = entries
-        return
-    kept: list[Tree] = []
-    mine: set[Path] = set(changed)
-    for entry in entries:
-        owned = set(paths(entry.get("fieldsV1") or {}))
-        if _is_own(entry, applier, "Update"):
-            mine |= owned - gone
+        before = Applier(BEFORE_FIRST_APPLY, applier.api_version, time=applier.time)
+        fields = added_to_empty(_tracked(live), shape)
+        entries = [before.entry("Update", in_order(fields))] if fields is not None else []
+    own = next((entry for entry in entries if applier.wrote(entry, "Apply")), None)
+    others = [entry for entry in entries if entry is not own]
+    result: Tree = merge(copy.deepcopy(live), applied, shape)
+    if own is not None:
+        owned: Fields | None = wanted or None
+        for entry in others:
+            owned = union_of_trees(owned, _fields(entry) or None)
+        last = _fields(own)
+        prune(result, {step: node for step, node in last.items() if step != _METADATA}, owned or {}, shape)
+        # Of the metadata only what was applied may go: it says which object this is.
+        within = field_in(shape, "metadata")
+        prune(result["metadata"], last.get(_METADATA, {}), (owned or {}).get(_METADATA, {}), within)
+    changed, lacking = compare(_tracked(live), _tracked(result), shape)
+    if changed is not None:
+        taken = [
+            (entry, left)
+            for entry in others
+            if (common := intersection(_fields(entry), changed)) is not None
+            and (left := common if licence is None else difference(common, licence)) is not None
+        ]
+        if taken and not applier.force:
+            raise _conflict(taken)
+    if changed is None and lacking is None and own is not None and _fields(own) == wanted:
+        result["metadata"]["managedFields"] = live["metadata"]["managedFields"]
+        return result
+    kept = [left for entry in others if (left := _without(entry, changed, lacking)) is not None]
+    mine = [applier.entry("Apply", wanted)] if wanted else []
+    result["metadata"]["managedFields"] = _ordered([*kept, *mine])
+    return result
+
+
+def merge(live: Any, applied: Any, shape: Shape) -> Any:
+    """Return `live`, which may be changed, with what `applied` says."""
+    kind = shape.kind
+    if isinstance(live, dict) and isinstance(applied, dict) and kind in ("object", "map", "deduced"):
+        for name, value in applied.items():
+            live[name] = merge(live[name], value, field_in(shape, name)) if name in live else value
+        return live
+    if isinstance(live, list) and isinstance(applied, list) and kind in ("keyed", "set"):
+        return _merge_lists(live, applied, shape)
+    return applied
+
+
+def _merge_lists(live: list[Any], applied: list[Any], shape: Shape) -> list[Any]:
+    """Return both lists' items: those applied in their order, the others where they were relative to these.
+
+    Of several stored items that are known by the same key the applied one remains.
+    """
+    there, wanted = [(step_of(item, shape), item) for item in live], steps_of(applied, shape)
+    known = dict(reversed(there))
+    inner = shape.item or ATOMIC
+    merged: list[Any] = []
+    done: set[str] = set()
+    at = 0
+    for step, item in wanted.items():
+        if step not in known:
+            while at < len(there) and there[at][0] not in wanted:
+                merged.append(there[at][1])
+                at += 1
+        elif step not in done:
+            while there[at][0] != step:
+                if there[at][0] not in wanted:
+                    merged.append(there[at][1])
+                done.add(there[at][0])
+                at += 1
+            at += 1
+        merged.append(merge(known[step], item, inner) if step in known else item)
+    merged += [item for step, item in there[at:] if step not in wanted]
+    return merged
+
+
+def prune(value: Any, last: Fields, owned: Fields, shape: Shape) -> None:
+    """Remove from a value, in place, what a manager set the last time and nobody owns now."""
+    for step, node in last.items():
+        if step == SELF:
             continue
-        left = owned - changed - gone
-        if left == owned:
-            kept.append(entry)
-        elif left:
-            kept.append({**entry, "fieldsV1": _tree_of(sorted(left))})
-    new["metadata"]["managedFields"] = [*kept, _entry(applier, "Update", sorted(mine))] if mine else kept
+        kind, _, name = step.partition(":")
+        if kind == "f" and isinstance(value, dict):
+            if name not in value:
+                continue
+            inner = field_in(shape, name)
+            named = shape.kind == "object" and name in shape.fields
+            if step not in owned and (named or belongs(node)):
+                del value[name]
+            else:
+                prune(value[name], node, owned.get(step, {}), inner)
+        elif isinstance(value, list):
+            found = [item for item in value if _is(item, step, shape)]
+            for item in found:
+                if step not in owned and belongs(node):
+                    value.remove(item)
+                else:
+                    prune(item, node, owned.get(step, {}), shape.item or ATOMIC)
+
+
+def _is(item: Any, step: str, shape: Shape) -> bool:
+    try:
+        return step in steps_of([item], shape)
+    except UnknownItem:
+        return False
+
+
+def _owned_by_client_side_apply(live: Tree, shape: Shape) -> Fields | None:
+    """Return what kubectl's client-side apply has set and nobody has changed since; None if nothing.
+
+    Who used that goes on with server-side apply: what it had set is no conflict.
+    """
+    from kubelib.api.parsing import DecodeError, parse_json
+
+    annotation = ((live.get("metadata") or {}).get("annotations") or {}).get(LAST_APPLIED)
+    if not annotation:
+        return None
+    try:
+        last = _wanted(parse_json(annotation.encode()))
+        allowed = fields_set_by(last, shape)
+        changed, _ = compare(_tracked(live), last, shape)
+    except (DecodeError, UnknownItem, AttributeError):
+        return None
+    return allowed if changed is None or allowed is None else difference(allowed, changed)
+
+
+def _conflict(taken: Sequence[tuple[Tree, Fields]]) -> Conflict:
+    causes: list[Problem] = []
+    texts: list[str] = []
+    for entry, fields in taken:
+        named = _named(entry)
+        paths = [show(path) for path in members(fields)]
+        causes += [Problem("FieldManagerConflict", path, f"conflict with {named}") for path in paths]
+        if len(paths) == 1:
+            texts.append(f"conflict with {named}: {paths[0]}")
+        else:
+            texts.append(f"conflicts with {named}:\n" + "\n".join(f"- {path}" for path in paths))
+    count = len(causes)
+    text = "\n".join(sorted(texts))
+    return Conflict(
+        f"Apply failed with {count} {'conflict' if count == 1 else 'conflicts'}: {text}", causes=causes
+    )
+
+
+def _named(entry: Tree) -> str:
+    """Return a manager as conflicts name it."""
+    text = f'"{entry.get("manager")}"'
+    if entry.get("subresource"):
+        text += f' with subresource "{entry["subresource"]}"'
+    return f"{text} using {entry.get('apiVersion')}" if entry.get("operation") == "Update" else text

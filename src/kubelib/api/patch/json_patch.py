@@ -3,9 +3,16 @@
 import copy
 from typing import Any
 
+import msgspec
+
 from kubelib.api.errors import BadRequest, Invalid
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024
+"""How many bytes of JSON ``copy`` may add in all: a copy of a copy doubles, ten thousand fill any memory."""
+
+
+encode_json = msgspec.json.Encoder().encode
 
 
 def _refused(why: str) -> Invalid:
@@ -89,6 +96,7 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         )
     tree = copy.deepcopy(tree)
+    copied = 0
     for operation in operations:
         if not isinstance(operation, dict):
             raise BadRequest("json patch: an operation is not an object")
@@ -118,7 +126,15 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
                 origin = _pointer(source)
                 if verb == "move" and parts[: len(origin)] == origin and parts != origin:
                     raise _refused("json patch: a value cannot be moved into itself")
-                moved = copy.deepcopy(_get(tree, origin, str(source)))
+                found = _get(tree, origin, str(source))
+                if verb == "copy":
+                    copied += len(encode_json(found))
+                    if copied > MAX_COPIED:
+                        raise _refused(
+                            "Unable to complete the copy, the accumulated size increase of copy is"
+                            f" {copied}, exceeding the limit {MAX_COPIED}"
+                        )
+                moved = copy.deepcopy(found)
                 if verb == "move":
                     tree = _remove(tree, origin, str(source))
                 tree = _add(tree, parts, path, moved)

@@ -6,6 +6,8 @@ from typing import Any
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.indexed import indexed_problems
+from kubelib.api.validation.networking import domain_prefixed_problems
 from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.pods import template_problems
 from kubelib.api.validation.problems import (
@@ -17,13 +19,14 @@ from kubelib.api.validation.problems import (
     not_supported,
     one_of,
     required,
+    too_long,
 )
 
 _COUNTS = (
     "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
     "backoffLimitPerIndex", "maxFailedIndexes",
 )  # fmt: skip
-_LARGEST_INDEXED = 100_000
+_LONGEST_MANAGER = 63
 
 
 def job_problems(tree: Tree) -> list[Problem]:
@@ -53,31 +56,15 @@ def job_spec_problems(spec: Tree, path: str) -> list[Problem]:
     selector = spec.get("selector")
     if selector is not None:
         problems += label_selector_problems(selector, f"{path}.selector")
+    manager = spec.get("managedBy")
+    if manager is not None:
+        problems += domain_prefixed_problems(f"{path}.managedBy", manager)
+        if len(manager) > _LONGEST_MANAGER:
+            problems.append(too_long(f"{path}.managedBy", _LONGEST_MANAGER))
     mode = spec.get("completionMode")
-    if mode is not None:
-        if mode not in ("NonIndexed", "Indexed"):
-            problems.append(not_supported(f"{path}.completionMode", mode, ("Indexed", "NonIndexed")))
-        elif mode == "Indexed":
-            if spec.get("completions") is None:
-                problems.append(required(f"{path}.completions", "when completion mode is Indexed"))
-            if (spec.get("parallelism") or 0) > _LARGEST_INDEXED:
-                problems.append(
-                    invalid(
-                        f"{path}.parallelism",
-                        spec["parallelism"],
-                        f"must be less than or equal to {_LARGEST_INDEXED} when completion mode is Indexed",
-                    )
-                )
-    if spec.get("backoffLimitPerIndex") is not None and mode != "Indexed":
-        problems.append(
-            invalid(
-                f"{path}.backoffLimitPerIndex",
-                spec["backoffLimitPerIndex"],
-                "requires indexed completion mode",
-            )
-        )
-    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
-        problems.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if mode is not None and mode not in ("NonIndexed", "Indexed"):
+        problems.append(not_supported(f"{path}.completionMode", mode, ("Indexed", "NonIndexed")))
+    problems += indexed_problems(spec, path)
     replacement = spec.get("podReplacementPolicy")
     if replacement is not None:
         problems += one_of(f"{path}.podReplacementPolicy", replacement, ("Failed", "TerminatingOrFailed"))

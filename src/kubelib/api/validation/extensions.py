@@ -3,6 +3,7 @@
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from kubelib.api.errors import Problem
@@ -168,12 +169,30 @@ def signing_request_decision_problems(new: Tree, old: Tree) -> list[Problem]:
         for kind in ("Approved", "Denied", "Failed")
         if kind in before and kind not in types
     ]
+    issued = (new.get("status") or {}).get("certificate")
     certificate = (old.get("status") or {}).get("certificate")
+    if issued and issued != certificate and (why := _why_no_certificate(issued)):
+        problems.append(invalid("status.certificate", "<certificate data>", why))
     if certificate and (new.get("status") or {}).get("certificate") != certificate:
         problems.append(
             forbidden("status.certificate", "updates may not set certificate content to a different value")
         )
     return problems
+
+
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+
+
+def _why_no_certificate(text: str) -> str:
+    """Return why an issued certificate is none; empty if it is one."""
+    try:
+        blocks = _BLOCK.findall(base64.b64decode(text))
+    except ValueError:
+        return "illegal base64 data"
+    others = [block.decode() for block in blocks if block != b"CERTIFICATE"]
+    if others:
+        return f'only CERTIFICATE PEM blocks are allowed, found "{others[0]}"'
+    return "" if blocks else "must contain at least one CERTIFICATE PEM block"
 
 
 def runtime_class_problems(tree: Tree) -> list[Problem]:
@@ -467,3 +486,11 @@ def service_cidr_problems(tree: Tree) -> list[Problem]:
             )
         )
     return problems
+
+
+def service_cidr_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check a change to a ServiceCIDR: its ranges stay; one of the other family may be added."""
+    cidrs, before = (new.get("spec") or {}).get("cidrs") or [], (old.get("spec") or {}).get("cidrs") or []
+    if cidrs[: len(before)] == before and len(before) == 1:
+        return service_cidr_problems(new)
+    return [*service_cidr_problems(new), *immutable("spec.cidrs", cidrs, before)]

@@ -48,12 +48,13 @@ def metadata_problems(tree: Tree, resource: Resource) -> list[Problem]:
     meta = tree["metadata"]
     problems: list[Problem] = []
     base = meta.get("generateName")
+    kind = resource.kind if resource.builtin else ""
     if base:
-        problems += each("metadata.generateName", base, _names(resource.kind, base, prefix=True))
+        problems += each("metadata.generateName", base, _names(kind, base, prefix=True))
     name = meta.get("name")
     if not name:
         problems.append(required("metadata.name", "name or generateName is required"))
-    elif messages := _names(resource.kind, name):
+    elif messages := _names(kind, name):
         problems += each("metadata.name", name, messages)
     namespace = meta.get("namespace")
     if resource.namespaced:

@@ -1,5 +1,6 @@
 """Rules of Pods and Pod templates."""
 
+import re
 from hashlib import blake2b
 from typing import Any
 
@@ -20,7 +21,11 @@ from kubelib.api.validation.problems import (
     required,
 )
 from kubelib.api.validation.resources import amount_problems, requirement_problems
-from kubelib.api.validation.security import operating_system_problems, pod_security_problems
+from kubelib.api.validation.security import (
+    host_process_problems,
+    operating_system_problems,
+    pod_security_problems,
+)
 from kubelib.api.validation.volumes import volume_problems
 
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -115,7 +120,9 @@ _SOUND = 16384
 def pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool = False) -> None:
     """Check a Pod's spec; `strict` for Pods, not for templates of them."""
     # The Pods of a workload differ in little more than their names: a spec that was found sound is not looked at again.
-    digest = blake2b(encode_json(spec), digest_size=20, key=b"strict" if strict else b"").digest()
+    digest = blake2b(
+        _comparable(encode_json(spec)), digest_size=20, key=b"strict" if strict else b""
+    ).digest()
     if digest in _sound:
         return
     before = len(problems)
@@ -124,6 +131,16 @@ def pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict:
         if len(_sound) >= _SOUND:
             del _sound[next(iter(_sound))]
         _sound[digest] = None
+
+
+_TOKEN_VOLUME = re.compile(rb'"kube-api-access-[a-z0-9]{5}"')
+
+
+def _comparable(spec: bytes) -> bytes:
+    """Return a spec that is equal for Pods which differ only in how the volume with their token was named."""
+    names = set(_TOKEN_VOLUME.findall(spec))
+    # With two such names, whether they are equal can be what is wrong.
+    return spec.replace(names.pop(), b'"kube-api-access-"') if len(names) == 1 else spec
 
 
 def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool) -> None:
@@ -199,6 +216,7 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         problems += amount_problems(name, amount, f"{path}.overhead.limits[{name}]")
     if spec.get("os") is not None:
         operating_system_problems(spec, path, problems)
+    host_process_problems(spec, path, problems)
 
 
 def _claim_problems(claims: list[Tree], path: str, problems: list[Problem]) -> None:

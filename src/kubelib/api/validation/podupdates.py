@@ -3,6 +3,7 @@
 from typing import Any
 
 from kubelib.api.errors import Problem
+from kubelib.api.podresources import qos_class
 from kubelib.api.quantity import QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
@@ -201,6 +202,9 @@ def _resize_problems(new: Tree, old: Tree) -> list[Problem]:
     }
     if not problems and allowed != same:
         problems.append(forbidden("spec", "only cpu and memory resources are mutable"))
+    quality = qos_class(spec)
+    if quality != qos_class(before):
+        problems.append(invalid("spec", quality, "Pod QOS Class may not change as a result of resizing"))
     return problems
 
 

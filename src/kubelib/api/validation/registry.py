@@ -6,10 +6,13 @@ from kubelib.api.errors import Problem
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.validation import (
     access,
+    autoscalers,
     batch,
     cluster,
     configuration,
+    devices,
     extensions,
+    networking,
     pods,
     podupdates,
     scaling,
@@ -26,6 +29,27 @@ def _pod_template_problems(tree: Tree) -> list[Problem]:
     problems: list[Problem] = []
     pods.template_problems(tree.get("template"), "template", problems)
     return problems
+
+
+# The rules of definitions lead to those of schemas, and these to expressions: few servers are asked for any at once.
+
+
+def _definition_problems(tree: Tree) -> list[Problem]:
+    from kubelib.api.validation.definitions import definition_problems
+
+    return definition_problems(tree)
+
+
+def _definition_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    from kubelib.api.validation.definitions import definition_update_problems
+
+    return definition_update_problems(new, old)
+
+
+def _definition_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    from kubelib.api.validation.definitions import definition_status_problems
+
+    return definition_status_problems(new, old)
 
 
 _CREATE: dict[str, Callable[[Tree], list[Problem]]] = {
@@ -61,19 +85,29 @@ _CREATE: dict[str, Callable[[Tree], list[Problem]]] = {
     "CSIDriver": storage.driver_problems,
     "CSINode": storage.storage_node_problems,
     "CSIStorageCapacity": storage.capacity_problems,
+    "Ingress": networking.ingress_create_problems,
+    "IngressClass": networking.ingress_class_problems,
+    "NetworkPolicy": networking.network_policy_problems,
     "IPAddress": extensions.ip_address_problems,
     "ServiceCIDR": extensions.service_cidr_problems,
     "RuntimeClass": extensions.runtime_class_problems,
     "CertificateSigningRequest": extensions.signing_request_problems,
     "APIService": extensions.api_service_problems,
+    "CustomResourceDefinition": _definition_problems,
     "FlowSchema": extensions.flow_schema_problems,
     "PriorityLevelConfiguration": extensions.priority_level_problems,
     "ValidatingWebhookConfiguration": webhooks.webhook_configuration_problems,
     "MutatingWebhookConfiguration": webhooks.webhook_configuration_problems,
     "ValidatingAdmissionPolicy": webhooks.admission_policy_problems,
+    "MutatingAdmissionPolicy": webhooks.mutating_policy_problems,
+    "MutatingAdmissionPolicyBinding": webhooks.mutating_policy_binding_problems,
     "ValidatingAdmissionPolicyBinding": webhooks.admission_policy_binding_problems,
-    "HorizontalPodAutoscaler": scaling.autoscaler_problems,
+    "HorizontalPodAutoscaler": autoscalers.autoscaler_problems,
     "PodDisruptionBudget": scaling.budget_problems,
+    "DeviceClass": devices.device_class_problems,
+    "ResourceClaim": devices.resource_claim_problems,
+    "ResourceClaimTemplate": devices.claim_template_problems,
+    "ResourceSlice": devices.resource_slice_problems,
     "Role": access.role_problems,
     "ClusterRole": access.cluster_role_problems,
     "RoleBinding": access.role_binding_problems,
@@ -106,23 +140,44 @@ _UPDATE: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "VolumeAttachment": storage.attachment_update_problems,
     "CSIDriver": storage.driver_update_problems,
     "CSIStorageCapacity": storage.capacity_update_problems,
+    "Ingress": lambda new, old: networking.ingress_problems(new),
+    "IngressClass": networking.ingress_class_update_problems,
     "IPAddress": extensions.ip_address_update_problems,
+    "ServiceCIDR": extensions.service_cidr_update_problems,
+    "CSINode": storage.storage_node_update_problems,
     "RuntimeClass": extensions.runtime_class_update_problems,
     "CertificateSigningRequest": extensions.signing_request_update_problems,
+    "CustomResourceDefinition": _definition_update_problems,
+    "ResourceClaim": devices.resource_claim_update_problems,
+    "ResourceClaimTemplate": devices.claim_template_update_problems,
+    "ResourceSlice": devices.resource_slice_update_problems,
     "RoleBinding": access.role_binding_update_problems,
     "ClusterRoleBinding": access.cluster_role_binding_update_problems,
 }
 
 _STATUS: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "Namespace": cluster.namespace_status_problems,
+    "Service": lambda new, old: services.load_balancer_problems(new),
+    "Ingress": lambda new, old: services.load_balancer_problems(new),
     "Node": cluster.node_update_problems,
     "ResourceQuota": cluster.quota_status_problems,
     "CertificateSigningRequest": extensions.signing_request_decision_problems,
+    "CustomResourceDefinition": _definition_status_problems,
     **dict.fromkeys(
         ("ReplicationController", "ReplicaSet", "Deployment", "StatefulSet"),
         workloads.replica_status_problems,
     ),
-}
+    "DaemonSet": workloads.status_counts(
+        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration",
+        "updatedNumberScheduled", "numberAvailable", "numberUnavailable", "collisionCount",
+    ),
+    "Job": workloads.status_counts("active", "succeeded", "failed", "ready", "terminating"),
+    "HorizontalPodAutoscaler": workloads.status_counts("currentReplicas", "desiredReplicas"),
+    "PodDisruptionBudget": workloads.status_counts(
+        "disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods", "observedGeneration"
+    ),
+    "PersistentVolumeClaim": storage.claim_status_problems,
+}  # fmt: skip
 
 # The decoder has refused wrong types already. What still slips through must not become a failure of the server.
 _ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -130,6 +185,8 @@ _ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 def validate_create(resource: Resource, tree: Tree) -> list[Problem]:
     """Return what is wrong with a new object whose types are right and whose defaults are filled in."""
+    if not resource.builtin:
+        return _custom_create(resource, tree)
     rule = _CREATE.get(resource.kind)
     try:
         problems = metadata_problems(tree, resource)
@@ -140,6 +197,8 @@ def validate_create(resource: Resource, tree: Tree) -> list[Problem]:
 
 def validate_update(resource: Resource, new: Tree, old: Tree, *, subresource: str = "") -> list[Problem]:
     """Return what is wrong with a change, to the object or to one of its subresources."""
+    if not resource.builtin:
+        return _custom_update(resource, new, old)
     kind = resource.kind
     try:
         problems = metadata_update_problems(new, old, resource)
@@ -155,6 +214,27 @@ def validate_update(resource: Resource, new: Tree, old: Tree, *, subresource: st
         return problems + rule(new) if rule is not None else problems
     except _ODD as error:
         return _odd(error)
+
+
+def _custom_create(resource: Resource, tree: Tree) -> list[Problem]:
+    problems = metadata_problems(tree, resource)
+    if resource.structure is not None:
+        problems += resource.structure.problems(tree)
+    if resource.rules is not None and resource.rules.validate is not None:
+        problems += resource.rules.validate(tree)
+    return problems
+
+
+def _custom_update(resource: Resource, new: Tree, old: Tree) -> list[Problem]:
+    problems = metadata_update_problems(new, old, resource)
+    if resource.structure is not None:
+        problems += resource.structure.update_problems(new, old)
+    rules = resource.rules
+    if rules is not None and rules.validate is not None:
+        problems += rules.validate(new)
+    if rules is not None and rules.validate_update is not None:
+        problems += rules.validate_update(new, old)
+    return problems
 
 
 def _odd(error: Exception) -> list[Problem]:

@@ -41,7 +41,8 @@ def may_overcommit(name: str) -> bool:
     return is_native(name) and not is_huge_page(name)
 
 
-def _is_extended(name: str) -> bool:
+def is_extended(name: str) -> bool:
+    """Return whether a resource is one that nodes advertise beyond Kubernetes' own."""
     return (
         not is_native(name) and not name.startswith("requests.") and not texts.qualified("requests." + name)
     )
@@ -62,7 +63,7 @@ def container_resource_name(name: str) -> list[str]:
     if "/" not in name:
         if name not in _CONTAINER and not is_huge_page(name):
             return [*messages, "must be a standard resource for containers"]
-    elif not is_native(name) and not _is_extended(name):
+    elif not is_native(name) and not is_extended(name):
         return [*messages, "doesn't follow extended resource name standard"]
     return messages
 

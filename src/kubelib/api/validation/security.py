@@ -195,3 +195,26 @@ def operating_system_problems(spec: Tree, path: str, problems: list[Problem]) ->
             for field in _CONTAINER_NOT_ON_WINDOWS
             if given.get(field) is not None
         ]
+
+
+def host_process_problems(spec: Tree, path: str, problems: list[Problem]) -> None:
+    """Check that processes of a Windows host come without other containers, and in the host's network."""
+    of_pod = ((spec.get("securityContext") or {}).get("windowsOptions") or {}).get("hostProcess")
+    containers = [
+        (container, f"{path}.{part}[{at}]")
+        for part in ("initContainers", "containers", "ephemeralContainers")
+        for at, container in enumerate(spec.get(part) or ())
+    ]
+    count = 0
+    for container, here in containers:
+        own = ((container.get("securityContext") or {}).get("windowsOptions") or {}).get("hostProcess")
+        if own is not None and of_pod is not None and own != of_pod:
+            why = f"pod hostProcess value must be identical if both are specified, was {str(of_pod).lower()}"
+            problems.append(invalid(f"{here}.securityContext.windowsOptions.hostProcess", own, why))
+        count += bool(of_pod if own is None else own)
+    if count and count != len(containers):
+        why = "If pod contains any hostProcess containers then all containers must be HostProcess containers"
+        problems.append(invalid(path, "", why))
+    if count and not spec.get("hostNetwork"):
+        why = "hostNetwork must be true if pod contains any hostProcess containers"
+        problems.append(invalid(f"{path}.hostNetwork", False, why))

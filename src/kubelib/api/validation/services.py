@@ -217,6 +217,14 @@ def service_update_problems(new: Tree, old: Tree) -> list[Problem]:
         families, was = spec.get("ipFamilies") or [None], before.get("ipFamilies") or [None]
         if was[0] and families[0] and families[0] != was[0]:
             problems.append(invalid("spec.ipFamilies[0]", families[0], "may not change once set"))
+    local = [
+        one.get("type") == "LoadBalancer" and one.get("externalTrafficPolicy") == "Local"
+        for one in (spec, before)
+    ]
+    if all(local) and before.get("healthCheckNodePort"):
+        problems += immutable(
+            "spec.healthCheckNodePort", spec.get("healthCheckNodePort") or 0, before["healthCheckNodePort"]
+        )
     if spec.get("type") == "LoadBalancer" and before.get("type") == "LoadBalancer":
         if before.get("loadBalancerClass") is not None or spec.get("loadBalancerClass") is None:
             problems += immutable(
@@ -320,3 +328,18 @@ def endpoint_slice_update_problems(new: Tree, old: Tree) -> list[Problem]:
         *endpoint_slice_problems(new),
         *immutable("addressType", new.get("addressType"), old.get("addressType")),
     ]
+
+
+def load_balancer_problems(tree: Tree) -> list[Problem]:
+    """Check where a Service or an Ingress is reached from outside, as its status says."""
+    problems: list[Problem] = []
+    entries = ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    for at, entry in enumerate(entries):
+        path, ip, host = f"status.loadBalancer.ingress[{at}]", entry.get("ip"), entry.get("hostname")
+        if ip:
+            problems += each(f"{path}.ip", ip, texts.ip_address(ip))
+        if host:
+            problems += each(f"{path}.hostname", host, texts.subdomain(host))
+            if not texts.ip_address(host):
+                problems.append(invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
+    return problems

@@ -114,6 +114,33 @@ def claim_update_problems(new: Tree, old: Tree) -> list[Problem]:
     return problems
 
 
+_RESIZES = (
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizePending",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+)
+
+
+def claim_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check the status of a claim: its amounts, and how far each is with growing."""
+    status = new.get("status") or {}
+    problems: list[Problem] = []
+    for field in ("capacity", "allocatedResources"):
+        for name, text in (status.get(field) or {}).items():
+            here = f"status.{field}[{name}]"
+            quantity = amount(text, here, problems)
+            if quantity is not None and quantity.nano < 0:
+                problems.append(invalid(here, text, "must be a valid resource quantity"))
+    problems += [
+        not_supported(f"status.allocatedResourceStatuses[{name}]", how, _RESIZES)
+        for name, how in (status.get("allocatedResourceStatuses") or {}).items()
+        if how not in _RESIZES
+    ]
+    return problems
+
+
 def volume_problems(tree: Tree) -> list[Problem]:
     """Check a PersistentVolume."""
     spec = tree.get("spec") or {}
@@ -336,6 +363,17 @@ def storage_node_problems(tree: Tree) -> list[Problem]:
         count = (driver.get("allocatable") or {}).get("count")
         if count is not None and count < 0:
             problems.append(invalid(f"{path}.allocatable.count", count, "must be greater than or equal to 0"))
+    return problems
+
+
+def storage_node_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check a change to a CSINode: drivers come and go, but what one has said of itself stays."""
+    problems = storage_node_problems(new)
+    before = {driver.get("name"): driver for driver in (old.get("spec") or {}).get("drivers") or ()}
+    for at, driver in enumerate((new.get("spec") or {}).get("drivers") or ()):
+        was = before.get(driver.get("name"))
+        if was is not None and {**was, "allocatable": None} != {**driver, "allocatable": None}:
+            problems.append(invalid(f"spec.drivers[{at}]", driver, "field is immutable"))
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Rules of admission webhooks and admission policies, as far as they do not look into expressions."""
+"""Rules of admission webhooks and admission policies; `kubelib.api.validation.policies` looks into their expressions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,11 @@ from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.placement import label_selector_problems
+from kubelib.api.validation.policies import (
+    condition_expression_problems,
+    mutation_expression_problems,
+    policy_expression_problems,
+)
 from kubelib.api.validation.problems import duplicate, each, invalid, not_supported, required
 from kubelib.labels.validation import is_dns1035_label
 
@@ -20,6 +25,7 @@ _SCOPES = ("*", "Cluster", "Namespaced")
 _SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+_PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
 _MOST_CONDITIONS = 64
 
 
@@ -212,7 +218,10 @@ def _webhook(hook: Tree, path: str) -> list[Problem]:
             problems += label_selector_problems(hook[name], f"{path}.{name}")
     problems += _choice(f"{path}.reinvocationPolicy", hook.get("reinvocationPolicy"), _REINVOCATION_POLICIES)
     problems += client_config_problems(f"{path}.clientConfig", hook.get("clientConfig") or {})
-    problems += match_condition_problems(f"{path}.matchConditions", hook.get("matchConditions") or ())
+    conditions = hook.get("matchConditions") or ()
+    if conditions:
+        problems += match_condition_problems(f"{path}.matchConditions", conditions)
+        problems += condition_expression_problems(f"{path}.matchConditions", conditions)
     return problems + _review_versions(
         f"{path}.admissionReviewVersions", hook.get("admissionReviewVersions") or ()
     )
@@ -249,9 +258,8 @@ def _match_resources(match: Tree, path: str) -> list[Problem]:
     )
 
 
-def admission_policy_problems(tree: Tree) -> list[Problem]:
-    """Check a ValidatingAdmissionPolicy."""
-    spec = tree.get("spec") or {}
+def _policy(spec: Tree) -> list[Problem]:
+    """Check what policies of both kinds have."""
     problems = _choice("spec.failurePolicy", spec.get("failurePolicy"), _FAILURE_POLICIES)
     kind = spec.get("paramKind")
     if kind is not None:
@@ -266,7 +274,13 @@ def admission_policy_problems(tree: Tree) -> list[Problem]:
         problems += _match_resources(match, "spec.matchConstraints")
         if not match.get("resourceRules"):
             problems.append(required("spec.matchConstraints.resourceRules"))
-    problems += match_condition_problems("spec.matchConditions", spec.get("matchConditions") or ())
+    return problems + match_condition_problems("spec.matchConditions", spec.get("matchConditions") or ())
+
+
+def admission_policy_problems(tree: Tree) -> list[Problem]:
+    """Check a ValidatingAdmissionPolicy."""
+    spec = tree.get("spec") or {}
+    problems = _policy(spec)
     validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations") or ()
     if not validations and not annotations:
         text = "validations or auditAnnotations must contain at least one item"
@@ -290,11 +304,49 @@ def admission_policy_problems(tree: Tree) -> list[Problem]:
             )
         if not annotation.get("key"):
             problems.append(required(f"spec.auditAnnotations[{at}].key"))
+    name = (tree.get("metadata") or {}).get("name") or ""
+    return problems + policy_expression_problems(name, spec)
+
+
+def mutating_policy_problems(tree: Tree) -> list[Problem]:
+    """Check a MutatingAdmissionPolicy."""
+    spec = tree.get("spec") or {}
+    problems = _policy(spec)
+    again = spec.get("reinvocationPolicy")
+    if not again:
+        problems.append(required("spec.reinvocationPolicy"))
+    else:
+        problems += _choice("spec.reinvocationPolicy", again, _REINVOCATION_POLICIES)
+    mutations = spec.get("mutations") or ()
+    if not mutations:
+        problems.append(required("spec.mutations", "mutations must contain at least one item"))
+    for at, mutation in enumerate(mutations):
+        problems += _mutation(mutation, f"spec.mutations[{at}]")
+    return problems + mutation_expression_problems(spec)
+
+
+def _mutation(mutation: Tree, path: str) -> list[Problem]:
+    kind = mutation.get("patchType")
+    if not kind:
+        return [required(f"{path}.patchType")]
+    if kind not in _PATCHES:
+        return [not_supported(f"{path}.patchType", kind, sorted(_PATCHES))]
+    problems: list[Problem] = []
+    for name, field in _PATCHES.items():
+        change = mutation.get(field)
+        if name != kind and change is not None:
+            problems.append(
+                invalid(f"{path}.{field}", change, f"{field} must not be specified when patchType is {kind}")
+            )
+        elif name == kind and change is None:
+            problems.append(required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
+        elif name == kind and not str((change or {}).get("expression") or "").strip():
+            problems.append(required(f"{path}.{field}.expression", "expression is not specified"))
     return problems
 
 
-def admission_policy_binding_problems(tree: Tree) -> list[Problem]:
-    """Check a ValidatingAdmissionPolicyBinding."""
+def mutating_policy_binding_problems(tree: Tree) -> list[Problem]:
+    """Check a MutatingAdmissionPolicyBinding."""
     spec = tree.get("spec") or {}
     problems: list[Problem] = []
     name = spec.get("policyName") or ""
@@ -322,6 +374,13 @@ def admission_policy_binding_problems(tree: Tree) -> list[Problem]:
             problems += _choice("spec.paramRef.parameterNotFoundAction", action, ("Allow", "Deny"))
     if spec.get("matchResources") is not None:
         problems += _match_resources(spec["matchResources"], "spec.matchResources")
+    return problems
+
+
+def admission_policy_binding_problems(tree: Tree) -> list[Problem]:
+    """Check a ValidatingAdmissionPolicyBinding."""
+    spec = tree.get("spec") or {}
+    problems = mutating_policy_binding_problems(tree)
     actions = spec.get("validationActions") or ()
     if not actions:
         problems.append(required("spec.validationActions"))

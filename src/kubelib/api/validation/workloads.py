@@ -1,5 +1,6 @@
 """Rules of the kinds that keep Pods running."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kubelib.api.errors import Problem
@@ -287,17 +288,15 @@ def replica_status_problems(new: Tree, old: Tree) -> list[Problem]:
         status, *_REPLICAS, "unavailableReplicas", "currentReplicas", "observedGeneration", "collisionCount",
         path="status",
     )  # fmt: skip
-    total = status.get("replicas") or 0
+    total = max(status.get("replicas") or 0, 0)
     for field in (*_REPLICAS[1:], "currentReplicas"):
-        if (status.get(field) or 0) > total:
-            problems.append(
-                invalid(f"status.{field}", status[field], "cannot be greater than status.replicas")
-            )
+        if (count := status.get(field) or 0) > total:
+            problems.append(invalid(f"status.{field}", count, "cannot be greater than status.replicas"))
     if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
         problems.append(
             invalid(
                 "status.availableReplicas",
-                status["availableReplicas"],
+                status.get("availableReplicas") or 0,
                 "cannot be greater than readyReplicas",
             )
         )
@@ -306,6 +305,11 @@ def replica_status_problems(new: Tree, old: Tree) -> list[Problem]:
             invalid("status.collisionCount", status.get("collisionCount") or 0, "cannot be decremented")
         )
     return problems
+
+
+def status_counts(*fields: str) -> Callable[[Tree, Tree], list[Problem]]:
+    """Return the check of a status whose counts are not negative."""
+    return lambda new, old: _counts(new.get("status") or {}, *fields, path="status")
 
 
 def revision_problems(tree: Tree) -> list[Problem]:

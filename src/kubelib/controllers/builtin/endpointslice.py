@@ -1,49 +1,25 @@
 """EndpointSlices: the addresses behind each Service that chooses Pods, in parts of at most a hundred."""
 
-from collections.abc import Iterable, Mapping, Sequence
-
-import attrs
+from collections.abc import Iterable
 
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.core.service import Service
 from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubelib.api.document import Document
-from kubelib.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
-from kubelib.api.meta import Key, ObjectMeta
-from kubelib.api.model import replace
+from kubelib.api.meta import Key
 from kubelib.clock import Clock
 from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder
-from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.services import services_of_pod
+from kubelib.controllers.slices import LARGEST, MANAGER, SERVICE_NAME, Part, write_slices
 from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
 
 NAME = "endpointslice-controller"
 MANAGED_BY = "endpointslice-controller.k8s.io"
-SERVICE_NAME = "kubernetes.io/service-name"
-MANAGER = "endpointslice.kubernetes.io/managed-by"
-LARGEST = 100
-
-
-@attrs.frozen
-class Part:
-    """A slice as it should be: its labels, its ports and its endpoints."""
-
-    ports: tuple[EndpointPort, ...]
-    endpoints: tuple[Endpoint, ...]
-    labels: Mapping[str, str]
-
-    def describes(self, existing: EndpointSlice) -> bool:
-        """Return whether a slice is as it should be."""
-        return (
-            existing.ports == self.ports
-            and existing.endpoints == self.endpoints
-            and dict(existing.metadata.labels) == self.labels
-        )
 
 
 def labels_of(service: Service) -> dict[str, str]:
@@ -85,27 +61,6 @@ def plan(service: Service, pods: Iterable[Pod]) -> list[Part]:
     return parts or [Part((), (), labels)]
 
 
-def match(
-    wanted: Sequence[Part], existing: Sequence[EndpointSlice]
-) -> list[tuple[Part | None, EndpointSlice | None]]:
-    """Pair what should be with what is: slices that are right stay, others are reused, made or deleted."""
-    left = list(existing)
-    pairs: list[tuple[Part | None, EndpointSlice | None]] = []
-    todo: list[Part] = []
-    for part in wanted:
-        same = next((s for s in left if part.describes(s)), None)
-        if same is None:
-            todo.append(part)
-        else:
-            left.remove(same)
-    for part in todo:
-        reused = next((s for s in left if s.ports == part.ports), left[0] if left else None)
-        if reused is not None:
-            left.remove(reused)
-        pairs.append((part, reused))
-    return pairs + [(None, slice_) for slice_ in left]
-
-
 class SlicesOfServices:
     """Keeps the EndpointSlices of one Service."""
 
@@ -130,40 +85,7 @@ class SlicesOfServices:
         else:
             selector = selector_from_match_labels(service.spec.selector)
             wanted = plan(service, [d.view(Pod) for d in self._pods.select(selector, key.namespace)])
-        registry = self._client.resource(EndpointSlice)
-        try:
-            for part, current in match(wanted, existing):
-                if part is None:
-                    assert current is not None
-                    await registry.delete(current.key)
-                elif current is None:
-                    assert service is not None
-                    await registry.create(self._new(service, part))
-                else:
-                    meta = replace(current.metadata, labels=part.labels)
-                    await registry.update(
-                        replace(current, metadata=meta, ports=part.ports, endpoints=part.endpoints)
-                    )
-        except (AlreadyExists, Conflict):
-            return After(0.05)  # the cache is behind
-        except (NotFound, Forbidden):
-            return None  # gone meanwhile
-        return None
-
-    @staticmethod
-    def _new(service: Service, part: Part) -> EndpointSlice:
-        meta = service.metadata
-        return EndpointSlice(
-            metadata=ObjectMeta(
-                generate_name=f"{meta.name}-",
-                namespace=meta.namespace,
-                labels=part.labels,
-                owner_references=(controller_reference(service),),
-            ),
-            address_type="IPv4",
-            ports=part.ports,
-            endpoints=part.endpoints,
-        )
+        return await write_slices(self._client, service, wanted, existing)
 
 
 def endpoint_slice_controller(

@@ -4,7 +4,8 @@ It watches every kind and keeps a graph of who owns whom. An object whose owners
 owner deleted in the foreground waits for the dependents that block it; one deleted with orphans lets go of its dependents.
 """
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -83,6 +84,14 @@ class GarbageCollector:
         self._client = client
         self._scheme = scheme
         self.graph = Graph()
+        self.following: object = None
+        """What tells of changes: it lives as long as this."""
+
+    def forget(self, resource: Resource) -> None:
+        """Forget the objects of a resource that is served no more: they went before it."""
+        for uid, node in list(self.graph.nodes.items()):
+            if (node.resource.group, node.resource.plural) == (resource.group, resource.plural):
+                self.graph.remove(uid)
 
     def on_change(self, resource: Resource, old: Document | None, new: Document | None) -> Iterable[str]:
         """Take a change into the graph; return the uids of the objects to look at."""
@@ -154,7 +163,19 @@ class GarbageCollector:
                 )
             return
         # An owner that waits for this one must also wait for what this one owns.
-        foreground = waiting and bool(self.graph.of(node.uid))
+        dependents = self.graph.of(node.uid)
+        foreground = waiting and bool(dependents)
+        if foreground and any(d.deleting and FOREGROUND in d.finalizers for d in dependents):
+            # A circle: everybody would wait for everybody. This one no longer holds up its owners.
+            await self._change(
+                node,
+                lambda meta: {
+                    "owner_references": tuple(
+                        replace(owner, block_owner_deletion=False) if owner.block_owner_deletion else owner
+                        for owner in meta.owner_references
+                    )
+                },
+            )
         try:
             await self._client.resource(node.resource.cls).delete(
                 node.key,
@@ -233,24 +254,72 @@ class GarbageCollector:
                 raise
 
 
+def collected(scheme: Scheme) -> dict[type[Object], Resource]:
+    """Return the resources whose objects are looked after: of each kind one version, by its class."""
+    found: dict[tuple[str, str], Resource] = {}
+    for resource in scheme:
+        if {"watch", "delete"} <= set(resource.verbs) and not (resource.builtin and resource.kind == "Event"):
+            key = (resource.group, resource.plural)
+            if key not in found or resource.version == resource.storage_version:
+                found[key] = resource
+    return {resource.cls: resource for resource in found.values()}
+
+
+class Following:
+    """Keeps the collector's informers in step with the kinds that there are: some come and go while it runs."""
+
+    def __init__(self, informers: SharedInformers, scheme: Scheme, collector: GarbageCollector) -> None:
+        self._informers = informers
+        self._scheme = scheme
+        self._collector = collector
+        self._watched: dict[type[Object], Resource] = {}
+        self.controller: Controller | None = None
+        # The scheme may live longer than this: it must not keep it alive.
+        follow = weakref.WeakMethod(self.follow)
+
+        def changed() -> None:
+            method = follow()
+            if method is None:
+                stop()
+            else:
+                method()
+
+        stop = scheme.on_change(changed)
+
+    def follow(self) -> list[Informer[Any]]:
+        """Watch the kinds that are new, and forget those that are gone; return the informers of the new ones."""
+        wanted = collected(self._scheme)
+        for cls in [cls for cls in self._watched if cls not in wanted]:
+            resource = self._watched.pop(cls)
+            self._informers.forget(cls)
+            self._collector.forget(resource)
+        new = [cls for cls in wanted if cls not in self._watched]
+        self._watched = wanted
+        informers = [self._informers.of(cls) for cls in new]
+        for informer in informers:
+            informer.subscribe(self._handler(informer.cls))
+        return informers
+
+    def _handler(self, cls: type[Object]) -> Callable[[Document | None, Document | None], None]:
+        def handle(old: Document | None, new: Document | None) -> None:
+            resource = self._watched.get(cls)
+            if resource is None:
+                return
+            for uid in self._collector.on_change(resource, old, new):
+                if self.controller is not None:
+                    self.controller.queue.add(Key("", uid))
+
+        return handle
+
+
 def garbage_collector(
     informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, scheme: Scheme
 ) -> Controller:
     """Return the garbage collector over every kind of a scheme that can be watched and deleted."""
     collector = GarbageCollector(informers.client, scheme)
-    watched: list[Informer[Any]] = [
-        informers.of(resource.cls)
-        for resource in scheme
-        if {"watch", "delete"} <= set(resource.verbs) and resource.kind != "Event"
-    ]
-    sources = [(informer, nothing) for informer in watched]
+    following = Following(informers, scheme, collector)
+    sources = [(informer, nothing) for informer in following.follow()]
     controller = Controller(NAME, collector, sources, workers=5, recorder=recorder.source(NAME))
-    for informer in watched:
-        resource = scheme.of(informer.cls)
-
-        def handle(old: Document | None, new: Document | None, resource: Resource = resource) -> None:
-            for uid in collector.on_change(resource, old, new):
-                controller.queue.add(Key("", uid))
-
-        informer.subscribe(handle)
+    following.controller = controller
+    collector.following = following
     return controller

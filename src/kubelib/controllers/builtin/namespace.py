@@ -6,10 +6,11 @@ from datetime import datetime
 import attrs
 
 from kubelib.api.core.namespace import Namespace, NamespaceCondition
+from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
-from kubelib.api.scheme import Scheme
+from kubelib.api.scheme import Resource, Scheme, UnknownKind
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
@@ -141,32 +142,48 @@ class NamespaceContent:
         return None
 
     async def _delete_content(self, namespace: str) -> Remains:
-        """Ask for everything to be deleted; return what is left."""
+        """Ask for everything to be deleted; return what is left.
+
+        Pods go first, and nothing else until the last has gone: they are not to run without their policies and settings.
+        """
         remains = Remains()
-        for resource in self._scheme:
+        seen: set[tuple[str, str]] = set()
+        for resource in sorted(self._scheme, key=lambda one: one.cls is not Pod):
             if not resource.namespaced or not {"delete", "list"} <= set(resource.verbs):
                 continue
-            cls: type[Object] = resource.cls
-            registry = self._client.resource(cls)
-            items = (await registry.list(Query(namespace))).items
-            if not len(items):
+            # What is served in several versions, or forms, is there once.
+            if (resource.storage_group, resource.plural) in seen:
                 continue
-            for item in items:
-                if item.metadata.deletion_timestamp is not None:
-                    continue
-                try:
-                    await registry.delete(item.key, propagation="Background")
-                except NotFound:
-                    continue
-                except ApiError as error:
-                    remains.errors.append(str(error))
-            left = (await registry.list(Query(namespace))).items
-            if len(left):
-                remains.instances[f"{resource.plural}.{resource.group}"] = len(left)
-            for item in left:
-                for finalizer in item.metadata.finalizers:
-                    remains.finalizers[finalizer] = remains.finalizers.get(finalizer, 0) + 1
+            seen.add((resource.storage_group, resource.plural))
+            try:
+                await self._delete_all(resource, namespace, remains)
+            except (NotFound, UnknownKind):
+                continue  # a custom kind that has gone meanwhile
+            if resource.cls is Pod and (remains.instances or remains.errors):
+                break
         return remains
+
+    async def _delete_all(self, resource: Resource, namespace: str, remains: Remains) -> None:
+        cls: type[Object] = resource.cls
+        registry = self._client.resource(cls)
+        items = (await registry.list(Query(namespace))).items
+        if not len(items):
+            return
+        for item in items:
+            if item.metadata.deletion_timestamp is not None:
+                continue
+            try:
+                await registry.delete(item.key, propagation="Background")
+            except NotFound:
+                continue
+            except ApiError as error:
+                remains.errors.append(str(error))
+        left = (await registry.list(Query(namespace))).items
+        if len(left):
+            remains.instances[f"{resource.plural}.{resource.group}"] = len(left)
+        for item in left:
+            for finalizer in item.metadata.finalizers:
+                remains.finalizers[finalizer] = remains.finalizers.get(finalizer, 0) + 1
 
 
 def namespace_controller(

@@ -2,10 +2,17 @@
 
 from kubelib.api.scheme import Resource
 from kubelib.registry.strategies.base import Strategy
+from kubelib.registry.strategies.certificates import SigningRequestStrategy
 from kubelib.registry.strategies.namespaces import NamespaceStrategy
 from kubelib.registry.strategies.pods import PodStrategy
+from kubelib.registry.strategies.serviceaccounts import ServiceAccountStrategy
 from kubelib.registry.strategies.services import ServiceStrategy
-from kubelib.registry.strategies.workloads import EventStrategy, JobStrategy, ScaledStrategy
+from kubelib.registry.strategies.workloads import (
+    DaemonSetStrategy,
+    EventStrategy,
+    JobStrategy,
+    ScaledStrategy,
+)
 
 _CREATED_BY_UPDATE = {
     "Lease",
@@ -17,9 +24,17 @@ _CREATED_BY_UPDATE = {
     "ClusterRoleBinding",
 }
 
+_UPDATED_BY_VERSION = {
+    "Lease", "PodDisruptionBudget", "CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttachment", "RuntimeClass",
+    "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "APIService",
+}  # fmt: skip
+
 
 def strategy_of(resource: Resource) -> Strategy:
     """Return the strategy of a resource."""
+    if not resource.builtin:
+        return _custom(resource)
     match resource.kind:
         case "Pod":
             return PodStrategy()
@@ -27,12 +42,31 @@ def strategy_of(resource: Resource) -> Strategy:
             return ServiceStrategy()
         case "Namespace":
             return NamespaceStrategy()
+        case "ServiceAccount":
+            return ServiceAccountStrategy()
         case "Event":
             return EventStrategy()
         case "Job":
             return JobStrategy()
+        case "DaemonSet":
+            return DaemonSetStrategy()
+        case "CustomResourceDefinition":
+            from kubelib.registry.custom.definitions import DefinitionStrategy
+
+            return DefinitionStrategy()
+        case "CertificateSigningRequest":
+            return SigningRequestStrategy()
     if "scale" in resource.subresources:
         return ScaledStrategy(orphans_by_default=resource.kind == "ReplicationController")
     strategy = Strategy()
     strategy.create_on_update = resource.kind in _CREATED_BY_UPDATE
+    strategy.unconditional_update = resource.kind not in _UPDATED_BY_VERSION
     return strategy
+
+
+def _custom(resource: Resource) -> Strategy:
+    """Return the strategy of a kind that is defined in Python."""
+    if resource.rules is not None and resource.rules.strategy is not None:
+        strategy: Strategy = resource.rules.strategy()
+        return strategy
+    return ScaledStrategy() if "scale" in resource.subresources else Strategy()

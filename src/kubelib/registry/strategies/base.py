@@ -1,13 +1,17 @@
 """The generic strategy: what a kind does when it does nothing special."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kubelib.api.codec import zero_status
 from kubelib.api.document import Document
 from kubelib.api.errors import MethodNotAllowed, NotFound
 from kubelib.api.meta import Key
-from kubelib.api.scheme import Tree
-from kubelib.registry.base import Propagation, WriteOptions
+from kubelib.api.patch.fieldset import Fields
+from kubelib.api.patch.scaled import REPLICAS
+from kubelib.api.scheme import Resource, Tree
+from kubelib.api.warnings import TOLD, warnings_of
+from kubelib.registry.base import Propagation, User, WriteOptions
 from kubelib.store import Lease, Operation
 
 if TYPE_CHECKING:
@@ -33,22 +37,31 @@ class Strategy:
     create_on_update = False
     """Whether replacing an object that is not there creates it."""
 
+    unconditional_update = True
+    """Whether an object may be replaced without saying which version is meant."""
+
     lease: Lease | None = None
     """How long objects live."""
+
+    finalizers_on_delete: tuple[str, ...] = ()
+    """Finalizers that an object gets when its deletion is asked for."""
 
     propagation: Propagation = "Background"
     """What becomes of the objects that a deleted one owns, unless the request says."""
 
+    def note_requester(self, tree: Tree, user: User) -> None:
+        """Note in a new object who asks for it, where that is a part of it."""
+
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Set what the server owns in a new object."""
         if "status" in registry.resource.subresources:
-            kind = registry.resource.kind
+            kind = registry.resource.kind if registry.resource.builtin else ""
             if kind not in _BRINGS_STATUS:
                 tree.pop("status", None)
             status = _FIRST_STATUS.get(kind) or zero_status(registry.resource.cls)  # type: ignore[arg-type]
             if status is not None:
                 tree.setdefault("status", dict(status))
-        if registry.resource.kind not in _NO_GENERATION:
+        if not registry.resource.builtin or registry.resource.kind not in _NO_GENERATION:
             tree["metadata"]["generation"] = 1
 
     def prepare_for_update(
@@ -70,6 +83,12 @@ class Strategy:
                 tree["status"] = old["status"]
         return tree
 
+    def warnings(self, resource: Resource, tree: Tree, old: Tree | None) -> Sequence[str]:
+        """Return what the client is told of an object that is valid, and yet most likely not meant so."""
+        if not resource.builtin or resource.kind not in TOLD:
+            return ()
+        return warnings_of(resource.kind, tree, old)
+
     def grace_period(self, tree: Tree, asked: float | None) -> float:
         """Return how many seconds the object has to end by itself once it is deleted."""
         return 0
@@ -80,6 +99,9 @@ class Strategy:
 
     def mark_deleted(self, tree: Tree) -> None:
         """Note in the object that it is being deleted."""
+
+    def observe(self, registry: "GenericRegistry", tree: Tree, old: Tree | None) -> None:
+        """Set what the server itself says of the object, in its status: called last, when it is known to be valid."""
 
     async def reserve(self, registry: "GenericRegistry", tree: Tree, old: Tree | None) -> Operations:
         """Return further operations that must succeed with the write, such as allocations."""
@@ -100,6 +122,10 @@ class Strategy:
     ) -> Document:
         """Carry out a subresource that is created, such as a binding."""
         raise MethodNotAllowed(f"create is not supported on {registry.resource.group_resource}/{subresource}")
+
+    def replicas(self, registry: "GenericRegistry") -> Fields:
+        """Return where the number is that a scale shows, as managed fields name it."""
+        return REPLICAS
 
     async def update_subresource(
         self, registry: "GenericRegistry", key: Key, subresource: str, tree: Tree, options: WriteOptions

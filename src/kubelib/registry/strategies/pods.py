@@ -1,61 +1,20 @@
-"""Pods: quality of service, grace periods, binding and eviction."""
+"""Pods: quality of service, grace periods, binding."""
 
 from typing import TYPE_CHECKING, Any
 
-from kubelib.api import codec
 from kubelib.api.document import Document
-from kubelib.api.errors import BadRequest, Problem, conflict, invalid
+from kubelib.api.errors import BadRequest, Problem, invalid
 from kubelib.api.meta import Key
+from kubelib.api.podresources import qos_class
 from kubelib.api.scheme import Tree
-from kubelib.api.times import format_time
-from kubelib.registry.base import Preconditions, WriteOptions
-from kubelib.registry.keys import store_key
+from kubelib.registry.base import WriteOptions
+from kubelib.registry.binding import land
 from kubelib.registry.strategies.base import Strategy
-from kubelib.store import Put, Revision, RevisionMismatch
+from kubelib.registry.strategies.eviction import evict
+from kubelib.transactions.base import Claim, Transaction
 
 if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
-
-_COMPUTE = ("cpu", "memory")
-
-
-def qos_class(spec: Tree) -> str:
-    """Return the quality of service of a Pod: Guaranteed, Burstable or BestEffort, by what it asks for."""
-    guaranteed, any_resources = True, False
-    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        resources = container.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        for name in _COMPUTE:
-            request, limit = requests.get(name, limits.get(name)), limits.get(name)
-            any_resources |= request not in (None, "0") or limit not in (None, "0")
-            if limit in (None, "0") or request != limit:
-                guaranteed = False
-    if not any_resources:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
-
-
-def bind(tree: Tree, node: str, now: str, group_resource: str = "pods") -> None:
-    """Put a Pod on a node, in place. Raises Conflict if it is on one, or is being deleted."""
-    meta, spec = tree["metadata"], tree["spec"]
-    if meta.get("deletionTimestamp"):
-        raise conflict(
-            group_resource, meta["name"], f"pod {meta['name']} is being deleted, cannot be assigned to a host"
-        )
-    if spec.get("nodeName"):
-        raise conflict(
-            group_resource,
-            meta["name"],
-            f'pod {meta["name"]} is already assigned to node "{spec["nodeName"]}"',
-        )
-    if spec.get("schedulingGates"):
-        raise conflict(
-            group_resource, meta["name"], f"pod {meta['name']} has non-empty .spec.schedulingGates"
-        )
-    spec["nodeName"] = node
-    conditions = tree.setdefault("status", {}).setdefault("conditions", [])
-    conditions[:] = [c for c in conditions if c.get("type") != "PodScheduled"]
-    conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now})
 
 
 class PodStrategy(Strategy):
@@ -112,14 +71,7 @@ class PodStrategy(Strategy):
         if subresource == "binding":
             return await self._bind(registry, key, tree, options)
         if subresource == "eviction":
-            delete = tree.get("deleteOptions") or {}
-            wanted = delete.get("preconditions") or {}
-            await registry.delete(
-                key,
-                grace=delete.get("gracePeriodSeconds"),
-                preconditions=Preconditions(wanted.get("uid") or "", wanted.get("resourceVersion") or ""),
-                options=options,
-            )
+            await evict(registry, key, tree, options)
             return _success()
         return await super().create_subresource(registry, key, subresource, tree, options)
 
@@ -134,33 +86,14 @@ class PodStrategy(Strategy):
             raise invalid(
                 "Binding", "", key.name, [Problem("FieldValueRequired", "target.name", "Required value")]
             )
-        uid = (tree.get("metadata") or {}).get("uid")
-        for _ in range(8):
-            document = registry.cache.get(key)
-            if document is None:
-                raise registry.not_found(key)
-            if uid and uid != document.meta.uid:
-                raise conflict(
-                    "pods/binding",
-                    key.name,
-                    f"Precondition failed: UID in precondition: {uid}, UID in object meta: {document.meta.uid}",
-                )
-            pod = document.tree()
-            bind(pod, node, format_time(registry.owner.clock.now()), "pods/binding")
-            if options.dry_run:
-                return _success()
-            try:
-                await registry._commit(
-                    Put(
-                        store_key(registry.prefix, key),
-                        codec.encode_tree(pod, registry.resource),
-                        Revision(int(document.meta.resource_version)),
-                    )
-                )
-            except RevisionMismatch:
-                continue
-            return _success()
-        raise conflict("pods/binding", key.name)
+        await registry.admit("create", key, tree, None, options, "binding")
+        claim = Claim(key, (tree.get("metadata") or {}).get("uid") or "", node)
+        transaction = Transaction(claims=(claim,))
+        result = await land(registry, transaction, resource="pods/binding", dry_run=options.dry_run)
+        (outcome,) = result.outcomes
+        if outcome.error is not None:
+            raise outcome.error
+        return _success()
 
 
 def _success() -> Document:

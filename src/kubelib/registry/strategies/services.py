@@ -3,8 +3,15 @@
 import ipaddress
 from typing import TYPE_CHECKING
 
+from kubelib.api import codec
 from kubelib.api.errors import Problem, invalid
+from kubelib.api.meta import Key
+from kubelib.api.networking import IPAddress
 from kubelib.api.scheme import Tree
+from kubelib.api.times import format_time
+from kubelib.api.validation import problems
+from kubelib.clock import new_uid
+from kubelib.registry.keys import prefix_of, store_key
 from kubelib.registry.strategies.base import Operations, Strategy
 from kubelib.store import ABSENT, Delete, Put
 
@@ -24,7 +31,124 @@ def _allocations(tree: Tree | None) -> set[str]:
     if address and address != "None" and spec.get("type") != "ExternalName":
         held.add(ADDRESSES + address)
     held.update(f"{NODE_PORTS}{port['nodePort']}" for port in spec.get("ports") or () if port.get("nodePort"))
+    if spec.get("healthCheckNodePort"):
+        held.add(f"{NODE_PORTS}{spec['healthCheckNodePort']}")
     return held
+
+
+def _shown_key(registry: "GenericRegistry", key: str) -> str:
+    """Return where the IPAddress of an allocation is stored."""
+    resource = registry.owner.scheme.of(IPAddress)
+    return store_key(prefix_of(resource), Key("", key.removeprefix(ADDRESSES)))
+
+
+def _is_addressed(spec: Tree) -> bool:
+    return (spec.get("type") or "ClusterIP") != "ExternalName"
+
+
+def _has_node_ports(spec: Tree) -> bool:
+    balanced = spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    return spec.get("type") == "NodePort" or balanced
+
+
+def _has_health_port(spec: Tree) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _is_reachable(spec: Tree) -> bool:
+    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+
+
+_OF_ADDRESSES = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+
+
+def drop_what_the_type_has_not(spec: Tree, before: Tree) -> None:
+    """Remove, in place, what belongs to the old type and was left as it was: who changes the type need not tidy up."""
+
+    def drop(*parts: str) -> None:
+        if all(spec.get(part) == before.get(part) for part in parts[:1]):
+            for part in parts:
+                if spec.get(part) == before.get(part):
+                    spec.pop(part, None)
+
+    if _is_addressed(before) and not _is_addressed(spec):
+        drop(*_OF_ADDRESSES)
+        drop("internalTrafficPolicy")
+    if not _is_reachable(spec):
+        drop("externalTrafficPolicy")
+    if not _has_health_port(spec):
+        drop("healthCheckNodePort")
+    if spec.get("type") != "LoadBalancer":
+        drop("allocateLoadBalancerNodePorts")
+        drop("loadBalancerClass")
+    if spec.get("type") not in ("NodePort", "LoadBalancer"):
+        had = {port.get("nodePort") for port in before.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            if port.get("nodePort") in had:
+                port.pop("nodePort", None)
+
+
+def _port_key(port: Tree) -> tuple[object, ...]:
+    return port.get("name") or "", port.get("port"), port.get("protocol") or "TCP"
+
+
+def _choose_families(spec: Tree, name: str) -> None:
+    """Fill in, in place, the address families of a Service in a cluster that has IPv4. Raises Invalid."""
+    policy, families = spec.get("ipFamilyPolicy"), spec.get("ipFamilies") or []
+    # Kubernetes lets whoever writes the endpoints of a headless Service without a selector choose their families.
+    anybodys = spec.get("clusterIP") == "None" and not spec.get("selector")
+    if anybodys:
+        spec.setdefault("ipFamilyPolicy", "SingleStack" if len(families) == 1 else "RequireDualStack")
+        if not families:
+            both = spec["ipFamilyPolicy"] != "SingleStack"
+            spec["ipFamilies"] = ["IPv4", "IPv6"] if both else ["IPv4"]
+        return
+    found = []
+    if policy == "RequireDualStack":
+        why = "this cluster is not configured for dual-stack services"
+        found.append(problems.invalid("spec.ipFamilyPolicy", policy, why))
+    found += [
+        problems.invalid(f"spec.ipFamilies[{at}]", family, "not configured on this cluster")
+        for at, family in enumerate(families)
+        if family != "IPv4"
+    ]
+    if found:
+        raise invalid("Service", "", name, found)
+    spec.setdefault("ipFamilyPolicy", "SingleStack")
+    if not families:
+        spec["ipFamilies"] = ["IPv4"]
+
+
+def _require_in_range(tree: Tree, old: Tree | None, addresses: str) -> None:
+    """Refuse an address or a port that was asked for and is out of range. Raises Invalid."""
+    spec, before = tree["spec"], (old or {}).get("spec") or {}
+    found = []
+    address = spec.get("clusterIP")
+    if address and address != "None" and address != before.get("clusterIP"):
+        network = ipaddress.ip_network(addresses)
+        if ipaddress.ip_address(address) not in network:
+            why = (
+                f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid"
+                f" IPs is {addresses}"
+            )
+            found.append(problems.invalid("spec.clusterIPs", [address], why))
+    had = {port.get("nodePort") for port in before.get("ports") or ()}
+    asked = [
+        (f"spec.ports[{n}].nodePort", port.get("nodePort")) for n, port in enumerate(spec.get("ports") or ())
+    ]
+    asked.append(("spec.healthCheckNodePort", spec.get("healthCheckNodePort")))
+    found += [
+        problems.invalid(
+            path,
+            port,
+            "provided port is not in the valid range. The range of valid ports is"
+            f" {FIRST_NODE_PORT}-{LAST_NODE_PORT}",
+        )
+        for path, port in asked
+        if port and port not in had and not FIRST_NODE_PORT <= port <= LAST_NODE_PORT
+    ]
+    if found:
+        raise invalid("Service", "", tree["metadata"].get("name") or "", found)
 
 
 class ServiceStrategy(Strategy):
@@ -42,51 +166,52 @@ class ServiceStrategy(Strategy):
         spec, before = tree.get("spec"), old.get("spec") or {}
         if subresource or not isinstance(spec, dict):
             return tree
-        kind = spec.get("type") or "ClusterIP"
-        if kind != "ExternalName" and before.get("type") != "ExternalName" and not spec.get("clusterIP"):
-            for part in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if _is_addressed(spec) and _is_addressed(before) and not spec.get("clusterIP"):
+            for part in _OF_ADDRESSES:
                 if part in before:
                     spec.setdefault(part, before[part])
-        ports = {
-            (p.get("name") or "", p.get("port"), p.get("protocol") or "TCP"): p
-            for p in before.get("ports") or ()
-        }
-        for port in spec.get("ports") or ():
-            known = ports.get((port.get("name") or "", port.get("port"), port.get("protocol") or "TCP"))
-            if kind in ("NodePort", "LoadBalancer"):
-                if known and known.get("nodePort") and not port.get("nodePort"):
-                    port["nodePort"] = known["nodePort"]
-            elif known and port.get("nodePort") == known.get("nodePort"):
-                port.pop("nodePort", None)
+        health = before.get("healthCheckNodePort")
+        if _has_health_port(spec) and health and not spec.get("healthCheckNodePort"):
+            spec["healthCheckNodePort"] = health
+        if spec.get("type") in ("NodePort", "LoadBalancer"):
+            ports = {_port_key(port): port.get("nodePort") for port in before.get("ports") or ()}
+            for port in spec.get("ports") or ():
+                if not port.get("nodePort") and (known := ports.get(_port_key(port))):
+                    port["nodePort"] = known
+        drop_what_the_type_has_not(spec, before)
         return tree
 
     async def reserve(self, registry: "GenericRegistry", tree: Tree, old: Tree | None) -> Operations:
         """Allocate an address and node ports where they are missing; give back those that are dropped."""
         spec = tree["spec"]
-        kind = spec.get("type")
-        if kind == "ExternalName":
-            for part in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        name = tree["metadata"].get("name") or ""
+        if not _is_addressed(spec):
+            for part in _OF_ADDRESSES:
                 spec.pop(part, None)
         else:
+            _choose_families(spec, name)
             if not spec.get("clusterIP"):
-                spec["clusterIP"] = await self._free_address(registry)
+                spec["clusterIP"] = (spec.get("clusterIPs") or [""])[0] or await self._free_address(registry)
             spec["clusterIPs"] = [spec["clusterIP"]]
-            spec.setdefault("ipFamilies", ["IPv4"])
-            spec.setdefault("ipFamilyPolicy", "SingleStack")
-        if kind in ("NodePort", "LoadBalancer") and spec.get("allocateLoadBalancerNodePorts") is not False:
-            taken = {port.get("nodePort") for port in spec.get("ports") or ()}
+        _require_in_range(tree, old, registry.owner.service_cidr)
+        taken = {port.get("nodePort") for port in spec.get("ports") or ()} | {spec.get("healthCheckNodePort")}
+        if _has_node_ports(spec):
             for port in spec.get("ports") or ():
                 if not port.get("nodePort"):
                     port["nodePort"] = await self._free_port(registry, taken)
                     taken.add(port["nodePort"])
+        if _has_health_port(spec) and not spec.get("healthCheckNodePort"):
+            spec["healthCheckNodePort"] = await self._free_port(registry, taken)
         held, wanted = _allocations(old), _allocations(tree)
         meta = tree["metadata"]
         owner = f"{meta.get('namespace')}/{meta.get('name')}".encode()
         operations: Operations = []
         for key in sorted(wanted - held):
             if await registry.store.get(key) is not None:
-                raise self._taken(key, meta.get("name") or "")
+                raise self._taken(key, tree)
             operations.append(Put(key, owner, ABSENT))
+            if key.startswith(ADDRESSES):
+                operations.append(await self._shown(registry, key, tree))
         operations += await self._give_back(registry, held - wanted)
         return operations
 
@@ -96,35 +221,65 @@ class ServiceStrategy(Strategy):
 
     @staticmethod
     async def _give_back(registry: "GenericRegistry", keys: set[str]) -> Operations:
-        entries = [await registry.store.get(key) for key in sorted(keys)]
+        shown = {_shown_key(registry, key) for key in keys if key.startswith(ADDRESSES)}
+        entries = [await registry.store.get(key) for key in sorted(keys | shown)]
         return [Delete(entry.key, entry.modified) for entry in entries if entry is not None]
 
+    async def _shown(self, registry: "GenericRegistry", key: str, tree: Tree) -> Put:
+        """Return the write of the IPAddress by which everybody sees whose an address is. Raises Invalid when it is taken."""
+        path, address = _shown_key(registry, key), key.removeprefix(ADDRESSES)
+        if await registry.store.get(path) is not None:
+            raise self._taken(key, tree)
+        meta, owner = tree["metadata"], registry.owner
+        shown = {
+            "kind": "IPAddress",
+            "apiVersion": IPAddress.api_version,
+            "metadata": {
+                "name": address,
+                "uid": new_uid(owner.random),
+                "creationTimestamp": format_time(owner.clock.now()),
+                "labels": {
+                    "ipaddress.kubernetes.io/ip-family": f"IPv{ipaddress.ip_address(address).version}",
+                    "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                },
+            },
+            "spec": {
+                "parentRef": {
+                    "resource": "services",
+                    "namespace": meta.get("namespace"),
+                    "name": meta.get("name"),
+                }
+            },
+        }
+        return Put(path, codec.encode_tree(shown, owner.scheme.of(IPAddress)), ABSENT)
+
     @staticmethod
-    def _taken(key: str, name: str) -> Exception:
+    def _taken(key: str, tree: Tree) -> Exception:
         value = key.rpartition("/")[2]
         if key.startswith(NODE_PORTS):
-            problem = Problem(
-                "FieldValueInvalid",
-                "spec.ports[0].nodePort",
-                f"Invalid value: {value}: provided port is already allocated",
+            ports = tree["spec"].get("ports") or ()
+            at = next((n for n, port in enumerate(ports) if port.get("nodePort") == int(value)), None)
+            problem = problems.invalid(
+                "spec.healthCheckNodePort" if at is None else f"spec.ports[{at}].nodePort",
+                int(value),
+                "provided port is already allocated",
             )
         else:
-            problem = Problem(
-                "FieldValueInvalid",
-                "spec.clusterIPs",
-                f'Invalid value: ["{value}"]: failed to allocate IP {value}: provided IP is already allocated',
-            )
-        return invalid("Service", "", name, [problem])
+            why = f"failed to allocate IP {value}: provided IP is already allocated"
+            problem = problems.invalid("spec.clusterIPs", [value], why)
+        return invalid("Service", "", tree["metadata"].get("name") or "", [problem])
 
     async def _free_address(self, registry: "GenericRegistry") -> str:
         network = ipaddress.ip_network(registry.owner.service_cidr)
         page = await registry.store.list(ADDRESSES)
+        shown = registry.owner.of(registry.owner.scheme.of(IPAddress)).cache
         taken = {entry.key.removeprefix(ADDRESSES) for entry in page.entries}
         size = network.num_addresses - 2
         start = registry.owner.random.randrange(size)
         for step in range(size):
             address = str(network[1 + (start + step) % size])
-            if address not in taken and address != registry.owner.api_service_address:
+            free = address not in taken and shown.get(Key("", address)) is None
+            if free and address != registry.owner.api_service_address:
                 return address
         raise invalid(
             "Service",

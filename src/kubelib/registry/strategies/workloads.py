@@ -1,16 +1,19 @@
 """Workloads: the scale subresource; jobs; events, which live for an hour."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from kubelib.api import codec
 from kubelib.api.columns import label_selector_text, labels_text
 from kubelib.api.document import Document
-from kubelib.api.errors import BadRequest, conflict, invalid
+from kubelib.api.errors import BadRequest, conflict
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree
-from kubelib.api.validation.workloads import scale_problems
-from kubelib.registry.base import WriteOptions
+from kubelib.api.validation.problems import quote
+from kubelib.registry.base import Propagation, WriteOptions
 from kubelib.registry.strategies.base import Strategy
+from kubelib.registry.strategies.scales import admit_scale, require_valid_scale
 from kubelib.store import Lease
 
 if TYPE_CHECKING:
@@ -39,20 +42,20 @@ class ScaledStrategy(Strategy):
         """Set the number of replicas."""
         if subresource != "scale":
             return await super().update_subresource(registry, key, subresource, tree, options)
-        if problems := scale_problems(tree):
-            raise invalid("Scale", "autoscaling", key.name, problems)
-        replicas = (tree.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise BadRequest("Scale: spec.replicas is not a number")
+        require_valid_scale(tree, key)
         meta = tree.get("metadata") or {}
         for _ in range(8):
             current = (await registry.get(key)).tree()
             wanted = meta.get("resourceVersion")
             if wanted and wanted != current["metadata"]["resourceVersion"]:
                 raise conflict(registry.resource.group_resource, key.name)
+            replicas = await admit_scale(registry, key, tree, _scale(current).tree(), options)
             current["spec"] = {**current["spec"], "replicas": replicas}
+            if options.applied:
+                current["metadata"]["managedFields"] = meta.get("managedFields")
             try:
-                document, _ = await registry.update(key, current, options=options)
+                tracked = attrs.evolve(options, tracked_as="scale", admitted=True)
+                document, _ = await registry.update(key, current, options=tracked)
             except type(conflict("", "")):
                 if wanted:
                     raise
@@ -80,7 +83,9 @@ def _scale(tree: Tree) -> Document:
 
 
 class JobStrategy(Strategy):
-    """Jobs choose their Pods by a label with their own identity."""
+    """Jobs choose their Pods by a label with their own identity, and leave them behind unless told otherwise."""
+
+    propagation: Propagation = "Orphan"
 
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Generate the selector and the labels that it looks for."""
@@ -103,6 +108,53 @@ class JobStrategy(Strategy):
             }
         )
         spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+class DaemonSetStrategy(Strategy):
+    """DaemonSets count the changes of their template in an annotation, which was a field once and is still the server's."""
+
+    def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
+        """Begin to count."""
+        super().prepare_for_create(registry, tree)
+        _set_template_generation(tree, max(1, _template_generation(tree)))
+
+    def prepare_for_update(
+        self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
+    ) -> Tree:
+        """Count on if the template has changed, whatever the annotation says."""
+        _template_generation(tree)
+        prepared = super().prepare_for_update(registry, tree, old, subresource)
+        changed = _template(prepared) != _template(old)
+        if changed:
+            # What it leaves out is filled in later, and is no change.
+            whole = codec.parse_json(codec.encode_json(prepared))
+            registry.fill_in(whole)
+            changed = _template(whole) != _template(old)
+        _set_template_generation(prepared, _template_generation(old) + changed)
+        return prepared
+
+
+def _template(tree: Tree) -> Any:
+    return (tree.get("spec") or {}).get("template")
+
+
+def _template_generation(tree: Tree) -> int:
+    text: str = (tree["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION) or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(
+            f'DaemonSet in version "v1" cannot be handled as a DaemonSet: strconv.ParseInt: parsing {quote(text)}: invalid'
+            " syntax"
+        ) from None
+
+
+def _set_template_generation(tree: Tree, number: int) -> None:
+    annotations = tree["metadata"].get("annotations") or {}
+    tree["metadata"]["annotations"] = {**annotations, TEMPLATE_GENERATION: str(number)}
 
 
 class EventStrategy(Strategy):

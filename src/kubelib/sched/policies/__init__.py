@@ -17,12 +17,14 @@ from kubelib.sched.policies.neighbours import KeepsCompany, LikesCompany, Prefer
 from kubelib.sched.policies.pernode import PerNode, per_node
 from kubelib.sched.policies.scores import (
     BalancedAllocation,
+    HasImages,
     LeastAllocated,
     MostAllocated,
     PrefersNodeAffinity,
     PrefersUntainted,
     SpreadOwner,
 )
+from kubelib.sched.policies.storage import FindsVolumes, IsInVolumeZone, KeepsVolumeLimits, SharesVolumes
 
 ENTRY_POINTS = "kubelib.policies"
 
@@ -33,6 +35,10 @@ FILTERS: tuple[Filter, ...] = (
     MatchesNodeAffinity(),
     HasFreePorts(),
     FitsResources(),
+    SharesVolumes(),
+    KeepsVolumeLimits(),
+    FindsVolumes(),
+    IsInVolumeZone(),
     SpreadsEvenly(),
     KeepsCompany(),
 )
@@ -52,7 +58,13 @@ def default_policy() -> Policy:
     return Policy(
         name="default",
         filters=FILTERS,
-        scores=((LeastAllocated(), 1.0), (BalancedAllocation(), 1.0), (SpreadOwner(), 2.0), *PREFERENCES),
+        scores=(
+            (LeastAllocated(), 1.0),
+            (BalancedAllocation(), 1.0),
+            (SpreadOwner(), 2.0),
+            (HasImages(), 1.0),
+            *PREFERENCES,
+        ),
         choose=Best(),
     )
 
@@ -115,12 +127,16 @@ __all__ = [
     "AnyOf",
     "BalancedAllocation",
     "Best",
+    "FindsVolumes",
     "FitsResources",
     "HasFreePorts",
+    "HasImages",
     "HasName",
     "InTurn",
+    "IsInVolumeZone",
     "IsSchedulable",
     "KeepsCompany",
+    "KeepsVolumeLimits",
     "LeastAllocated",
     "LikesCompany",
     "MatchesNodeAffinity",
@@ -129,6 +145,7 @@ __all__ = [
     "PrefersEven",
     "PrefersNodeAffinity",
     "PrefersUntainted",
+    "SharesVolumes",
     "SpreadOwner",
     "SpreadsEvenly",
     "ToleratesTaints",

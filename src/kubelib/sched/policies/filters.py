@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
@@ -25,12 +26,42 @@ class FitsResources:
         """Judge the nodes."""
         if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
             return False
+        return self._offers(pod, nodes, nodes.free[:, rows])
+
+    def _offers(self, pod: PodInfo, nodes: NodeTable, offer: NDArray[np.int64]) -> BoolColumn:
         wanted = nodes.wanted(pod)
         # What is not asked for may be short already.
         asked = wanted > 0
         if asked.all():
-            return np.asarray((nodes.free[:, rows] >= wanted[:, None]).all(axis=0))
-        return np.asarray((nodes.free[asked][:, rows] >= wanted[asked, None]).all(axis=0))
+            return np.asarray((offer >= wanted[:, None]).all(axis=0))
+        return np.asarray((offer[asked] >= wanted[asked, None]).all(axis=0))
+
+    def fits_with(self, pod: PodInfo, nodes: NodeTable, extra: NDArray[np.int64]) -> BoolColumn | bool:
+        """Judge all nodes as if so much more were free."""
+        if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
+            return False
+        return self._offers(pod, nodes, nodes.free + extra)
+
+    def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
+        """Return where the Pod fits if it is alone."""
+        if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
+            return False
+        return self._offers(pod, nodes, np.array(list(nodes.allocatable.values())))
+
+    def count_reasons(
+        self, pod: PodInfo, nodes: NodeTable, rows: NDArray[np.int64], extra: NDArray[np.int64] | None = None
+    ) -> dict[str, int]:
+        """Count what is short."""
+        free = nodes.free[:, rows] if extra is None else nodes.free[:, rows] + extra[:, rows]
+        left = dict(zip(nodes.allocatable, free, strict=True))
+        short = {"Too many pods": int(np.count_nonzero(left[PODS] < 1))}
+        for resource, wanted in pod.requests.items():
+            if wanted:
+                known = resource in left
+                short[f"Insufficient {resource}"] = (
+                    int(np.count_nonzero(left[resource] < wanted)) if known else len(rows)
+                )
+        return {reason: count for reason, count in short.items() if count}
 
     def fits_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> bool:
         """Judge one node."""
@@ -58,7 +89,7 @@ class HasName:
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        return not pod.node or _named((pod.node,), nodes, rows)
+        return not pod.node or named((pod.node,), nodes, rows)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
@@ -121,7 +152,8 @@ class ToleratesTaints:
         return (f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}",)
 
 
-def _named(names: Sequence[str], nodes: NodeTable, rows: Rows) -> BoolColumn:
+def named(names: Sequence[str], nodes: NodeTable, rows: Rows) -> BoolColumn:
+    """Return which nodes have one of the names."""
     found = np.zeros(nodes.size, bool)
     for name in names:
         row = nodes.rows.get(name)
@@ -170,8 +202,8 @@ def term_matches(term: NodeSelectorTerm, nodes: NodeTable, rows: Rows) -> BoolCo
     for requirement in term.match_expressions:
         result = _meets(requirement, nodes, rows) & result
     for requirement in term.match_fields:
-        named = _named(requirement.values, nodes, rows)
-        result = (~named if requirement.operator == "NotIn" else named) & result
+        those = named(requirement.values, nodes, rows)
+        result = (~those if requirement.operator == "NotIn" else those) & result
     return result
 
 

@@ -38,6 +38,10 @@ class KeepsCompany:
             self._affine(pod, nodes, rows) & self._apart(pod, nodes, rows) & self._welcome(pod, nodes, rows)
         )
 
+    def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
+        """Return where Pods are that this one must be near to: that others leave brings none."""
+        return self._affine(pod, nodes, slice(0, nodes.size))
+
     def _affine(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         if not pod.near:
             return True
@@ -135,6 +139,10 @@ class SpreadsEvenly:
             if term.required:
                 result = self._within(term, labelled, pod, nodes)[rows] & result
         return result
+
+    def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
+        """Return which nodes have the labels that the constraints are about."""
+        return self._labelled(pod, nodes)
 
     def _labelled(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
         """Return which nodes have the labels of all constraints; others count for none."""

@@ -9,6 +9,11 @@ from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import term_matches, tolerates
 
+LEAST_OF_IMAGES = 23 * 1024 * 1024
+"""Bytes of images that do not matter: fetching them takes no time to speak of."""
+MOST_OF_IMAGES = 1000 * 1024 * 1024
+"""Bytes of images, for each container, beyond which more do not matter."""
+
 
 class LeastAllocated:
     """Prefers nodes with much room left."""
@@ -85,6 +90,30 @@ class PrefersNodeAffinity:
         for term in preferred:
             score = score + (100.0 * term.weight / total) * term_matches(term.preference, nodes, rows)
         return score  # type: ignore[no-any-return]
+
+
+class HasImages:
+    """Prefers nodes that have the Pod's images already: by how much of them, and by how many nodes have them.
+
+    Images that few nodes have count little, so that not all Pods go where the first one went.
+    """
+
+    name = "ImageLocality"
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Only Pods of whose images some node may have enough to matter are concerned."""
+        return nodes.images.at_most(pod.images) > LEAST_OF_IMAGES
+
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
+        """Judge the nodes."""
+        there = np.zeros(nodes.size, np.int64)
+        for name in pod.images:
+            sizes = nodes.images.sizes(name)
+            for row, size in sizes.items():
+                there[row] += size * len(sizes) // len(nodes)
+        most = MOST_OF_IMAGES * len(pod.images)
+        there = np.clip(there[rows], LEAST_OF_IMAGES, most)
+        return np.asarray(100 * (there - LEAST_OF_IMAGES) // (most - LEAST_OF_IMAGES), np.float64)
 
 
 class PrefersUntainted:

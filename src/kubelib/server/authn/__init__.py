@@ -6,12 +6,17 @@ from typing import Any, Protocol
 from kubelib.api.errors import Unauthorized
 from kubelib.registry.base import ANONYMOUS, User
 
+API_AUDIENCE = "https://kubernetes.default.svc.cluster.local"
+"""The API server itself, among those for whom a token can be."""
+
 
 class TokenAuthenticator(Protocol):
     """Knows whom a bearer token stands for."""
 
-    async def authenticate(self, token: str) -> User | None:
-        """Return the user, or None for a token that it does not know."""
+    async def authenticate(
+        self, token: str, audiences: Sequence[str] = ()
+    ) -> tuple[User, tuple[str, ...]] | None:
+        """Return the user, and for which of `audiences` (none: the API server) the token is; None if it is not good."""
         ...
 
 
@@ -21,9 +26,15 @@ class StaticTokens:
     def __init__(self, tokens: Mapping[str, User]) -> None:
         self._tokens = dict(tokens)
 
-    async def authenticate(self, token: str) -> User | None:
-        """Return the user of a token."""
-        return self._tokens.get(token)
+    async def authenticate(
+        self, token: str, audiences: Sequence[str] = ()
+    ) -> tuple[User, tuple[str, ...]] | None:
+        """Return the user of a token. It is for the API server alone, who knows it by its issuer's name."""
+        user = self._tokens.get(token)
+        if user is None:
+            return None
+        common = tuple(audience for audience in audiences if audience == API_AUDIENCE)
+        return (user, common) if common or not audiences else None
 
 
 def user_of_certificate(certificate: Mapping[str, Any] | None) -> User | None:
@@ -54,8 +65,15 @@ class Authenticator:
             return ANONYMOUS
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            for authenticator in self._tokens:
-                user = await authenticator.authenticate(token.strip())
-                if user is not None:
-                    return user
+            found = await self.review(token.strip())
+            if found is not None:
+                return found[0]
         raise Unauthorized("Unauthorized")
+
+    async def review(self, token: str, audiences: Sequence[str] = ()) -> tuple[User, tuple[str, ...]] | None:
+        """Return the user of a token and for which of `audiences` it is; None for a token that nobody knows."""
+        for authenticator in self._tokens:
+            found = await authenticator.authenticate(token, audiences)
+            if found is not None:
+                return found
+        return None

@@ -200,6 +200,7 @@ _PLAIN: dict[str, tuple[Tree, ...]] = {
         _rule(_READ, "resource.k8s.io", "deviceclasses resourceclaims resourceslices"),
         _rule("patch update", "resource.k8s.io", "resourceclaims resourceclaims/status"),
     ),
+    "kubelib:transactions": (_rule("create", "scheduling.kubelib.dev", "transactions"),),
     "system:kube-controller-manager": (
         _EVENTS,
         _rule("create", "coordination.k8s.io", "leases"),
@@ -231,6 +232,9 @@ _PLAIN: dict[str, tuple[Tree, ...]] = {
         )
     },
 }
+
+NODE_RULES = _PLAIN["system:node"]
+"""What nodes may do, as far as it does not depend on which Pods they run."""
 
 _CONTROLLERS: dict[str, tuple[Tree, ...]] = {
     "attachdetach-controller": (
@@ -301,6 +305,19 @@ _CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         _rule("create", "discovery.k8s.io", "endpointslices/restricted"),
         _EVENTS,
     ),
+    "endpointslicemirroring-controller": (
+        _rule(_READ, "core", "endpoints services"),
+        _rule("update", "core", "endpoints/finalizers services/finalizers"),
+        _rule("create delete get list update watch", "discovery.k8s.io", "endpointslices"),
+        _rule("create", "discovery.k8s.io", "endpointslices/restricted"),
+        _EVENTS,
+    ),
+    "ephemeral-volume-controller": (
+        _rule(_READ, "core", "pods"),
+        _rule("update", "core", "pods/finalizers"),
+        _rule("create get list watch", "core", "persistentvolumeclaims"),
+        _EVENTS,
+    ),
     "expand-controller": (
         _rule("get list patch update watch", "core", "persistentvolumes"),
         _rule("patch update", "core", "persistentvolumeclaims/status"),
@@ -314,7 +331,8 @@ _CONTROLLERS: dict[str, tuple[Tree, ...]] = {
     "horizontal-pod-autoscaler": (
         _rule(_READ, "autoscaling", "horizontalpodautoscalers"),
         _rule("update", "autoscaling", "horizontalpodautoscalers/status"),
-        _rule("get update", "*", "*/scale"),
+        # Ours changes the number alone, with a patch.
+        _rule("get patch update", "*", "*/scale"),
         _rule("list", "core", "pods"),
         _rule("list", "metrics.k8s.io", "pods"),
         _rule("get list", "custom.metrics.k8s.io external.metrics.k8s.io", "*"),
@@ -406,6 +424,11 @@ _CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         _rule("delete get list watch", "batch", "jobs"),
         _EVENTS,
     ),
+    "validatingadmissionpolicy-status-controller": (
+        _rule(_READ, "admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        _rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
+        _EVENTS,
+    ),
 }
 
 _AGGREGATED = {
@@ -487,7 +510,7 @@ _BINDINGS: dict[str, tuple[str, tuple[Tree, ...]]] = {
         "system:service-account-issuer-discovery",
         (_group("system:serviceaccounts"),),
     ),
-    "system:node": ("system:node", (_group("system:nodes"),)),
+    "system:node": ("system:node", ()),  # nodes have the node authorizer, who knows which Pods are theirs
     "system:node-proxier": ("system:node-proxier", (_user("system:kube-proxy"),)),
     "system:kube-dns": ("system:kube-dns", (_account("kube-dns"),)),
     "system:kube-scheduler": ("system:kube-scheduler", (_user("system:kube-scheduler"),)),
@@ -497,6 +520,7 @@ _BINDINGS: dict[str, tuple[str, tuple[Tree, ...]]] = {
         (_user("system:kube-controller-manager"),),
     ),
     "kubelib:controllers": ("kubelib:controllers", (_user("system:kube-controller-manager"),)),
+    "kubelib:transactions": ("kubelib:transactions", (_user("system:kube-scheduler"),)),
 }
 
 
@@ -514,15 +538,17 @@ def _binding(kind: str, meta: Tree, role_kind: str, role: str, subjects: Sequenc
     return _object(kind, meta, roleRef=reference, subjects=list(subjects))
 
 
-def _namespaced() -> Iterator[tuple[str, tuple[Tree, ...], tuple[Tree, ...]]]:
-    """Yield the roles in ``kube-system``: name, rules, subjects."""
+def _namespaced() -> Iterator[tuple[str, str, tuple[Tree, ...], tuple[Tree, ...]]]:
+    """Yield the roles of single namespaces: namespace, name, rules, subjects."""
     yield (
+        "kube-system",
         "extension-apiserver-authentication-reader",
         (_rule(_READ, "core", "configmaps", "extension-apiserver-authentication"),),
         (_user("system:kube-controller-manager"), _user("system:kube-scheduler")),
     )
     for name in ("kube-controller-manager", "kube-scheduler"):
         yield (
+            "kube-system",
             f"system::leader-locking-{name}",
             (
                 _rule("watch", "core", "configmaps"),
@@ -530,14 +556,26 @@ def _namespaced() -> Iterator[tuple[str, tuple[Tree, ...], tuple[Tree, ...]]]:
             ),
             (_user(f"system:{name}"), _account(name)),
         )
+    signer = "system:controller:bootstrap-signer"
+    yield "kube-system", signer, (_rule(_READ, "core", "secrets"),), (_account("bootstrap-signer"),)
+    yield (
+        "kube-public",
+        signer,
+        (
+            _rule(_READ, "core", "configmaps"),
+            _rule("update", "core", "configmaps", "cluster-info"),
+            _EVENTS,
+        ),
+        (_account("bootstrap-signer"),),
+    )
 
 
 async def ensure_policy(registries: ResourceRegistries) -> None:
     """Create the built-in roles and bindings that are missing, and complete those that lack something."""
     kinds = {kind.kind: kind for kind in (ClusterRole, ClusterRoleBinding, Role, RoleBinding)}
     wanted = [*cluster_roles(), *cluster_role_bindings()]
-    for name, rules, subjects in _namespaced():
-        meta = _meta(name, "kube-system")
+    for namespace, name, rules, subjects in _namespaced():
+        meta = _meta(name, namespace)
         wanted.append(_object("Role", meta, rules=list(rules)))
         wanted.append(_binding("RoleBinding", meta, "Role", name, subjects))
     # All at once: a store that commits in groups then writes to its disk a few times only.

@@ -1,0 +1,69 @@
+"""Who may in, who may what, how many at a time, and what is written of it: the settings of an API server that are about access."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kubelib.clock import Clock
+from kubelib.server.app import MODES, REQUEST_TIMEOUT
+from kubelib.server.authn import TokenAuthenticator
+from kubelib.server.authn.tokens import ISSUER, TokenKey, TokenSigner
+from kubelib.server.flow.base import DEFAULT_CONCURRENCY
+
+if TYPE_CHECKING:
+    from kubelib.server.aggregation import FrontProxy
+    from kubelib.server.audit import Auditor, AuditSettings
+    from kubelib.server.authn.oidc import OidcSettings
+    from kubelib.server.authn.requestheader import RequestHeaders
+    from kubelib.store.encryption import Rule
+    from kubelib.transactions.commitpoint import CommitPolicy
+
+
+@attrs.frozen(kw_only=True)
+class AccessSettings:
+    """See ``kube-apiserver --help``: each setting is one of its options."""
+
+    modes: Sequence[str] = MODES
+    audit: "AuditSettings | None" = None
+    encryption: "Sequence[Rule]" = ()
+    """What is encrypted in the store."""
+    fair: bool = True
+    concurrency: int = DEFAULT_CONCURRENCY
+    request_timeout: float = REQUEST_TIMEOUT
+    oidc: "OidcSettings | None" = None
+    issuer: str = ISSUER
+    signing_key: Path | None = None
+    """What signs the tokens of service accounts; None: a key of the cluster's own."""
+    verifying_keys: Sequence[Path] = ()
+    """Further keys whose tokens are good."""
+    request_headers: "RequestHeaders | None" = None
+    """Which proxies are believed; None: the API servers of the cluster itself, by an authority of its own."""
+    front_proxy: "FrontProxy | None" = None
+    """How this server shows others that it is such a proxy; None: by a certificate of that authority."""
+
+    commit_policies: "Sequence[CommitPolicy]" = ()
+    """Who decides in which order schedulers' transactions land; nobody: they land as they come."""
+
+    def signer(self, own: Path, clock: Clock) -> TokenSigner:
+        """Return what signs and verifies tokens."""
+        key = self.signing_key or own
+        verifying = [TokenKey(path.read_bytes) for path in self.verifying_keys]
+        return TokenSigner(TokenKey(key.read_bytes), issuer=self.issuer, verifying=verifying, clock=clock)
+
+    def providers(self, clock: Clock) -> Sequence[TokenAuthenticator]:
+        """Return those who know the users of OpenID Connect providers."""
+        if self.oidc is None:
+            return ()
+        from kubelib.server.authn.oidc import OidcTokens
+
+        return (OidcTokens(self.oidc, clock=clock),)
+
+    def auditor(self, random: Random, clock: Clock) -> "Auditor | None":
+        """Open the audit log, if there is to be one. Raises OSError."""
+        return self.audit.open(random=random, clock=clock) if self.audit is not None else None
+
+
+DEFAULT_ACCESS = AccessSettings()

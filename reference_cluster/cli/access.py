@@ -1,0 +1,263 @@
+"""The options of an API server that are about access; their names are those of kube-apiserver."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kubelib.server.aggregation import FrontProxy
+    from kubelib.server.audit import AuditSettings
+    from kubelib.server.authn.oidc import OidcSettings
+    from kubelib.server.authn.requestheader import RequestHeaders
+    from kubelib.store.encryption import Rule
+    from kubelib.transactions.commitpoint import CommitPolicy
+
+_FILE = click.Path(path_type=Path)
+_OPTIONS = (
+    click.option(
+        "--authorization-mode", default="Node,RBAC", show_default=True, metavar="MODES",
+        help="Who decides what users may, in order: Node, RBAC, AlwaysAllow, AlwaysDeny.",
+    ),
+    click.option("--audit-policy-file", type=_FILE, metavar="FILE", help="What is written to the audit log: a Policy of audit.k8s.io/v1."),
+    click.option("--audit-log-path", default="", metavar="FILE", help="Where the audit log is written; -: standard output."),
+    click.option("--audit-log-maxage", type=click.IntRange(0), default=0, metavar="DAYS", help="How long old audit logs are kept; 0: for ever."),
+    click.option("--audit-log-maxbackup", type=click.IntRange(0), default=0, metavar="N", help="How many old audit logs are kept; 0: all."),
+    click.option("--audit-log-maxsize", type=click.IntRange(1), default=100, show_default=True, metavar="MB", help="How large an audit log becomes."),
+    click.option("--encryption-provider-config", "encryption_config", type=_FILE, metavar="FILE", help="Which resources are encrypted in the store, and with which keys: an EncryptionConfiguration."),
+    click.option("--enable-priority-and-fairness/--disable-priority-and-fairness", "fair", default=True, show_default=True, help="Serve requests by priority, and fairly."),
+    click.option("--max-requests-inflight", type=click.IntRange(1), default=400, show_default=True, help="Together with the next: how many requests are served at a time."),
+    click.option("--max-mutating-requests-inflight", type=click.IntRange(1), default=200, show_default=True, help="See --max-requests-inflight."),
+    click.option("--request-timeout", default="1m", show_default=True, metavar="DURATION", help="How long a write may take."),
+    click.option("--service-account-issuer", default="", metavar="URL", help="Who issues the tokens of service accounts."),
+    click.option("--service-account-signing-key-file", "signing_key", type=_FILE, metavar="FILE", help="What signs them (default: a key of the cluster's own)."),
+    click.option("--service-account-key-file", "verifying_keys", type=_FILE, multiple=True, metavar="FILE", help="Further keys whose tokens are good; may be repeated."),
+    click.option("--requestheader-client-ca-file", type=_FILE, metavar="FILE", help="The authority of authenticating proxies (default: one of the cluster's own)."),
+    click.option("--requestheader-allowed-names", default="", metavar="NAMES", help="Which common names are proxies, separated by commas (default: all that the authority signs)."),
+    click.option("--requestheader-username-headers", default="X-Remote-User", show_default=True, metavar="NAMES", help="Where proxies say who asks."),
+    click.option("--requestheader-uid-headers", default="X-Remote-Uid", show_default=True, metavar="NAMES", help="Where they say that user's uid."),
+    click.option("--requestheader-group-headers", default="X-Remote-Group", show_default=True, metavar="NAMES", help="Where they say the user's groups."),
+    click.option("--requestheader-extra-headers-prefix", "requestheader_extra_prefixes", default="X-Remote-Extra-", show_default=True, metavar="NAMES", help="How headers begin in which they say more."),
+    click.option("--proxy-client-cert-file", "proxy_client_cert", type=_FILE, metavar="FILE", help="How this server shows other API servers that it is a proxy (default: a certificate of the cluster's own)."),
+    click.option("--proxy-client-key-file", "proxy_client_key", type=_FILE, metavar="FILE", help="The key of that certificate."),
+    click.option("--commit-policy", "commit_policies", multiple=True, metavar="NAME[=ARGUMENT]", help="Who decides in which order schedulers' transactions land: priority, precedence=A,B, fair-shares=scheduler, ageing; may be repeated."),
+    click.option("--oidc-issuer-url", default="", metavar="URL", help="The OpenID Connect provider whose users are known."),
+    click.option("--oidc-client-id", default="", metavar="ID", help="For whom its tokens must be."),
+    click.option("--oidc-username-claim", default="sub", show_default=True, metavar="CLAIM", help="Which claim is the user's name."),
+    click.option("--oidc-username-prefix", default="", metavar="TEXT", help="What comes before it (default: the issuer and #; -: nothing)."),
+    click.option("--oidc-groups-claim", default="", metavar="CLAIM", help="Which claim holds the user's groups."),
+    click.option("--oidc-groups-prefix", default="", metavar="TEXT", help="What comes before each."),
+    click.option("--oidc-required-claim", "oidc_required_claims", multiple=True, metavar="CLAIM=VALUE", help="A claim that tokens must have; may be repeated."),
+    click.option("--oidc-signing-algs", default="RS256", show_default=True, metavar="NAMES", help="How tokens may be signed."),
+    click.option("--oidc-ca-file", type=_FILE, metavar="FILE", help="The authority of the provider's certificate."),
+)  # fmt: skip
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def access_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options, and call it with ``access``, an `AccessSettings`."""
+
+    @functools.wraps(command)
+    def with_settings(
+        *,
+        authorization_mode: str,
+        encryption_config: Path | None,
+        audit_policy_file: Path | None,
+        audit_log_path: str,
+        audit_log_maxage: int,
+        audit_log_maxbackup: int,
+        audit_log_maxsize: int,
+        fair: bool,
+        max_requests_inflight: int,
+        max_mutating_requests_inflight: int,
+        request_timeout: str,
+        service_account_issuer: str,
+        signing_key: Path | None,
+        verifying_keys: Sequence[Path],
+        **others: Any,
+    ) -> None:
+        from kubelib.server.authn.tokens import ISSUER
+        from reference_cluster.access import AccessSettings
+
+        oidc = {name: others.pop(name) for name in list(others) if name.startswith("oidc_")}
+        proxies = {name: others.pop(name) for name in list(others) if name.startswith("requestheader_")}
+        front_proxy = _front_proxy(others.pop("proxy_client_cert"), others.pop("proxy_client_key"))
+        for path in (*verifying_keys, *([signing_key] if signing_key is not None else [])):
+            _read(path)
+        settings: AccessSettings = AccessSettings(
+            modes=_modes(authorization_mode),
+            audit=_audit(
+                audit_policy_file, audit_log_path, audit_log_maxage, audit_log_maxbackup, audit_log_maxsize
+            ),
+            encryption=_encryption(encryption_config),
+            fair=fair,
+            concurrency=max_requests_inflight + max_mutating_requests_inflight,
+            request_timeout=_duration(request_timeout),
+            oidc=_oidc(oidc),
+            issuer=service_account_issuer or ISSUER,
+            signing_key=signing_key,
+            verifying_keys=tuple(verifying_keys),
+            request_headers=_request_headers(proxies),
+            front_proxy=front_proxy,
+            commit_policies=_commit_policies(others.pop("commit_policies")),
+        )
+        command(access=settings, **others)
+
+    wrapped: Callable[..., None] = with_settings
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"cannot read {path}: {error}") from None
+
+
+def _modes(text: str) -> tuple[str, ...]:
+    from kubelib.server.app import AUTHORIZATION_MODES
+
+    modes = tuple(mode.strip() for mode in text.split(",") if mode.strip())
+    for mode in modes:
+        if mode not in AUTHORIZATION_MODES:
+            raise click.ClickException(
+                f"{mode!r} is not an authorization mode: choose among {', '.join(AUTHORIZATION_MODES)}"
+            )
+    if not modes:
+        raise click.ClickException("--authorization-mode needs at least one mode")
+    return modes
+
+
+def _duration(text: str) -> float:
+    parts = _DURATION.findall(text)
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
+        raise click.ClickException(f"{text!r} is no duration: write, for example, 1m30s")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise click.ClickException("--request-timeout must be longer than nothing")
+    return seconds
+
+
+def _audit(policy: Path | None, path: str, age: int, backups: int, size: int) -> "AuditSettings | None":
+    from kubelib.server.audit import AuditSettings
+    from kubelib.server.audit.policy import PolicyError, load_policy
+
+    if policy is None:
+        if path:
+            raise click.ClickException(
+                "--audit-log-path needs --audit-policy-file: without a policy nothing is written"
+            )
+        return None
+    if not path:
+        raise click.ClickException(
+            "--audit-policy-file needs --audit-log-path: say where to write, - is standard output"
+        )
+    try:
+        read = load_policy(_read(policy))
+    except PolicyError as error:
+        raise click.ClickException(f"{policy}: {error}") from None
+    return AuditSettings(read, path, max_age=age, max_backups=backups, max_size=size)
+
+
+def _encryption(config: Path | None) -> "Sequence[Rule]":
+    if config is None:
+        return ()
+    from kubelib.api.codec import DecodeError, parse_yaml
+    from kubelib.registry.keys import prefix_of_name
+    from kubelib.store.encryption import EncryptionError, read_configuration
+
+    try:
+        return read_configuration(parse_yaml(_read(config).encode()), prefix_of_name)
+    except (EncryptionError, DecodeError) as error:
+        raise click.ClickException(f"{config}: {error}") from None
+
+
+def _request_headers(options: dict[str, Any]) -> "RequestHeaders | None":
+    """Return which proxies are believed. Names of headers are compared in lower case."""
+    from kubelib.server.authn.requestheader import RequestHeaders
+
+    def names(option: str) -> tuple[str, ...]:
+        return tuple(name.strip() for name in options[f"requestheader_{option}"].split(",") if name.strip())
+
+    ca = options["requestheader_client_ca_file"]
+    if ca is None:
+        if names("allowed_names"):
+            raise click.ClickException(
+                "--requestheader-allowed-names needs --requestheader-client-ca-file: say who signs the proxies"
+            )
+        return None
+    if "-----BEGIN CERTIFICATE-----" not in _read(ca):
+        raise click.ClickException(f"{ca} holds no certificate in PEM")
+    headers = {
+        option: tuple(name.lower() for name in names(option))
+        for option in ("username_headers", "uid_headers", "group_headers", "extra_prefixes")
+    }
+    if not headers["username_headers"]:
+        raise click.ClickException("--requestheader-username-headers needs at least one header")
+    return RequestHeaders(
+        ca=ca,
+        names=names("allowed_names"),
+        username=headers["username_headers"],
+        uid=headers["uid_headers"],
+        groups=headers["group_headers"],
+        extra_prefixes=headers["extra_prefixes"],
+    )
+
+
+def _front_proxy(cert: Path | None, key: Path | None) -> "FrontProxy | None":
+    from kubelib.server.aggregation import FrontProxy
+
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise click.ClickException("use --proxy-client-cert-file and --proxy-client-key-file together")
+    for path in (cert, key):
+        _read(path)
+    return FrontProxy(cert, key)
+
+
+def _oidc(options: dict[str, Any]) -> "OidcSettings | None":
+    from kubelib.server.authn.oidc import OidcSettings
+
+    if not options["oidc_issuer_url"]:
+        if options["oidc_client_id"]:
+            raise click.ClickException("--oidc-client-id needs --oidc-issuer-url")
+        return None
+    required: dict[str, str] = {}
+    for text in options["oidc_required_claims"]:
+        claim, equals, value = text.partition("=")
+        if not equals or not claim:
+            raise click.ClickException(f"--oidc-required-claim {text!r}: write CLAIM=VALUE")
+        required[claim] = value
+    ca = options["oidc_ca_file"]
+    try:
+        return OidcSettings(
+            issuer=options["oidc_issuer_url"],
+            client_id=options["oidc_client_id"],
+            username_claim=options["oidc_username_claim"],
+            username_prefix=options["oidc_username_prefix"],
+            groups_claim=options["oidc_groups_claim"],
+            groups_prefix=options["oidc_groups_prefix"],
+            required_claims=required,
+            algorithms=tuple(
+                name.strip() for name in options["oidc_signing_algs"].split(",") if name.strip()
+            ),
+            ca=_read(ca) if ca is not None else "",
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _commit_policies(texts: Sequence[str]) -> "tuple[CommitPolicy, ...]":
+    from kubelib.transactions.policies import load_commit_policy
+
+    try:
+        return tuple(load_commit_policy(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--commit-policy") from None

@@ -1,0 +1,181 @@
+"""The command that runs schedulers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reference_cluster.cli.daemons import kubeconfig, policy, run
+from reference_cluster.cli.leadership import leadership_options
+
+if TYPE_CHECKING:
+    from kubelib.controllers.election import Timing
+    from kubelib.sched.architectures import Architecture
+    from kubelib.transactions.base import DecisionTime
+
+ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-state")
+
+
+@click.command(
+    epilog="Example: kubelib scheduler --kubeconfig ./master/scheduler.kubeconfig"
+    " --architecture shared-state --schedulers 4 --detection coarse"
+)
+@kubeconfig
+@policy
+@click.option(
+    "--architecture",
+    type=click.Choice(ARCHITECTURES),
+    default="monolithic",
+    show_default=True,
+    help="How schedulers share the cluster.",
+)
+@click.option(
+    "--scheduler-name",
+    "name",
+    default="default-scheduler",
+    show_default=True,
+    help="Whose Pods: those with this spec.schedulerName.",
+)
+@click.option(
+    "--schedulers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many share the work: of a shared-state or a partitioned architecture.",
+)
+@click.option(
+    "--only",
+    type=click.IntRange(0),
+    default=None,
+    metavar="NUMBER",
+    help="Run but this one of them, from 0; the others run elsewhere.",
+)
+@click.option(
+    "--partition-label",
+    default="",
+    metavar="KEY",
+    help="Nodes and Pods with the same value of this label are in the same partition.",
+)
+@click.option(
+    "--detection",
+    type=click.Choice(["fine", "coarse"]),
+    default="fine",
+    show_default=True,
+    help="When a claim conflicts: the node is too full, or has been given any Pod meanwhile.",
+)
+@click.option(
+    "--commit",
+    type=click.Choice(["incremental", "all-or-nothing"]),
+    default="incremental",
+    show_default=True,
+    help="What lands if some claims conflict: the others, or none.",
+)
+@click.option("--by-job", is_flag=True, help="Make the Pods of each controller a transaction of their own.")
+@click.option(
+    "--batch-policy",
+    default="random",
+    show_default=True,
+    help="How nodes are chosen for batch Pods, where they have a path or a framework.",
+)
+@click.option(
+    "--decision-time",
+    default="0",
+    show_default=True,
+    metavar="JOB[,TASK]",
+    help="Seconds that a decision takes at least, for a job and for each of its Pods.",
+)
+@click.option(
+    "--batch-decision-time",
+    default="0",
+    show_default=True,
+    metavar="JOB[,TASK]",
+    help="The same for batch Pods, where they have a path or a framework.",
+)
+@click.option(
+    "--offer-interval",
+    type=click.FloatRange(0),
+    default=0.05,
+    show_default=True,
+    help="Seconds that a resource manager waits for frameworks before it makes an offer.",
+)
+@click.option(
+    "--offer-nodes",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How many nodes an offer has at most; 0: all.",
+)
+@click.option(
+    "--bind-address",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where figures are shown.",
+)
+@click.option(
+    "--secure-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="The port of /metrics; 0: figures are not shown.",
+)
+@leadership_options
+def scheduler(
+    kubeconfig: Path,
+    policy: str,
+    bind_address: str,
+    secure_port: int,
+    leader_elect: bool | None,
+    timing: "Timing",
+    **options: Any,
+) -> None:
+    """Run a scheduler, until SIGINT or SIGTERM.
+
+    Several may run at once, of different architectures and policies: no interleaving of their decisions binds a Pod twice or
+    overcommits a node.
+    """
+    from reference_cluster.scheduler import DEFAULT_SCHEDULER, SchedulerSettings, run_scheduler
+
+    try:
+        architecture = _architecture(policy, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    usual = architecture.name == DEFAULT_SCHEDULER and architecture.only is None
+    settings = SchedulerSettings(
+        architecture=architecture,
+        elect=timing if (usual if leader_elect is None else leader_elect) else None,
+        address=(bind_address, secure_port) if secure_port else None,
+    )
+    run(lambda: run_scheduler(kubeconfig, settings))
+
+
+def _architecture(
+    policy: str,
+    *,
+    architecture: str,
+    batch_policy: str,
+    decision_time: str,
+    batch_decision_time: str,
+    **others: Any,
+) -> "Architecture":
+    from kubelib.sched.architectures import Architecture
+    from reference_cluster.scheduler import policy_named
+
+    return Architecture(
+        sharing=architecture,  # type: ignore[arg-type]
+        policy=lambda: policy_named(policy, others["name"]),
+        batch_policy=lambda: policy_named(batch_policy, others["name"]),
+        time=_time(decision_time),
+        batch_time=_time(batch_decision_time),
+        **others,
+    )
+
+
+def _time(text: str) -> "DecisionTime":
+    from kubelib.transactions.base import DecisionTime
+
+    job, _, task = text.partition(",")
+    try:
+        return DecisionTime(float(job or 0), float(task or 0))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no decision time: {error}") from None

@@ -1,0 +1,106 @@
+"""Sets of fields, in the form of ``fieldsV1``: a tree of path elements.
+
+``f:name`` is a member of an object or a map, ``k:{…}`` an item of a list that is known by its keys, ``v:…`` an item of a list of
+scalars. A node without children belongs to the set; one with children does if it has the child ``.``. The format and what
+the operations mean are those of Kubernetes' structured-merge-diff.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+Fields = dict[str, Any]
+Path = tuple[str, ...]
+SELF = "."
+
+
+def belongs(node: Fields) -> bool:
+    """Return whether the node itself, not only what is below it, is in the set."""
+    return not node or SELF in node
+
+
+def _node(member: bool, children: Fields) -> Fields | None:
+    """Return a node, or None if nothing of it is in the set."""
+    if not children:
+        return {} if member else None
+    return {SELF: {}, **children} if member else children
+
+
+def union(one: Fields, other: Fields) -> Fields:
+    """Return what is in either of two sets that are not empty."""
+    if one == other:
+        return one
+    children = {name: node for name, node in one.items() if name != SELF}
+    for name, node in other.items():
+        if name != SELF:
+            children[name] = union(children[name], node) if name in children else node
+    node_of_both = _node(belongs(one) or belongs(other), children)
+    return {} if node_of_both is None else node_of_both
+
+
+def difference(one: Fields, other: Fields) -> Fields | None:
+    """Return what is in `one` and not in `other`; None if nothing is."""
+    children: Fields = {}
+    for name, node in one.items():
+        if name == SELF:
+            continue
+        taken = other.get(name)
+        left = node if taken is None else difference(node, taken)
+        if left is not None:
+            children[name] = left
+    return _node(belongs(one) and not belongs(other), children)
+
+
+def intersection(one: Fields, other: Fields) -> Fields | None:
+    """Return what is in both; None if nothing is."""
+    children: Fields = {}
+    for name, node in one.items():
+        if name != SELF and (twin := other.get(name)) is not None:
+            common = intersection(node, twin)
+            if common is not None:
+                children[name] = common
+    return _node(belongs(one) and belongs(other), children)
+
+
+def union_of_trees(one: Fields | None, other: Fields | None) -> Fields | None:
+    """Return the union of two sets either of which may be empty, which is None."""
+    if one is None or other is None:
+        return one if other is None else other
+    return union(one, other)
+
+
+def in_order(fields: Fields) -> Fields:
+    """Return a set in the order in which sets are written down."""
+    if len(fields) == 1:
+        ((name, node),) = fields.items()
+        return {name: in_order(node)} if node else fields
+    return {name: in_order(node) if (node := fields[name]) else node for name in sorted(fields)}
+
+
+def members(fields: Fields, prefix: Path = ()) -> Iterator[Path]:
+    """Yield the paths of all that is in a set."""
+    for name, node in fields.items():
+        if name == SELF:
+            yield prefix
+            continue
+        path = (*prefix, name)
+        if node:
+            yield from members(node, path)
+        else:
+            yield path
+
+
+def show(path: Path) -> str:
+    """Return a path as conflicts name it: ``.spec.containers[name="c"].image``."""
+    text = ""
+    for step in path:
+        kind, _, name = step.partition(":")
+        if kind == "f":
+            text += f".{name}"
+        elif kind == "k":
+            text += "[" + ",".join(f"{k}={json.dumps(v)}" for k, v in json.loads(name).items()) + "]"
+        elif kind == "v":
+            text += f"[={name}]"
+        else:
+            text += f"[{name}]"
+    return text

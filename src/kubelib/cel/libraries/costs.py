@@ -1,0 +1,215 @@
+"""What calls cost, by the sizes of what they look at: counted while running, and estimated beforehand."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kubelib.cel.base import Cost
+from kubelib.cel.estimate import CallEstimate, Size, Sizes, clamp, fixed, tenth, times
+from kubelib.cel.values import extent, weight
+
+F = TypeVar("F", bound=Callable[..., int])
+
+
+def beforehand(cost: F) -> F:
+    """Mark a cost that does not depend on the result: it is charged before anything is done."""
+    cost.beforehand = True  # type: ignore[attr-defined]  # read when a function is declared
+    return cost
+
+
+def size_of(value: Any) -> int:
+    """Return the size by which a value is charged."""
+    return len(value) if value.__class__ in (str, bytes, list, dict) else 1
+
+
+@beforehand
+def traversal(result: Any, *arguments: Any) -> int:
+    """Going once through the first argument."""
+    return tenth(size_of(arguments[0]))
+
+
+def double_traversal(result: Any, *arguments: Any) -> int:
+    """Going through the first argument, and building the result from it."""
+    return tenth(2 * size_of(arguments[0])) + tenth(size_of(result))
+
+
+def result_traversal(result: Any, *arguments: Any) -> int:
+    """Building the result."""
+    return tenth(2 * size_of(result))
+
+
+def concatenation(result: Any, *arguments: Any) -> int:
+    """Copying both arguments."""
+    return tenth(size_of(result))
+
+
+def list_concatenation(result: Any, *arguments: Any) -> int:
+    """One, as in cel-go, and a little for the memory that a copy takes here."""
+    return 1 + len(result) // 10
+
+
+@beforehand
+def each_element(result: Any, *arguments: Any) -> int:
+    """Looking at each element of the first argument, and at all their letters."""
+    elements = arguments[0]
+    if elements.__class__ is not list:
+        return tenth(size_of(elements))
+    if elements and elements[0].__class__ in (str, bytes):
+        return sum(1 + tenth(size_of(element)) for element in elements)
+    return len(elements) + (_within(arguments[1], elements) if len(arguments) == 2 else 0)
+
+
+def _within(wanted: Any, elements: Any) -> int:
+    """Comparing what has parts with each element."""
+    return extent(wanted) * size_of(elements) if wanted.__class__ in (list, dict) else 0
+
+
+@beforehand
+def squared(result: Any, *arguments: Any) -> int:
+    """Comparing each element of one list with each of the other, and all that is within them."""
+    one, other = arguments[0], arguments[-1]
+    inner = extent(one) - size_of(one) - 1
+    return 1 + (size_of(one) + inner) * size_of(other)
+
+
+@beforehand
+def pattern(result: Any, *arguments: Any) -> int:
+    """Matching a text with a pattern."""
+    return tenth(1 + size_of(arguments[0])) * -(-size_of(arguments[1]) // 4)
+
+
+@beforehand
+def search(result: Any, *arguments: Any) -> int:
+    """Looking for a text in a text."""
+    return tenth(size_of(arguments[0])) * tenth(size_of(arguments[1]))
+
+
+@beforehand
+def elements_of_second(result: Any, *arguments: Any) -> int:
+    """Comparing with each element of the second argument."""
+    return size_of(arguments[1]) + _within(arguments[0], arguments[1])
+
+
+@beforehand
+def smaller(result: Any, *arguments: Any) -> int:
+    """Comparing as far as the smaller goes."""
+    return min(weight(arguments[0]), weight(arguments[1]))
+
+
+# Estimates.
+
+
+def first_traversed(sizes: Sizes) -> CallEstimate:
+    """Going once through the first argument."""
+    return CallEstimate(sizes.arguments[0].tenth())
+
+
+def first_traversed_same_size(sizes: Sizes) -> CallEstimate:
+    """Going once through the first argument, with a result as large."""
+    return CallEstimate(sizes.arguments[0].tenth(), sizes.arguments[0])
+
+
+def last_traversed(sizes: Sizes) -> CallEstimate:
+    """Going once through the last argument."""
+    return CallEstimate(sizes.arguments[-1].tenth())
+
+
+def both_joined(sizes: Sizes) -> CallEstimate:
+    """Copying two texts."""
+    size = sizes.arguments[0].plus(sizes.arguments[1])
+    return CallEstimate(size.tenth(), size)
+
+
+def lists_joined(sizes: Sizes) -> CallEstimate:
+    """Joining two lists."""
+    return CallEstimate(Cost(1, 1), sizes.arguments[0].plus(sizes.arguments[1]))
+
+
+def compared(sizes: Sizes) -> CallEstimate:
+    """Comparing as far as the smaller goes."""
+    most = min(sizes.arguments[0].most, sizes.arguments[1].most)
+    return CallEstimate(Size(1 if most else 0, most).tenth())
+
+
+def all_elements(sizes: Sizes) -> CallEstimate:
+    """Looking at each element of a list, or at each letter of a text."""
+    node = sizes.nodes[0]
+    if node.type.kind in ("string", "bytes"):
+        return CallEstimate(sizes.arguments[0].tenth())
+    each = Cost(1, 1)
+    if node.type.kind == "list" and node.type.parameters[0].kind in ("string", "bytes"):
+        letters = sizes.element.tenth()
+        each = Cost(clamp(1 + letters.least), clamp(1 + letters.most))
+    size = sizes.arguments[0]
+    return CallEstimate(times(Cost(size.least, size.most), each))
+
+
+def second_elements(sizes: Sizes) -> CallEstimate:
+    """Looking at each element of the second argument."""
+    size = sizes.arguments[1]
+    return CallEstimate(Cost(size.least, size.most))
+
+
+def pattern_matched(sizes: Sizes) -> CallEstimate:
+    """Matching a text with a pattern."""
+    text, expression = sizes.arguments[0], sizes.arguments[1]
+    expressions = Cost(-(-expression.least // 4), -(-expression.most // 4))
+    return CallEstimate(times(text.plus(fixed(1)).tenth(), expressions))
+
+
+def pattern_found(sizes: Sizes) -> CallEstimate:
+    """Matching a text with a pattern, with parts of the text as the result."""
+    return CallEstimate(pattern_matched(sizes).cost, Size(0, sizes.arguments[0].most))
+
+
+def searched(sizes: Sizes) -> CallEstimate:
+    """Looking for a text in a text."""
+    return CallEstimate(times(sizes.arguments[0].tenth(), sizes.arguments[1].tenth()))
+
+
+def split_up(sizes: Sizes) -> CallEstimate:
+    """Splitting a text, at worst into letters."""
+    return CallEstimate(sizes.arguments[0].tenth(2), Size(0, sizes.arguments[0].most))
+
+
+def texts_joined(sizes: Sizes) -> CallEstimate:
+    """Joining the texts of a list, with something between."""
+    count = sizes.arguments[0]
+    size = count.times(sizes.element)
+    if len(sizes.arguments) > 1:
+        between = Size(max(count.least - 1, 0), max(count.most - 1, 0))
+        size = size.plus(sizes.arguments[1].times(between))
+    return CallEstimate(size.tenth(), size)
+
+
+def replaced(sizes: Sizes) -> CallEstimate:
+    """Replacing parts of a text."""
+    text, old, new = sizes.arguments[0], sizes.arguments[1], sizes.arguments[2]
+    if old.least == 0:
+        most = clamp((text.most + 1) * new.most + text.most)
+    elif new.most <= old.least:
+        most = text.most
+    else:
+        most = clamp(-(-text.most // old.least) * new.most)
+    if old.most == 0:
+        least = clamp((text.least + 1) * new.least + text.least)
+    elif old.most <= new.least:
+        least = text.least
+    else:
+        least = clamp(-(-text.least // old.most) * new.least)
+    return CallEstimate(text.tenth(2), Size(least, most))
+
+
+def formatted(sizes: Sizes) -> CallEstimate:
+    """Filling in a template."""
+    return CallEstimate(sizes.arguments[0].tenth(), None)
+
+
+def quadratic(sizes: Sizes) -> CallEstimate:
+    """Comparing each element of one list with each of the other."""
+    product = sizes.arguments[0].times(sizes.arguments[-1])
+    return CallEstimate(Cost(clamp(1 + product.least), clamp(1 + product.most)))
+
+
+def all_of_result(result: Any, *arguments: Any) -> int:
+    """Making each element of the result."""
+    return size_of(result)

@@ -1,0 +1,25 @@
+"""Literals that can be judged when they are written: a duration, a timestamp, a pattern."""
+
+from kubelib.cel.base import EvaluationError
+from kubelib.cel.patterns import PatternError, compiled
+from kubelib.cel.syntax import Call, Constant
+from kubelib.cel.values import parse_duration, parse_timestamp
+
+
+def literal_problem(node: Call) -> tuple[int, str] | None:
+    """Return where and what is wrong with the literal that a function gets; None when nothing is."""
+    if node.function in ("duration", "timestamp") and node.target is None and len(node.args) == 1:
+        argument = node.args[0]
+        if isinstance(argument, Constant) and isinstance(argument.value, str):
+            try:
+                (parse_duration if node.function == "duration" else parse_timestamp)(argument.value)
+            except (ValueError, EvaluationError):
+                return argument.at, f"invalid {node.function} argument"
+    if node.function == "matches":
+        argument = node.args[-1]
+        if isinstance(argument, Constant) and isinstance(argument.value, str):
+            try:
+                compiled(argument.value)
+            except PatternError:
+                return argument.at, "invalid matches argument"
+    return None

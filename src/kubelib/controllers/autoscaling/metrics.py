@@ -1,0 +1,196 @@
+"""From what Pods use to how many of them there should be. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import attrs
+
+from kubelib.api.autoscaling_v2 import (
+    ContainerResourceMetricStatus,
+    MetricSpec,
+    MetricStatus,
+    MetricTarget,
+    MetricValueStatus,
+    ResourceMetricStatus,
+)
+from kubelib.api.core.pod import Pod
+from kubelib.api.quantity import from_milli, parse_quantity
+from kubelib.controllers.pods import condition_of
+
+TOLERANCE = 0.1
+"""How far usage may be from its target before anything is done."""
+STARTING = timedelta(minutes=5)
+"""How long what a Pod uses of the processor says nothing about its load, while it is not ready."""
+
+Usage = Mapping[str, Mapping[str, int]]
+"""By container, what it uses of each resource, in thousandths."""
+
+
+class MetricsUnavailable(Exception):
+    """Nobody measures what Pods use, or not now."""
+
+
+class CannotCompute(Exception):
+    """There is no number of replicas that the metrics call for; the message says why."""
+
+
+class PodMetrics(Protocol):
+    """Knows what Pods use."""
+
+    async def usage(self, pods: Sequence[Pod]) -> Mapping[str, Usage]:
+        """Return what Pods use, by their uid; those of which nothing is known are left out. Raises `MetricsUnavailable`."""
+        ...
+
+
+@attrs.frozen
+class Computed:
+    """The replicas that one metric calls for, and what it is now."""
+
+    replicas: int
+    name: str
+    status: MetricStatus
+
+
+def _requests(pod: Pod, resource: str, container: str) -> int:
+    total = 0
+    for definition in pod.spec.containers:
+        if container and definition.name != container:
+            continue
+        if resource not in definition.resources.requests:
+            raise CannotCompute(
+                f"missing request for {resource} in container {definition.name} of Pod {pod.metadata.name}"
+            )
+        total += parse_quantity(definition.resources.requests[resource]).milli()
+    return total
+
+
+def _is_starting(pod: Pod, resource: str, now: datetime) -> bool:
+    if pod.status.phase in ("", "Pending"):
+        return True
+    if resource != "cpu":
+        return False
+    ready, since = condition_of(pod, "Ready"), pod.status.start_time
+    if ready is not None and ready.status == "True":
+        return False
+    return ready is None or since is None or now < since + STARTING
+
+
+def compute(
+    spec: MetricSpec,
+    pods: Sequence[Pod],
+    usage: Mapping[str, Usage],
+    current: int,
+    now: datetime,
+    *,
+    up: float = TOLERANCE,
+    down: float = TOLERANCE,
+) -> Computed:
+    """Return how many replicas a metric of resources calls for. Raises `CannotCompute`.
+
+    Pods that are not measured count as on target when there is to be less of them, and as idle when there is to be more, so
+    that what is not known never makes a change larger; those that only start count as idle.
+    """
+    source, container = spec.resource, ""
+    if spec.container_resource is not None:
+        source, container = spec.container_resource, spec.container_resource.container  # type: ignore[assignment]
+    if source is None:
+        raise CannotCompute(f"metrics of type {spec.type} need an adapter, which this cluster does not have")
+    resource, target = source.name, source.target
+    alive = [p for p in pods if p.metadata.deletion_timestamp is None and p.status.phase != "Failed"]
+    if not alive:
+        raise CannotCompute("no pods returned by selector while calculating replica count")
+    measured: dict[str, int] = {}
+    missing, starting = [], []
+    for pod in alive:
+        used = usage.get(pod.metadata.uid)
+        if _is_starting(pod, resource, now):
+            starting.append(pod)
+        elif used is None or not any(resource in values for values in used.values()):
+            missing.append(pod)
+        else:
+            measured[pod.metadata.uid] = sum(
+                values.get(resource, 0) for name, values in used.items() if not container or name == container
+            )
+    if not measured:
+        raise CannotCompute("did not receive metrics for targeted pods (pods might be unready)")
+    by_use = target.type == "Utilization"
+    wanted = (
+        target.average_utilization or 1 if by_use else max(1, parse_quantity(target.average_value).milli())
+    )
+    requests = (
+        {p.metadata.uid: _requests(p, resource, container) for p in (*alive,)}
+        if by_use
+        else {p.metadata.uid: 1 for p in alive}
+    )
+
+    def ratio(values: Mapping[str, int]) -> float:
+        asked = sum(requests[uid] for uid in values)
+        if not asked:
+            raise CannotCompute("no metrics returned matched known pods")
+        return (sum(values.values()) * 100 // asked if by_use else sum(values.values()) / asked) / wanted
+
+    average = sum(measured.values()) // len(measured)
+    utilization = sum(measured.values()) * 100 // max(1, sum(requests[uid] for uid in measured))
+    value = MetricValueStatus(
+        average_value=str(from_milli(average)), average_utilization=utilization if by_use else None
+    )
+    status = (
+        MetricStatus(
+            type=spec.type,
+            container_resource=ContainerResourceMetricStatus(
+                name=resource, container=container, current=value
+            ),
+        )
+        if spec.container_resource is not None
+        else MetricStatus(type=spec.type, resource=ResourceMetricStatus(name=resource, current=value))
+    )
+    name = f"{resource} {'container ' if container else ''}resource"
+    name += " utilization (percentage of request)" if by_use else ""
+    replicas = _replicas(ratio, measured, missing, starting, requests, wanted, target, current, up, down)
+    return Computed(replicas, name, status)
+
+
+def _replicas(
+    ratio: "Ratio",
+    measured: dict[str, int],
+    missing: Sequence[Pod],
+    starting: Sequence[Pod],
+    requests: Mapping[str, int],
+    wanted: int,
+    target: MetricTarget,
+    current: int,
+    up: float,
+    down: float,
+) -> int:
+    def tolerable(value: float) -> bool:
+        return 1 - down <= value <= 1 + up
+
+    first = ratio(measured)
+    idle = list(starting) if first > 1 else []
+    if not idle and not missing:
+        return current if tolerable(first) else math.ceil(first * len(measured))
+    values = dict(measured)
+    on_target = max(100, wanted) if target.type == "Utilization" else wanted
+    for pod in missing:
+        uid = pod.metadata.uid
+        on = requests[uid] * on_target // 100 if target.type == "Utilization" else wanted
+        values[uid] = on if first < 1 else 0
+    for pod in idle:
+        values[pod.metadata.uid] = 0
+    second = ratio(values)
+    if tolerable(second) or (first < 1 < second) or (second < 1 < first):
+        return current
+    replicas = math.ceil(second * len(values))
+    if (second < 1 and replicas > current) or (second > 1 and replicas < current):
+        return current
+    return replicas
+
+
+class Ratio(Protocol):
+    """Usage over target."""
+
+    def __call__(self, values: Mapping[str, int], /) -> float:
+        """Return it for some Pods."""
+        ...

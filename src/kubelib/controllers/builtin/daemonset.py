@@ -1,0 +1,225 @@
+"""DaemonSets: one Pod on every node that fits."""
+
+from collections.abc import Mapping, Sequence
+
+from kubelib.api.apps_sets import ControllerRevision, DaemonSet, DaemonSetStatus
+from kubelib.api.core.node import Node
+from kubelib.api.core.pod import Pod
+from kubelib.api.document import Document
+from kubelib.api.errors import ApiError, Forbidden, NotFound
+from kubelib.api.meta import Key
+from kubelib.api.model import replace
+from kubelib.clock import Clock
+from kubelib.controllers.base import After
+from kubelib.controllers.controller import Controller, itself, nothing, owner_of_kind
+from kubelib.controllers.daemons import (
+    bound_to,
+    by_node,
+    eligible,
+    plan,
+    status_of,
+    template_for_pods,
+)
+from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.expectations import Expectations
+from kubelib.controllers.matching import owner_or_matching
+from kubelib.controllers.ownership import Claims
+from kubelib.controllers.parallel import for_each, slow_start
+from kubelib.controllers.pods import pod_from_template, seconds_until_available
+from kubelib.controllers.revisions import POD_LABEL, Revisions
+from kubelib.controllers.rollout import empty_selector
+from kubelib.informers import Backoff, SharedInformers
+from kubelib.labels import Selector, selector_from_label_selector
+from kubelib.registry.base import Preconditions
+
+NAME = "daemonset-controller"
+BURST = 500
+"""How many Pods one look creates or deletes at most."""
+RECREATE = Backoff(1.0, 15 * 60.0)
+"""How long a node waits for another Pod after one that has ended, longer with each."""
+
+
+def selector_of(owner: DaemonSet) -> Selector:
+    """Return which Pods and revisions it is about."""
+    return selector_from_label_selector(owner.spec.selector)
+
+
+class DaemonSetReconciler:
+    """Carries out the plan of `kubelib.controllers.daemons`."""
+
+    def __init__(self, informers: SharedInformers, *, clock: Clock, recorder: Recorder) -> None:
+        client = informers.client
+        self._owners = informers.of(DaemonSet)
+        self._nodes = informers.of(Node)
+        self._pods = informers.of(Pod)
+        self._owner_registry = client.resource(DaemonSet)
+        self._pod_registry = client.resource(Pod)
+        self._revisions: Revisions[DaemonSet] = Revisions(informers, DaemonSet, hash_label=POD_LABEL)
+        self._claims: Claims[DaemonSet, Pod] = Claims(client, DaemonSet, self._pods.cache)
+        self._expectations = Expectations(self._pods.cache)
+        self._failures: dict[Key, _Failures] = {}
+        self._clock = clock
+        self._recorder = recorder
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Create and delete Pods for the set at `key`, then write its status."""
+        owner = self._owners.cache.view(key)
+        if owner is None:
+            self._expectations.forget(key)
+            self._failures.pop(key, None)
+            return None
+        if empty_selector(owner.spec.selector):
+            message = "This daemon set is selecting all pods. A non-empty selector is required."
+            self._recorder.warning(owner, "SelectingAll", message)
+            return None
+        if owner.metadata.deletion_timestamp is not None:
+            return None
+        up_to_date = self._expectations.satisfied(key)
+        known = await self._revisions.of(owner)
+        current, collisions = await self._revisions.ensure(owner, known, owner.status.collision_count or 0)
+        hash_ = current.metadata.labels.get(POD_LABEL, "")
+        claimed = await self._claims.claim(owner, selector_of(owner))
+        pods = [document.view(Pod) for document in claimed]
+        found, now = by_node(pods), self._clock.now()
+        nodes = {d.meta.name: eligible(owner.spec.template, d.view(Node)) for d in self._nodes.cache}
+        errors: list[Exception] = []
+        waits: list[float] = []
+        if up_to_date:
+            step = plan(owner, nodes, found, hash_, now)
+            waits, doomed = self._due(key, owner, step.ended)
+            errors = await self._delete(key, owner, [*step.delete, *doomed])
+            errors += await self._create(key, owner, hash_, step.create)
+        await self._write(owner, status_of(owner, nodes, found, hash_, collisions, now))
+        errors = [error for error in errors if not _is_ending(error)]
+        if errors:
+            raise errors[0]
+        if up_to_date:
+            hashes = {pod.metadata.labels.get(POD_LABEL) for pod in pods} | {hash_}
+            live = frozenset(r.metadata.name for r in known if r.metadata.labels.get(POD_LABEL) in hashes)
+            await self._revisions.trim(owner, known, live)
+        seconds = owner.spec.min_ready_seconds
+        if seconds and (wait := seconds_until_available(pods, seconds, now)) is not None:
+            waits.append(wait)
+        return After(min(waits)) if waits else None
+
+    def _due(self, key: Key, owner: DaemonSet, ended: Sequence[Pod]) -> tuple[list[float], list[Pod]]:
+        """Return how long to wait for Pods that have ended, and those whose time has come."""
+        failures = self._failures.setdefault(key, _Failures())
+        now, waits, due = self._clock.now().timestamp(), [], []
+        failures.forget(now)
+        for pod in ended:
+            where = (owner.metadata.generation, pod.spec.node_name)
+            if (wait := failures.wait(where, now)) > 0:
+                waits.append(wait)
+                continue
+            failures.note(where, now)
+            word, report = (
+                ("failed", self._recorder.warning)
+                if pod.status.phase == "Failed"
+                else ("succeeded", self._recorder.normal)
+            )
+            report(
+                owner,
+                f"{word.capitalize()}DaemonPod",
+                f"Found {word} daemon pod {pod.key} on node {pod.spec.node_name}, will try to"
+                f" {'kill' if word == 'failed' else 'delete'} it",
+            )
+            due.append(pod)
+        return waits, due
+
+    async def _create(self, key: Key, owner: DaemonSet, hash_: str, nodes: Sequence[str]) -> list[Exception]:
+        pod = pod_from_template(template_for_pods(owner, hash_), owner)
+
+        async def create(node: str) -> None:
+            try:
+                created = await self._pod_registry.create(replace(pod, spec=bound_to(pod.spec, node)))
+            except ApiError as error:
+                if not _is_ending(error):
+                    self._recorder.warning(owner, "FailedCreate", f"Error creating: {error}")
+                raise
+            self._expectations.created(key, created)
+            self._recorder.normal(owner, "SuccessfulCreate", f"Created pod: {created.metadata.name}")
+
+        return await slow_start(nodes[:BURST], create)
+
+    async def _delete(self, key: Key, owner: DaemonSet, doomed: Sequence[Pod]) -> list[Exception]:
+        async def delete(pod: Pod) -> None:
+            try:
+                await self._pod_registry.delete(pod.key, preconditions=Preconditions(uid=pod.metadata.uid))
+            except NotFound:
+                return
+            except ApiError as error:
+                self._recorder.warning(owner, "FailedDelete", f"Error deleting: {error}")
+                raise
+            self._expectations.deleted(key, pod)
+            self._recorder.normal(owner, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
+
+        return await for_each(doomed[:BURST], delete)
+
+    async def _write(self, owner: DaemonSet, status: DaemonSetStatus) -> None:
+        if status == owner.status:
+            return
+        try:
+            await self._owner_registry.update(replace(owner, status=status), subresource="status")
+        except NotFound:
+            return
+
+
+class _Failures:
+    """How often Pods have ended, per generation of a set and node."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, str], tuple[int, float]] = {}
+
+    def wait(self, where: tuple[int, str], now: float) -> float:
+        count, at = self._seen.get(where, (0, 0.0))
+        return at + RECREATE.delay(count - 1) - now if count else 0.0
+
+    def note(self, where: tuple[int, str], now: float) -> None:
+        count, _ = self._seen.get(where, (0, 0.0))
+        self._seen[where] = (count + 1, now)
+
+    def forget(self, now: float) -> None:
+        """Forget what was longer ago than two of the longest waits."""
+        longest = 2 * RECREATE.maximum
+        self._seen = {where: seen for where, seen in self._seen.items() if now - seen[1] <= longest}
+
+
+def _is_ending(error: Exception) -> bool:
+    """Whether a create was refused because the namespace is going: then nothing is wrong."""
+    return isinstance(error, Forbidden) and any(c.type == "NamespaceTerminating" for c in error.causes)
+
+
+def _concerns(document: Document) -> tuple[Mapping[str, str], object]:
+    """Return what of a node decides who runs there: not its heartbeat."""
+    node = document.view(Node)
+    return node.metadata.labels, node.spec.taints
+
+
+def daemon_set_controller(
+    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, workers: int = 2
+) -> Controller:
+    """Return the controller of DaemonSets."""
+    own = recorder.source(NAME)
+    owners = informers.of(DaemonSet)
+    pods = owner_or_matching(owners, owner_of_kind(DaemonSet), selector_of)
+    controller = Controller(
+        NAME,
+        DaemonSetReconciler(informers, clock=clock, recorder=own),
+        [
+            (owners, itself),
+            (informers.of(Pod), pods),
+            (informers.of(ControllerRevision), owner_of_kind(DaemonSet)),
+            (informers.of(Node), nothing),
+        ],
+        workers=workers,
+        recorder=own,
+    )
+
+    def node_changed(old: Document | None, new: Document | None) -> None:
+        if old is None or new is None or _concerns(old) != _concerns(new):
+            for document in owners.cache:
+                controller.queue.add(document.key)
+
+    informers.of(Node).subscribe(node_changed)
+    return controller

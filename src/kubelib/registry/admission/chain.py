@@ -1,0 +1,119 @@
+"""The plug-ins of one API server in their order, and which of them a write meets."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+import attrs
+
+from kubelib.api.errors import conflict
+from kubelib.api.scheme import Resource
+from kubelib.registry.admission.base import (
+    Admission,
+    Attributes,
+    Operations,
+    SupportsMutation,
+    SupportsReservation,
+    SupportsValidation,
+    Verb,
+)
+from kubelib.store import Operation, RevisionMismatch
+
+TRIES = 32
+"""How often a write begins anew because what it is charged to has changed meanwhile."""
+
+
+@attrs.frozen
+class _Steps:
+    mutating: tuple[SupportsMutation, ...]
+    validating: tuple[SupportsValidation, ...]
+    reserving: tuple[SupportsReservation, ...]
+
+
+class AdmissionChain:
+    """Plug-ins in the order in which they are asked."""
+
+    def __init__(self, plugins: Sequence[Admission] = ()) -> None:
+        self.plugins = tuple(plugins)
+        self._steps: dict[tuple[str, str, str, str], _Steps] = {}
+
+    def add(self, plugin: Admission) -> None:
+        """Ask one more plug-in, after all others; one of the same name is replaced."""
+        self.plugins = (*(p for p in self.plugins if p.name != plugin.name), plugin)
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask every plug-in anew which writes it handles."""
+        self._steps.clear()
+
+    def _of(self, verb: Verb, resource: Resource, subresource: str) -> _Steps:
+        key = (verb, resource.api_version, resource.plural, subresource)
+        steps = self._steps.get(key)
+        if steps is None:
+            wanted = [p for p in self.plugins if p.handles(verb, resource, subresource)]
+            steps = self._steps[key] = _Steps(
+                tuple(p for p in wanted if isinstance(p, SupportsMutation)),
+                tuple(p for p in wanted if isinstance(p, SupportsValidation)),
+                tuple(p for p in wanted if isinstance(p, SupportsReservation)),
+            )
+        return steps
+
+    def concerns(self, verb: Verb, resource: Resource, subresource: str = "") -> bool:
+        """Return whether any plug-in wants to see such writes."""
+        steps = self._of(verb, resource, subresource)
+        return bool(steps.mutating or steps.validating or steps.reserving)
+
+    def changes(self, verb: Verb, resource: Resource, subresource: str = "") -> bool:
+        """Return whether any plug-in may change such documents."""
+        return bool(self._of(verb, resource, subresource).mutating)
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Let the plug-ins change the document, then refuse it. Raises ApiError."""
+        await self.mutate(attributes)
+        await self.validate(attributes)
+
+    async def mutate(self, attributes: Attributes) -> None:
+        """Let the plug-ins change the document; once more, if one of them wants what the others make of its changes."""
+        plugins = self._of(attributes.verb, attributes.resource, attributes.subresource).mutating
+        for plugin in plugins:
+            await plugin.mutate(attributes)
+        if attributes.reinvocation.wanted:
+            attributes.reinvocation.again = True
+            for plugin in plugins:
+                await plugin.mutate(attributes)
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Let the plug-ins refuse the document."""
+        for plugin in self._of(attributes.verb, attributes.resource, attributes.subresource).validating:
+            await plugin.validate(attributes)
+
+    async def commit(
+        self,
+        attributes: Attributes,
+        commit: Callable[..., Awaitable[object]],
+        operations: Sequence[Operation],
+    ) -> None:
+        """Call ``commit(*operations, …)`` with what the plug-ins reserve. For a dry run, only ask whether they would.
+
+        Raises RevisionMismatch when an operation of the write itself fails.
+        """
+        plugins = self._of(attributes.verb, attributes.resource, attributes.subresource).reserving
+        for _ in range(TRIES):
+            contexts = [c for plugin in plugins if (c := plugin.reserve(attributes)) is not None]
+            if not contexts:
+                if not attributes.dry_run:
+                    await commit(*operations)
+                return
+            async with AsyncExitStack() as stack:
+                reserved: Operations = []
+                for context in contexts:
+                    reserved += await stack.enter_async_context(context)
+                if attributes.dry_run:
+                    return
+                try:
+                    await commit(*operations, *reserved)
+                except RevisionMismatch as mismatch:
+                    if not any(operation.key == mismatch.key for operation in reserved):
+                        raise
+                else:
+                    return
+        raise conflict(attributes.resource.group_resource, attributes.key.name)

@@ -1,0 +1,93 @@
+"""How objects come about."""
+
+from kubelib.api.document import Document
+from kubelib.api.errors import BadRequest, MethodNotAllowed, already_exists
+from kubelib.api.meta import Key
+from kubelib.api.names import generate_name
+from kubelib.api.patch.apply import track_create, with_managed_fields
+from kubelib.api.scheme import Tree
+from kubelib.api.times import format_time
+from kubelib.clock import new_uid
+from kubelib.registry.base import DEFAULT_OPTIONS, WriteOptions
+from kubelib.registry.keys import store_key
+from kubelib.registry.writing import OWNED_BY_SERVER, RETRIES, WritingRegistry
+from kubelib.store import ABSENT, Put, RevisionMismatch
+
+
+class CreatingRegistry(WritingRegistry):
+    """The verb create."""
+
+    async def create(
+        self,
+        tree: Tree,
+        *,
+        namespace: str = "",
+        name: str = "",
+        subresource: str = "",
+        options: WriteOptions = DEFAULT_OPTIONS,
+    ) -> Document:
+        """Store a new object, or carry out a subresource that is created."""
+        await self.catch_up()
+        if subresource:
+            return await self.strategy.create_subresource(
+                self.whole, Key(namespace, name), subresource, tree, options
+            )
+        if "create" not in self.resource.verbs:
+            raise MethodNotAllowed(f"create is not supported on {self.resource.group_resource}")
+        meta = self._prepare_metadata(tree, namespace, name)
+        managed = meta.pop("managedFields", None)
+        self._check_fields(tree, options)
+        if meta.get("resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        now = format_time(self.owner.clock.now())
+        for part in OWNED_BY_SERVER:
+            meta.pop(part, None)
+        meta["uid"] = new_uid(self.owner.random)
+        meta["creationTimestamp"] = now
+        self.strategy.note_requester(tree, options.user)
+        self.strategy.prepare_for_create(self.whole, tree)
+        base = "" if meta.get("name") else meta.get("generateName") or ""
+        for attempt in range(RETRIES):
+            if base:
+                meta["name"] = generate_name(base, self.owner.random)
+            key = Key(meta.get("namespace", ""), meta.get("name", ""))
+            operations = self._namespace_check(key)
+            if attempt == 0 or base:
+                self.fill_in(tree)
+                if not options.applied:
+                    # What admission adds belongs to nobody, as it does in Kubernetes.
+                    managed = track_create(tree, self._applier(options), self.shape, without=self._unsettable)
+                admitted = await self.admit(
+                    "create",
+                    key,
+                    tree,
+                    None,
+                    options,
+                    check=lambda: self._require_valid_create(tree),
+                    managed=managed,
+                )
+                if admitted is not None:
+                    managed = admitted.managed
+                if options.warn is not None:
+                    self._tell(self.strategy.warnings(self.resource, tree, None), options)
+                meta = tree["metadata"]
+                if meta.get("name") != key.name:  # admission has given it another
+                    key, base = Key(key.namespace, meta.get("name", "")), ""
+            path = store_key(self.prefix, key)
+            if path_taken := self.cache.get(key) is not None:
+                if not base:
+                    raise already_exists(self.resource.group_resource, key.name)
+                continue
+            assert not path_taken
+            self.strategy.observe(self.whole, tree, None)
+            extra = await self.strategy.reserve(self.whole, tree, None)
+            raw = await self.encoded(with_managed_fields(tree, managed))
+            put = Put(path, raw, ABSENT, self.strategy.lease)
+            try:
+                await self._write(admitted, options, put, *operations, *extra)
+            except RevisionMismatch as mismatch:
+                if mismatch.key == path and not base:
+                    raise already_exists(self.resource.group_resource, key.name) from None
+                continue
+            return self._unstored(raw, tree, managed) if options.dry_run else await self._stored(key)
+        raise already_exists(self.resource.group_resource, meta.get("name") or "")

@@ -1,0 +1,145 @@
+"""How objects end: at once, or after what has to happen before."""
+
+from datetime import timedelta
+
+from kubelib.api import codec
+from kubelib.api.document import Document
+from kubelib.api.errors import Conflict, NotFound, conflict
+from kubelib.api.meta import Key
+from kubelib.api.scheme import Tree
+from kubelib.api.times import format_time, parse_time
+from kubelib.registry.base import (
+    DEFAULT_OPTIONS,
+    NO_PRECONDITIONS,
+    Deleted,
+    DocumentList,
+    Preconditions,
+    Propagation,
+    Query,
+    WriteOptions,
+)
+from kubelib.registry.keys import store_key
+from kubelib.registry.writing import RETRIES, WritingRegistry
+from kubelib.store import Delete, Put, Revision, RevisionMismatch
+
+
+class DeletingRegistry(WritingRegistry):
+    """The verbs delete and deletecollection."""
+
+    async def delete(
+        self,
+        key: Key,
+        *,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+        grace: float | None = None,
+        propagation: Propagation | None = None,
+        options: WriteOptions = DEFAULT_OPTIONS,
+    ) -> Deleted:
+        """Delete an object, or mark it for deletion."""
+        await self.catch_up()
+        for _ in range(RETRIES):
+            document = await self.current(key)
+            if document is None:
+                raise self.not_found(key)
+            self._require(preconditions, document)
+            deleted = await self._delete_once(key, document, grace, propagation, options)
+            if deleted is not None:
+                return deleted
+        raise conflict(self.resource.group_resource, key.name)
+
+    def _require(self, preconditions: Preconditions, document: Document) -> None:
+        for name, wanted, found in (
+            ("UID", preconditions.uid, document.meta.uid),
+            ("ResourceVersion", preconditions.resource_version, document.meta.resource_version),
+        ):
+            if wanted and wanted != found:
+                raise conflict(
+                    self.resource.group_resource,
+                    document.meta.name,
+                    f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}",
+                )
+
+    async def _delete_once(
+        self,
+        key: Key,
+        document: Document,
+        grace: float | None,
+        propagation: Propagation | None,
+        options: WriteOptions,
+    ) -> Deleted | None:
+        tree = document.tree()
+        given: Tree = {}
+        if grace is not None:
+            given["gracePeriodSeconds"] = int(grace)
+        if propagation is not None:
+            given["propagationPolicy"] = propagation
+        await self.admit("delete", key, tree, tree, options, given=given)
+        meta = tree["metadata"]
+        seconds = self.strategy.grace_period(tree, grace)
+        finalizers = [f for f in meta.get("finalizers") or () if f not in ("orphan", "foregroundDeletion")]
+        policy = propagation or self.strategy.propagation
+        if propagation is not None or not meta.get("deletionTimestamp"):
+            if policy == "Orphan":
+                finalizers.append("orphan")
+            elif policy == "Foreground":
+                finalizers.append("foregroundDeletion")
+        else:
+            finalizers = list(meta.get("finalizers") or ())
+        if not meta.get("deletionTimestamp"):
+            finalizers += (f for f in self.strategy.finalizers_on_delete if f not in finalizers)
+        changed = finalizers != list(meta.get("finalizers") or ())
+        if finalizers:
+            meta["finalizers"] = finalizers
+        else:
+            meta.pop("finalizers", None)
+        path, expect = store_key(self.prefix, key), Revision(int(document.meta.resource_version))
+        if seconds or finalizers or self.strategy.holds(tree):
+            marked = meta.get("deletionTimestamp")
+            now = self.owner.clock.now()
+            if not marked:
+                meta["deletionTimestamp"] = format_time(now + timedelta(seconds=seconds))
+                meta["deletionGracePeriodSeconds"] = int(seconds)
+                if "generation" in meta:
+                    meta["generation"] += 1
+            elif seconds < (meta.get("deletionGracePeriodSeconds") or 0):
+                began = parse_time(marked) - timedelta(seconds=meta["deletionGracePeriodSeconds"])
+                meta["deletionTimestamp"] = format_time(max(began + timedelta(seconds=seconds), now))
+                meta["deletionGracePeriodSeconds"] = int(seconds)
+            elif not changed:
+                return Deleted(document, finished=False)
+            if not self._finished(tree):
+                self.strategy.mark_deleted(tree)
+                raw = await self.encoded(tree)
+                if options.dry_run:
+                    return Deleted(Document(codec.splice_resource_version(raw, expect)), finished=False)
+                try:
+                    await self._commit(Put(path, raw, expect))
+                except RevisionMismatch:
+                    return None
+                return Deleted(await self.current(key) or document, finished=False)
+        if options.dry_run:
+            return Deleted(document, finished=True)
+        try:
+            await self._commit(Delete(path, expect), *await self.strategy.release(self.whole, tree))
+        except RevisionMismatch:
+            return None
+        return Deleted(document, finished=True)
+
+    async def delete_collection(
+        self,
+        query: Query,
+        *,
+        grace: float | None = None,
+        propagation: Propagation | None = None,
+        options: WriteOptions = DEFAULT_OPTIONS,
+    ) -> DocumentList:
+        """Delete all matching objects; return what they were."""
+        await self.catch_up()
+        found = await self.shown(self.cache.select(query))
+        revision = str(self.cache.revision)
+        for document in found:
+            try:
+                await self.delete(document.key, grace=grace, propagation=propagation, options=options)
+            except (NotFound, Conflict):
+                continue
+        return DocumentList(found, revision)

@@ -1,0 +1,71 @@
+"""Requests for certificates: who asks is noted by the server, decisions and certificates have doors of their own.
+
+The rules are those of ``pkg/registry/certificates`` in Kubernetes.
+"""
+
+from typing import TYPE_CHECKING
+
+from kubelib.api.scheme import Tree
+from kubelib.api.times import format_time
+from kubelib.registry.base import User
+from kubelib.registry.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from kubelib.registry.generic import GenericRegistry
+
+DECISIONS = ("Approved", "Denied")
+_WHO = ("username", "uid", "groups", "extra")
+
+
+class SigningRequestStrategy(Strategy):
+    """What is special about certificate signing requests."""
+
+    def note_requester(self, tree: Tree, user: User) -> None:
+        """Write down who asks, whatever the request itself says."""
+        spec = tree.get("spec")
+        if not isinstance(spec, dict):
+            return
+        for part in _WHO:
+            spec.pop(part, None)
+        spec["username"] = user.name
+        if user.uid:
+            spec["uid"] = user.uid
+        if user.groups:
+            spec["groups"] = list(user.groups)
+        if user.extra:
+            spec["extra"] = {name: list(values) for name, values in user.extra}
+
+    def prepare_for_update(
+        self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
+    ) -> Tree:
+        """Let those who approve decide, those who sign give a certificate or say why not, and nobody change the request."""
+        if not subresource:
+            kept = {"spec": old["spec"], **({"status": old["status"]} if "status" in old else {})}
+            tree.pop("status", None)
+            return {**tree, **kept}
+        before = (old.get("status") or {}).get("conditions") or []
+        status = dict(tree.get("status") or {})
+        conditions = list(status.get("conditions") or [])
+        if subresource == "approval":
+            status = dict(old.get("status") or {})
+        else:
+            decided = [c for c in before if c.get("type") in DECISIONS]
+            conditions = decided + [c for c in conditions if c.get("type") not in DECISIONS]
+        now = format_time(registry.owner.clock.now())
+        noted = [_dated(condition, before, now) for condition in conditions]
+        status.pop("conditions", None)
+        if noted:
+            status["conditions"] = noted
+        return super().prepare_for_update(registry, {**tree, "status": status}, old, "status")
+
+
+def _dated(condition: Tree, before: list[Tree], now: str) -> Tree:
+    """Return a condition with the dates that it lacks."""
+    same = next((c for c in before if c.get("type") == condition.get("type")), None)
+    dated = dict(condition)
+    dated["lastUpdateTime"] = condition.get("lastUpdateTime") or now
+    if not condition.get("lastTransitionTime"):
+        unchanged = same is not None and same.get("status") == condition.get("status")
+        dated["lastTransitionTime"] = (same or {}).get("lastTransitionTime") if unchanged else now
+        dated["lastTransitionTime"] = dated["lastTransitionTime"] or now
+    return dated

@@ -1,0 +1,247 @@
+"""What all writes have in common: their documents are checked, completed, admitted and committed."""
+
+from collections.abc import Callable, Sequence
+
+from kubelib.api import codec
+from kubelib.api.defaults import apply_defaults
+from kubelib.api.document import Document
+from kubelib.api.errors import BadRequest, Forbidden, Invalid, Problem, ServiceUnavailable, invalid, not_found
+from kubelib.api.meta import Key
+from kubelib.api.patch.apply import Applier, with_managed_fields
+from kubelib.api.scheme import Tree
+from kubelib.api.times import format_time
+from kubelib.api.validation import problems, validate_create
+from kubelib.registry.admission import Attributes, Verb
+from kubelib.registry.base import WriteOptions
+from kubelib.registry.keys import store_key
+from kubelib.registry.reading import ReadingRegistry
+from kubelib.store import Check, Operation, Revision, RevisionMismatch, StoreUnavailable, ValueTooLarge
+
+RETRIES = 8
+Operations = list[Operation]
+ManagedFields = list[Tree]
+OWNED_BY_SERVER = (
+    "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
+)  # fmt: skip
+_UNCHECKED = WriteOptions(field_validation="Ignore")
+
+
+class WritingRegistry(ReadingRegistry):
+    """The way of a document from a client to the store."""
+
+    def accept(self, tree: Tree, old: Tree, options: WriteOptions) -> Tree:
+        """Check what a patch has changed, and return the document; what it has left alone was checked when it was stored."""
+        changed = {name: value for name, value in tree.items() if value != old.get(name)}
+        codec.drop_nulls(changed)
+        self._check_patched(changed, options)
+        return {
+            name: changed.get(name, value) for name, value in tree.items() if name in changed or name in old
+        }
+
+    def _prepare_metadata(self, tree: Tree, namespace: str, name: str) -> Tree:
+        meta = tree.setdefault("metadata", {})
+        if not isinstance(meta, dict):
+            raise BadRequest(f"{self.resource.kind}: metadata is not an object")
+        if self.resource.namespaced:
+            given = meta.get("namespace")
+            if given and namespace and given != namespace:
+                raise BadRequest(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            if namespace:
+                meta["namespace"] = namespace
+        elif namespace or meta.get("namespace"):
+            meta.pop("namespace", None)
+        if name:
+            given = meta.get("name")
+            if given and given != name:
+                raise BadRequest(
+                    f"the name of the object ({given}) does not match the name on the URL ({name})"
+                )
+            meta["name"] = name
+        return meta
+
+    def _check_fields(self, tree: Tree, options: WriteOptions) -> None:
+        if options.trusted or codec.is_exact(tree, self.resource.cls):
+            return
+        try:
+            codec.check_types(tree, self.resource)
+        except codec.DecodeError as error:
+            raise BadRequest(str(error)) from None
+        if options.field_validation == "Ignore":
+            return
+        # Who allows them gets them stored: a document of a newer API than ours comes back whole.
+        if unknown := codec.unknown_fields(tree, self.resource.cls):
+            messages = [f'unknown field "{path}"' for path in sorted(unknown)]
+            if options.field_validation == "Strict":
+                raise BadRequest(f"strict decoding error: {', '.join(messages)}")
+            for message in messages:
+                self._warn(options, message)
+
+    def _check_patched(self, changed: Tree, options: WriteOptions) -> None:
+        """Check what a patch has made; in Kubernetes it is then the patch that is invalid, not the request."""
+        try:
+            self._check_fields(changed, options)
+        except BadRequest as error:
+            whole = codec.encode_json(changed).decode()
+            why = (
+                error.message.partition(f" cannot be handled as a {self.resource.kind}: ")[2] or error.message
+            )
+            raise invalid("", "", "", [problems.invalid("patch", whole, why)]) from None
+
+    def conform(self, tree: Tree) -> None:
+        """Bring a document that admission has changed into the form of the kind, in place. Raises BadRequest."""
+        codec.drop_nulls(tree)
+        self._check_fields(tree, _UNCHECKED)
+        self.fill_in(tree)
+
+    def fill_in(self, tree: Tree) -> None:
+        """Add the defaults of the kind, in place."""
+        if self.resource.builtin:
+            apply_defaults(self.resource.kind, tree)
+        elif self.resource.rules is not None and self.resource.rules.default is not None:
+            self.resource.rules.default(tree)
+
+    def _tell(self, messages: Sequence[str], options: WriteOptions) -> None:
+        for message in messages:
+            self._warn(options, message)
+
+    @staticmethod
+    def _warn(options: WriteOptions, message: str) -> None:
+        if options.warn is not None:
+            options.warn(message)
+
+    # Admitting and committing
+
+    async def admit(
+        self,
+        verb: Verb,
+        key: Key,
+        tree: Tree,
+        old: Tree | None,
+        options: WriteOptions,
+        subresource: str = "",
+        *,
+        check: Callable[[], None] | None = None,
+        given: Tree | None = None,
+        managed: ManagedFields | None = None,
+        managed_before: Sequence[Tree] = (),
+    ) -> Attributes | None:
+        """Let the plug-ins of admission change a document, and refuse it; None if none of them wants to see it.
+
+        `check` refuses what is not valid, once all have changed what they wanted. `given` are the options of a delete. The managed
+        fields, which the documents do not contain, are shown to those outside of the server.
+        """
+        admission = self.owner.admission
+        if options.admitted or not admission.concerns(verb, self.resource, subresource):
+            if check is not None:
+                check()
+            return None
+        attributes = Attributes(
+            verb=verb,
+            resource=self.resource,
+            subresource=subresource,
+            key=key,
+            tree=tree,
+            old=old,
+            options=options,
+            registries=self.owner,
+            managed=list(managed or ()),
+            managed_before=managed_before,
+            given=given or {},
+        )
+        await admission.mutate(attributes)
+        if check is not None:
+            check()
+        await admission.validate(attributes)
+        return attributes
+
+    async def _write(
+        self, attributes: Attributes | None, options: WriteOptions, *operations: Operation
+    ) -> None:
+        """Commit, together with what the plug-ins of admission keep account of; a dry run only asks them."""
+        if attributes is not None:
+            await self.owner.admission.commit(attributes, self._commit, operations)
+        elif not options.dry_run:
+            await self._commit(*operations)
+
+    def _require_valid_create(self, tree: Tree) -> None:
+        self._require_valid(validate_create(self.resource, tree), tree["metadata"].get("name") or "")
+
+    def _require_valid(self, found: Sequence[Problem], name: str) -> None:
+        if found:
+            raise invalid(self.resource.kind, self.resource.group, name, found)
+
+    def _namespace_check(self, key: Key) -> Operations:
+        """Return the check that the namespace still is as it was found: there, and not being deleted."""
+        if not key.namespace or not self.owner.check_namespaces:
+            return []
+        namespaces = self.owner.namespaces
+        document = namespaces.cache.get(Key("", key.namespace))
+        if document is None:
+            raise not_found("namespaces", key.namespace)
+        if document.meta.deletion_timestamp:
+            raise Forbidden(
+                f'{self.resource.group_resource} "{key.name}" is forbidden: unable to create new content in namespace'
+                f" {key.namespace} because it is being terminated",
+                group=self.resource.group,
+                kind=self.resource.plural,
+                name=key.name,
+                causes=[
+                    Problem(
+                        "NamespaceTerminating",
+                        "metadata.namespace",
+                        f"namespace {key.namespace} is being terminated",
+                    )
+                ],
+            )
+        return [
+            Check(
+                store_key(namespaces.prefix, Key("", key.namespace)),
+                Revision(int(document.meta.resource_version)),
+            )
+        ]
+
+    async def _commit(self, *operations: Operation) -> Revision:
+        try:
+            revision = await self.store.commit(*operations)
+        except RevisionMismatch:
+            if self.owner.shared:  # another API server wrote: look at what it wrote before trying again
+                await self.owner.catch_up()
+            raise
+        except ValueTooLarge as error:
+            raise Invalid(f"{self.resource.kind} is too large for the store: {error}") from None
+        except StoreUnavailable as error:
+            raise ServiceUnavailable(str(error), retry_after=1) from None
+        await self.owner.cache.reached(revision)
+        return revision
+
+    def _unstored(self, raw: bytes, tree: Tree, managed: ManagedFields | None) -> Document:
+        """Return the outcome of a dry run, in the form of this resource."""
+        if self.resource.structure is None:
+            return Document(raw)
+        return Document(codec.encode_tree(with_managed_fields(tree, managed), self.resource))
+
+    async def _stored(self, key: Key) -> Document:
+        document = await self.current(key)
+        if document is None:  # deleted by somebody else since
+            raise self.not_found(key)
+        return document
+
+    def _applier(self, options: WriteOptions, subresource: str = "") -> Applier:
+        return Applier(
+            manager=options.manager,
+            api_version=self.resource.api_version,
+            subresource=options.tracked_as or subresource,
+            time=format_time(self.owner.clock.now()),
+        )
+
+    def _finished(self, tree: Tree) -> bool:
+        """Whether an object that is being deleted has nothing left to wait for."""
+        meta = tree["metadata"]
+        return bool(
+            meta.get("deletionTimestamp")
+            and not meta.get("finalizers")
+            and not meta.get("deletionGracePeriodSeconds")
+            and not self.strategy.holds(tree)
+        )

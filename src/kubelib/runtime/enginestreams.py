@@ -1,0 +1,102 @@
+"""What the streams of containers have in common, whichever engine runs them, and how the processes of commands are ended."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import anyio
+
+from kubelib.runtime.base import NoSuchContainer, RuntimeFailure
+from kubelib.runtime.containers import Frames, Stream
+from kubelib.runtime.streams import Answer
+
+RESIZE_WITHIN = 10.0
+
+
+class EngineRefused(RuntimeFailure):
+    """The engine has understood and declined; `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class EngineStream:
+    """The streams of a container; see `kubelib.runtime.base.ExecStream`."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        resize: Callable[[int, int], Awaitable[None]],
+        *,
+        tty: bool,
+        stdin: bool,
+    ) -> None:
+        self._answer = answer
+        self._resize = resize
+        self._tty = tty
+        self._writes = stdin
+        self._frames = Frames()
+        self._ready: list[tuple[Stream, bytes]] = []
+
+    async def send(self, data: bytes) -> None:
+        """Write to the standard input; what is no longer read is dropped."""
+        if self._writes:
+            await self._answer.send(data)
+
+    async def close_stdin(self) -> None:
+        """Tell that no more input comes."""
+        if self._writes and self._tty:
+            await self._answer.send(b"\x04")
+        elif self._writes:
+            await self._answer.send_eof()
+
+    async def receive(self) -> tuple[Stream, bytes]:
+        """Return the next output. Raises `anyio.EndOfStream`."""
+        while not self._ready:
+            data = await self._answer.receive()
+            self._ready += [("stdout", data)] if self._tty else self._frames.feed(data)
+        return self._ready.pop(0)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Tell the terminal its size, as soon as there is one."""
+        if not self._tty:
+            return
+        delay = 0.01
+        with anyio.move_on_after(RESIZE_WITHIN):
+            while True:
+                try:
+                    await self._resize(width, height)
+                except NoSuchContainer:
+                    return
+                except EngineRefused:  # not started yet
+                    await anyio.sleep(delay)
+                    delay = min(delay * 2, 0.5)
+                else:
+                    return
+
+    async def wait(self) -> int:
+        """Return 0: how a container ends is its status."""
+        return 0
+
+
+def end_process(pid: int, container: str) -> None:
+    """Kill a process and what it has started, if it is one of a container: numbers are used again, also by other machines."""
+    try:
+        if container not in Path(f"/proc/{pid}/cgroup").read_text():
+            return
+    except OSError:
+        return
+    found, todo = [], [pid]
+    while todo:
+        one = todo.pop()
+        found.append(one)
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{one}/task"):
+                with contextlib.suppress(OSError):
+                    todo += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
+    for one in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(one, signal.SIGKILL)

@@ -1,0 +1,211 @@
+"""From what a container asks for to what its shim does to shut it in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from kubelib.runtime.base import CannotCreate, CannotStart, ContainerSpec, Resources
+from kubelib.runtime.containers import check_non_root
+from kubelib.runtime.isolation.cgroups import Groups, Hierarchy
+from kubelib.runtime.isolation.images import Image, Images
+from kubelib.runtime.isolation.inside import below
+
+Level = Literal["none", "pod"]
+NOT_ISOLATED = {
+    "none": "file system, processes, network, users, and all limits but that of memory",
+    "pod": "network (each Pod has its own loopback address), users, and system calls (no seccomp)",
+}
+"""What containers share with their host, by level of isolation."""
+ANNOTATION = "kubelib.dev/not-isolated"
+"""The annotation by which a node says what its containers share with it."""
+
+
+class CannotIsolate(ValueError):
+    """This process may not do what isolation needs; the message says what."""
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """How one container is started."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    directory: str
+    user: int | None
+    group: int | None
+    image_id: str
+    isolation: Mapping[str, Any]
+
+
+def check_rights(directory: Path) -> None:
+    """Try all that isolation needs, in a process of its own. Raises `CannotIsolate`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    attempt = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import inside\n"
+        "inside.unshare(inside.NEWPID | inside.NEWNS | inside.NEWUTS | inside.NEWIPC)\n"
+        "inside.mount(None, '/', None, inside.REC | inside.PRIVATE)\n"
+        "d = sys.argv[2]; s = d + '/scratch'; r = d + '/root'\n"
+        "os.makedirs(s, exist_ok=True); os.makedirs(r, exist_ok=True)\n"
+        "inside.mount('tmpfs', s, 'tmpfs'); os.mkdir(s + '/upper'); os.mkdir(s + '/work')\n"
+        "inside.mount('overlay', r, 'overlay', 0, f'lowerdir=/,upperdir={s}/upper,workdir={s}/work')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", attempt, str(Path(__file__).parent), str(directory)],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    shutil.rmtree(directory, ignore_errors=True)  # what was mounted is gone with the process
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["it cannot be tried"])[-1]
+        raise CannotIsolate(f"containers cannot be isolated here, which needs root and Linux: {why}")
+
+
+def user_in(root: Path, user: str) -> tuple[int, int | None]:
+    """Return the numbers of a user, and of its group, as an image means them. Raises `CannotStart` for an unknown one."""
+    name, _, group = user.partition(":")
+    known = _table(root / "etc/passwd")
+    if name.isdigit():
+        number, own = int(name), next((int(f[3]) for f in known if f[2] == name and f[3].isdigit()), None)
+    else:
+        entry = next((f for f in known if f[0] == name), None)
+        if entry is None:
+            raise CannotStart(f"unable to find user {name}: no matching entries in passwd file")
+        number, own = int(entry[2]), int(entry[3])
+    if not group:
+        return number, own
+    if group.isdigit():
+        return number, int(group)
+    found = next((f for f in _table(root / "etc/group") if f[0] == group), None)
+    if found is None:
+        raise CannotStart(f"unable to find group {group}: no matching entries in group file")
+    return number, int(found[2])
+
+
+def _table(path: Path) -> list[list[str]]:
+    try:
+        lines = [line.split(":") for line in path.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
+    return [fields for fields in lines if len(fields) >= 3]
+
+
+class Isolator:
+    """Plans containers that are shut in."""
+
+    def __init__(self, images: Images, prefix: str, *, pids_limit: int | None = None) -> None:
+        self.images = images
+        self._hierarchy = Hierarchy(prefix)
+        self._pids_limit = pids_limit
+
+    def image(self, reference: str) -> Image | None:
+        """Return an unpacked image, None where a reference is only a name. Raises `ImageNotFound`."""
+        return self.images.open(reference)
+
+    def plan(
+        self,
+        sandbox: Mapping[str, Any],
+        container: ContainerSpec,
+        *,
+        path: str,
+        target: int | None,
+        ipc_of: int | None,
+    ) -> Plan:
+        """Return how to start a container; `target` is the process whose processes it sees, `ipc_of` one that it shares IPC with.
+
+        Raises `CannotCreate`, `CannotStart`, `ImageNotFound`.
+        """
+        image = self.image(container.image)
+        user, group = container.user, container.group
+        check_non_root(container, image.user if image is not None else "")
+        if image is not None and user is None and image.user:
+            user, own_group = user_in(image.root, image.user)
+            group = own_group if group is None else group
+        argv = [*(container.command or (image.entrypoint if image else ()))]
+        argv += container.args or (image.command if image is not None and not container.command else ())
+        if not argv:
+            raise CannotCreate("no command specified")
+        own = image.env if image is not None else {}
+        env = {"PATH": path, "HOME": "/" if user else "/root", **own, "KUBELIB_ROOT": "", **container.env}
+        groups = self._hierarchy.groups(str(sandbox["uid"]), f"{container.name}-{container.attempt}")
+        security = container.security
+        mounts = [(m.source, m.target, m.read_only) for m in container.mounts]
+        if image is not None:
+            mounts += [
+                (name, name, True)
+                for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
+                if os.path.exists(name) and name not in {m.target for m in container.mounts}
+            ]
+        return Plan(
+            argv=argv,
+            env=env,
+            directory=container.working_dir or (image.working_dir if image is not None else "") or "/",
+            user=user,
+            group=group,
+            image_id=image.identity if image is not None else f"process://{container.image}",
+            isolation={
+                "groups": [str(directory) for directory in groups.directories()],
+                "oom_files": groups.oom_files(),
+                "note": groups.note(),
+                "hostname": sandbox["hostname"],
+                "host_network": sandbox.get("host_network", False),
+                "host_ipc": sandbox.get("host_ipc", False),
+                "own_processes": not sandbox.get("host_pid", False),
+                "ipc_of": ipc_of,
+                "pid_of": target,
+                "image_root": str(image.root) if image is not None else "",
+                "mounts": mounts,
+                "privileged": security.privileged,
+                "read_only_root": security.read_only_root,
+                "security": {
+                    "privileged": security.privileged,
+                    "add": list(security.add_capabilities),
+                    "drop": list(security.drop_capabilities),
+                    "no_new_privileges": security.no_new_privileges,
+                },
+            },
+        )
+
+    def make_groups(self, groups: Groups, resources: Resources) -> None:
+        """Make a container's control groups, with its limits. Raises `CannotCreate`."""
+        if resources.pids is None:
+            resources = attrs.evolve(resources, pids=self._pids_limit)
+        try:
+            groups.make(resources)
+        except OSError as error:
+            groups.remove()
+            raise CannotCreate(f"failed to create control groups: {error}") from error
+
+
+def check_command(pid: int, command: str, path: str, directory: str) -> None:
+    """Look for a command in the root of a process. Raises `CannotStart` if it is not there."""
+    root = f"/proc/{pid}/root"
+    if "/" in command:
+        places = [command if command.startswith("/") else f"{directory}/{command}"]
+    else:
+        places = [f"{part}/{command}" for part in path.split(":") if part]
+    for place in places:
+        try:
+            found = below(root, place)
+            if os.path.isfile(found) and os.stat(found).st_mode & 0o111:
+                return
+        except OSError:
+            continue
+    if "/" in command:
+        raise CannotStart(f'exec: "{command}": No such file or directory')
+    raise CannotStart(f'exec: "{command}": executable file not found in $PATH')
+
+
+def entering(pid: int, groups: Sequence[str], user: int | None, group: int | None) -> list[str]:
+    """Return what runs a command in the namespaces and control groups of a process, before the command's own words."""
+    join = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 126; shift; done; shift; exec "$@"'
+    enter = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--pid", "--root", "--wd"]
+    if group is not None:
+        enter.append(f"--setgid={group}")
+    if user is not None:
+        enter.append(f"--setuid={user}")
+    return ["/bin/sh", "-c", join, "sh", *groups, "--", *enter, "--"]

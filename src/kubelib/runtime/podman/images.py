@@ -1,0 +1,72 @@
+"""The service's images."""
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer
+from kubelib.runtime.credentials import DEFAULT_REGISTRY, registry_of
+from kubelib.runtime.enginestreams import EngineRefused
+from kubelib.runtime.podman.engine import Engine
+
+Tree = dict[str, Any]
+
+
+def full_name(image: str) -> str:
+    """Return an image's name with its registry and tag, as Kubernetes understands it: Podman would look in several registries.
+
+    >>> full_name("nginx"), full_name("me/app:1"), full_name("localhost/a"), full_name("r.example:5000/a@sha256:0")
+    ('docker.io/library/nginx:latest', 'docker.io/me/app:1', 'localhost/a:latest', 'r.example:5000/a@sha256:0')
+    """
+    registry = registry_of(image)
+    first, _, rest = image.partition("/")
+    has_registry = rest != "" and (registry != DEFAULT_REGISTRY or "." in first)
+    path = rest if has_registry else image
+    if registry == DEFAULT_REGISTRY and "/" not in path:
+        path = f"library/{path}"
+    if "@" not in path and ":" not in path.rpartition("/")[2]:
+        path += ":latest"
+    return f"{registry}/{path}"
+
+
+class Images:
+    """Fetches and finds images."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def find(self, image: str) -> Tree | None:
+        """Return an image as Podman describes it, or None if it is not there."""
+        try:
+            found: Tree = await self._engine.call("GET", f"/images/{quote(full_name(image), safe='')}/json")
+        except (NoSuchContainer, EngineRefused):  # the latter: no name of an image
+            return None
+        return found
+
+    async def pull(self, image: str, credentials: Credentials | None = None) -> ImageId:
+        """Fetch an image from its registry. Raises `ImageNotFound` with what Podman or the registry says."""
+        here = await self.find(image) if image.startswith("localhost/") else None
+        if here is not None:
+            return ImageId(here["Id"])  # made on this machine, and nowhere to be had
+        headers = {} if credentials is None else {"X-Registry-Auth": _header(credentials)}
+        try:
+            news = await self._engine.pull({"reference": full_name(image), "policy": "always"}, headers)
+        except (EngineRefused, NoSuchContainer) as error:
+            raise ImageNotFound(str(error)) from error
+        for line in news:
+            if line.get("error"):
+                raise ImageNotFound(str(line["error"]))
+        found = await self.find(image)
+        if found is None:
+            raise ImageNotFound(f"{image} was fetched and is not there")
+        return ImageId(found["Id"])
+
+
+def _header(credentials: Credentials) -> str:
+    """Return credentials as the service wants them, in the manner of Docker."""
+    if credentials.identity_token:
+        tree = {"identitytoken": credentials.identity_token}
+    else:
+        tree = {"username": credentials.username, "password": credentials.password}
+    return base64.urlsafe_b64encode(json.dumps(tree).encode()).decode()

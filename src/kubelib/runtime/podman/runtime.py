@@ -1,0 +1,448 @@
+"""The runtime itself."""
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from kubelib.runtime import forward
+from kubelib.runtime.base import (
+    CannotCreate,
+    CannotStart,
+    ContainerId,
+    ContainerSpec,
+    ContainerStats,
+    Credentials,
+    ExecResult,
+    ImageId,
+    ImageNotFound,
+    NoSuchContainer,
+    RuntimeEvent,
+    Sandbox,
+    SandboxId,
+    SandboxSpec,
+)
+from kubelib.runtime.commands import run_to_end
+from kubelib.runtime.containers import (
+    OWNER,
+    check_image_name,
+    check_non_root,
+    container_name,
+    prepare_log,
+)
+from kubelib.runtime.enginestreams import EngineRefused
+from kubelib.runtime.podman import readings, requests, rotation
+from kubelib.runtime.podman.attachments import PipeAttachment, TerminalAttachment
+from kubelib.runtime.podman.commands import PodmanCommand, end_monitors
+from kubelib.runtime.podman.engine import Engine
+from kubelib.runtime.podman.images import Images
+from kubelib.runtime.podman.readings import Known
+from kubelib.runtime.podman.stock import Stock
+from kubelib.runtime.stats.cgroups import read as read_cgroup
+
+log = logging.getLogger("kubelib.runtime.podman")
+
+Tree = Mapping[str, Any]
+
+LOOK = 0.5
+"""Seconds after which a container that is waited for is looked at, should its event not have come."""
+NOTICED = 5.0
+"""Seconds within which Podman hears of the end of a process."""
+KILL = 9
+
+
+class PodmanRuntime:
+    """A `kubelib.runtime.base.Runtime` on Podman; `owner` tells its Pods from those of other nodes there.
+
+    The Pods are on the service's default network, or on the `network` that is named. The service runs on this machine, and
+    this process may do what it does: it mounts files from here, and processes that it starts are ended from here.
+    """
+
+    name = "podman"
+
+    def __init__(self, owner: str, *, url: str = "", network: str = "") -> None:
+        self.owner = owner
+        self.network = network
+        self.engine = Engine(url)
+        self.images = Images(self.engine)
+        self._stock = Stock(self.engine, owner)
+        self._starting: set[str] = set()
+        """The names of the containers that are being created and started."""
+        self._locks: dict[str, anyio.Lock] = {}
+        """By Pod UID: held while its sandbox is made."""
+        self._group: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.engine.open()
+        self._group = await anyio.create_task_group().__aenter__()
+        try:
+            await self._group.start(self._stock.watch)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._group.start_soon(self._rotate_logs)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._group is not None
+        self._group.cancel_scope.cancel()
+        try:
+            return await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.exceptions == (error,):
+                return None  # the caller's own error goes on as it is
+            raise
+        finally:
+            self.engine.close()
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+        return self.engine.version
+
+    # Images
+
+    async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
+        """Fetch an image from its registry."""
+        check_image_name(image)
+        return await self.images.pull(image, credentials)
+
+    async def has_image(self, image: str) -> bool:
+        """Return whether the service has an image."""
+        check_image_name(image)
+        return await self.images.find(image) is not None
+
+    # What there is
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
+        """Report what happens from now on."""
+        return self._stock.news.events()
+
+    async def list_sandboxes(self) -> tuple[Sandbox, ...]:
+        """Return everything that there is."""
+        return tuple(self._sandbox(uid) for uid in sorted(self._stock.sandboxes))
+
+    async def sandbox(self, uid: str) -> Sandbox | None:
+        """Return one sandbox, or None."""
+        return self._sandbox(uid) if uid in self._stock.sandboxes else None
+
+    def _sandbox(self, uid: str) -> Sandbox:
+        own = [
+            readings.container_of(known)
+            for known in self._stock.containers.values()
+            if known.uid == uid and not (known.unborn and known.name in self._starting)
+        ]
+        own.sort(key=lambda container: (container.name, container.attempt))
+        return readings.sandbox_of(self._stock.sandboxes[uid], tuple(own))
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await anyio.sleep(rotation.EVERY)
+            await anyio.to_thread.run_sync(rotation.rotate, tuple(self._stock.containers.values()))
+
+    # Sandboxes
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
+        """Start a pod, or return the one that the Pod has, its network made anew if it was lost."""
+        async with self._locks.setdefault(spec.uid, anyio.Lock()):  # two would both make one
+            known = self._stock.sandboxes.get(spec.uid)
+            if known is not None:
+                known = await self._now(known)
+            if known is None:
+                await self._create_sandbox(spec)
+            elif not known.running:
+                await self._restart_sandbox(known)
+        return SandboxId(spec.uid)
+
+    async def _now(self, infra: Known) -> Known | None:
+        """Look at an infra container, the news of whose end may still be on its way, to us and to Podman."""
+        known = await self._stock.look(infra.id)
+        with anyio.move_on_after(NOTICED):
+            while known is not None and known.running and not _exists(known.pid):
+                await anyio.sleep(0.05)
+                known = await self._stock.look(infra.id)
+        return known
+
+    async def _create_sandbox(self, spec: SandboxSpec) -> None:
+        request = requests.pod_request(spec, self.owner, self.network)
+        try:
+            pod = (await self.engine.call("POST", "/pods/create", body=request))["Id"]
+        except EngineRefused as error:
+            if error.status != 409:
+                raise CannotCreate(str(error)) from error
+            pod = (await self.engine.call("GET", f"/pods/{request['name']}/json"))["Id"]
+        try:
+            await self._start_pod(pod)
+        except EngineRefused as error:
+            await self._remove_pod(pod)
+            raise CannotCreate(str(error)) from error
+        infra = (await self.engine.call("GET", f"/pods/{pod}/json"))["InfraContainerID"]
+        if await self._stock.look(infra) is None:
+            raise NoSuchContainer(f"pod {pod[:12]} was removed as soon as it was made")
+
+    async def _start_pod(self, pod: str) -> None:
+        status, told = await self.engine.ask("POST", f"/pods/{pod}/start")
+        if status == 200 and told and told.get("Errs"):
+            raise EngineRefused(500, "; ".join(map(str, told["Errs"])))
+
+    async def _restart_sandbox(self, infra: Known) -> None:
+        """Start an infra container anew. What still runs in its pod has no network any more: it ends, for the agent to see."""
+        for known in list(self._stock.containers.values()):
+            if known.pod == infra.pod and known.running:
+                await self.stop_container(ContainerId(known.id), grace=0)
+        try:
+            await self.engine.call("POST", f"/containers/{infra.id}/start")
+        except EngineRefused as error:
+            raise CannotCreate(str(error)) from error
+        await self._stock.look(infra.id)
+
+    async def address(self, sandbox: SandboxId) -> str:
+        """Return a sandbox's address."""
+        return self._of(sandbox).address
+
+    def _of(self, sandbox: SandboxId) -> Known:
+        try:
+            return self._stock.sandboxes[sandbox]
+        except KeyError:
+            raise NoSuchContainer(f"there is no sandbox {sandbox}") from None
+
+    async def remove_sandbox(self, sandbox: SandboxId) -> None:
+        """Kill and remove what is left of a Pod."""
+        infra = self._stock.sandboxes.get(sandbox)
+        if infra is not None:
+            await anyio.to_thread.run_sync(end_monitors, infra.cgroup)
+        lines = await self._stock.listed(sandbox)
+        for pod in sorted({line["Pod"] for line in lines if line["Pod"]}):
+            await self._remove_pod(pod)
+        for line in lines:
+            self._stock.drop(line["Id"], line["Labels"])
+        self._locks.pop(sandbox, None)
+
+    async def _remove_pod(self, pod: str) -> None:
+        try:
+            await self.engine.call("DELETE", f"/pods/{pod}", {"force": "true", "timeout": 0})
+        except NoSuchContainer:
+            return
+
+    # Containers
+
+    async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
+        """Create and start a container in its pod."""
+        infra = self._of(sandbox)
+        image = await self.images.find(container.image)
+        if image is None:
+            raise ImageNotFound(f"{container.image}: image not known")
+        check_non_root(container, image.get("User") or image.get("Config", {}).get("User") or "")
+        await anyio.to_thread.run_sync(_prepare, container)
+        name = container_name(container, infra.labels)
+        request = requests.container_request(container, image["Id"], infra.pod, infra.labels)
+        self._starting.add(name)
+        try:
+            identity = await self._create(request, name)
+            try:
+                await self.engine.call("POST", f"/containers/{identity}/start")
+            except (EngineRefused, NoSuchContainer) as error:
+                joined = await self._now(infra)
+                if joined is None or not joined.running:  # nothing is wrong with the container
+                    await self.remove_container(ContainerId(identity))
+                    raise NoSuchContainer(f"sandbox {sandbox} has ended") from error
+                await self._stock.look(identity, failure=str(error))
+                raise CannotStart(f"failed to start container {container.name!r}: {error}") from error
+            if await self._stock.look(identity) is None:
+                raise NoSuchContainer(f"container {identity[:12]} was removed as soon as it was started")
+        finally:
+            self._starting.discard(name)
+        return ContainerId(identity)
+
+    async def _create(self, request: dict[str, Any], name: str) -> str:
+        """Create a container; one of that name that was never started is in nobody's way. Raises `CannotCreate`, `NoSuchContainer`."""
+        try:
+            made = await self.engine.call("POST", "/containers/create", body=request)
+        except EngineRefused as error:
+            if "already in use" in str(error) and await self._remove_unborn(name):
+                return await self._create(request, name)
+            raise CannotCreate(str(error)) from error
+        return str(made["Id"])
+
+    async def _remove_unborn(self, name: str) -> bool:
+        try:
+            known = readings.known_of(await self.engine.call("GET", f"/containers/{name}/json"))
+        except NoSuchContainer:
+            return True
+        if known.labels.get(OWNER) != self.owner or not known.unborn:
+            return False
+        await self.remove_container(ContainerId(known.id))
+        return True
+
+    async def stop_container(self, container: ContainerId, *, grace: float) -> None:
+        """Send the signal that the image asks for, SIGTERM if none, and SIGKILL after `grace` seconds.
+
+        Podman's own stopping holds the container for all of the grace, so that nobody could hurry it.
+        """
+        known = self._stock.containers.get(container)
+        if known is None or not known.running:
+            return
+        if grace > 0:
+            await self._signal(known, known.stop_signal)
+            with anyio.move_on_after(grace):
+                await self._ended(known)
+                return
+        await self._signal(known, KILL)
+        await self._ended(known)
+
+    async def _signal(self, known: Known, number: int) -> None:
+        try:
+            await self.engine.call("POST", f"/containers/{known.id}/kill", {"signal": number})
+        except NoSuchContainer:
+            return
+        except EngineRefused:
+            now = await self._stock.look(known.id)
+            if now is not None and now.running:
+                raise
+
+    async def _ended(self, known: Known) -> None:
+        """Wait until a container does not run."""
+        await _process_ended(known.pid)
+        delay = 0.02
+        while (now := self._stock.containers.get(known.id)) is not None and now.running:
+            if await self._stock.look(known.id) is None or not self._stock.containers[known.id].running:
+                return
+            await self._stock.news.wait_for(known.id, delay)
+            delay = min(delay * 1.5, LOOK)
+
+    async def remove_container(self, container: ContainerId) -> None:
+        """Forget an ended container and its writable files."""
+        query = {"force": "true", "v": "true", "timeout": 0}
+        with contextlib.suppress(NoSuchContainer):
+            await self.engine.call("DELETE", f"/containers/{container}", query)
+        if container in self._stock.containers:
+            self._stock.drop(container)
+
+    # What containers can be asked
+
+    def _running(self, container: ContainerId) -> Known:
+        known = self._stock.containers.get(container)
+        if known is None or not known.running:
+            raise NoSuchContainer(f"container {container[:12]} is not running")
+        return known
+
+    async def exec(
+        self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
+    ) -> ExecResult:
+        """Run a command to its end."""
+        with anyio.fail_after(timeout):
+            async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
+                return await run_to_end(stream)
+
+    @asynccontextmanager
+    async def exec_stream(
+        self, container: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool
+    ) -> AsyncIterator[PodmanCommand]:
+        """Run a command with open streams; leaving the context ends it."""
+        self._running(container)
+        request = {
+            "Cmd": list(command),
+            "AttachStdin": stdin,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": tty,
+        }
+        try:
+            made = await self.engine.call("POST", f"/containers/{container}/exec", body=request)
+        except EngineRefused as error:
+            if "state improper" in str(error):
+                raise NoSuchContainer(str(error)) from error
+            raise CannotStart(str(error)) from error
+        body = {"Detach": False, "Tty": tty}
+        async with self.engine.stream("POST", f"/exec/{made['Id']}/start", body=body, upgrade=True) as answer:
+            running = PodmanCommand(self.engine, made["Id"], answer, tty=tty, stdin=stdin)
+            try:
+                await running.begun()
+                yield running
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await running.end()
+
+    @asynccontextmanager
+    async def attach(
+        self, container: ContainerId, *, stdin: bool
+    ) -> AsyncIterator[TerminalAttachment | PipeAttachment]:
+        """Open the streams of what a container runs."""
+        known = self._running(container)
+
+        def over() -> bool:
+            now = self._stock.containers.get(container)
+            return now is None or not now.running
+
+        attachment: TerminalAttachment | PipeAttachment
+        if known.tty:
+            attachment = TerminalAttachment(known, stdin=stdin)
+        else:
+            attachment = PipeAttachment(known, over, stdin=stdin)
+        try:
+            yield attachment
+        finally:
+            attachment.close()
+
+    async def stats(self, container: ContainerId) -> ContainerStats:
+        """Return what the container uses now, from its control group."""
+        known = self._running(container)
+        figures = await anyio.to_thread.run_sync(read_cgroup, known.cgroup)
+        if not figures.processes:
+            raise NoSuchContainer(f"container {container[:12]} is not running")
+        return ContainerStats(
+            cpu_seconds=figures.cpu_seconds,
+            memory=figures.working_set,
+            processes=figures.processes,
+            user_seconds=figures.user_seconds,
+            system_seconds=figures.system_seconds,
+            memory_usage=figures.memory,
+            rss=figures.rss,
+            page_faults=figures.page_faults,
+            major_page_faults=figures.major_page_faults,
+        )
+
+    async def connect(self, sandbox: SandboxId, port: int) -> anyio.abc.ByteStream:
+        """Connect to a port of a Pod, on its loopback device where that can be reached. Raises OSError, `NoSuchContainer`."""
+        infra = self._of(sandbox)
+        if forward.can_enter(infra.pid):
+            return await forward.connect_inside(infra.pid, port)
+        return await anyio.connect_tcp(infra.address or "127.0.0.1", port)
+
+
+async def _process_ended(pid: int) -> None:
+    """Wait for the end of a process of this machine, if it is one that we can see."""
+    if pid <= 0:
+        return
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exists(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
+
+
+def _prepare(spec: ContainerSpec) -> None:
+    """Make what is to be mounted and is not there, as Kubernetes does, and the directory of the log. Raises `CannotCreate`."""
+    try:
+        prepare_log(spec)
+        for mount in spec.mounts:
+            if not os.path.lexists(mount.source):
+                os.makedirs(mount.source, exist_ok=True)
+    except OSError as error:
+        raise CannotCreate(str(error)) from error

@@ -1,0 +1,127 @@
+"""What the shims of the process runtime have written down, and what of it is still so."""
+
+import contextlib
+import json
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kubelib.runtime.base import Container, ContainerId
+
+
+def containers_of(sandbox: Path) -> list[Path]:
+    """Return the directories of a sandbox's containers."""
+    base = sandbox / "containers"
+    return sorted(path for path in base.iterdir() if (path / "spec.json").exists()) if base.exists() else []
+
+
+def json_of(path: Path) -> dict[str, Any] | None:
+    """Return what a file says, None if it is not there or not whole."""
+    try:
+        tree: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return tree
+
+
+def state_of(directory: Path) -> dict[str, Any] | None:
+    """Return what a shim has written of the process that it has started."""
+    return json_of(directory / "state.json")
+
+
+def exit_of(directory: Path) -> dict[str, Any] | None:
+    """Return what a shim has written of the end."""
+    return json_of(directory / "exit.json")
+
+
+def is_process(pid: int, ticks: int) -> bool:
+    """Return whether the process that was started then is still there: numbers are used again."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return int(fields[19]) == ticks and fields[0] != b"Z"
+
+
+def is_alive(directory: Path) -> bool:
+    """Return whether the container runs: its end is only its end once the shim has noted it, or is gone itself."""
+    if (directory / "exit.json").exists():
+        return False
+    state = state_of(directory)
+    if state is None:
+        return False
+    return is_process(state["shim"], state["shim_ticks"]) or is_process(state["pid"], state["ticks"])
+
+
+def has_shim(directory: Path) -> bool:
+    """Return whether a container's shim is still there: for a moment after it has noted the end."""
+    noted = state_of(directory) or exit_of(directory)
+    return noted is not None and is_process(noted.get("shim", 0), noted.get("shim_ticks", 0))
+
+
+def send_signal(directory: Path, number: int) -> None:
+    """Send a signal to a container's process group, if it still runs."""
+    state = state_of(directory)
+    if (
+        state is not None
+        and not (directory / "exit.json").exists()
+        and is_process(state["pid"], state["ticks"])
+    ):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(state["pid"], number)
+
+
+def kill(directory: Path) -> None:
+    """Kill a container's process group."""
+    send_signal(directory, signal.SIGKILL)
+
+
+def time_of(text: str | None) -> datetime | None:
+    """Return a time that a shim has written."""
+    return datetime.fromisoformat(text[:26] + "Z").astimezone(UTC) if text else None
+
+
+def container_of(directory: Path) -> Container:
+    """Return a container as its files tell it."""
+    spec = json_of(directory / "spec.json") or {}
+    state, ended = state_of(directory), exit_of(directory)
+    common: dict[str, Any] = {
+        "id": ContainerId(str(directory)),
+        "name": spec.get("name", directory.name.rpartition("-")[0]),
+        "image": spec.get("image", ""),
+        "image_id": spec.get("image_id") or f"process://{spec.get('image', '')}",
+        "attempt": spec.get("attempt", 0),
+        "annotations": spec.get("annotations", {}),
+    }
+    if ended is not None:
+        code, number = ended.get("code", 128), ended.get("signal", 0)
+        reason = "ContainerCannotRun" if "failure" in ended else ("Completed" if code == 0 else "Error")
+        if ended.get("oom") and code != 0:
+            reason = "OOMKilled"
+        return Container(
+            **common,
+            state="exited",
+            started=time_of(ended.get("started")),
+            finished=time_of(ended.get("finished")),
+            exit_code=code,
+            signal=number,
+            reason=reason,
+            message=ended.get("failure", ""),
+        )
+    if state is not None and is_alive(directory):
+        return Container(**common, state="running", pid=state["pid"], started=time_of(state["started"]))
+    if state is not None:
+        # The shim was killed before it could note the end.
+        started = time_of(state["started"])
+        return Container(
+            **common,
+            state="exited",
+            started=started,
+            finished=started,
+            exit_code=137,
+            signal=9,
+            reason="Error",
+        )
+    return Container(**common, state="created")

@@ -1,0 +1,146 @@
+"""A command with open streams, as the process runtime runs it in a container."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from typing import Literal
+
+import anyio
+
+from kubelib.runtime.base import CannotStart
+
+
+class ProcessStream:
+    """A command with open streams; with `tty`, on a pseudo-terminal of its own."""
+
+    def __init__(
+        self, command: list[str], env: dict[str, str], directory: str, *, stdin: bool, tty: bool
+    ) -> None:
+        self._readers: dict[int, Literal["stdout", "stderr"]] = {}
+        self._stdin = -1
+        self._tty = -1
+        try:
+            if tty:
+                import pty
+
+                controller, terminal = pty.openpty()
+                self._process = subprocess.Popen(
+                    command,
+                    env={"TERM": "xterm", **env},
+                    cwd=directory,
+                    stdin=terminal,
+                    stdout=terminal,
+                    stderr=terminal,
+                    start_new_session=True,
+                )
+                os.close(terminal)
+                self._tty = controller
+                self._stdin = os.dup(controller)
+                self._readers[controller] = "stdout"
+            else:
+                self._process = subprocess.Popen(
+                    command,
+                    env=env,
+                    cwd=directory,
+                    stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+                assert self._process.stdout is not None
+                assert self._process.stderr is not None
+                self._readers = {
+                    os.dup(self._process.stdout.fileno()): "stdout",
+                    os.dup(self._process.stderr.fileno()): "stderr",
+                }
+                self._process.stdout.close()
+                self._process.stderr.close()
+                if self._process.stdin is not None:
+                    self._stdin = os.dup(self._process.stdin.fileno())
+                    self._process.stdin.close()
+        except OSError as error:
+            raise CannotStart(f'exec: "{command[0]}": {error.strerror}') from error
+        for descriptor in (*self._readers, self._stdin):
+            if descriptor >= 0:
+                os.set_blocking(descriptor, False)
+
+    async def send(self, data: bytes) -> None:
+        """Write to the standard input; what the command no longer reads is dropped."""
+        while data and self._stdin >= 0:
+            try:
+                data = data[os.write(self._stdin, data) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._stdin)
+            except OSError:
+                return
+
+    async def close_stdin(self) -> None:
+        """Tell the command that no more input comes."""
+        if self._stdin >= 0:
+            if self._tty >= 0:
+                await self.send(b"\x04")
+                return
+            anyio.notify_closing(self._stdin)
+            os.close(self._stdin)
+            self._stdin = -1
+
+    async def receive(self) -> tuple[Literal["stdout", "stderr"], bytes]:
+        """Return the next output. Raises `anyio.EndOfStream`."""
+        while self._readers:
+            for descriptor, name in list(self._readers.items()):
+                try:
+                    data = os.read(descriptor, 65536)
+                except BlockingIOError:
+                    continue
+                except OSError:  # a terminal whose other side has gone
+                    data = b""
+                if data:
+                    return name, data
+                anyio.notify_closing(descriptor)
+                os.close(descriptor)
+                del self._readers[descriptor]
+                if descriptor == self._tty:
+                    self._tty = -1
+            if self._readers:
+                async with anyio.create_task_group() as group:
+
+                    async def until_readable(descriptor: int, scope: anyio.CancelScope) -> None:
+                        await anyio.wait_readable(descriptor)
+                        scope.cancel()
+
+                    for descriptor in self._readers:
+                        group.start_soon(until_readable, descriptor, group.cancel_scope)
+        raise anyio.EndOfStream
+
+    async def resize(self, width: int, height: int) -> None:
+        """Tell the terminal its size."""
+        if self._tty >= 0:
+            import fcntl
+            import struct
+            import termios
+
+            fcntl.ioctl(self._tty, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    async def wait(self) -> int:
+        """Return the exit code once the command has ended."""
+        while self._process.poll() is None:
+            await anyio.sleep(0.01)
+        code = self._process.returncode
+        return code if code >= 0 else 128 - code
+
+    def kill(self) -> None:
+        """End the command with its process group, whose number is another's once the command has been waited for."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the command and close everything."""
+        self.kill()
+        self._process.wait()
+        for descriptor in (*self._readers, self._stdin):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._readers.clear()
+        self._stdin = -1

@@ -1,0 +1,177 @@
+"""What a runtime is asked for, from what a Pod says. Pure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.security import PodSecurityContext, SeccompProfile, SecurityContext
+from kubelib.api.quantity import parse_quantity
+from kubelib.runtime.admittance import host_ports
+from kubelib.runtime.base import (
+    ContainerSpec,
+    Dns,
+    Mount,
+    PortMapping,
+    Resources,
+    SandboxSpec,
+    Security,
+)
+from kubelib.runtime.environment import ConfigMissing, expand
+
+LONGEST_HOSTNAME = 63
+GUARANTEED, BEST_EFFORT = -997, 1000
+"""How early the kernel kills containers of these classes."""
+SECCOMP_PROFILES = Path("/var/lib/kubelet/seccomp")
+"""Where the profiles of type Localhost are."""
+
+
+def hostname_of(pod: Pod) -> str:
+    """Return the name that a Pod's containers have for themselves.
+
+    >>> from kubelib.testing.objects import make_pod
+    >>> hostname_of(make_pod("web-1"))
+    'web-1'
+    """
+    return (pod.spec.hostname or pod.metadata.name)[:LONGEST_HOSTNAME].rstrip("-.")
+
+
+def sandbox_spec(pod: Pod, *, address: str = "", dns: Dns | None = None) -> SandboxSpec:
+    """Return what the containers of a Pod share."""
+    spec, meta = pod.spec, pod.metadata
+    security = spec.security_context
+    return SandboxSpec(
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        hostname=hostname_of(pod),
+        address=address,
+        labels=dict(meta.labels),
+        host_network=spec.host_network,
+        host_pid=spec.host_pid,
+        host_ipc=spec.host_ipc,
+        share_processes=bool(spec.share_process_namespace),
+        ports=() if spec.host_network else _ports(pod),
+        dns=dns or Dns(),
+        sysctls={sysctl.name: sysctl.value for sysctl in security.sysctls} if security is not None else {},
+    )
+
+
+def _ports(pod: Pod) -> tuple[PortMapping, ...]:
+    taken = host_ports(pod)
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    wanted = {
+        (port.host_ip, port.protocol or "TCP", port.host_port): port.container_port
+        for container in containers
+        for port in container.ports
+    }
+    return tuple(
+        PortMapping(number, wanted[address, protocol, number], protocol, address)
+        for address, protocol, number in sorted(taken)
+    )
+
+
+def container_spec(
+    pod: Pod,
+    definition: ContainerDefinition,
+    *,
+    attempt: int,
+    env: Mapping[str, str],
+    volumes: Mapping[str, Path],
+    log_path: Path,
+    memory: int = 0,
+    more: Sequence[Mount] = (),
+    annotations: Mapping[str, str] | None = None,
+) -> ContainerSpec:
+    """Return what to run; `memory` is the node's, in bytes. Raises `ConfigMissing`, `QuantityError`."""
+    mounts = []
+    for mount in definition.volume_mounts:
+        source = volumes[mount.name]
+        below = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
+        if below:
+            source = _below(source, below)
+        mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only)))
+    places = {mount.target for mount in mounts}
+    limits, requests = definition.resources.limits, definition.resources.requests
+    own, shared = definition.security_context, pod.spec.security_context
+    user = own.run_as_user if own is not None else None
+    group = own.run_as_group if own is not None else None
+    return ContainerSpec(
+        name=definition.name,
+        image=definition.image,
+        attempt=attempt,
+        command=[expand(word, env) for word in definition.command],
+        args=[expand(word, env) for word in definition.args],
+        env=env,
+        working_dir=definition.working_dir,
+        mounts=[*mounts, *(mount for mount in more if mount.target not in places)],
+        resources=Resources(
+            memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
+            cpu=parse_quantity(limits["cpu"]).milli() / 1000 if "cpu" in limits else None,
+            cpu_request=parse_quantity(requests["cpu"]).milli() / 1000 if "cpu" in requests else 0.0,
+        ),
+        user=user if user is not None else shared.run_as_user if shared else None,
+        group=group if group is not None else shared.run_as_group if shared else None,
+        stdin=definition.stdin,
+        stdin_once=definition.stdin_once,
+        tty=definition.tty,
+        log_path=str(log_path),
+        security=security_of(own, shared),
+        oom_score_adj=oom_score_of(pod, definition, memory),
+        annotations=annotations or {},
+    )
+
+
+def security_of(own: SecurityContext | None, shared: PodSecurityContext | None) -> Security:
+    """Return what a container may do: what it says itself goes before what its Pod says."""
+    own, shared = own or SecurityContext(), shared or PodSecurityContext()
+    capabilities = own.capabilities
+    non_root = own.run_as_non_root if own.run_as_non_root is not None else shared.run_as_non_root
+    groups = [*shared.supplemental_groups]
+    if shared.fs_group is not None and shared.fs_group not in groups:
+        groups.append(shared.fs_group)
+    privileged = bool(own.privileged)
+    return Security(
+        privileged=privileged,
+        read_only_root=bool(own.read_only_root_filesystem),
+        add_capabilities=[_capability(name) for name in capabilities.add] if capabilities else [],
+        drop_capabilities=[_capability(name) for name in capabilities.drop] if capabilities else [],
+        no_new_privileges=own.allow_privilege_escalation is False and not privileged,
+        supplemental_groups=groups,
+        seccomp=_seccomp(own.seccomp_profile or shared.seccomp_profile),
+        unmasked_proc=own.proc_mount == "Unmasked",
+        non_root=bool(non_root),
+    )
+
+
+def _capability(name: str) -> str:
+    return name.upper().removeprefix("CAP_")
+
+
+def _seccomp(profile: SeccompProfile | None) -> str:
+    if profile is None or profile.type == "RuntimeDefault":
+        return ""
+    if profile.type == "Localhost":
+        return str(SECCOMP_PROFILES / profile.localhost_profile)
+    return profile.type
+
+
+def oom_score_of(pod: Pod, definition: ContainerDefinition, memory: int) -> int:
+    """Return how early the kernel kills a container when memory runs out: the more it asked for of the node's, the later."""
+    if pod.spec.priority_class_name == "system-node-critical" or pod.status.qos_class == "Guaranteed":
+        return GUARANTEED
+    if pod.status.qos_class == "BestEffort" or memory <= 0:
+        return BEST_EFFORT
+    asked = definition.resources.requests.get("memory", "0")
+    score = 1000 - 1000 * parse_quantity(asked).value() // memory
+    return min(max(score, 1000 + GUARANTEED), BEST_EFFORT - 1)
+
+
+def _below(volume: Path, path: str) -> Path:
+    """Return a place in a volume, made a directory if there is nothing. Raises `ConfigMissing` if it leads out."""
+    place = volume / path
+    if ".." in Path(path).parts or not place.resolve().is_relative_to(volume.resolve()):
+        raise ConfigMissing(f"subPath {path} leads out of its volume")
+    if not place.exists():
+        place.mkdir(parents=True)
+    return place

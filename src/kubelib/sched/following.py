@@ -1,0 +1,233 @@
+"""What keeps a scheduler's knowledge in step with the cluster: informers on one side, a node table and queues on the other."""
+
+import logging
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TypeVar
+
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
+from kubelib.api.core.claims import PersistentVolumeClaim
+from kubelib.api.core.namespace import Namespace
+from kubelib.api.core.node import Node
+from kubelib.api.core.persistentvolumes import PersistentVolume
+from kubelib.api.core.pod import Pod
+from kubelib.api.document import Document
+from kubelib.api.meta import Key, Object
+from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.storage import CSINode, StorageClass
+from kubelib.client.base import Client
+from kubelib.informers import SharedInformers
+from kubelib.sched.base import Happening
+from kubelib.sched.budgets import Budgets
+from kubelib.sched.nodes import NodeTable
+from kubelib.sched.pods import PodInfo
+from kubelib.sched.queue import SchedulingQueue
+
+StorageObject = TypeVar("StorageObject", bound=Object)
+
+log = logging.getLogger("kubelib.sched")
+
+Route = Callable[[Pod], SchedulingQueue | None]
+"""Returns the queue in which a Pod is to wait for a node; None if it is somebody else's."""
+
+
+class Following:
+    """Keeps a table, the disruption budgets and queues of Pods in step with the cluster. A `Component`."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        queues: Sequence[SchedulingQueue],
+        route: Route,
+        random: Random,
+        nodes: Callable[[Node], bool] | None = None,
+    ) -> None:
+        """Make one. Only `nodes` of which that is true are in the table: a partition."""
+        self.name = "following"
+        self.table = NodeTable()
+        self.budgets = Budgets()
+        self.abandoned = 0
+        """How many Pods went while they waited for a node."""
+        self._queues = queues
+        self._route = route
+        self._is_ours = nodes
+        self._informers = SharedInformers(client, random=random)
+        self._pods = self._informers.of(Pod)
+        self._nodes = self._informers.of(Node)
+        self._namespaces = self._informers.of(Namespace)
+        self._disruption_budgets = self._informers.of(PodDisruptionBudget)
+        for kind in (PersistentVolumeClaim, PersistentVolume, StorageClass, CSINode):
+            self._informers.of(kind)
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; started once nodes and Pods are known."""
+
+        class Started:
+            """Subscribes when the informers are in step, and says so."""
+
+            @staticmethod
+            def started(value: None = None) -> None:
+                self._subscribe()
+                task_status.started()
+
+        await self._informers.run(task_status=Started())
+
+    def _subscribe(self) -> None:
+        self._namespaces.subscribe(self._on_namespace)
+        known = self.table.volumes
+        self._learn(StorageClass, lambda key, found: known.put_class(key.name, found))
+        self._learn(PersistentVolume, lambda key, found: known.put_volume(key.name, found))
+        self._learn(PersistentVolumeClaim, known.put_claim)
+        self._learn(CSINode, lambda key, found: known.put_limits(key.name, found))
+        self._nodes.subscribe(self._on_node)
+        self._disruption_budgets.subscribe(self._on_budget)
+        self._pods.subscribe(self.on_pod)
+
+    def _learn(self, model: type[StorageObject], learn: Callable[[Key, StorageObject | None], bool]) -> None:
+        """Let `learn` hear of what becomes of objects about storage."""
+
+        def take(key: Key, document: Document | None) -> bool:
+            return learn(key, document.view(model) if document is not None else None)
+
+        self._informers.of(model).subscribe(lambda old, new: self._on_storage(old, new, take))
+
+    @property
+    def seen(self) -> int:
+        """The resource version of Pods up to which all is known."""
+        return self._pods.cache.revision
+
+    def document(self, pod: PodInfo) -> Document | None:
+        """Return a Pod as it was last seen; None if it is not there any more."""
+        document = self._pods.cache.get(pod.key)
+        return document if document is not None and document.meta.uid == pod.uid else None
+
+    def wake(self, what: Happening) -> None:
+        """Let Pods be tried again that something may help that has happened."""
+        for queue in self._queues:
+            queue.wake(what)
+
+    def dequeue(self, pod: PodInfo) -> None:
+        """Forget that a Pod waits for a node."""
+        for queue in self._queues:
+            queue.remove(pod.key, pod.uid)
+
+    def withdraw(self, uid: str) -> None:
+        """Take back what is promised to a Pod, which may help others."""
+        if self.table.withdraw(uid):
+            self.wake("pod gone")
+
+    # What happens
+
+    def _on_namespace(self, old: Document | None, new: Document | None) -> None:
+        about = new or old
+        assert about is not None
+        self.table.put_namespace(about.meta.name, new.meta.labels if new is not None else None)
+
+    def _on_node(self, old: Document | None, new: Document | None) -> None:
+        if new is None:
+            assert old is not None
+            self.table.remove_node(old.meta.name)
+            return
+        try:
+            node = new.view(Node)
+            if self._is_ours is not None and not self._is_ours(node):
+                self.table.remove_node(new.meta.name)
+                return
+            changed = self.table.put_node(node)
+        except ValueError as error:
+            log.warning("node %s is not understood: %s", new.meta.name, error)
+            return
+        if changed:
+            self.wake("node")
+
+    def _on_storage(
+        self, old: Document | None, new: Document | None, learn: Callable[[Key, Document | None], bool]
+    ) -> None:
+        about = new or old
+        assert about is not None
+        try:
+            helps = learn(about.key, new)
+        except ValueError as error:
+            log.warning("what is said of storage by %s is not understood: %s", about.key, error)
+            return
+        if helps:
+            self.wake("storage")
+
+    def _on_budget(self, old: Document | None, new: Document | None) -> None:
+        if new is None:
+            assert old is not None
+            self.budgets.remove(old.key)
+            return
+        try:
+            self.budgets.put(new.view(PodDisruptionBudget))
+        except ValueError as error:
+            log.warning("disruption budget %s is not understood: %s", new.key, error)
+
+    def on_pod(self, old: Document | None, new: Document | None) -> None:
+        """Take in what has become of a Pod."""
+        if new is None:
+            assert old is not None
+            self._gone(old)
+            return
+        pod = new.view(Pod)
+        if pod.status.phase in ("Succeeded", "Failed"):
+            self._gone(new)
+        elif pod.spec.node_name:
+            self._remove(new)
+            if self._is_counted(old, new, pod.spec.node_name):
+                return
+            info = _info(pod)
+            if info is not None and self.table.put_pod(info):
+                self.wake("pod placed")
+        elif new.meta.deletion_timestamp or pod.spec.scheduling_gates:
+            self.abandoned += self._remove(new)
+            self.withdraw(new.meta.uid)
+        elif not self.table.has_pod(new.meta.uid):
+            self._enqueue(old, pod)
+
+    def _enqueue(self, old: Document | None, pod: Pod) -> None:
+        chosen = self._route(pod)
+        if chosen is None:
+            return
+        info = _info(pod)
+        if info is None:
+            return
+        # Before any node is promised to it, the Pod says nothing of it: what we have promised since stands.
+        if info.nominated:
+            self.table.nominate(info, info.nominated)
+        elif old is not None and old.view(Pod).status.nominated_node_name:
+            self.withdraw(info.uid)
+        for queue in self._queues:
+            if queue is not chosen:
+                queue.remove(info.key)
+        chosen.add(info)
+
+    def _remove(self, document: Document) -> bool:
+        removed = [queue.remove(document.key, document.meta.uid) for queue in self._queues]
+        return any(removed)
+
+    def _gone(self, document: Document) -> None:
+        self.abandoned += self._remove(document)
+        self.withdraw(document.meta.uid)
+        if self.table.remove_pod(document.meta.uid):
+            self.wake("pod gone")
+
+    def _is_counted(self, old: Document | None, new: Document, node: str) -> bool:
+        """Return whether only what does not matter here has changed: most changes of Pods are to their status."""
+        return (
+            self.table.node_of(new.meta.uid) == node
+            and old is not None
+            and old.meta.generation == new.meta.generation
+            and old.meta.labels == new.meta.labels
+        )
+
+
+def _info(pod: Pod) -> PodInfo | None:
+    try:
+        return PodInfo.of(pod)
+    except ValueError as error:
+        log.warning("pod %s is not understood: %s", pod.key, error)
+        return None

@@ -1,0 +1,165 @@
+"""What would be if: where Pods that are not there yet would go, and who would have to move for them. Nothing is changed by it.
+
+The decisions are those of `Cycle` and `Preemption`, one after the other, each with the room that those before it have taken.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from random import Random
+
+import attrs
+
+from kubelib.api.apps import Deployment, ReplicaSet
+from kubelib.api.apps_sets import StatefulSet
+from kubelib.api.batch import Job
+from kubelib.api.core.pod import Pod, PodTemplateSpec
+from kubelib.api.core.replication import ReplicationController
+from kubelib.api.meta import Key, Object
+from kubelib.api.model import replace
+from kubelib.sched.base import Policy
+from kubelib.sched.cycle import Cycle
+from kubelib.sched.explaining import outcome
+from kubelib.sched.nodes import NodeTable
+from kubelib.sched.pods import PodInfo
+from kubelib.sched.preemption import Preemption
+from kubelib.sched.snapshot import Snapshot
+
+
+@attrs.frozen
+class Placement:
+    """What would become of one of the Pods."""
+
+    pod: Key
+    node: str
+    """Where it would go; nothing if nowhere."""
+    message: str = ""
+    """Why it would go nowhere, or why no scheduler is asked."""
+    victims: Sequence[Key] = ()
+    """Who would have to leave that node for it, the most important first."""
+    violations: int = 0
+    """How many of the victims a disruption budget would have kept."""
+
+
+@attrs.frozen
+class Move:
+    """What would become of a Pod that has to leave its node, if its like was made again after all others have been placed."""
+
+    pod: Key
+    origin: str
+    node: str
+    """Where its like would go; nothing if nowhere, or if nobody makes it again."""
+    message: str = ""
+
+
+@attrs.frozen
+class Forecast:
+    """Where Pods would go, and what would have to move."""
+
+    placements: Sequence[Placement]
+    """In the order of the Pods."""
+    moves: Sequence[Move]
+
+    @property
+    def complete(self) -> bool:
+        """Whether each of the Pods would have a node."""
+        return all(placement.node for placement in self.placements)
+
+
+NOBODY = "no controller makes it again"
+
+
+def what_if(snapshot: Snapshot, pods: Sequence[PodInfo], policy: Policy, random: Random) -> Forecast:
+    """Place Pods one after the other, as if each was created, and its victims were gone, before the next is looked at.
+
+    Each must have a uid of its own that no Pod of the snapshot has; raises ValueError otherwise. The snapshot stays as it was.
+    """
+    uids = [pod.uid for pod in pods]
+    if len({*uids, ""}) <= len(uids) or any(map(snapshot.table.has_pod, uids)):
+        raise ValueError("Each Pod needs a uid of its own.")
+    with ExitStack() as undo:
+        trial = _Trial(snapshot, policy, random, undo)
+        placements = [trial.place(pod) for pod in pods]
+        return Forecast(placements, [trial.move(pod, origin) for pod, origin in trial.displaced])
+
+
+class _Trial:
+    """Places Pods in a table until the stack is unwound, which takes back everything in turn."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, random: Random, undo: ExitStack) -> None:
+        self.displaced: list[tuple[PodInfo, str]] = []
+        self._table: NodeTable = snapshot.table
+        self._undo = undo
+        self._cycle = Cycle(snapshot.table, policy, random)
+        self._preemption = Preemption(self._cycle, snapshot.budgets, started=snapshot.started, random=random)
+
+    def place(self, pod: PodInfo) -> Placement:
+        """Decide about a Pod, and take the room."""
+        if pod.gated:
+            return Placement(pod.key, "", "it has scheduling gates: no scheduler looks at it")
+        if pod.node:
+            if pod.node not in self._table.rows:
+                return Placement(pod.key, "", f"it names node {pod.node}, which is not there")
+            self._put(pod, pod.node)
+            return Placement(pod.key, pod.node, "it names its node: no scheduler is asked")
+        verdict = self._cycle.decide(pod)
+        if verdict.node:
+            self._put(pod, verdict.node)
+            return Placement(pod.key, verdict.node)
+        plan, message = outcome(self._preemption, pod, verdict)
+        if plan is None:
+            return Placement(pod.key, "", message)
+        for victim in plan.victims:
+            self._remove(victim)
+            self.displaced.append((victim, plan.node))
+        self._put(pod, plan.node)
+        victims = tuple(victim.key for victim in plan.victims)
+        return Placement(pod.key, plan.node, victims=victims, violations=plan.violations)
+
+    def move(self, pod: PodInfo, origin: str) -> Move:
+        """Decide about the like of a Pod that had to leave."""
+        if not pod.owner:
+            return Move(pod.key, origin, "", NOBODY)
+        again = attrs.evolve(pod, uid=f"{pod.uid}-again", node="", nominated="")
+        verdict = self._cycle.decide(again)
+        if verdict.node:
+            self._put(again, verdict.node)
+        return Move(pod.key, origin, verdict.node, "" if verdict.node else verdict.message)
+
+    def _put(self, pod: PodInfo, node: str) -> None:
+        self._table.put_pod(pod, node)
+        self._undo.callback(self._table.remove_pod, pod.uid)
+
+    def _remove(self, pod: PodInfo) -> None:
+        node = self._table.node_of(pod.uid)
+        self._table.remove_pod(pod.uid)
+        self._undo.callback(self._table.put_pod, pod, node)
+
+
+class UnknownMaker(LookupError):
+    """The object is neither a Pod nor one of those whose Pods are known beforehand."""
+
+
+def made_by(obj: Object) -> tuple[Pod, int]:
+    """Return a Pod that an object makes, and how many at once: a Pod itself, or what a controller would make of a template.
+
+    The Pods are those of an object that is new: none of its own is there already. Raises UnknownMaker.
+    """
+    match obj:
+        case Pod():
+            return obj, 1
+        case Job():
+            spec = obj.spec
+            count = 1 if spec.parallelism is None else spec.parallelism
+            if spec.completions is not None:
+                count = min(count, spec.completions)
+            return _pod(obj, spec.template), 0 if spec.suspend else count
+        case ReplicationController() | ReplicaSet() | Deployment() | StatefulSet():
+            template = obj.spec.template or PodTemplateSpec()
+            return _pod(obj, template), 1 if obj.spec.replicas is None else obj.spec.replicas
+    raise UnknownMaker(f"{obj.kind} {obj.metadata.name} makes no Pods whose number is known beforehand")
+
+
+def _pod(maker: Object, template: PodTemplateSpec) -> Pod:
+    name = maker.metadata.name or "pod"
+    meta = replace(template.metadata, name="", generate_name=f"{name}-", namespace=maker.metadata.namespace)
+    return Pod(metadata=meta, spec=template.spec)

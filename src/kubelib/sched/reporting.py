@@ -1,0 +1,113 @@
+"""What a scheduler says of Pods: Events, conditions, and the node that is promised to one."""
+
+import logging
+from typing import Protocol
+
+import anyio
+
+from kubelib.api.core.pod import Pod
+from kubelib.api.errors import ApiError, ServiceUnavailable
+from kubelib.api.meta import Object, ObjectMeta
+from kubelib.api.times import format_time
+from kubelib.client.base import Client
+from kubelib.clock import Clock
+from kubelib.registry.base import Patch
+from kubelib.sched.following import Following
+from kubelib.sched.pods import PodInfo
+
+log = logging.getLogger("kubelib.sched")
+
+TRIES = 3
+PAUSE = 0.5
+"""Seconds until what could not be reported is reported again."""
+
+
+class Recorder(Protocol):
+    """Where Events go."""
+
+    def normal(self, about: Object, reason: str, message: str) -> None:
+        """Report something ordinary."""
+        ...
+
+    def warning(self, about: Object, reason: str, message: str) -> None:
+        """Report something wrong."""
+        ...
+
+
+class Reporter:
+    """Tells the cluster what was decided about Pods."""
+
+    def __init__(
+        self,
+        client: Client,
+        following: Following,
+        *,
+        clock: Clock,
+        recorder: Recorder | None,
+        limit: anyio.CapacityLimiter,
+    ) -> None:
+        self._pods = client.resource(Pod)
+        self._following = following
+        self._clock = clock
+        self._recorder = recorder
+        self._limit = limit
+
+    def bound(self, pod: PodInfo, node: str) -> None:
+        """Say that a Pod is on a node."""
+        self.normal(pod, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    def normal(self, pod: PodInfo, reason: str, message: str) -> None:
+        """Record an ordinary Event about a Pod."""
+        if self._recorder is not None:
+            self._recorder.normal(reference(pod), reason, message)
+
+    async def refused(self, pod: PodInfo, reason: str, message: str) -> None:
+        """Say in the Pod's condition, and in an Event, why it has no node; and which one is promised to it."""
+        document = self._following.document(pod)
+        if document is None:
+            return
+        status = document.view(Pod).status
+        change: dict[str, object] = {}
+        nominated = self._following.table.nominated_node(pod.uid)
+        if status.nominated_node_name != nominated:
+            change["nominatedNodeName"] = nominated or None
+        known = next((c for c in status.conditions if c.type == "PodScheduled"), None)
+        if known is None or (known.status, known.reason, known.message) != ("False", reason, message):
+            if self._recorder is not None:
+                self._recorder.warning(reference(pod), "FailedScheduling", message)
+            since = format_time(self._clock.now())
+            if known is not None and known.status == "False" and known.last_transition_time is not None:
+                since = format_time(known.last_transition_time)
+            change["conditions"] = [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": reason,
+                    "message": message,
+                    "lastTransitionTime": since,
+                }
+            ]
+        if change:
+            await self.patch_status(pod, change)
+
+    async def patch_status(self, pod: PodInfo, change: dict[str, object]) -> None:
+        """Change a Pod's status, if it still is that Pod."""
+        patch = Patch("strategic", {"metadata": {"uid": pod.uid}, "status": change})
+        for attempt in range(TRIES):
+            if attempt:
+                await anyio.sleep(PAUSE)
+            try:
+                async with self._limit:
+                    await self._pods.patch(pod.key, patch, subresource="status")
+            except (ServiceUnavailable, OSError) as error:
+                log.debug("reporting on pod %s: %s", pod.key, error)
+            except ApiError as error:
+                log.debug("reporting on pod %s: %s", pod.key, error)
+                return
+            else:
+                return
+
+
+def reference(pod: PodInfo) -> Pod:
+    """Return a Pod of which only the identity matters."""
+    return Pod(metadata=ObjectMeta(name=pod.key.name, namespace=pod.key.namespace, uid=pod.uid))

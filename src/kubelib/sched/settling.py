@@ -1,0 +1,71 @@
+"""After the commit: what became of placements is taken into the queue, the table and the books."""
+
+import logging
+
+import anyio
+
+from kubelib.api.core.pod import Pod
+from kubelib.api.errors import NotFound
+from kubelib.sched.committing import Fate
+from kubelib.sched.following import Following
+from kubelib.sched.queue import SchedulingQueue
+from kubelib.sched.reporting import Reporter
+from kubelib.transactions.figures import Books
+
+log = logging.getLogger("kubelib.sched")
+
+
+class Settler:
+    """Takes in the fates of one queue's Pods."""
+
+    def __init__(
+        self, following: Following, queue: SchedulingQueue, reporter: Reporter, books: Books
+    ) -> None:
+        self._following = following
+        self._table = following.table
+        self._queue = queue
+        self._reporter = reporter
+        self._books = books
+
+    def settle(self, fate: Fate, since: float) -> bool:
+        """Take in what became of a placement of a Pod that came at `since`; return whether it landed."""
+        pod = fate.pod
+        if not fate.on:
+            self._lost(fate)
+            return False
+        # Another scheduler may have been quicker. The informer knows that already, or will soon.
+        self._table.put_pod(pod, fate.on)
+        self._queue.remove(pod.key, pod.uid)
+        if fate.landed:
+            self._books.wait.add(anyio.current_time() - since)
+            self._reporter.bound(pod, fate.on)
+        return fate.landed
+
+    def _lost(self, fate: Fate) -> None:
+        """Take back a placement that did not land."""
+        pod = fate.pod
+        document = self._following.document(pod)
+        if document is None:
+            self._table.remove_pod(pod.uid)
+            self._queue.remove(pod.key, pod.uid)
+            return
+        node = document.view(Pod).spec.node_name
+        if node:
+            self._table.put_pod(pod, node)
+            self._queue.remove(pod.key, pod.uid)
+            return
+        if self._table.remove_pod(pod.uid):
+            self._following.wake("pod gone")
+        if isinstance(fate.error, NotFound):
+            self._queue.remove(pod.key, pod.uid)
+            return
+        log.info("binding %s: %s", pod.key, fate.error)
+        if fate.cause in ("NoRoom", "Outdated", "Together"):
+            # Another scheduler was quicker with the node. That is learnt now, so there is nothing to wait for.
+            if fate.cause == "NoRoom":
+                self._table.doubt(pod, fate.node)
+            self._queue.again(pod)
+        else:
+            self._queue.retry(pod)
+        # What the informer told us meanwhile was not taken in, because the Pod counted as placed.
+        self._following.on_pod(None, document)

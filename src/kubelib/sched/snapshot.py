@@ -1,0 +1,97 @@
+"""The cluster at one moment, as a scheduler would know it: for those who ask what it would decide, and why."""
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+
+import attrs
+
+from kubelib.api.core.claims import PersistentVolumeClaim
+from kubelib.api.core.namespace import Namespace
+from kubelib.api.core.node import Node
+from kubelib.api.core.persistentvolumes import PersistentVolume
+from kubelib.api.core.pod import Pod
+from kubelib.api.meta import Key
+from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.storage import CSINode, StorageClass
+from kubelib.client.base import Client
+from kubelib.sched.budgets import Budgets
+from kubelib.sched.nodes import NodeTable
+from kubelib.sched.pods import PodInfo
+from kubelib.sched.volumes import StorageObject
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """Nodes, what is on them, what is promised on them, and the disruption budgets."""
+
+    table: NodeTable
+    budgets: Budgets
+    pods: Mapping[Key, Pod]
+    """All Pods, those that wait or have ended too."""
+    now: datetime
+    """When it was taken."""
+
+    def started(self, pod: PodInfo) -> float:
+        """Return when a Pod was started, in seconds; that of one that was not is the moment of the snapshot."""
+        known = self.pods.get(pod.key)
+        return ((known.status.start_time if known is not None else None) or self.now).timestamp()
+
+    def promise(self, schedulers: Collection[str]) -> None:
+        """Count what ``status.nominatedNodeName`` promises to Pods of these schedulers: each minds its own promises alone."""
+        for pod in self.pods.values():
+            waits = not (pod.spec.node_name or pod.spec.scheduling_gates or pod.metadata.deletion_timestamp)
+            node = pod.status.nominated_node_name
+            if node and waits and _lives(pod) and pod.spec.scheduler_name in schedulers:
+                with suppress(ValueError):
+                    self.table.nominate(PodInfo.of(pod), node)
+
+
+def make_snapshot(
+    nodes: Iterable[Node],
+    pods: Iterable[Pod],
+    *,
+    now: datetime,
+    namespaces: Iterable[Namespace] = (),
+    budgets: Iterable[PodDisruptionBudget] = (),
+    storage: Iterable[StorageObject] = (),
+) -> Snapshot:
+    """Lay out what a scheduler would know. Objects that make no sense are left out, as a scheduler leaves them out."""
+    snapshot = Snapshot(NodeTable(), Budgets(), {pod.key: pod for pod in pods}, now)
+    for namespace in namespaces:
+        snapshot.table.put_namespace(namespace.metadata.name, namespace.metadata.labels)
+    for thing in storage:
+        snapshot.table.volumes.put(thing)
+    for node in nodes:
+        with suppress(ValueError):
+            snapshot.table.put_node(node)
+    for budget in budgets:
+        with suppress(ValueError):
+            snapshot.budgets.put(budget)
+    for pod in snapshot.pods.values():
+        if pod.spec.node_name and _lives(pod):
+            with suppress(ValueError):
+                snapshot.table.put_pod(PodInfo.of(pod))
+    return snapshot
+
+
+async def take_snapshot(client: Client, now: datetime) -> Snapshot:
+    """List what a scheduler looks at. Raises Forbidden for who may not list it in the whole cluster."""
+    storage: list[StorageObject] = [
+        *(await client.resource(StorageClass).list()).items,
+        *(await client.resource(PersistentVolume).list()).items,
+        *(await client.resource(PersistentVolumeClaim).list()).items,
+        *(await client.resource(CSINode).list()).items,
+    ]
+    return make_snapshot(
+        (await client.resource(Node).list()).items,
+        (await client.resource(Pod).list()).items,
+        now=now,
+        namespaces=(await client.resource(Namespace).list()).items,
+        budgets=(await client.resource(PodDisruptionBudget).list()).items,
+        storage=storage,
+    )
+
+
+def _lives(pod: Pod) -> bool:
+    return pod.status.phase not in ("Succeeded", "Failed")

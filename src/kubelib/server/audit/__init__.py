@@ -1,0 +1,222 @@
+"""The audit log: who asked for what, when, and what came of it, as an ``audit.k8s.io/v1`` policy wants it written.
+
+A request only leaves a note. Notes are encoded and written in batches by a thread. When more come than can be written, the newest
+are dropped and counted (``apiserver_audit_error_total``): no request waits for the log.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from random import Random
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import attrs
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
+from kubelib.api.codec import DecodeError
+from kubelib.clock import SYSTEM_CLOCK, Clock, new_uid
+from kubelib.registry.base import User
+from kubelib.server.audit.base import Sink, Stage
+from kubelib.server.audit.events import Record, encode_event
+from kubelib.server.audit.policy import Policy
+from kubelib.server.request import RequestInfo
+from kubelib.server.responses import Response, Scope
+
+log = logging.getLogger("kubelib.server")
+
+MOST_PENDING, MOST_BYTES = 20_000, 64 * 1024 * 1024
+"""How many events, and bytes of documents in them, wait to be written at most."""
+PERIOD = 0.2
+BATCH = 1000
+LONGEST_ID = 64
+
+_Noted = tuple[Record, Stage, datetime, Mapping[str, Any] | None, Mapping[str, str], bytes]
+
+
+class Auditor:
+    """Keeps the log. A `kubelib.informers.Component` while it runs: it writes what was noted."""
+
+    name = "audit"
+
+    def __init__(self, policy: Policy, sink: Sink, *, random: Random, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.policy = policy
+        self._sink = sink
+        self._random = random
+        self._clock = clock
+        self._pending: list[_Noted] = []
+        self._bytes = 0
+        self._full = anyio.Event()
+        self.written = 0
+        self.dropped = 0
+        """How many events were lost: because too many waited, or because they could not be written."""
+
+    def begin(
+        self, user: User | None, info: RequestInfo, scope: Scope, headers: Mapping[bytes, bytes]
+    ) -> Record | None:
+        """Note that a request has come (of a user, None if it could not be told); None if nothing is to be written of it."""
+        verdict = self.policy.verdict(user if user is not None else _NOBODY, info)
+        if verdict.level == "None":
+            return None
+        query = scope["query_string"]
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = path.partition(b"?")[0]
+        given = headers.get(b"audit-id", b"")
+        uid = given.decode("latin1") if 0 < len(given) <= LONGEST_ID else new_uid(self._random)
+        record = Record(
+            verdict,
+            user,
+            info,
+            uid,
+            self._clock.now(),
+            (path + b"?" + query if query else path).decode("latin1"),
+            _sources(scope, headers),
+            headers.get(b"user-agent", b"").decode("latin1")[:1024],
+        )
+        self._note(record, "RequestReceived", record.received, None)
+        return record
+
+    def started(self, record: Record) -> None:
+        """Note that the answer of a long-running request has begun."""
+        self._note(record, "ResponseStarted", self._clock.now(), {"metadata": {}, "code": 200})
+
+    def complete(self, record: Record, response: Response | None) -> None:
+        """Note the end of a request. Without a response, one that ran for long, and was answered as it went, has ended."""
+        answer = b""
+        status: Mapping[str, Any] = {"metadata": {}, "code": 200 if response is None else response.status}
+        if response is not None:
+            body = response.body
+            if response.status >= 400 and response.content_type == b"application/json":
+                status = _status(bytes(body)) or status
+            if record.verdict.with_response and response.content_type == b"application/json":
+                answer = bytes(body)
+        self._note(record, "ResponseComplete", self._clock.now(), status, answer)
+
+    def refused(self, record: Record, message: str) -> None:
+        """Note that the caller could not be identified."""
+        status = {
+            "metadata": {},
+            "status": "Failure",
+            "message": message,
+            "reason": "Unauthorized",
+            "code": 401,
+        }
+        self._note(record, "ResponseStarted", self._clock.now(), status)
+
+    def panicked(self, record: Record, error: BaseException) -> None:
+        """Note that the server failed."""
+        status = {
+            "metadata": {},
+            "status": "Failure",
+            "reason": "InternalError",
+            "message": f"APIServer panic'd: {type(error).__name__}: {error}",
+            "code": 500,
+        }
+        self._note(record, "Panic", self._clock.now(), status)
+
+    def _note(
+        self,
+        record: Record,
+        stage: Stage,
+        when: datetime,
+        status: Mapping[str, Any] | None,
+        answer: bytes = b"",
+    ) -> None:
+        if stage in record.verdict.omitted:
+            return
+        size = len(answer) + len(record.received_body)
+        if len(self._pending) >= MOST_PENDING or (size and self._bytes + size > MOST_BYTES):
+            if not self.dropped:
+                log.warning("audit events are lost: more come than can be written")
+            self.dropped += 1
+            return
+        self._bytes += size
+        self._pending.append((record, stage, when, status, dict(record.annotations), answer))
+        if len(self._pending) >= BATCH:
+            self._full.set()
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Write what is noted, until cancelled; then write the rest."""
+        task_status.started()
+        try:
+            while True:
+                with anyio.move_on_after(PERIOD):
+                    await self._full.wait()
+                self._full = anyio.Event()
+                if self._pending:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(self._write, self._take())
+        finally:
+            self._write(self._take())
+            self._sink.close()
+
+    def _take(self) -> list[_Noted]:
+        taken, self._pending, self._bytes = self._pending, [], 0
+        return taken
+
+    def _write(self, noted: Sequence[_Noted]) -> None:
+        if not noted:
+            return
+        try:
+            self._sink.write([encode_event(*note) for note in noted])
+        except Exception as error:  # the log must not stop the server, whatever is wrong with it
+            if not self.dropped:
+                log.error("audit events are lost: %s", error)
+            self.dropped += len(noted)
+        else:
+            self.written += len(noted)
+
+
+_NOBODY = User("")
+
+
+def _sources(scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Return the addresses that a request came from: those that proxies name, and the last one in any case."""
+    found: list[str] = []
+    if forwarded := headers.get(b"x-forwarded-for"):
+        found += [part.strip()[:64] for part in forwarded.decode("latin1").split(",")[:16]]
+    if real := headers.get(b"x-real-ip"):
+        found.append(real.decode("latin1").strip()[:64])
+    client = scope.get("client")
+    if client:
+        found.append(client[0])
+    return tuple(address for address in dict.fromkeys(found) if address)
+
+
+def _status(body: bytes) -> Mapping[str, Any] | None:
+    """Return of a ``Status`` what events show."""
+    from kubelib.api.codec import parse_json
+
+    try:
+        tree = parse_json(body)
+    except DecodeError:
+        return None
+    if not isinstance(tree, dict) or tree.get("kind") != "Status":
+        return None
+    return {
+        part: tree[part]
+        for part in ("metadata", "status", "message", "reason", "details", "code")
+        if part in tree
+    }
+
+
+@attrs.frozen
+class AuditSettings:
+    """How the log is kept; see ``kube-apiserver --help``."""
+
+    policy: Policy
+    path: str
+    max_age: int = 0
+    max_backups: int = 0
+    max_size: int = 100
+
+    def open(self, *, random: Random, clock: Clock = SYSTEM_CLOCK) -> Auditor:
+        """Open the log. Raises OSError."""
+        from kubelib.server.audit.logfile import LogFile
+
+        sink = LogFile(
+            self.path, max_age=self.max_age, max_backups=self.max_backups, max_size=self.max_size, clock=clock
+        )
+        return Auditor(self.policy, sink, random=random, clock=clock)

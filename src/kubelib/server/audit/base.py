@@ -1,0 +1,43 @@
+"""Words of the audit log: how much is written of a request, when, and where it goes."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import attrs
+
+Level = Literal["None", "Metadata", "Request", "RequestResponse"]
+Stage = Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]
+LEVELS: tuple[Level, ...] = ("None", "Metadata", "Request", "RequestResponse")
+STAGES: tuple[Stage, ...] = ("RequestReceived", "ResponseStarted", "ResponseComplete", "Panic")
+
+
+@attrs.frozen
+class Verdict:
+    """What is written of a request."""
+
+    level: Level = "None"
+    omitted: frozenset[Stage] = frozenset()
+    """Stages of which nothing is written."""
+    omit_managed_fields: bool = False
+
+    @property
+    def with_request(self) -> bool:
+        """Whether the document that was sent is written."""
+        return self.level in ("Request", "RequestResponse")
+
+    @property
+    def with_response(self) -> bool:
+        """Whether the document that was answered is written."""
+        return self.level == "RequestResponse"
+
+
+class Sink(Protocol):
+    """Where events go."""
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Write events, each a JSON document. Called in a thread of its own, never twice at once. Raises OSError."""
+        ...
+
+    def close(self) -> None:
+        """Write no more."""
+        ...

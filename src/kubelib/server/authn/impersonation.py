@@ -1,0 +1,83 @@
+"""Acting as somebody else: the ``Impersonate-…`` headers, each of which needs a right of its own."""
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
+
+import attrs
+
+from kubelib.api.errors import BadRequest
+from kubelib.registry.base import ANONYMOUS, User
+from kubelib.server.request import RequestInfo
+
+GROUP = "authentication.k8s.io"
+ACCOUNT = "system:serviceaccount:"
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+_PREFIX = b"impersonate-"
+_EXTRA = b"impersonate-extra-"
+
+
+@attrs.frozen
+class Impersonation:
+    """Whom a request wants to act as."""
+
+    user: User
+    needed: tuple[RequestInfo, ...]
+    """What the caller must be allowed to do."""
+
+
+def requested(headers: Iterable[tuple[bytes, bytes]]) -> Impersonation | None:
+    """Read the headers of a request. Raises BadRequest for headers that name no user."""
+    found = [(name, value.decode("latin1")) for name, value in headers if name.startswith(_PREFIX)]
+    if not found:
+        return None
+    name = next((value for header, value in found if header == b"impersonate-user"), "")
+    groups = tuple(value for header, value in found if header == b"impersonate-group")
+    uid = next((value for header, value in found if header == b"impersonate-uid"), "")
+    extra: dict[str, list[str]] = {}
+    for header, value in found:
+        if header.startswith(_EXTRA):
+            key = unquote(header[len(_EXTRA) :].decode("latin1")).lower()
+            extra.setdefault(key, []).append(value)
+    if not name:
+        if groups or uid or extra:
+            raise BadRequest("impersonation needs a user: send the header Impersonate-User as well")
+        return None
+    values = tuple((key, tuple(extra[key])) for key in sorted(extra))
+    user = User(name, _all_groups(name, groups), uid, values)
+    return Impersonation(user, tuple(_needed(name, groups, uid, extra)))
+
+
+def _account(name: str) -> tuple[str, str] | None:
+    """Return namespace and name of a service account, if that is what a user is."""
+    if not name.startswith(ACCOUNT):
+        return None
+    namespace, colon, account = name.removeprefix(ACCOUNT).partition(":")
+    return (namespace, account) if colon and namespace and account and ":" not in account else None
+
+
+def _all_groups(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    account = _account(name)
+    if account is not None and not groups:
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{account[0]}")
+    if UNAUTHENTICATED in groups:
+        return groups
+    if name == ANONYMOUS.name:
+        return (*groups, UNAUTHENTICATED)
+    return groups if AUTHENTICATED in groups else (*groups, AUTHENTICATED)
+
+
+def _needed(
+    name: str, groups: tuple[str, ...], uid: str, extra: dict[str, list[str]]
+) -> Iterator[RequestInfo]:
+    account = _account(name)
+    if account is None:
+        yield RequestInfo("impersonate", "", "", "v1", "", "users", "", name)
+    else:
+        yield RequestInfo("impersonate", "", "", "v1", account[0], "serviceaccounts", "", account[1])
+    for group in groups:
+        yield RequestInfo("impersonate", "", "", "v1", "", "groups", "", group)
+    if uid:
+        yield RequestInfo("impersonate", "", GROUP, "v1", "", "uids", "", uid)
+    for key, values in extra.items():
+        for value in values:
+            yield RequestInfo("impersonate", "", GROUP, "v1", "", "userextras", key, value)

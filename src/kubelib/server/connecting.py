@@ -1,0 +1,62 @@
+"""Admission of connections: plug-ins see who wants into a Pod, or through the server to something, before it is opened.
+
+As in Kubernetes, the verb is ``connect`` and the document the options of the subresource: ``PodExecOptions`` and its like.
+"""
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from kubelib.api.errors import NotFound
+from kubelib.api.meta import Key
+from kubelib.api.scheme import Tree, UnknownKind
+from kubelib.registry.base import WriteOptions
+from kubelib.registry.registries import ResourceRegistries
+from kubelib.server.verbs import Request
+
+CONNECTING = frozenset({"exec", "attach", "portforward", "proxy"})
+_KINDS = {
+    ("pods", "exec"): "PodExecOptions",
+    ("pods", "attach"): "PodAttachOptions",
+    ("pods", "portforward"): "PodPortForwardOptions",
+    ("pods", "proxy"): "PodProxyOptions",
+    ("services", "proxy"): "ServiceProxyOptions",
+    ("nodes", "proxy"): "NodeProxyOptions",
+}
+_FLAGS = ("stdin", "stdout", "stderr", "tty")
+
+
+async def admit_connection(registries: ResourceRegistries, request: Request, query_string: bytes) -> None:
+    """Ask the plug-ins of admission for a connection. Raises what they raise, and NotFound for no such resource."""
+    info = request.info
+    kind = _KINDS.get((info.resource, info.subresource)) if not info.group else None
+    if kind is None:
+        raise NotFound("the server could not find the requested resource")
+    try:
+        resource = registries.scheme.path(info.group, info.version, info.resource)
+    except UnknownKind:
+        raise NotFound("the server could not find the requested resource") from None
+    if not registries.admission.concerns("connect", resource, info.subresource):
+        return
+    options = _options(kind, request, query_string)
+    registry = registries.of(resource)
+    key = Key(info.namespace if resource.namespaced else "", info.name)
+    asked = WriteOptions(user=request.user, warn=request.warnings.append)
+    await registry.admit("connect", key, options, None, asked, info.subresource)
+
+
+def _options(kind: str, request: Request, query_string: bytes) -> Tree:
+    tree: dict[str, Any] = {"kind": kind, "apiVersion": "v1"}
+    query = parse_qs(query_string.decode("latin1"), keep_blank_values=True)
+    match kind:
+        case "PodExecOptions" | "PodAttachOptions":
+            tree |= {name: True for name in _FLAGS if request.flag(name)}
+            if container := request.query.get("container"):
+                tree["container"] = container
+            if kind == "PodExecOptions":
+                tree["command"] = query.get("command") or []
+        case "PodPortForwardOptions":
+            ports = [port for text in query.get("ports") or () for port in text.split(",")]
+            tree["ports"] = [int(port) for port in ports if port.isdigit()]
+        case _:
+            tree["path"] = request.info.rest or request.query.get("path", "")
+    return tree

@@ -1,0 +1,176 @@
+"""What a cell simulation is made of: machines, jobs and workloads.
+
+Times are in seconds of simulated time, resources in CPUs and GB. Everything here is a value that refuses what cannot be
+simulated with a `ValueError` of one sentence.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from kubelib.labels.parse import SelectorError, parse_selector
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+else:
+    Floats = Integers = Any
+
+
+def positive(owner: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    """Refuse what is not a finite number above 0."""
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{attribute.name} of {type(owner).__name__} is {value}: give a number above 0.")
+
+
+def not_negative(owner: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    """Refuse what is not a finite number from 0."""
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(
+            f"{attribute.name} of {type(owner).__name__} is {value}: give 0 or a number above it."
+        )
+
+
+@attrs.frozen
+class Machines:
+    """A number of equal machines, with the labels by which constraints choose them."""
+
+    count: int
+    cpu: float = attrs.field(validator=positive)
+    memory: float = attrs.field(validator=positive)
+    labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count of Machines is {self.count}: give a number above 0.")
+
+
+@attrs.frozen
+class Cell:
+    """The machines of a cell, in groups of equal ones."""
+
+    machines: tuple[Machines, ...] = (Machines(10_000, 4.0, 16.0),)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.machines:
+            raise ValueError("A cell needs machines: give at least one group of them.")
+
+    @property
+    def size(self) -> int:
+        """The number of machines."""
+        return sum(group.count for group in self.machines)
+
+    def eligible(self, constraint: str) -> tuple[bool, ...]:
+        """Return for each group of machines whether a label selector matches it; the empty one matches all.
+
+        Raises ValueError if the selector cannot be read.
+        """
+        try:
+            selector = parse_selector(constraint)
+        except SelectorError as error:
+            raise ValueError(f"The constraint {constraint!r} is no label selector: {error}.") from None
+        return tuple(selector.matches(group.labels) for group in self.machines)
+
+    def capacities(self) -> tuple[Floats, Floats]:
+        """Return every machine's CPUs and GB."""
+        counts = [group.count for group in self.machines]
+        return (
+            np.repeat([float(group.cpu) for group in self.machines], counts),
+            np.repeat([float(group.memory) for group in self.machines], counts),
+        )
+
+
+@attrs.frozen
+class Job:
+    """So many equal tasks, asked for at one moment; each holds exactly what it asks for, for `duration`."""
+
+    submit: float
+    tasks: int
+    duration: float
+    cpu: float
+    memory: float
+    priority: int = 0
+    constraint: str = ""
+    """A label selector over machines, as ``zone in (a, b), cores > 4``."""
+
+
+def _column(values: Any) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _whole_column(values: Any) -> Integers:
+    return np.ascontiguousarray(values, dtype=np.int64)
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@attrs.frozen(eq=False)
+class Workload:
+    """The jobs of one kind, as columns in the order of their submission.
+
+    Without `priority` all jobs have priority 0, without `constraint` none has one.
+    """
+
+    name: str
+    submit: Floats = attrs.field(converter=_column)
+    tasks: Integers = attrs.field(converter=_whole_column)
+    duration: Floats = attrs.field(converter=_column)
+    cpu: Floats = attrs.field(converter=_column)
+    memory: Floats = attrs.field(converter=_column)
+    priority: Integers = attrs.field(converter=_whole_column, default=())
+    constraint: tuple[str, ...] = attrs.field(converter=_texts, default=())
+
+    def __attrs_post_init__(self) -> None:
+        if not len(self.priority):
+            object.__setattr__(self, "priority", np.zeros(len(self.submit), dtype=np.int64))
+        if not self.constraint:
+            object.__setattr__(self, "constraint", ("",) * len(self.submit))
+        for name in ("priority", "constraint"):
+            if len(getattr(self, name)) != len(self.submit):
+                raise ValueError(
+                    f"Workload {self.name} has {len(self.submit)} jobs but {len(getattr(self, name))} of {name}."
+                )
+        for name in ("tasks", "duration", "cpu", "memory"):
+            column = getattr(self, name)
+            if len(column) != len(self.submit):
+                raise ValueError(
+                    f"Workload {self.name} has {len(self.submit)} jobs but {len(column)} of {name}."
+                )
+            wrong = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
+            if len(wrong):
+                raise ValueError(
+                    f"Job {wrong[0]} of workload {self.name} has {column[wrong[0]]} for {name}: give a number above 0."
+                )
+        if len(self.submit) and not (
+            np.isfinite(self.submit).all() and self.submit[0] >= 0 and (np.diff(self.submit) >= 0).all()
+        ):
+            raise ValueError(f"Workload {self.name} must give its jobs by rising submission times from 0.")
+
+    @classmethod
+    def of(cls, name: str, jobs: "list[Job] | tuple[Job, ...]") -> "Workload":
+        """Return the columns of some jobs."""
+        rows = sorted(jobs, key=lambda job: job.submit)
+        return cls(
+            name,
+            [job.submit for job in rows],
+            [job.tasks for job in rows],
+            [job.duration for job in rows],
+            [job.cpu for job in rows],
+            [job.memory for job in rows],
+            [job.priority for job in rows],
+            [job.constraint for job in rows],
+        )
+
+    def __len__(self) -> int:
+        return len(self.submit)
+
+    def __iter__(self) -> Iterator[Job]:
+        columns = (self.submit, self.tasks, self.duration, self.cpu, self.memory, self.priority)
+        for row in zip(*(column.tolist() for column in columns), self.constraint, strict=True):
+            yield Job(*row)

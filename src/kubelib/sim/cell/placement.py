@@ -1,0 +1,190 @@
+"""Randomized first fit: every task goes to a machine drawn uniformly from those that have room for it at that moment.
+
+`Replayed` draws as the simulator of the paper did, from a shrinking pool; `Drawn` has the same distribution and is faster. Both
+change the view that they place on, and return the machines in the order of the tasks.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from kubelib.sim.cell.base import Integers
+from kubelib.sim.cell.rng import JavaRandom
+from kubelib.sim.cell.state import LARGE, Claims, Ledger, View
+from kubelib.transactions.columns import overfull
+
+_MISSES = 48  # in a row: then looking at all machines at once is cheaper than going on
+_BLOCK = 2048
+
+
+class Placement(Protocol):
+    """Where the tasks of a job go."""
+
+    misses: int
+    random: np.random.Generator
+    """The scheduler's own stream."""
+
+    def place(
+        self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
+    ) -> Claims:
+        """Take room for up to `tasks` equal tasks in the view and return their machines.
+
+        With `eligible` only those of the placement's machines come into question.
+        """
+        ...
+
+    def among(self, machines: Integers) -> Integers:
+        """Return which of some machines the placement looks at."""
+        ...
+
+
+class Replayed:
+    """The paper's own procedure: what does not fit is swapped out of a pool that is kept between jobs."""
+
+    def __init__(self, ledger: Ledger, machines: range, blacklist: float, seed: int) -> None:
+        self._ledger = ledger
+        self._pool = list(machines)
+        self._candidates = max(0, len(machines) - int(blacklist * len(machines)))
+        self._random = JavaRandom(seed)
+        self.random = np.random.Generator(np.random.PCG64(seed))
+        self.misses = 0
+
+    def among(self, machines: Integers) -> Integers:
+        """Return which of some machines the placement looks at."""
+        return machines[np.isin(machines, self._pool[: self._candidates])]
+
+    def place(
+        self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
+    ) -> Claims:
+        """Take room for up to `tasks` equal tasks in the view; there are no constraints in what is replayed."""
+        assert eligible is None
+        pool, remaining = self._pool, self._candidates
+        used_cpu, used_memory = view.cpu, view.memory
+        all_cpu, all_memory = self._ledger.cpu_capacity, self._ledger.memory_capacity
+        below = self._random.below
+        bits = self._random.bits()
+        placed: list[int] = []
+        while tasks and remaining:
+            # the usual case of `below`, without a call
+            if bits and remaining & (remaining - 1):
+                number = bits.pop()
+                index = number % remaining
+                if number - index + remaining > 1 << 31:
+                    index = below(remaining)
+            else:
+                index = below(remaining)
+                bits = self._random.bits()
+            machine = pool[index]
+            if (
+                all_cpu[machine] - used_cpu[machine] >= cpu
+                and all_memory[machine] - used_memory[machine] >= memory
+            ):
+                used_cpu[machine] += cpu
+                used_memory[machine] += memory
+                placed.append(machine)
+                tasks -= 1
+            else:
+                remaining -= 1
+                pool[index] = pool[remaining]
+                pool[remaining] = machine
+                self.misses += 1
+        return placed
+
+
+class Drawn:
+    """The same distribution from a stream of the scheduler's own: draws from all machines, refused where nothing fits."""
+
+    def __init__(self, ledger: Ledger, machines: range, blacklist: float, seed: Sequence[int]) -> None:
+        self._ledger = ledger
+        self._first = machines.start
+        self._count = max(0, len(machines) - int(blacklist * len(machines)))
+        self.random = np.random.Generator(np.random.PCG64(list(seed)))
+        self._block: list[int] = []
+        self.misses = 0
+
+    def among(self, machines: Integers) -> Integers:
+        """Return which of some machines the placement looks at."""
+        return machines[(machines >= self._first) & (machines < self._first + self._count)]
+
+    def place(
+        self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
+    ) -> Claims:
+        """Take room for up to `tasks` equal tasks in the view and return their machines."""
+        if eligible is not None:
+            return self._place_among(view, tasks, cpu, memory, eligible)
+        if not self._count:
+            return []
+        if tasks > LARGE:
+            return self._place_many(view, tasks, cpu, memory)
+        used_cpu, used_memory = view.cpu, view.memory
+        all_cpu, all_memory = self._ledger.cpu_capacity, self._ledger.memory_capacity
+        placed: list[int] = []
+        missed = 0
+        while tasks:
+            if not self._block:
+                self._block = self.random.integers(self._first, self._first + self._count, _BLOCK).tolist()
+            machine = self._block.pop()
+            if (
+                all_cpu[machine] - used_cpu[machine] >= cpu
+                and all_memory[machine] - used_memory[machine] >= memory
+            ):
+                used_cpu[machine] += cpu
+                used_memory[machine] += memory
+                placed.append(machine)
+                tasks -= 1
+                missed = 0
+            else:
+                self.misses += 1
+                missed += 1
+                if missed >= _MISSES:
+                    placed.extend(self._place_among_fitting(view, tasks, cpu, memory).tolist())
+                    return placed
+        return placed
+
+    def _place_many(self, view: View, tasks: int, cpu: float, memory: float) -> Integers:
+        parts: list[Integers] = []
+        while tasks:
+            drawn = self.random.integers(self._first, self._first + self._count, tasks + tasks // 4)
+            taken = self._accept(view, drawn, tasks, cpu, memory)
+            parts.append(taken)
+            tasks -= len(taken)
+            if tasks and len(taken) * 4 < len(drawn):
+                parts.append(self._place_among_fitting(view, tasks, cpu, memory))
+                break
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _place_among_fitting(self, view: View, tasks: int, cpu: float, memory: float) -> Integers:
+        ledger, span = self._ledger, slice(self._first, self._first + self._count)
+        fits = (view.cpus[span] + cpu <= ledger.cpu_total[span]) & (
+            view.memories[span] + memory <= ledger.memory_total[span]
+        )
+        # nothing has room later that has none now
+        return self._place_among(view, tasks, cpu, memory, fits.nonzero()[0] + self._first)
+
+    def _place_among(self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers) -> Integers:
+        ledger = self._ledger
+        parts = [np.zeros(0, dtype=np.int64)]
+        while tasks:
+            fits = (view.cpus[eligible] + cpu <= ledger.cpu_total[eligible]) & (
+                view.memories[eligible] + memory <= ledger.memory_total[eligible]
+            )
+            fitting = eligible[fits]
+            if not len(fitting):
+                break
+            drawn = fitting[self.random.integers(0, len(fitting), tasks + 2)]
+            taken = self._accept(view, drawn, tasks, cpu, memory)
+            parts.append(taken)
+            tasks -= len(taken)
+        return np.concatenate(parts)
+
+    def _accept(self, view: View, drawn: Integers, tasks: int, cpu: float, memory: float) -> Integers:
+        """Take the first `tasks` of the drawn machines that have room, one task for each time they are drawn."""
+        ledger = self._ledger
+        used, total = (view.cpus, view.memories), (ledger.cpu_total, ledger.memory_total)
+        fitting = (~overfull(drawn, used, total, (cpu, memory))).nonzero()[0]
+        rows = fitting[:tasks]
+        self.misses += (int(rows[-1]) + 1 if len(fitting) > tasks else len(drawn)) - len(rows)
+        taken: Integers = drawn[rows]
+        view.take(taken, cpu, memory)
+        return taken

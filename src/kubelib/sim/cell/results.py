@@ -1,0 +1,201 @@
+"""What a run says of its workloads, its schedulers and its cell."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+import attrs
+import numpy as np
+
+from kubelib.transactions import figures
+from kubelib.transactions.figures import Spread
+
+DAY = 86_400.0
+
+
+@attrs.frozen
+class WorkloadResult:
+    """How the jobs of a workload fared.
+
+    Waits are seconds in the queue: neither the decision itself nor the second between two attempts counts.
+    Jobs that were never attempted have no wait and are left out of the means: in a cell that is
+    `saturated` the means are therefore too low, and grow with the horizon.
+    """
+
+    name: str
+    jobs: int
+    attempted: int
+    unattempted: int
+    placed: int
+    abandoned: int
+    wait_to_first_attempt: Spread
+    wait_until_placed: Spread
+    attempts: Spread
+    task_attempts: Spread
+    useful_seconds: Spread
+    total_attempts: int
+    larger_than_the_cell: int
+    """Jobs whose tasks all together ask for more than the whole cell has, and so never run all at once."""
+    killed_tasks: int
+    """Tasks that ended with their machine."""
+    preempted_tasks: int
+    """Tasks that were evicted for others of higher priority."""
+
+
+@attrs.frozen
+class SchedulerResult:
+    """What a scheduler did with its time.
+
+    Seconds of decisions are *useful* if no claim conflicted, *wasted* if one did, *fruitless* if nothing could be placed.
+    A transaction fails if any of its claims conflicts. It is `saturated` if it was still behind at the end: more
+    jobs in its queue than 1 % of those it was given and busy for more than 95 % of the last day.
+    """
+
+    name: str
+    multi_path: bool
+    useful: float
+    wasted: float
+    fruitless: float
+    seconds_by_workload: dict[str, tuple[float, float]]
+    useful_by_day: tuple[float, ...]
+    wasted_by_day: tuple[float, ...]
+    succeeded: int
+    failed: int
+    retried: int
+    succeeded_by_day: tuple[int, ...]
+    failed_by_day: tuple[int, ...]
+    claims_landed: int
+    claims_refused: int
+    no_room: int
+    abandoned: int
+    offers: int
+    queue_left: int
+    misses: int
+    saturated: bool
+    end: float
+
+    @property
+    def busyness(self) -> float:
+        """The share of time spent on decisions that led to a transaction."""
+        return figures.busyness(self.useful, self.wasted, self.end)
+
+    @property
+    def busyness_with_fruitless(self) -> float:
+        """The share of time spent on decisions of any outcome."""
+        return (self.useful + self.wasted + self.fruitless) / self.end
+
+    @property
+    def conflict_fraction(self) -> float:
+        """Failed transactions per successful one; infinite if there are only failed ones."""
+        return figures.conflict_fraction(self.failed, self.succeeded)
+
+    @property
+    def daily_busyness(self) -> float:
+        """The median over days of `busyness`; the last day may be a part of one."""
+        lengths = [min(DAY, self.end - DAY * day) for day in range(len(self.useful_by_day))]
+        days = zip(self.useful_by_day, self.wasted_by_day, lengths, strict=True)
+        return median((useful + wasted) / length for useful, wasted, length in days)
+
+    @property
+    def daily_conflict_fraction(self) -> float:
+        """The median over days of `conflict_fraction`, of days with transactions that succeeded."""
+        days = zip(self.failed_by_day, self.succeeded_by_day, strict=True)
+        return median([failed / succeeded for failed, succeeded in days if succeeded] or [0.0])
+
+
+@attrs.frozen
+class CellResult:
+    """How much of the cell was in use, as shares: by looks once a second, and by integrals over time.
+
+    `locked_cpu` and `locked_memory` were offered and not yet claimed, `broken` is the share of machines that were down.
+    """
+
+    cpu: float
+    memory: float
+    cpu_integral: float
+    memory_integral: float
+    locked_cpu: float = 0.0
+    locked_memory: float = 0.0
+    broken: float = 0.0
+    breakdowns: int = 0
+
+
+@attrs.frozen
+class Results:
+    """All that a run tells."""
+
+    workloads: tuple[WorkloadResult, ...]
+    schedulers: tuple[SchedulerResult, ...]
+    cell: CellResult
+    prefilled_tasks: int
+    end: float
+    events: int
+
+    def workload(self, name: str) -> WorkloadResult:
+        """Return the result of a workload by its name."""
+        return next(result for result in self.workloads if result.name == name)
+
+    def scheduler(self, name: str) -> SchedulerResult:
+        """Return the result of a scheduler by its name."""
+        return next(result for result in self.schedulers if result.name == name)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether any scheduler fell behind."""
+        return any(scheduler.saturated for scheduler in self.schedulers)
+
+    def conflict_fraction(self, prefix: str = "") -> float:
+        """Return failed per successful transactions of all schedulers whose name begins so."""
+        chosen = [scheduler for scheduler in self.schedulers if scheduler.name.startswith(prefix)]
+        succeeded = sum(scheduler.succeeded for scheduler in chosen)
+        failed = sum(scheduler.failed for scheduler in chosen)
+        return figures.conflict_fraction(failed, succeeded)
+
+
+class JobTable:
+    """The jobs of all workloads of a run, and what has become of each."""
+
+    def __init__(self, tasks: Sequence[int]) -> None:
+        count = len(tasks)
+        self.tasks = list(tasks)
+        self.left = list(tasks)
+        self.enqueued = [0.0] * count
+        self.wait_first = [0.0] * count
+        self.wait_full = [0.0] * count
+        self.attempts = [0] * count
+        self.task_attempts = [0] * count
+        self.useful = [0.0] * count
+        self.abandoned: set[int] = set()
+        self.killed: Counter[int] = Counter()
+        self.preempted: Counter[int] = Counter()
+        self.waited_until_placed: dict[int, float] = {}
+        """What jobs had waited that were placed once and lost tasks afterwards."""
+        self.oversize: list[bool] = []
+
+    def result(self, name: str, rows: range) -> WorkloadResult:
+        """Return how the jobs in some rows fared."""
+        attempted = [row for row in rows if self.attempts[row]]
+        placed = [row for row in rows if not self.left[row]]
+        until_placed = [self.waited_until_placed.get(row, self.wait_full[row]) for row in placed]
+        return WorkloadResult(
+            name=name,
+            jobs=len(rows),
+            attempted=len(attempted),
+            unattempted=len(rows) - len(attempted),
+            placed=len(placed),
+            abandoned=sum(row in self.abandoned for row in rows),
+            wait_to_first_attempt=Spread.of([self.wait_first[row] for row in attempted]),
+            wait_until_placed=Spread.of(until_placed),
+            attempts=Spread.of([self.attempts[row] for row in attempted]),
+            task_attempts=Spread.of([self.task_attempts[row] for row in attempted]),
+            useful_seconds=Spread.of([self.useful[row] for row in attempted]),
+            total_attempts=sum(self.attempts[row] for row in attempted),
+            larger_than_the_cell=sum(self.oversize[row] for row in rows),
+            killed_tasks=sum(count for row, count in self.killed.items() if row in rows),
+            preempted_tasks=sum(count for row, count in self.preempted.items() if row in rows),
+        )
+
+
+def days_of(horizon: float) -> int:
+    """Return how many days a horizon touches."""
+    return max(1, int(np.ceil(horizon / DAY)))

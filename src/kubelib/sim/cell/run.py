@@ -1,0 +1,270 @@
+"""What all runs have in common: the agenda, the jobs, tasks that begin and end, attempts that are repeated."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from kubelib.sim.cell.base import Integers, Workload
+from kubelib.sim.cell.books import Scheduler, placement_of
+from kubelib.sim.cell.disruption import Breakdowns, Tenants
+from kubelib.sim.cell.results import CellResult, JobTable, Results, days_of
+from kubelib.sim.cell.setup import Setup
+from kubelib.sim.cell.state import Allocation, Claims, Ledger
+
+DECIDED, BACK, ENDED, FAILED, REPAIRED, ROUND, OFFERED, ANSWERED, SAMPLED = range(9)
+Event = tuple[float, int, int, int, int, Any]
+"""When, the order of equal times, what, of which scheduler, of which job, and what belongs to it."""
+
+_FRUITLESS_ATTEMPTS = 100
+_ATTEMPTS = 1000
+_PAUSE = 1.0
+
+
+class Run(ABC):
+    """One simulation, from its setup to its results."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self.ledger = Ledger(setup.cell, numbered=setup.architecture.detection == "coarse")
+        self._heap: list[Event] = []
+        self._serial = 0
+        self._events = 0
+        self.schedulers = [
+            Scheduler(number, spec, setup, self.ledger)
+            for number, spec in enumerate(setup.architecture.schedulers)
+        ]
+        self._load(setup.workloads)
+        disrupted = setup.preemption or setup.failures is not None
+        self._tenants = Tenants(self.ledger, self._killed) if disrupted else None
+        self._now = 0.0
+        self._breakdowns: Breakdowns | None = None
+        self.prefilled = self._prefill(setup.prefill) if setup.prefill else 0
+        if setup.failures:
+            self._breakdowns = Breakdowns(setup.failures, setup.cell.size, setup.seed)
+            self.push(self._breakdowns.next(), FAILED, -1, -1, None)
+
+    @abstractmethod
+    def enqueue(self, number: int, job: int, now: float) -> None:
+        """Give a job to a scheduler, for the first time or again."""
+
+    @abstractmethod
+    def handle(self, event: Event) -> None:
+        """Carry out an event of a decision."""
+
+    def freed(self, now: float, job: int, tasks: int) -> None:  # noqa: B027 -- most runs need not know
+        """Hear that so many tasks of a job, -1 for the prefill, ended or were killed."""
+
+    def _load(self, workloads: Sequence[Workload]) -> None:
+        columns = [
+            np.concatenate([getattr(workload, name) for workload in workloads] or [np.zeros(0)])
+            for name in ("submit", "tasks", "duration", "cpu", "memory", "priority")
+        ]
+        submit, tasks, duration, cpu, memory, priority = columns
+        self.jobs = JobTable(tasks.astype(int).tolist())
+        self._duration, self._cpu, self._memory = duration.tolist(), cpu.tolist(), memory.tolist()
+        self._priority = priority.astype(int).tolist()
+        constraints = [text for workload in workloads for text in workload.constraint]
+        self._constraint = constraints if any(constraints) else None
+        self._eligible: dict[tuple[int, str], Integers] = {}
+        self.rows: dict[str, range] = {}
+        self._workload: list[str] = []
+        chosen: list[int] = []
+        turn = 0
+        for workload in workloads:
+            self.rows[workload.name] = range(len(chosen), len(chosen) + len(workload))
+            serving = [n for n, s in enumerate(self.schedulers) if workload.name in s.spec.decides]
+            for _ in range(len(workload)):
+                turn += 1
+                chosen.append(serving[turn % len(serving)])
+            self._workload += [workload.name] * len(workload)
+        given = np.bincount(np.array(chosen, dtype=int), minlength=len(self.schedulers)).tolist()
+        for scheduler, count in zip(self.schedulers, given, strict=True):
+            scheduler.given = count
+        order = np.argsort(submit, kind="stable")
+        self._arrivals = list(zip(submit[order].tolist(), order.tolist(), strict=True))
+        self._arrivals.reverse()
+        self._chosen = chosen
+        total_cpu, total_memory = self.ledger.totals
+        self.jobs.oversize = ((tasks * cpu > total_cpu) | (tasks * memory > total_memory)).tolist()
+
+    def eligible(self, number: int, constraint: str) -> Integers:
+        """Return the machines that a scheduler may use for jobs of a constraint."""
+        key = (number, constraint)
+        if key not in self._eligible:
+            groups = self._setup.cell.machines
+            counts = [group.count for group in groups]
+            matching = np.repeat(np.array(self._setup.cell.eligible(constraint), dtype=bool), counts)
+            self._eligible[key] = self.schedulers[number].placement.among(np.flatnonzero(matching))
+        return self._eligible[key]
+
+    def among(self, number: int, job: int) -> Integers | None:
+        """Return the machines that a scheduler may use for a job, None if all of its own."""
+        if self._constraint is None or not self._constraint[job]:
+            return None
+        return self.eligible(number, self._constraint[job])
+
+    def _prefill(self, prefill: Workload) -> int:
+        placement = placement_of(self._setup, self.ledger, -1, None)
+        groups = [group.count for group in self._setup.cell.machines]
+        count = 0
+        for job in prefill:
+            eligible = None
+            if job.constraint:
+                matching = np.array(self._setup.cell.eligible(job.constraint), dtype=bool)
+                eligible = np.flatnonzero(np.repeat(matching, groups))
+            placed = placement.place(self.ledger, job.tasks, job.cpu, job.memory, eligible)
+            if len(placed):
+                self.ledger.claim(placed, job.cpu, job.memory, 0.0, placed=True)
+                allocation = Allocation(-1, job.cpu, job.memory, placed)
+                if self._tenants:
+                    self._tenants.add(allocation, job.priority)
+                self.push(job.duration, ENDED, -1, -1, allocation)
+                count += len(placed)
+        return count
+
+    def push(self, time: float, kind: int, number: int, job: int, what: Any) -> None:
+        """Put an event on the agenda."""
+        self._serial += 1
+        heappush(self._heap, (time, self._serial, kind, number, job, what))
+
+    def running(self) -> list[Allocation]:
+        """Return the tasks that run now."""
+        return [event[5] for event in self._heap if event[2] == ENDED]
+
+    def results(self) -> Results:
+        """Run to the horizon and return what came of it."""
+        end = self._play()
+        days = days_of(self._setup.horizon)
+        last = min(end, self._setup.horizon)
+        ledger = self.ledger
+        looks, exact = ledger.usage.means(last)
+        return Results(
+            workloads=tuple(self.jobs.result(name, rows) for name, rows in self.rows.items()),
+            schedulers=tuple(scheduler.result(end, days) for scheduler in self.schedulers),
+            cell=CellResult(
+                *looks,
+                *exact,
+                *ledger.locked.means(last)[1],
+                broken=ledger.lost.means(last)[1][0],
+                breakdowns=self._breakdowns.count if self._breakdowns else 0,
+            ),
+            prefilled_tasks=self.prefilled,
+            end=end,
+            events=self._events,
+        )
+
+    def _play(self) -> float:
+        self.ledger.usage.start()
+        heap, arrivals, horizon, ledger = self._heap, self._arrivals, self._setup.horizon, self.ledger
+        chosen, tenants, exact = self._chosen, self._tenants, self._setup.exact
+        stop = int(horizon) + 1 if exact else horizon
+        events = 0
+        while heap or arrivals:
+            arriving = bool(arrivals) and (not heap or arrivals[-1][0] <= heap[0][0])
+            now = arrivals[-1][0] if arriving else heap[0][0]
+            if now > stop:
+                if not exact:
+                    break
+                # the look at the cell after the horizon comes first, and is the end
+                self._events = events
+                return float(stop)
+            events += 1
+            if arriving:
+                _, job = arrivals.pop()
+                self.enqueue(chosen[job], job, now)
+            else:
+                event = heappop(heap)
+                kind = event[2]
+                if kind == ENDED:
+                    allocation = event[5]
+                    if tenants:
+                        tenants.remove(allocation)
+                    if len(allocation.machines):
+                        ledger.release(allocation.machines, allocation.cpu, allocation.memory, now)
+                        self.freed(now, allocation.job, len(allocation.machines))
+                elif kind == BACK:
+                    self.enqueue(event[3], event[4], now)
+                elif kind == FAILED:
+                    self._fail(now)
+                elif kind == REPAIRED:
+                    self._repair(event[4], now)
+                else:
+                    self.handle(event)
+            if now > horizon:
+                self._events = events
+                return now
+        self._events = events
+        return horizon
+
+    def begin(self, job: int, machines: Claims, now: float) -> None:
+        """Let tasks of a job run on machines whose claims landed."""
+        jobs = self.jobs
+        allocation = Allocation(job, self._cpu[job], self._memory[job], machines)
+        jobs.left[job] -= len(machines)
+        if self._tenants:
+            self._tenants.add(allocation, self._priority[job])
+        self._serial += 1
+        heappush(self._heap, (now + self._duration[job], self._serial, ENDED, -1, job, allocation))
+
+    def repeat_or_abandon(self, number: int, job: int, now: float) -> None:
+        """Bring a job back whose tasks are not all placed, unless it has been tried too often."""
+        attempts = self.jobs.attempts[job]
+        nothing = self.jobs.left[job] == self.jobs.tasks[job]
+        if (attempts > _FRUITLESS_ATTEMPTS and nothing) or attempts > _ATTEMPTS:
+            self.schedulers[number].abandoned += 1
+            self.jobs.abandoned.add(job)
+        else:
+            self.push(now + _PAUSE, BACK, number, job, None)
+
+    def _killed(self, job: int, count: int, preempted: bool) -> None:
+        jobs = self.jobs
+        self.freed(self._now, job, count)
+        if job < 0:
+            return
+        (jobs.preempted if preempted else jobs.killed)[job] += count
+        if not jobs.left[job]:
+            # waits from here on are not those until it was placed
+            jobs.waited_until_placed.setdefault(job, jobs.wait_full[job])
+            self.push(self._now, BACK, self._chosen[job], job, None)
+        jobs.left[job] += count
+
+    def make_room(self, number: int, job: int, tasks: int, now: float) -> list[int]:
+        """Evict tasks of lower priority for up to so many of a job; return the machines on which these landed."""
+        if not self._setup.preemption or self._tenants is None:
+            return []
+        self._now = now
+        eligible = self.among(number, job)
+        if eligible is None:
+            eligible = self.eligible(number, "")
+        cpu, memory = self._cpu[job], self._memory[job]
+        landed: list[int] = []
+        self.ledger.changing()
+        while len(landed) < tasks:
+            machine = self._tenants.make_room(
+                eligible, cpu, memory, self._priority[job], now, self.schedulers[number].placement.random
+            )
+            if machine is None:
+                break
+            self.ledger.claim([machine], cpu, memory, now)
+            landed.append(machine)
+        return landed
+
+    def _fail(self, now: float) -> None:
+        assert self._breakdowns
+        assert self._tenants
+        self._now = now
+        self.push(now + self._breakdowns.next(), FAILED, -1, -1, None)
+        machine = self._breakdowns.strike()
+        if machine is not None:
+            self._tenants.evacuate(machine, now)
+            self.ledger.fail(machine, now)
+            self.push(now + self._breakdowns.repair_time(), REPAIRED, -1, machine, None)
+
+    def _repair(self, machine: int, now: float) -> None:
+        assert self._breakdowns
+        self._breakdowns.broken.discard(machine)
+        self.ledger.repair(machine, now)
+        self.freed(now, -1, 0)

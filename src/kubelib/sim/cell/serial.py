@@ -1,0 +1,100 @@
+"""Schedulers that decide on one job at a time: monolithic, partitioned, and on snapshots of a shared state."""
+
+from heapq import heappush
+
+import numpy as np
+
+from kubelib.sim.cell.base import Integers
+from kubelib.sim.cell.books import Scheduler
+from kubelib.sim.cell.commits import Commits
+from kubelib.sim.cell.run import DECIDED, Event, Run
+from kubelib.sim.cell.setup import Setup
+
+
+class SerialRun(Run):
+    """A run in which each scheduler thinks about the job at the head of its queue, then places it."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self._commits = Commits(setup.architecture, self.ledger, exact=setup.exact)
+
+    def enqueue(self, number: int, job: int, now: float) -> None:
+        """Give a job to a scheduler, which thinks about it at once if it is idle."""
+        scheduler = self.schedulers[number]
+        self.jobs.enqueued[job] = now
+        if scheduler.deciding:
+            scheduler.queue.append(job)
+        else:
+            self._think(scheduler, number, job, now)
+
+    def handle(self, event: Event) -> None:
+        """End a decision."""
+        now, _, _, number, job, think = event
+        self._decided(self.schedulers[number], number, job, now, think)
+
+    def _think(self, scheduler: Scheduler, number: int, job: int, now: float) -> None:
+        jobs = self.jobs
+        scheduler.deciding = 1
+        waited = now - jobs.enqueued[job]
+        jobs.wait_full[job] += waited
+        if not jobs.attempts[job]:
+            jobs.wait_first[job] += waited
+        if scheduler.snapshot:
+            self.ledger.look(scheduler.snapshot)
+        decision = scheduler.spec.decides[self._workload[job]]
+        scheduler.asked = left = jobs.left[job]
+        think = decision.of(left)
+        self._serial += 1
+        heappush(self._heap, (now + think, self._serial, DECIDED, number, job, think))
+
+    def _worth_a_look(self, scheduler: Scheduler, number: int, job: int) -> Integers | None:
+        """Return the machines on which a job's tasks may find room, None if that may be any of the scheduler's."""
+        eligible = self.among(number, job)
+        since = scheduler.stuck.get(job)
+        if since is None:
+            return eligible
+        freed = self.ledger.freed.since(since)
+        if freed is None:
+            return eligible
+        if eligible is None:
+            return scheduler.placement.among(freed)
+        return np.intersect1d(eligible, freed, assume_unique=True)
+
+    def _decided(self, scheduler: Scheduler, number: int, job: int, now: float, think: float) -> None:
+        jobs, ledger = self.jobs, self.ledger
+        # tasks that were killed while it thought wait for the next attempt
+        asked = scheduler.asked
+        jobs.attempts[job] += 1
+        jobs.task_attempts[job] += asked
+        cpu, memory = self._cpu[job], self._memory[job]
+        eligible = self._worth_a_look(scheduler, number, job)
+        since = ledger.freed.count
+        if scheduler.snapshot is not None and ledger.close(scheduler.snapshot):
+            view = scheduler.snapshot.view
+            since = scheduler.snapshot.since
+            placed = scheduler.placement.place(view, asked, cpu, memory, eligible)
+            landed = self._commits.commit(view, placed, cpu, memory, now) if len(placed) else placed
+        else:
+            ledger.changing()
+            placed = landed = scheduler.placement.place(ledger, asked, cpu, memory, eligible)
+            if len(placed):
+                ledger.claim(placed, cpu, memory, now, placed=True)
+        count, fine = len(placed), len(landed)
+        if count < asked and fine == count and not self._setup.exact:
+            scheduler.stuck[job] = since
+        elif scheduler.stuck:
+            scheduler.stuck.pop(job, None)
+        if fine:
+            self.begin(job, landed, now)
+        if count < asked and (won := self.make_room(number, job, asked - count, now)):
+            self.begin(job, won, now)
+            count += len(won)
+            fine += len(won)
+        again = jobs.attempts[job] > 1
+        if scheduler.account(self._workload[job], now, think, count, fine, again=again):
+            jobs.useful[job] += think
+        if jobs.left[job]:
+            self.repeat_or_abandon(number, job, now)
+        scheduler.deciding = 0
+        if scheduler.queue:
+            self._think(scheduler, number, scheduler.queue.popleft(), now)

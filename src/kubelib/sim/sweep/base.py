@@ -1,0 +1,161 @@
+"""A sweep is a set of points; a point is a choice of every parameter; an executor runs points and hands back rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from hashlib import sha256
+from json import dumps
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import attrs
+
+from kubelib.sim.cell.architecture import Architecture, Commit, DecisionTime, Detection
+from kubelib.sim.cell.base import Cell, Workload, positive
+from kubelib.sim.cell.setup import Failures, Setup
+
+Scheme = Literal["single-path", "multi-path", "partitioned", "two-level", "shared-state"]
+Value = float | int | str | bool
+Row = dict[str, Value]
+"""A line of the table of results: parameters, then figures; see `kubelib.sim.sweep.points.row_of`."""
+
+
+def _one_of(kind: object) -> "Callable[[object, attrs.Attribute[str], str], None]":
+    def check(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+        if value not in get_args(kind):
+            raise ValueError(f"{attribute.name} is {value!r}: give one of {', '.join(get_args(kind))}.")
+
+    return check
+
+
+def _share(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{attribute.name} is {value}: give a share from 0 to below 1.")
+
+
+def _at_least_one(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{attribute.name} is {value}: give a number above 0.")
+
+
+@attrs.frozen
+class Point:
+    """The parameters of one simulation; times are in seconds.
+
+    In a single path jobs of both workloads take the decision time of service jobs. `load` multiplies the arrival rate
+    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`). Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
+    """
+
+    architecture: Scheme = attrs.field(default="shared-state", validator=_one_of(Scheme))
+    batch_t_job: float = 0.1
+    batch_t_task: float = 0.005
+    service_t_job: float = 0.1
+    service_t_task: float = 0.005
+    batch_schedulers: int = attrs.field(default=1, validator=_at_least_one)
+    detection: Detection = attrs.field(default="fine", validator=_one_of(Detection))
+    commit: Commit = attrs.field(default="incremental", validator=_one_of(Commit))
+    batch_share: float = 0.5
+    load: float = attrs.field(default=1.0, validator=positive)
+    prefill: float = attrs.field(default=0.6, validator=_share)
+    horizon: float = attrs.field(default=86_400.0, validator=positive)
+    blacklist: float = attrs.field(default=0.0, validator=_share)
+    constrained: float = attrs.field(default=0.0, validator=_share)
+    preemption: bool = False
+    failures_between: float = 0.0
+    failures_repair: float = 3_600.0
+    exact: bool = False
+    seed: int = 1
+
+    def schedulers(self, cell: Cell) -> Architecture:
+        """Return the architecture that the parameters name; raises ValueError if it is impossible in the cell."""
+        batch = DecisionTime(self.batch_t_job, self.batch_t_task)
+        service = DecisionTime(self.service_t_job, self.service_t_task)
+        match self.architecture:
+            case "single-path":
+                return Architecture.monolithic(service, service)
+            case "multi-path":
+                return Architecture.monolithic(batch, service)
+            case "partitioned":
+                return Architecture.partitioned(cell, self.batch_share, batch, service)
+            case "two-level":
+                return Architecture.two_level(batch, service, batch_schedulers=self.batch_schedulers)
+            case "shared-state":
+                return Architecture.shared_state(
+                    batch,
+                    service,
+                    batch_schedulers=self.batch_schedulers,
+                    detection=self.detection,
+                    commit=self.commit,
+                )
+
+    def setup(self, cell: Cell, workloads: tuple[Workload, ...], prefill: Workload | None) -> Setup:
+        """Return the simulation of this point on some workloads."""
+        failures = Failures(self.failures_between, self.failures_repair) if self.failures_between else None
+        return Setup(
+            cell,
+            workloads,
+            self.schedulers(cell),
+            prefill,
+            horizon=self.horizon,
+            # seed 1 is the one of the published figures
+            seed=41 + self.seed,
+            blacklist=self.blacklist,
+            exact=self.exact,
+            preemption=self.preemption,
+            failures=failures,
+        )
+
+    def check(self, cell: Cell) -> None:
+        """Raise ValueError if the point cannot be simulated, whatever its jobs."""
+        empty = tuple(Workload.of(name, []) for name in ("batch", "service"))
+        self.setup(cell, empty, None)
+
+
+PARAMETERS = tuple(field.name for field in attrs.fields(Point))
+
+
+@attrs.frozen(slots=False)
+class Work:
+    """A point, where it is simulated, and the trace whose jobs it runs; None is the paper-like day."""
+
+    point: Point
+    cell: Cell = attrs.field(factory=Cell)
+    trace: Path | None = None
+    trace_digest: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """What tells this work from all other: equal keys mean equal results."""
+        parts = [attrs.asdict(self.point), attrs.asdict(self.cell), self.trace_digest]
+        return sha256(dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@attrs.frozen
+class Outcome:
+    """The row of a point, and what it cost: seconds of processor time, and the peak of memory of its process in MB."""
+
+    row: Row
+    seconds: float
+    megabytes: float
+
+
+class Executor(Protocol):
+    """Runs points, wherever."""
+
+    def run(self, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
+        """Yield the outcome of each work as it is ready, in any order.
+
+        Raises `PointFailed` for the first that cannot be simulated, and `Lost` if what runs them is lost.
+        """
+        ...
+
+
+class SweepError(ValueError):
+    """A file is no sweep that could be run, or no table that could be written; the message is a sentence that says why."""
+
+
+class PointFailed(ValueError):
+    """A point cannot be simulated; the message is a sentence."""
+
+
+class Lost(RuntimeError):
+    """Those who ran the points are gone; the message is a sentence."""

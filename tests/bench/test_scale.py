@@ -1,0 +1,174 @@
+"""A hundred thousand objects, ten thousand watchers: memory, and what a selector and a write cost then.
+
+As a test each runs with a hundredth of that; ``scripts/bench`` runs the whole. ``rss_mb`` and ``bytes_per_object`` in the extra
+information are the memory of a process of its own; ``ratio`` is to one watcher.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from kubelib.api.core.config import ConfigMap
+from kubelib.api.meta import Key
+from kubelib.labels import parse_selector
+from kubelib.registry import ResourceRegistries
+from kubelib.registry.base import Patch, Query
+from kubelib.registry.cache import Watcher
+from kubelib.store import MemoryStore
+
+OBJECTS, WATCHERS, SMALLER = 100_000, 10_000, 100
+KILOBYTES = 2
+
+FILL = """
+import asyncio, json, sys
+from pathlib import Path
+from kubelib.registry import ResourceRegistries
+from kubelib.api.core.config import ConfigMap
+from kubelib.store.sqlite import SqliteStore
+
+def resident():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024
+
+async def main(path, count, size):
+    async with SqliteStore(path) as store, ResourceRegistries(store, check_namespaces=False) as registries:
+        maps = registries.of(registries.scheme.of(ConfigMap))
+        before = resident()
+        async def fill(first):
+            for number in range(first, count, 64):
+                labels = {"app": f"app-{number % 100}", "rare": f"r{number // 10}"}
+                meta = {"name": f"map-{number}", "labels": labels}
+                await maps.create({"metadata": meta, "data": {"text": "x" * size}}, namespace="default")
+        await asyncio.gather(*map(fill, range(64)))
+        sizes = [len(document.raw) for document in maps.cache.all()]
+        print(json.dumps({"before": before, "after": resident(), "count": len(sizes), "bytes": sum(sizes)}))
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+"""
+
+
+def scaled(benchmark: BenchmarkFixture, number: int) -> int:
+    return number // SMALLER if benchmark.disabled else number
+
+
+def test_memory_of_a_hundred_thousand_objects_of_two_kilobytes(
+    benchmark: BenchmarkFixture, tmp_path: Path
+) -> None:
+    count = scaled(benchmark, OBJECTS)
+
+    def fill() -> dict[str, int]:
+        done = subprocess.run(
+            [sys.executable, "-c", FILL, str(tmp_path / "store"), str(count), str(KILOBYTES * 1024 - 500)],
+            capture_output=True,
+            check=True,
+        )
+        found: dict[str, int] = json.loads(done.stdout)
+        return found
+
+    found = benchmark.pedantic(fill, rounds=1)  # type: ignore[no-untyped-call]
+    assert found["count"] == count
+    benchmark.extra_info["rss_mb"] = round(found["after"] / 1e6)
+    benchmark.extra_info["object_bytes"] = round(found["bytes"] / count)
+    benchmark.extra_info["bytes_per_object"] = round((found["after"] - found["before"]) / count)
+
+
+class Cluster:
+    """Registries in a loop of their own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._stack = AsyncExitStack()
+        self._open, self._closing = asyncio.Event(), asyncio.Event()
+        self._task = self.loop.create_task(self._stay())
+        self.run(self._open.wait())
+
+    async def _stay(self) -> None:
+        """Open and close everything in one task, as task groups want it."""
+        async with MemoryStore() as store, ResourceRegistries(store, check_namespaces=False) as registries:
+            self.maps = registries.of(registries.scheme.of(ConfigMap))
+            async with self._stack:
+                self._open.set()
+                await self._closing.wait()
+
+    def run(self, work: Any) -> Any:
+        return self.loop.run_until_complete(work)
+
+    async def fill(self, count: int) -> None:
+        for number in range(count):
+            labels = {"app": f"app-{number % 100}", "rare": f"r{number // 10}"}
+            meta = {"name": f"map-{number}", "labels": labels}
+            await self.maps.create({"metadata": meta, "data": {"k": "v"}}, namespace="default")
+
+    async def watch(self, selectors: list[str]) -> list[Watcher]:
+        found = []
+        for text in selectors:
+            query = Query("default", parse_selector(text))
+            opened = self.maps.watch(query, since=str(self.maps.cache.revision))
+            found.append(await self._stack.enter_async_context(opened))
+        return found
+
+    def close(self) -> None:
+        self._closing.set()
+        self.run(self._task)
+        self.loop.close()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.mark.parametrize("limit", [0, 500], ids=["whole", "first page"])
+def test_a_selector_that_matches_ten_of_a_hundred_thousand(
+    benchmark: BenchmarkFixture, cluster: Cluster, limit: int
+) -> None:
+    cluster.run(cluster.fill(scaled(benchmark, OBJECTS)))
+    query = Query("default", parse_selector("rare=r7"))
+    found = benchmark(lambda: cluster.run(cluster.maps.list(query, limit=limit)))
+    assert len(found.documents) == 10
+
+
+def test_a_write_that_one_of_ten_thousand_different_watchers_sees(
+    benchmark: BenchmarkFixture, cluster: Cluster
+) -> None:
+    count = scaled(benchmark, WATCHERS)
+    cluster.run(cluster.fill(100))
+    number = 0
+
+    async def writes() -> None:
+        nonlocal number
+        for _ in range(50):
+            number += 1
+            patch = Patch("merge", {"data": {"k": str(number)}})
+            await cluster.maps.patch(Key("default", "map-7"), patch)
+
+    def seconds() -> float:
+        best = float("inf")
+        for _ in range(5):
+            began = time.process_time()
+            cluster.run(writes())
+            best = min(best, time.process_time() - began)
+        return best
+
+    [one] = cluster.run(cluster.watch(["app=app-7"]))
+    alone = seconds()
+    others = [
+        f"app=app-{n},rare!=r{n}" if n % 2 else f"team in (t{n},u{n})" for n in range(1000, 1000 + count)
+    ]
+    everybody = cluster.run(cluster.watch(others))
+    benchmark.pedantic(lambda: cluster.run(writes()), rounds=5)  # type: ignore[no-untyped-call]
+    benchmark.extra_info["ratio"] = round(seconds() / alone, 2)
+    assert len(one.take_nowait()) == number
+    assert not any(watcher.behind for watcher in everybody)

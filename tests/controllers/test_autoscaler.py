@@ -1,0 +1,225 @@
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from kubelib.api.apps import Deployment
+from kubelib.api.autoscaling_v2 import (
+    CrossVersionObjectReference,
+    HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerBehavior,
+    HorizontalPodAutoscalerSpec,
+    HPAScalingPolicy,
+    HPAScalingRules,
+    MetricSpec,
+    MetricTarget,
+    ResourceMetricSource,
+)
+from kubelib.api.core.container import ResourceRequirements
+from kubelib.api.core.pod import Pod
+from kubelib.api.model import replace
+from kubelib.controllers.autoscaling import CannotCompute, Recommendations, Usage, limited
+from kubelib.controllers.autoscaling.metrics import compute
+from kubelib.controllers.builtin.deployment import deployment_controller
+from kubelib.controllers.builtin.horizontalpodautoscaler import horizontal_pod_autoscaler_controller
+from kubelib.controllers.builtin.replicaset import replica_set_controller
+from kubelib.sim import Conflicting, Lossy
+from kubelib.testing.objects import CONTAINER, make_deployment, make_meta, make_pod
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CPU = MetricSpec(
+    type="Resource",
+    resource=ResourceMetricSource(
+        name="cpu", target=MetricTarget(type="Utilization", average_utilization=50)
+    ),
+)
+ASKING = replace(CONTAINER, resources=ResourceRequirements(requests={"cpu": "100m"}))
+
+
+def make_autoscaler(**spec: Any) -> HorizontalPodAutoscaler:
+    spec.setdefault("min_replicas", 1)
+    spec.setdefault("max_replicas", 10)
+    return HorizontalPodAutoscaler(
+        metadata=make_meta("web"),
+        spec=HorizontalPodAutoscalerSpec(
+            scale_target_ref=CrossVersionObjectReference(
+                kind="Deployment", name="web", api_version="apps/v1"
+            ),
+            metrics=(CPU,),
+            **spec,
+        ),
+    )
+
+
+def pods(count: int, *, ready: bool = True) -> list[Pod]:
+    made = [
+        make_pod(f"p{n}", uid=f"p{n}", phase="Running", ready=ready, since=NOW, containers=(ASKING,))
+        for n in range(count)
+    ]
+    started = NOW - timedelta(minutes=1)
+    return [replace(p, status=replace(p.status, start_time=started)) for p in made]
+
+
+def used(*milli: int) -> dict[str, Usage]:
+    return {f"p{n}": {"main": {"cpu": value}} for n, value in enumerate(milli)}
+
+
+@pytest.mark.parametrize(
+    ("use", "current", "wanted"),
+    [
+        ((50, 50), 2, 2),
+        ((54, 54), 2, 2),  # within the tolerance
+        ((100, 100), 2, 4),
+        ((20, 20, 20, 20), 4, 2),
+        ((100,), 2, 2),  # one is not measured: it might be idle
+        ((300,), 2, 6),
+        ((10, 10, 10), 4, 3),  # one is not measured: it might use all it asks for
+    ],
+)
+def test_usage_over_target_says_how_many_replicas_there_should_be(
+    use: tuple[int, ...], current: int, wanted: int
+) -> None:
+    assert compute(CPU, pods(current), used(*use), current, NOW).replicas == wanted
+
+
+def test_pods_that_only_start_count_as_idle() -> None:
+    some = [*pods(1), *[replace(p, metadata=replace(p.metadata, uid="new")) for p in pods(1, ready=False)]]
+    assert compute(CPU, some, {**used(100), "new": {"main": {"cpu": 900}}}, 2, NOW).replicas == 2
+
+
+def test_what_cannot_be_told_is_said() -> None:
+    with pytest.raises(CannotCompute, match="did not receive metrics"):
+        compute(CPU, pods(2), {}, 2, NOW)
+    with pytest.raises(CannotCompute, match="missing request for cpu in container main of Pod p0"):
+        bare = [replace(p, spec=replace(p.spec, containers=(CONTAINER,))) for p in pods(1)]
+        compute(CPU, bare, used(10), 1, NOW)
+    with pytest.raises(CannotCompute, match="no pods"):
+        compute(CPU, [], {}, 1, NOW)
+
+
+def test_growth_is_limited_and_shrinking_waits_for_the_highest_recommendation_of_five_minutes() -> None:
+    owner, memory = make_autoscaler(max_replicas=100), Recommendations()
+    outcome = limited(owner, memory, 2, 50, 0)
+    assert (outcome.replicas, outcome.reason) == (6, "ScaleUpLimit")
+    memory.changes.append((0, 4))
+    assert limited(owner, memory, 6, 50, 5).replicas == 6  # not twice in one period
+    assert limited(owner, memory, 6, 50, 20).replicas == 12
+    calm = Recommendations()
+    assert limited(owner, calm, 8, 8, 0).replicas == 8
+    held = limited(owner, calm, 8, 2, 100)
+    assert (held.replicas, held.stabilized and held.stabilized[0]) == (8, "ScaleDownStabilized")
+    assert limited(owner, calm, 8, 2, 301).replicas == 2
+
+
+def test_bounds_and_rules_of_its_own() -> None:
+    owner = make_autoscaler(min_replicas=3, max_replicas=5)
+    assert limited(owner, Recommendations(), 4, 50, 0).reason == "TooManyReplicas"
+    rules = HPAScalingRules(
+        select_policy="Max",
+        stabilization_window_seconds=0,
+        policies=(HPAScalingPolicy(type="Pods", value=1, period_seconds=60),),
+    )
+    slow = replace(
+        owner, spec=replace(owner.spec, behavior=HorizontalPodAutoscalerBehavior(scale_down=rules))
+    )
+    assert limited(slow, Recommendations(), 5, 1, 0).replicas == 4
+    never = replace(rules, select_policy="Disabled")
+    frozen = replace(
+        owner, spec=replace(owner.spec, behavior=HorizontalPodAutoscalerBehavior(scale_down=never))
+    )
+    assert limited(frozen, Recommendations(), 5, 1, 0).replicas == 5
+
+
+class Load:
+    """So much work, shared by all Pods."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+
+    async def usage(self, pods: Sequence[Pod]) -> Mapping[str, Usage]:
+        ready = [p for p in pods if p.status.phase == "Running"]
+        return {p.metadata.uid: {"main": {"cpu": self.total // len(ready)}} for p in ready}
+
+
+def conditions(autoscaler: HorizontalPodAutoscaler) -> dict[str, tuple[str, str]]:
+    return {c.type: (c.status, c.reason) for c in autoscaler.status.conditions}
+
+
+def asking_deployment(replicas: int) -> Deployment:
+    made = make_deployment("web", replicas=replicas)
+    template = made.spec.template
+    spec = replace(template.spec, containers=(ASKING,))
+    return replace(made, spec=replace(made.spec, template=replace(template, spec=spec)))
+
+
+def components(world: Any, running_pods: Any, load: Load | None) -> list[Any]:
+    how = {"clock": world.clock, "recorder": world.recorder}
+    return [
+        running_pods(world),
+        deployment_controller(world.informers, **how),
+        replica_set_controller(world.informers, **how),
+        horizontal_pod_autoscaler_controller(world.informers, metrics=load, **how),
+    ]
+
+
+async def test_a_deployment_follows_its_load_up_and_down(world: Any, running_pods: Any) -> None:
+    load = Load(300)
+    async with world.running(*components(world, running_pods, load)):
+        await world.create(asking_deployment(1))
+        await world.create(make_autoscaler())
+        await world.settled(120)
+        assert (await world.get(Deployment, "web")).spec.replicas == 6
+        autoscaler = await world.get(HorizontalPodAutoscaler, "web")
+        assert (autoscaler.status.current_replicas, autoscaler.status.desired_replicas) == (6, 6)
+        assert conditions(autoscaler)["ScalingActive"] == ("True", "ValidMetricFound")
+        (metric,) = autoscaler.status.current_metrics
+        assert metric.resource is not None
+        assert metric.resource.current.average_utilization == 50
+        load.total = 50
+        await world.settled(240)
+        assert (await world.get(Deployment, "web")).spec.replicas == 6  # not so fast
+        await world.settled(240)
+        assert (await world.get(Deployment, "web")).spec.replicas == 1
+        assert any(reason == "SuccessfulRescale" for reason, _ in await world.events())
+
+
+async def test_without_metrics_the_bounds_still_hold_and_the_reason_is_said(
+    world: Any, running_pods: Any
+) -> None:
+    async with world.running(*components(world, running_pods, None)):
+        await world.create(asking_deployment(1))
+        await world.create(make_autoscaler(min_replicas=2))
+        await world.settled(60)
+        assert (await world.get(Deployment, "web")).spec.replicas == 2
+        autoscaler = await world.get(HorizontalPodAutoscaler, "web")
+        assert conditions(autoscaler)["ScalingActive"] == ("False", "FailedGetResourceMetric")
+        assert any(reason == "FailedGetResourceMetric" for reason, _ in await world.events())
+
+
+async def test_a_target_that_is_not_there_is_said(world: Any, running_pods: Any) -> None:
+    async with world.running(*components(world, running_pods, Load(1))):
+        await world.create(make_autoscaler())
+        await world.settled(20)
+        autoscaler = await world.get(HorizontalPodAutoscaler, "web")
+        assert conditions(autoscaler) == {"AbleToScale": ("False", "FailedGetScale")}
+
+
+@pytest.mark.seeds(5)
+async def test_under_conflicts_and_losses_the_load_is_followed(
+    make_world: Any, running_pods: Any, anyio_backend: Any
+) -> None:
+    seed = anyio_backend[1]["loop_factory"].args[0]
+
+    def line(client: Any) -> Any:
+        return Conflicting(Lossy(client, Random(seed), rate=0.2, latency=0.1, until=200.0), every=4)
+
+    async with (
+        make_world(line, seed) as world,
+        world.running(*components(world, running_pods, Load(200))),
+    ):
+        await world.create(asking_deployment(1))
+        await world.create(make_autoscaler())
+        await world.settled(1200)
+        assert (await world.get(Deployment, "web")).spec.replicas == 4

@@ -1,0 +1,236 @@
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from kubelib.api.apps_sets import (
+    ControllerRevision,
+    DaemonSet,
+    DaemonSetSpec,
+    DaemonSetUpdateStrategy,
+    RollingUpdateDaemonSet,
+)
+from kubelib.api.core.node import Node, Taint
+from kubelib.api.core.pod import Pod
+from kubelib.api.machinery import LabelSelector
+from kubelib.api.model import replace
+from kubelib.controllers.builtin.daemonset import daemon_set_controller
+from kubelib.controllers.daemons import node_of
+from kubelib.sim import Conflicting, Lossy
+from kubelib.testing.objects import CONTAINER, make_meta, make_node, make_pod_status, make_template
+
+
+def make_daemon_set(
+    name: str = "agent", *, image: str = "v1", strategy: Any = None, **template: Any
+) -> DaemonSet:
+    labels = {"app": name}
+    return DaemonSet(
+        metadata=make_meta(name),
+        spec=DaemonSetSpec(
+            selector=LabelSelector(match_labels=labels),
+            template=make_template(labels, containers=(replace(CONTAINER, image=image),), **template),
+            update_strategy=strategy or DaemonSetUpdateStrategy(),
+        ),
+    )
+
+
+def rolling(**how: Any) -> DaemonSetUpdateStrategy:
+    return DaemonSetUpdateStrategy(type="RollingUpdate", rolling_update=RollingUpdateDaemonSet(**how))
+
+
+def imaged(image: str) -> Callable[[DaemonSet], DaemonSet]:
+    def change(obj: DaemonSet) -> DaemonSet:
+        template = obj.spec.template
+        spec = replace(template.spec, containers=(replace(CONTAINER, image=image),))
+        return replace(obj, spec=replace(obj.spec, template=replace(template, spec=spec)))
+
+    return change
+
+
+async def placed(world: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for pod in await world.all(Pod):
+        found.setdefault(node_of(pod), []).append(pod.spec.containers[0].image)
+    return dict(sorted(found.items()))
+
+
+async def status_of(world: Any) -> Any:
+    return (await world.get(DaemonSet, "agent")).status
+
+
+@pytest.fixture
+async def cluster(world: Any, running_pods: Any) -> Any:
+    for number in range(4):
+        await world.create(make_node(f"n{number}"))
+    async with world.running(
+        running_pods(world),
+        daemon_set_controller(world.informers, clock=world.clock, recorder=world.recorder),
+    ):
+        yield world
+
+
+async def test_every_node_gets_a_pod_also_those_that_come_later(cluster: Any) -> None:
+    await cluster.create(make_daemon_set())
+    await cluster.settled(5)
+    assert await placed(cluster) == {f"n{n}": ["v1"] for n in range(4)}
+    status = await status_of(cluster)
+    assert (status.desired_number_scheduled, status.current_number_scheduled, status.number_ready) == (
+        4,
+        4,
+        4,
+    )
+    assert (status.updated_number_scheduled, status.number_available, status.number_misscheduled) == (4, 4, 0)
+    (revision,) = await cluster.all(ControllerRevision)
+    pods = await cluster.all(Pod)
+    hashes = {pod.metadata.labels["controller-revision-hash"] for pod in pods}
+    assert {f"agent-{hash_}" for hash_ in hashes} == {revision.metadata.name}
+    keys = {t.key for t in pods[0].spec.tolerations}
+    assert {"node.kubernetes.io/not-ready", "node.kubernetes.io/unschedulable"} <= keys
+    await cluster.create(make_node("n4"))
+    await cluster.settled(5)
+    assert len(await placed(cluster)) == 5
+
+
+async def test_selectors_and_taints_decide_which_nodes_are_meant(cluster: Any) -> None:
+    await cluster.create(make_daemon_set(node_selector={"color": "blue"}))
+    await cluster.settled(3)
+    assert await placed(cluster) == {}
+
+    def painted(color: str) -> Callable[[Node], Node]:
+        return lambda n: replace(
+            n, metadata=replace(n.metadata, labels={**n.metadata.labels, "color": color})
+        )
+
+    await cluster.change(Node, "n1", painted("blue"), namespace="")
+    await cluster.change(Node, "n2", painted("blue"), namespace="")
+    await cluster.settled(3)
+    assert list(await placed(cluster)) == ["n1", "n2"]
+    await cluster.change(Node, "n1", painted("green"), namespace="")
+
+    def tainted(effect: str) -> Callable[[Node], Node]:
+        return lambda n: replace(n, spec=replace(n.spec, taints=(Taint(key="k", effect=effect),)))
+
+    await cluster.change(Node, "n2", tainted("NoSchedule"), namespace="")
+    await cluster.settled(3)
+    assert list(await placed(cluster)) == ["n2"]  # what is there stays
+    status = await status_of(cluster)
+    assert (status.desired_number_scheduled, status.number_misscheduled) == (0, 1)
+    await cluster.change(Node, "n2", tainted("NoExecute"), namespace="")
+    await cluster.settled(3)
+    assert await placed(cluster) == {}
+
+
+async def test_a_rolling_update_leaves_no_more_nodes_without_a_pod_than_it_may(cluster: Any) -> None:
+    await cluster.create(make_daemon_set(strategy=rolling(max_unavailable="50%", max_surge=0)))
+    await cluster.settled(5)
+    await cluster.change(DaemonSet, "agent", imaged("v2"))
+    await cluster.settled(0.5)
+    assert sorted(i for images in (await placed(cluster)).values() for i in images) == [
+        "v1",
+        "v1",
+        "v2",
+        "v2",
+    ]
+    await cluster.settled(10)
+    assert await placed(cluster) == {f"n{n}": ["v2"] for n in range(4)}
+    assert (await status_of(cluster)).updated_number_scheduled == 4
+    assert sorted(r.revision for r in await cluster.all(ControllerRevision)) == [1, 2]
+
+
+async def test_a_surge_starts_the_new_pod_before_the_old_one_goes(cluster: Any) -> None:
+    await cluster.create(make_daemon_set(strategy=rolling(max_unavailable=0, max_surge=1)))
+    await cluster.settled(5)
+    await cluster.change(DaemonSet, "agent", imaged("v2"))
+    await cluster.settled(0.5)
+    numbers = sorted(len(images) for images in (await placed(cluster)).values())
+    assert numbers == [1, 1, 1, 2]
+    assert (await status_of(cluster)).number_available == 4
+    await cluster.settled(20)
+    assert await placed(cluster) == {f"n{n}": ["v2"] for n in range(4)}
+
+
+async def test_on_delete_replaces_only_what_is_deleted(cluster: Any) -> None:
+    await cluster.create(make_daemon_set(strategy=DaemonSetUpdateStrategy(type="OnDelete")))
+    await cluster.settled(5)
+    await cluster.change(DaemonSet, "agent", imaged("v2"))
+    await cluster.settled(5)
+    pods = await cluster.all(Pod)
+    assert {pod.spec.containers[0].image for pod in pods} == {"v1"}
+    await cluster.delete(Pod, pods[0].metadata.name)
+    await cluster.settled(5)
+    images = [pod.spec.containers[0].image for pod in await cluster.all(Pod)]
+    assert sorted(images) == ["v1", "v1", "v1", "v2"]
+
+
+async def test_a_bad_revision_is_left_again_at_once(world: Any, running_pods: Any) -> None:
+    for number in range(3):
+        await world.create(make_node(f"n{number}"))
+    async with world.running(
+        running_pods(world, broken=("bad",)),
+        daemon_set_controller(world.informers, clock=world.clock, recorder=world.recorder),
+    ):
+        await world.create(make_daemon_set())
+        await world.settled(5)
+        kept = {pod.metadata.uid for pod in await world.all(Pod)}
+        await world.change(DaemonSet, "agent", imaged("bad"))
+        await world.settled(20)
+        images = sorted(i for images in (await placed(world)).values() for i in images)
+        assert images == ["bad", "v1", "v1"]  # no further than one node
+        await world.change(DaemonSet, "agent", imaged("v1"))
+        await world.settled(20)
+        assert await placed(world) == {f"n{n}": ["v1"] for n in range(3)}
+        assert len(kept & {pod.metadata.uid for pod in await world.all(Pod)}) == 2  # untouched
+
+
+async def test_pods_that_fail_are_made_again_ever_more_slowly(world: Any) -> None:
+    await world.create(make_node("n0"))
+    failures: list[float] = []
+
+    async with world.running(
+        daemon_set_controller(world.informers, clock=world.clock, recorder=world.recorder)
+    ):
+        await world.create(make_daemon_set())
+        for _ in range(600):
+            await anyio.sleep(0.1)
+            for pod in await world.all(Pod):
+                if not pod.status.phase or pod.status.phase == "Pending":
+                    failures.append(anyio.current_time())
+                    await world.change(
+                        Pod,
+                        pod.metadata.name,
+                        lambda p: replace(p, status=make_pod_status("Failed")),
+                        subresource="status",
+                    )
+        assert 5 <= len(failures) <= 8  # after 0, 1, 3, 7, 15, 31 s
+        gaps = [b - a for a, b in pairwise(failures[1:])]
+        assert gaps == sorted(gaps)
+        assert any(reason == "FailedDaemonPod" for reason, _ in await world.events())
+
+
+@pytest.mark.seeds(10)
+async def test_under_conflicts_and_losses_every_node_ends_with_one_pod(
+    make_world: Any, running_pods: Any, anyio_backend: Any
+) -> None:
+    seed = anyio_backend[1]["loop_factory"].args[0]
+
+    def line(client: Any) -> Any:
+        return Conflicting(Lossy(client, Random(seed), rate=0.2, latency=0.1, until=100.0), every=4)
+
+    async with make_world(line, seed) as world:
+        for number in range(5):
+            await world.create(make_node(f"n{number}"))
+        async with world.running(
+            running_pods(world),
+            daemon_set_controller(world.informers, clock=world.clock, recorder=world.recorder),
+        ):
+            await world.create(make_daemon_set())
+            await anyio.sleep(30)
+            await world.change(DaemonSet, "agent", imaged("v2"))
+            await anyio.sleep(1500)
+            assert await placed(world) == {f"n{n}": ["v2"] for n in range(5)}
+            status = await status_of(world)
+            assert (status.number_ready, status.updated_number_scheduled) == (5, 5)
+            assert len(await world.all(ControllerRevision)) == 2

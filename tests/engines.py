@@ -1,0 +1,233 @@
+"""Real etcd and ZooKeeper servers on loopback, in a directory and on ports of their own."""
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+PREFIXES = (f"/store-{n}" for n in itertools.count())
+"""Where the tests that share a server keep what is theirs."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of an engine's program."""
+    found = shutil.which(name)
+    assert found, f"{name} is not there: apt-get install {package} (scripts/engines does it)"
+    return found
+
+
+class Server:
+    """A process that can be killed, frozen and started again."""
+
+    def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
+        self.command = command
+        self.log = log
+        self.environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **self.environment},
+            )
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def pause(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Etcd:
+    """An etcd cluster of one or more members."""
+
+    def __init__(self, directory: Path, members: int = 1, *options: str) -> None:
+        self.directory = directory
+        ports = free_ports(2 * members)
+        self.ports, peers = ports[:members], ports[members:]
+        cluster = ",".join(f"n{n}=http://127.0.0.1:{peer}" for n, peer in enumerate(peers))
+        scheme = "https" if "--cert-file" in options else "http"
+        self.scheme = scheme
+        self.members = [
+            Server(
+                [
+                    program("etcd", "etcd-server"),
+                    *("--name", f"n{n}", "--data-dir", str(directory / f"n{n}"), "--log-level", "warn"),
+                    *("--listen-client-urls", f"{scheme}://127.0.0.1:{port}"),
+                    *("--advertise-client-urls", f"{scheme}://127.0.0.1:{port}"),
+                    *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
+                    *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"),
+                    *(
+                        "--initial-cluster",
+                        cluster,
+                        "--heartbeat-interval",
+                        "50",
+                        "--election-timeout",
+                        "500",
+                    ),
+                    *options,
+                ],
+                directory / f"n{n}.log",
+            )
+            for n, (port, peer) in enumerate(zip(self.ports, peers, strict=True))
+        ]
+
+    def __enter__(self) -> "Etcd":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for member in self.members:
+            member.start()
+        for port in self.ports:
+            self.wait(port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self.members:
+            if member.running:
+                member.resume()
+            member.kill()
+
+    def wait(self, port: int, within: float = 30) -> None:
+        """Wait until a member listens. That it is ours is clear: it would not live if the port were another's."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "etcd did not start"
+                assert all(member.running for member in self.members), "etcd ended"
+                time.sleep(0.05)
+
+    def url(self, prefix: str = "") -> str:
+        return "etcd://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + prefix
+
+    def ctl(self, *arguments: str) -> str:
+        """Run etcdctl."""
+        endpoints = ",".join(f"{self.scheme}://127.0.0.1:{port}" for port in self.ports)
+        done = subprocess.run(
+            [program("etcdctl", "etcd-client"), "--endpoints", endpoints, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "ETCDCTL_API": "3"},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+class ZooKeeper:
+    """A ZooKeeper ensemble of one or more servers."""
+
+    def __init__(self, directory: Path, members: int = 1, **settings: str) -> None:
+        assert Path("/usr/share/java/zookeeper.jar").exists(), (
+            "ZooKeeper is not there: apt-get install zookeeper (scripts/engines does it)"
+        )
+        ports = free_ports(3 * members)
+        self.ports, peers, elections = ports[:members], ports[members : 2 * members], ports[2 * members :]
+        self.directory = directory
+        self.members = []
+        for n, port in enumerate(self.ports, 1):
+            home = directory / f"z{n}"
+            home.mkdir(parents=True)
+            (home / "myid").write_text(f"{n}\n")
+            lines = {
+                "tickTime": "500",
+                "dataDir": str(home),
+                "clientPortAddress": "127.0.0.1",
+                "clientPort": str(port),
+                "admin.enableServer": "false",
+                "4lw.commands.whitelist": "srvr",
+                "maxClientCnxns": "0",
+                **settings,
+            }
+            if members > 1:
+                lines |= {"initLimit": "10", "syncLimit": "4"}
+                for other in range(members):
+                    lines[f"server.{other + 1}"] = f"127.0.0.1:{peers[other]}:{elections[other]}"
+            configuration = home / "zoo.cfg"
+            configuration.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+            command = [
+                *(
+                    program("java", "default-jre-headless"),
+                    "-Xmx256m",
+                    "-XX:+UseSerialGC",
+                    "-Dzookeeper.fsync.warningthresholdms=10000",
+                ),
+                *("-cp", "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"),
+                "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+                str(configuration),
+            ]
+            self.members.append(Server(command, home / "log"))
+
+    def __enter__(self) -> "ZooKeeper":
+        for member in self.members:
+            member.start()
+        for port in self.ports:
+            self.wait(port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self.members:
+            if member.running:
+                member.resume()
+            member.kill()
+
+    def wait(self, port: int, within: float = 60) -> None:
+        """Wait until a server serves."""
+        deadline = time.monotonic() + within
+        while not self.role(port):
+            assert time.monotonic() < deadline, "ZooKeeper did not start"
+            time.sleep(0.1)
+
+    def role(self, port: int) -> str:
+        """Return leader, follower or standalone; nothing when it does not serve."""
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as connection:
+                connection.settimeout(2)
+                connection.sendall(b"srvr")
+                answer = b""
+                while part := connection.recv(4096):
+                    answer += part
+        except OSError:
+            return ""
+        lines = dict(line.split(": ", 1) for line in answer.decode().splitlines() if ": " in line)
+        return lines.get("Mode", "")
+
+    def url(self, chroot: str = "") -> str:
+        return "zookeeper://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + chroot

@@ -1,0 +1,93 @@
+"""Lists come in the order of their keys, whatever has been added and removed in between."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kubelib.api.builtin import SCHEME
+from kubelib.api.core.config import ConfigMap
+from kubelib.api.meta import Key
+from kubelib.labels import parse_selector
+from kubelib.registry.base import Query
+from kubelib.registry.cache import ResourceCache, WatchCache
+from kubelib.registry.order import FORGET_AFTER, KeyOrder
+from kubelib.store import ABSENT, Change, Entry, Revision
+
+keys = st.builds(Key, st.sampled_from(["", "a", "b"]), st.sampled_from("pqrstu"))
+steps = st.lists(st.tuples(st.sampled_from(["put", "drop", "list", "select"]), keys), max_size=40)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(keys, unique=True), steps)
+def test_keys_are_those_present_in_order(first: list[Key], steps: list[tuple[str, Key]]) -> None:
+    present = dict.fromkeys(first)
+    order = KeyOrder(present)
+    for what, key in (*steps, ("list", Key("", "p"))):
+        match what:
+            case "put" if key not in present:
+                present[key] = None
+                order.add(key)
+            case "drop" if key in present:
+                del present[key]
+                order.drop()
+            case "list":
+                assert order.keys(present) == sorted(present)
+            case "select":
+                wanted = [k for k in present if k.name <= key.name]
+                assert order.of(wanted, present) == sorted(wanted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["nodes", "configmaps"]), steps)
+def test_lists_of_a_cache_have_every_object_once_and_in_order(
+    plural: str, steps: list[tuple[str, Key]]
+) -> None:
+    resource = SCHEME.path("", "v1", plural)
+    cache = ResourceCache(resource, WatchCache())
+    present: set[Key] = set()
+    for number, (what, key) in enumerate((*steps, ("list", Key("a", "p"))), 1):
+        at = Revision(number)
+        key = Key(key.namespace or "c", key.name) if resource.namespaced else Key("", key.name)
+        match what:
+            case "put":
+                value = b'{"metadata":{"name":"%s","namespace":"%s","labels":{"l":"%s"}}}' % (
+                    key.name.encode(),
+                    key.namespace.encode(),
+                    key.name.encode(),
+                )
+                cache.apply(key, Change(str(key), at, Entry(str(key), value, at, at), None))
+                present.add(key)
+            case "drop" if key in present:
+                gone = Entry(str(key), b'{"metadata":{"name":"x"}}', ABSENT, at)
+                cache.apply(key, Change(str(key), at, None, gone))
+                present.remove(key)
+            case "list":
+                assert [d.key for d in cache.select(Query())] == sorted(present)
+            case "select":
+                query = Query(key.namespace, parse_selector(f"l in (p,{key.name})"))
+                wanted = {k for k in present if k.name in ("p", key.name) and k.namespace == key.namespace}
+                assert [d.key for d in cache.select(query)] == sorted(wanted)
+
+
+def test_an_order_that_nobody_asks_for_does_not_grow_with_what_comes_and_goes() -> None:
+    order = KeyOrder([Key("a", "kept")])
+    for number in range(FORGET_AFTER + 1):
+        assert not order.outgrown
+        order.add(Key("a", f"{number}"))
+        order.drop()
+    assert order.outgrown is False
+    order.add(Key("a", "one more"))
+    assert order.outgrown
+
+
+def test_a_cache_keeps_nothing_of_namespaces_that_are_asked_for_or_were_there() -> None:
+    cache = ResourceCache(SCHEME.of(ConfigMap), WatchCache())
+    for number in range(3):
+        assert cache.select(Query(namespace=f"nowhere-{number}")) == []
+    key = Key("here", "a")
+    raw = b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"here"}}'
+    cache.load(key, Entry("/configmaps/here/a", raw, Revision(1), Revision(1)))
+    assert [document.key for document in cache.select(Query(namespace="here"))] == [key]
+    assert set(cache._orders) == {"here"}
+    cache._drop(key)
+    assert not cache._orders
+    assert not cache._namespaces

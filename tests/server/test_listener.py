@@ -1,0 +1,179 @@
+"""Listening sockets."""
+
+import contextlib
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from kubelib.server.answering import header_line
+from kubelib.server.listener import CannotListen, Limits, Tls, bind, serve
+from kubelib.server.responses import FOLLOWED
+from reference_cluster import pki
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_address_that_is_taken_is_named_with_the_option_to_change() -> None:
+    with bind("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(CannotListen, match=f"127.0.0.1:{port}.*choose another --port"):
+            bind("127.0.0.1", port, option="--port")
+
+
+async def _answer_much(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(1000):
+        await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"])
+async def test_clients_that_neither_send_nor_read_lose_their_connection(sent: bytes) -> None:
+    listening = bind("127.0.0.1", 0)
+    limits = Limits(stalled=0.2, silent=0.2)
+    async with (
+        serve(_answer_much, listening, None, limits=limits) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        if sent:
+            await stream.send(sent)
+        await anyio.sleep(0.6)
+        with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            received = 0
+            while True:
+                received += len(await stream.receive())
+                assert received < 1000 * 65536
+
+
+async def test_connections_beyond_the_limit_are_closed() -> None:
+    listening = bind("127.0.0.1", 0)
+    async with serve(_answer_much, listening, None, limits=Limits(connections=2)) as port:
+        streams = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(2)]
+        for stream in streams:
+            await stream.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert await stream.receive()
+        async with await anyio.connect_tcp("127.0.0.1", port) as third:
+            with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await third.receive()
+        for stream in streams:
+            await stream.aclose()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nx-more: a\r\n\r\n"
+
+
+def _answer(*headers: tuple[bytes, bytes], body: bytes = b"body", more: bytes = b"") -> Any:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        beginning = {"type": "http.response.start", "status": 200, "headers": list(headers), FOLLOWED: True}
+        await send(beginning)
+        await send({"type": "http.response.body", "body": body, "more_body": bool(more)})
+        if more:
+            await send({"type": "http.response.body", "body": more})
+
+    return answer
+
+
+async def _records(app: Any, asked: bytes, end: bytes, directory: Path) -> tuple[bytes, list[int]]:
+    """Return an answer over TLS, and the sizes of the records in which it came."""
+    authority = pki.Authority(directory)
+    files = authority.server("server", ["127.0.0.1"])
+    context = ssl.create_default_context(cafile=authority.ca)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    async with (
+        serve(app, bind("127.0.0.1", 0), Tls(files.cert, files.key)) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await stream.send(outgoing.read())
+                incoming.write(await stream.receive())
+        tls.write(asked)
+        await stream.send(outgoing.read())
+        answer, raw = b"", b""
+        with anyio.fail_after(10):
+            while not answer.endswith(end):
+                data = await stream.receive()
+                raw += data
+                incoming.write(data)
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while read := tls.read(65536):
+                        answer += read
+        sizes = []
+        while raw:
+            size = int.from_bytes(raw[3:5])
+            sizes.append(size)
+            raw = raw[5 + size :]
+        return answer, sizes
+
+
+async def test_a_complete_answer_is_one_record(tmp_path: Path) -> None:
+    app = _answer((b"content-length", b"4"), (b"X-More", b"a"))
+    answer, sizes = await _records(app, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"body", tmp_path)
+    assert answer == HEAD + b"body"
+    assert sizes[-1] == len(answer) + 17, "TLS 1.3 adds a byte for what it is, and 16 to prove it"
+
+
+@pytest.mark.parametrize(
+    ("app", "asked", "answered"),
+    [
+        (_answer((b"content-length", b"4"), (b"x-more", b"a")), b"HEAD / HTTP/1.1", HEAD),
+        (
+            _answer((b"content-length", b"4"), (b"x-more", b"a"), body=b"bo", more=b"dy"),
+            b"GET / HTTP/1.1",
+            HEAD + b"body",
+        ),
+        (
+            _answer(),
+            b"GET / HTTP/1.1",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+        ),
+        (
+            _answer((b"content-length", b"4")),
+            b"GET / HTTP/1.0",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody",
+        ),
+        (
+            _answer((b"content-length", b"4"), (b"connection", b"close")),
+            b"GET / HTTP/1.1",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody",
+        ),
+    ],
+)
+async def test_other_answers_are_as_http_has_them(
+    app: Any, asked: bytes, answered: bytes, tmp_path: Path
+) -> None:
+    answer, _ = await _records(app, asked + b"\r\nhost: x\r\n\r\n", answered, tmp_path)
+    assert answer == answered
+
+
+@pytest.mark.parametrize("header", [(b"x y", b"a"), (b"x-more", b"a\r\nset-cookie: b")])
+async def test_headers_that_http_does_not_allow_are_not_sent(header: tuple[bytes, bytes]) -> None:
+    with pytest.raises(RuntimeError, match="Invalid HTTP header"):
+        header_line(*header)
+
+
+async def test_an_answer_of_another_length_than_it_says_ends_the_connection() -> None:
+    app = _answer((b"content-length", b"9"))
+    async with (
+        serve(app, bind("127.0.0.1", 0), None) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        received = b""
+        with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            while True:
+                received += await stream.receive()
+        assert received.endswith(b"body")

@@ -1,0 +1,370 @@
+"""What a request's query may say, alone and together: lists, watches, writes and deletes, with Kubernetes' refusals."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from kubelib.testing.cluster import ClusterOptions, TestCluster
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+WATCH = f"{MAPS}?watch=1&timeoutSeconds=1"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def client(cluster: TestCluster) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {cluster.token}"}
+    with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
+        yield client
+
+
+def create(client: httpx.Client, name: str, **labels: str) -> dict[str, Any]:
+    answer = client.post(MAPS, json={"metadata": {"name": name, "labels": labels}})
+    assert answer.status_code == 201, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "field", "reason", "detail"),
+    [
+        (f"{MAPS}?resourceVersionMatch=Exact", "List", "resourceVersionMatch", "Forbidden", "unless resourceVersion"),
+        (f"{MAPS}?resourceVersionMatch=Newest&resourceVersion=1", "List", "resourceVersionMatch", "NotSupported", '"Exact"'),
+        (f"{MAPS}?resourceVersionMatch=Exact&resourceVersion=0", "List", "resourceVersionMatch", "Forbidden", 'Version "0"'),
+        (f"{MAPS}?resourceVersionMatch=Exact&resourceVersion=1&continue=a", "List", "resourceVersionMatch", "Forbidden", "continue"),
+        (f"{MAPS}?sendInitialEvents=true", "List", "sendInitialEvents", "Forbidden", "forbidden for list"),
+        (f"{WATCH}&sendInitialEvents=true", "List", "resourceVersionMatch", "Forbidden", "requires setting"),
+        (f"{WATCH}&sendInitialEvents=false", "List", "resourceVersionMatch", "Forbidden", "requires setting"),
+        (f"{WATCH}&resourceVersionMatch=NotOlderThan", "List", "resourceVersionMatch", "Forbidden", "unless sendInitialEvents"),
+        (f"POST {MAPS}?dryRun=Some", "Create", "dryRun", "NotSupported", '"All"'),
+        (f"POST {MAPS}?fieldValidation=Loose", "Create", "fieldValidation", "NotSupported", '"Ignore", "Strict", "Warn"'),
+        (f"POST {MAPS}?fieldManager={'m' * 129}", "Create", "fieldManager", "TooLong", "128 bytes"),
+        (f"POST {MAPS}?fieldManager=a%0Ab", "Create", "fieldManager", "Invalid", "U+000A"),
+        (f"PATCH {MAPS}/a?force=true", "Patch", "force", "Forbidden", "non-apply patch"),
+        (f"DELETE {MAPS}/a?propagationPolicy=Never", "Delete", "propagationPolicy", "NotSupported", '"Orphan"'),
+        (f"DELETE {MAPS}/a?propagationPolicy=Orphan&orphanDependents=true", "Delete", "propagationPolicy", "Invalid", "both set"),
+        (f"DELETE {MAPS}/a?dryRun=Some", "Delete", "dryRun", "NotSupported", '"All"'),
+    ],
+)  # fmt: skip
+def test_options_that_contradict_each_other_are_invalid(
+    client: httpx.Client, query: str, kind: str, field: str, reason: str, detail: str
+) -> None:
+    method, _, url = query.rpartition(" ")
+    body = {"metadata": {"name": "a"}} if method in ("POST", "PATCH") else None
+    content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    answer = client.request(
+        method or "GET",
+        url,
+        content=json.dumps(body) if body else None,
+        headers={"content-type": content_type},
+    )
+    status = answer.json()
+    assert (answer.status_code, status["reason"]) == (422, "Invalid")
+    assert status["message"].startswith(f'{kind}Options.meta.k8s.io "" is invalid: {field}: ')
+    assert status["details"]["group"] == "meta.k8s.io"
+    (cause,) = status["details"]["causes"]
+    assert (cause["field"], cause["reason"]) == (field, f"FieldValue{reason}")
+    assert detail in cause["message"]
+
+
+def test_an_apply_names_its_manager(client: httpx.Client) -> None:
+    answer = client.patch(f"{MAPS}/a", content="{}", headers={"content-type": "application/apply-patch+yaml"})
+    assert answer.status_code == 422
+    assert "fieldManager: Required value: is required for apply patch" in answer.text
+
+
+def test_an_unknown_part_of_a_table_is_invalid(client: httpx.Client) -> None:
+    headers = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    answer = client.get(f"{MAPS}?includeObject=All", headers=headers)
+    assert answer.status_code == 422
+    assert "TableOptions.meta.k8s.io" in answer.json()["message"]
+
+
+def test_a_timeout_is_a_duration(client: httpx.Client) -> None:
+    assert client.get(f"{MAPS}?timeout=1m30s").status_code == 200
+    assert client.get(f"{MAPS}?timeout=0").status_code == 200
+    answer = client.get(f"{MAPS}?timeout=soon")
+    assert answer.status_code == 400
+    assert "invalid timeout specified in the request URL" in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"gracePeriodSeconds": "soon"},
+        {"preconditions": "x"},
+        {"dryRun": 1},
+        {"kind": "Pod", "apiVersion": "v1"},
+    ],
+)
+def test_options_of_a_delete_that_make_no_sense_are_refused(
+    client: httpx.Client, body: dict[str, Any]
+) -> None:
+    create(client, "kept")
+    answer = client.request("DELETE", f"{MAPS}/kept", json=body)
+    assert answer.status_code == 400
+    assert client.delete(f"{MAPS}/kept").status_code == 200
+
+
+def test_deletes_take_preconditions_and_dry_runs(client: httpx.Client) -> None:
+    made = create(client, "careful")["metadata"]
+    for wrong in ({"uid": "other"}, {"resourceVersion": "1"}):
+        answer = client.request("DELETE", f"{MAPS}/careful", json={"preconditions": wrong})
+        assert (answer.status_code, answer.json()["reason"]) == (409, "Conflict")
+        assert "Precondition failed" in answer.json()["message"]
+    assert client.request("DELETE", f"{MAPS}/careful", json={"dryRun": ["All"]}).status_code == 200
+    assert client.delete(f"{MAPS}/careful?dryRun=All").status_code == 200
+    right = {"uid": made["uid"], "resourceVersion": made["resourceVersion"]}
+    deleted = client.request("DELETE", f"{MAPS}/careful", json={"preconditions": right})
+    assert deleted.json()["details"] == {"name": "careful", "kind": "configmaps", "uid": made["uid"]}
+    assert client.get(f"{MAPS}/careful").status_code == 404
+
+
+def test_a_negative_grace_period_is_one_second(client: httpx.Client) -> None:
+    pods = "/api/v1/namespaces/default/pods"
+    pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
+    assert client.post(pods, json=pod).status_code == 201
+    deleted = client.delete(f"{pods}/p?gracePeriodSeconds=-1").json()
+    assert deleted["metadata"]["deletionGracePeriodSeconds"] == 1
+    client.delete(f"{pods}/p?gracePeriodSeconds=0")
+
+
+def test_a_collection_is_deleted_by_selector_and_returned(client: httpx.Client) -> None:
+    for name, tier in (("c1", "x"), ("c2", "x"), ("c3", "y")):
+        create(client, name, tier=tier)
+    dry = client.delete(f"{MAPS}?labelSelector=tier%3Dx&dryRun=All").json()
+    assert [item["metadata"]["name"] for item in dry["items"]] == ["c1", "c2"]
+    client.request("DELETE", f"{MAPS}?labelSelector=tier%3Dx", json={"dryRun": ["All"]})
+    deleted = client.delete(f"{MAPS}?labelSelector=tier%3Dx").json()
+    assert deleted["kind"] == "ConfigMapList"
+    assert [item["metadata"]["name"] for item in deleted["items"]] == ["c1", "c2"]
+    left = client.get(f"{MAPS}?labelSelector=tier").json()["items"]
+    assert [item["metadata"]["name"] for item in left] == ["c3"]
+    client.delete(f"{MAPS}/c3")
+
+
+def test_fields_that_a_body_names_twice_are_warned_of(client: httpx.Client) -> None:
+    text = '{"metadata":{"name":"twice"},"data":{"a":"1","a":"2"},"datum":1}'
+    headers = {"content-type": "application/json"}
+    made = client.post(MAPS, content=text, headers=headers)
+    assert made.headers.get_list("warning") == [
+        '299 - "duplicate field \\"data.a\\""',
+        '299 - "unknown field \\"datum\\""',
+    ]
+    assert made.json()["data"] == {"a": "2"}
+    put = client.put(f"{MAPS}/twice?fieldValidation=Strict", content=text, headers=headers)
+    assert put.status_code == 400
+    assert "duplicate field" in put.text
+    ignored = client.put(f"{MAPS}/twice?fieldValidation=Ignore", content=text, headers=headers)
+    assert (ignored.status_code, ignored.headers.get("warning")) == (200, None)
+    client.delete(f"{MAPS}/twice")
+
+
+def test_pages_are_of_one_revision_and_go_on_from_the_present_once_that_has_gone(
+    client: httpx.Client, cluster: TestCluster
+) -> None:
+    for name in ("p1", "p2", "p3", "p4"):
+        create(client, name, page="yes")
+    query = f"{MAPS}?labelSelector=page&limit=2"
+    first = client.get(query).json()
+    token = first["metadata"]["continue"]
+    client.delete(f"{MAPS}/p3")
+    create(client, "p5", page="yes")
+
+    def names(answer: httpx.Response) -> list[str]:
+        return [item["metadata"]["name"] for item in answer.json()["items"]]
+
+    second = client.get(f"{query}&continue={token}")
+    assert names(second) == ["p3", "p4"], "not the list that was begun"
+    assert second.json()["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+    cluster.call(_compact, cluster)
+    expired = client.get(f"{query}&continue={token}")
+    status = expired.json()
+    assert (expired.status_code, status["reason"], status["code"]) == (410, "Expired", 410)
+    rest = client.get(f"{query}&continue={quote(status['metadata']['continue'])}")
+    assert names(rest) == ["p4", "p5"]
+    assert rest.json()["metadata"]["resourceVersion"] != first["metadata"]["resourceVersion"]
+    exact = client.get(f"{MAPS}?resourceVersion=1&resourceVersionMatch=Exact")
+    assert (exact.status_code, exact.json()["reason"]) == (410, "Expired")
+    client.delete(f"{MAPS}?labelSelector=page")
+
+
+async def _compact(cluster: TestCluster) -> None:
+    store = cluster.client._registries.store
+    await store.compact(await store.revision())
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_what_is_selected_comes_whole_however_it_is_cut(client: httpx.Client, limit: int) -> None:
+    for namespace in ("one", "one-more"):
+        client.post("/api/v1/namespaces", json={"metadata": {"name": namespace}})
+        for name in ("x", "y"):
+            labels = {"cut": "yes" if (namespace, name) != ("one", "y") else "no"}
+            client.post(
+                f"/api/v1/namespaces/{namespace}/configmaps",
+                json={"metadata": {"name": name, "labels": labels}},
+            )
+    found, token = [], ""
+    while True:
+        page = client.get(
+            "/api/v1/configmaps", params={"labelSelector": "cut=yes", "limit": limit, "continue": token}
+        ).json()
+        assert len(page["items"]) <= limit
+        assert "remainingItemCount" not in page["metadata"]
+        found += [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in page["items"]]
+        token = page["metadata"].get("continue", "")
+        if not token:
+            break
+    assert sorted(found) == [("one", "x"), ("one-more", "x"), ("one-more", "y")]
+
+
+def test_a_version_that_has_not_come_yet_is_waited_for_and_then_refused(client: httpx.Client) -> None:
+    answer = client.get(f"{MAPS}?resourceVersion=999999&resourceVersionMatch=NotOlderThan")
+    status = answer.json()
+    assert (answer.status_code, status["reason"]) == (504, "Timeout")
+    assert status["message"].startswith("Timeout: Too large resource version: 999999, current: ")
+    assert status["details"] == {
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    }
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_one_name_is_listed_and_watched_by_field(client: httpx.Client) -> None:
+    create(client, "only")
+    create(client, "other")
+    listed = client.get(f"{MAPS}?fieldSelector=metadata.name%3Donly").json()["items"]
+    assert [item["metadata"]["name"] for item in listed] == ["only"]
+    for url in (
+        f"{WATCH}&fieldSelector=metadata.name%3Donly",
+        "/api/v1/watch/namespaces/default/configmaps/only?timeoutSeconds=1",
+    ):
+        events = [json.loads(line) for line in client.get(url).text.splitlines()]
+        assert [(e["type"], e["object"]["metadata"]["name"]) for e in events] == [("ADDED", "only")]
+    client.delete(f"{MAPS}/only")
+    client.delete(f"{MAPS}/other")
+
+
+def test_a_watch_shows_objects_come_into_and_go_out_of_its_selector(client: httpx.Client) -> None:
+    since = create(client, "moving", side="left")["metadata"]["resourceVersion"]
+    patch = {"content-type": "application/merge-patch+json"}
+    for side in ("right", "right", "left"):
+        body = json.dumps({"metadata": {"labels": {"side": side}}, "data": {"n": str(len(side))}})
+        client.patch(f"{MAPS}/moving", content=body, headers=patch)
+    client.patch(f"{MAPS}/moving", content='{"data":{"n":"0"}}', headers=patch)
+    client.delete(f"{MAPS}/moving")
+
+    def types(selector: str, accept: str = "application/json") -> list[str]:
+        url = f"{WATCH}&resourceVersion={since}&labelSelector={quote(selector)}"
+        lines = client.get(url, headers={"accept": accept}).text.splitlines()
+        return [json.loads(line)["type"] for line in lines]
+
+    assert types("side=left") == ["DELETED", "ADDED", "MODIFIED", "DELETED"]
+    assert types("side=right") == ["ADDED", "DELETED"]
+    for form in ("Table", "PartialObjectMetadata"):
+        assert types("side=right", f"application/json;as={form};g=meta.k8s.io;v=v1") == ["ADDED", "DELETED"]
+
+
+def test_methods_that_a_path_does_not_have_are_not_allowed(client: httpx.Client) -> None:
+    for method, path in (
+        ("PUT", MAPS), ("PATCH", MAPS), ("POST", f"{MAPS}/a"), ("OPTIONS", MAPS), ("TRACE", MAPS), ("POST", "/version"),
+        ("DELETE", "/api/v1"), ("PUT", "/openapi/v2"),
+    ):  # fmt: skip
+        answer = client.request(method, path, json={"metadata": {"name": "a"}} if method != "TRACE" else None)
+        assert (answer.status_code, answer.json()["reason"]) == (405, "MethodNotAllowed"), (method, path)
+
+
+def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:
+    for path in ("/version", "/healthz", MAPS):
+        head, get = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_large_answers_are_compressed_for_those_who_take_it(client: httpx.Client) -> None:
+    body = {"metadata": {"name": "large"}, "data": {"k": "v" * 200_000}}
+    assert client.post(MAPS, json=body).status_code == 201
+    packed = client.get(f"{MAPS}/large")
+    plain = client.get(f"{MAPS}/large", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.json() == plain.json()
+    assert "content-encoding" not in client.get(f"{MAPS}/missing").headers
+    client.delete(f"{MAPS}/large")
+
+
+def test_whoever_uses_a_deprecated_kind_is_told(client: httpx.Client) -> None:
+    endpoints = "/api/v1/namespaces/default/endpoints"
+    told = ['299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"']
+    for answer in (
+        client.get(endpoints),
+        client.get(f"{endpoints}?watch=1&timeoutSeconds=1"),
+        client.post(endpoints, json={"metadata": {"name": "old"}}),
+        client.get(f"{endpoints}/old"),
+        client.post(endpoints, json={"metadata": {"name": "old"}}),
+        client.delete(f"{endpoints}/old"),
+    ):
+        assert answer.headers.get_list("warning") == told, answer.request
+    assert "warning" not in client.get(MAPS).headers
+
+
+def test_some_kinds_are_replaced_only_by_who_says_which_version(client: httpx.Client) -> None:
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    made = client.put(f"{leases}/mine", json={"metadata": {"name": "mine"}, "spec": {}})
+    assert made.status_code == 201
+    blind = client.put(
+        f"{leases}/mine", json={"metadata": {"name": "mine"}, "spec": {"holderIdentity": "me"}}
+    )
+    status = blind.json()
+    assert (blind.status_code, status["details"]["causes"][0]["field"]) == (422, "metadata.resourceVersion")
+    assert status["message"] == (
+        'leases.coordination.k8s.io "mine" is invalid: metadata.resourceVersion: Invalid value: 0:'
+        " must be specified for an update"
+    )
+    document = made.json()
+    document["spec"]["holderIdentity"] = "me"
+    assert client.put(f"{leases}/mine", json=document).status_code == 200
+    assert client.put(f"{leases}/mine", json=document).status_code == 409
+    assert client.put(MAPS + "/free", json={"metadata": {"name": "free"}}).status_code == 404
+    create(client, "free")
+    assert client.put(MAPS + "/free", json={"metadata": {"name": "free"}}).status_code == 200
+    client.delete(f"{MAPS}/free")
+
+
+def test_components_are_looked_at_when_somebody_asks(client: httpx.Client) -> None:
+    statuses = "/api/v1/componentstatuses"
+    listed = client.get(statuses)
+    assert [item["metadata"]["name"] for item in listed.json()["items"]] == ["etcd-0"]
+    assert "ComponentStatus is deprecated" in listed.headers["warning"]
+    assert client.get(f"{statuses}/etcd-0").json()["conditions"] == [
+        {"type": "Healthy", "status": "True", "message": "ok"}
+    ]
+    lease = {
+        "metadata": {"name": "kube-scheduler"},
+        "spec": {
+            "holderIdentity": "me",
+            "leaseDurationSeconds": 15,
+            "renewTime": "2020-01-01T00:00:00.000000Z",
+        },
+    }
+    leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+    assert client.post(leases, json=lease).status_code == 201
+    table = {"accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
+    rows = [row["cells"] for row in client.get(statuses, headers=table).json()["rows"]]
+    assert rows[0] == ["etcd-0", "Healthy", "ok", ""]
+    assert rows[1][:3] == ["scheduler", "Unhealthy", ""]
+    assert "me has not renewed its lease since 2020" in rows[1][3]
+    assert client.get(f"{statuses}/nobody").status_code == 404
+    assert client.get(f"{statuses}?watch=1").status_code == 405
+    assert client.delete(f"{statuses}/etcd-0").status_code == 405
+    client.delete(f"{leases}/kube-scheduler")

@@ -1,0 +1,230 @@
+"""Tokens of service accounts over HTTP: who gets them, what they are good for, and when they end."""
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import httpx
+import jwt
+import pytest
+
+from kubelib.api.core.config import ServiceAccount
+from kubelib.api.meta import ObjectMeta
+from kubelib.client import LocalClient
+from kubelib.registry import ResourceRegistries
+from kubelib.server.authn.tokens import ISSUER, ServiceAccountTokens, TokenKey, TokenSigner
+from kubelib.store import MemoryStore
+from kubelib.testing.cluster import TestCluster
+
+ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
+WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+@pytest.fixture
+def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
+    with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
+        account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "robot"}}
+        assert client.post(ACCOUNTS, json=account).status_code == 201
+        yield client
+
+
+def ask(admin: httpx.Client, **spec: Any) -> httpx.Response:
+    body = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec}
+    return admin.post(f"{ACCOUNTS}/robot/token", json=body)
+
+
+def token(admin: httpx.Client, **spec: Any) -> str:
+    answer = ask(admin, **spec)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["status"]["token"])
+
+
+def who(admin: httpx.Client, bearer: str) -> httpx.Response:
+    body = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}
+    return admin.post(WHO, json=body, headers={"authorization": f"Bearer {bearer}"})
+
+
+def pod(account: str = "robot") -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": "p"},
+        "spec": {"serviceAccountName": account, "containers": [{"name": "c", "image": "i"}]},
+    }
+
+
+def test_a_token_stands_for_its_account(admin: httpx.Client) -> None:
+    user = who(admin, token(admin)).json()["status"]["userInfo"]
+    assert user["username"] == "system:serviceaccount:default:robot"
+    assert user["groups"] == [
+        "system:serviceaccounts",
+        "system:serviceaccounts:default",
+        "system:authenticated",
+    ]
+    assert user["uid"] == admin.get(f"{ACCOUNTS}/robot").json()["metadata"]["uid"]
+    assert user["extra"]["authentication.kubernetes.io/credential-id"][0].startswith("JTI=")
+
+
+def test_a_token_for_others_is_no_token_for_the_api(admin: httpx.Client) -> None:
+    other = token(admin, audiences=["vault"])
+    assert who(admin, other).status_code == 401
+    review = {"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {"token": other}}
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    assert "authenticated" not in admin.post(path, json=review).json()["status"]
+    review["spec"] = {"token": other, "audiences": ["vault", "x"]}
+    status = admin.post(path, json=review).json()["status"]
+    assert status["authenticated"] is True
+    assert status["audiences"] == ["vault"]
+    assert status["user"]["username"] == "system:serviceaccount:default:robot"
+
+
+def test_a_token_dies_with_its_account_and_does_not_rise_with_its_successor(admin: httpx.Client) -> None:
+    bearer = token(admin)
+    assert who(admin, bearer).status_code == 201
+    admin.delete(f"{ACCOUNTS}/robot")
+    assert who(admin, bearer).status_code == 401
+    account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "robot"}}
+    assert admin.post(ACCOUNTS, json=account).status_code == 201
+    assert who(admin, bearer).status_code == 401
+
+
+def test_a_bound_token_dies_with_its_pod(admin: httpx.Client) -> None:
+    pods = "/api/v1/namespaces/default/pods"
+    made = admin.post(pods, json=pod()).json()
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": made["metadata"]["uid"]}
+    bearer = token(admin, boundObjectRef=reference)
+    extra = who(admin, bearer).json()["status"]["userInfo"]["extra"]
+    assert extra["authentication.kubernetes.io/pod-name"] == ["p"]
+    assert extra["authentication.kubernetes.io/pod-uid"] == [made["metadata"]["uid"]]
+    admin.delete(f"{pods}/p", params={"gracePeriodSeconds": 0})
+    assert who(admin, bearer).status_code == 401
+
+
+def test_a_token_is_bound_only_to_what_is_there_and_belongs_together(admin: httpx.Client) -> None:
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "p"}
+    assert ask(admin, boundObjectRef=reference).status_code == 404
+    assert ask(admin, boundObjectRef={**reference, "kind": "Service"}).status_code == 400
+    assert admin.post("/api/v1/namespaces/default/pods", json=pod("somebody")).status_code == 201
+    assert ask(admin, boundObjectRef=reference).status_code == 400
+    assert ask(admin, boundObjectRef={**reference, "uid": "wrong"}).status_code == 409
+
+
+@pytest.mark.parametrize("seconds", [0, 599, 2**32 + 1, -1])
+def test_lifetimes_have_bounds(admin: httpx.Client, seconds: int) -> None:
+    answer = ask(admin, expirationSeconds=seconds)
+    assert answer.status_code == 422
+    assert answer.json()["details"]["causes"][0]["field"] == "spec.expirationSeconds"
+
+
+def test_a_dry_run_gives_no_token(admin: httpx.Client) -> None:
+    answer = admin.post(
+        f"{ACCOUNTS}/robot/token",
+        params={"dryRun": "All"},
+        json={"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"},
+    )
+    assert answer.status_code == 201
+    assert not answer.json()["status"].get("token")
+
+
+def test_strangers_verify_a_token_with_the_published_key(admin: httpx.Client) -> None:
+    document = admin.get("/.well-known/openid-configuration").json()
+    assert document["issuer"] == ISSUER
+    assert document["jwks_uri"].endswith("/openid/v1/jwks")
+    keys = jwt.PyJWKSet.from_dict(admin.get("/openid/v1/jwks").json())
+    bearer = token(admin, audiences=["vault"])
+    key = keys[jwt.get_unverified_header(bearer)["kid"]]
+    assert jwt.decode(bearer, key, algorithms=["ES256"], audience="vault")["sub"].endswith(":robot")
+
+
+def test_tampered_and_foreign_tokens_are_refused(admin: httpx.Client) -> None:
+    bearer = token(admin)
+    head, body, signature = bearer.split(".")
+    claims = jwt.decode(bearer, options={"verify_signature": False})
+    nothing = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
+    public = str(admin.get("/openid/v1/jwks").json()["keys"][0])
+    stranger = TokenSigner(TokenKey.generated())
+    for wrong in (
+        f"{nothing}.{body}.",
+        f"{nothing}.{body}.{signature}",
+        f"{head}.{body}.{signature[:-8]}AAAAAAAA",
+        f"{head}.{body}",
+        "a.b.c",
+        "x" * 100_000,
+        jwt.encode(claims, public, "HS256"),
+        stranger.sign(claims),
+    ):
+        assert who(admin, wrong).status_code == 401, wrong[:80]
+
+
+@pytest.mark.kubelib(controllers=True)
+def test_a_secret_of_the_type_gets_the_token_of_its_account_which_dies_with_it(
+    admin: httpx.Client, kubelib_cluster: TestCluster
+) -> None:
+    secrets = "/api/v1/namespaces/default/secrets"
+    secret: dict[str, Any] = {
+        "kind": "Secret",
+        "apiVersion": "v1",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+    }
+    assert admin.post(secrets, json=secret).status_code == 201
+
+    def filled() -> Any:
+        found = admin.get(f"{secrets}/t").json()
+        return found if "token" in (found.get("data") or {}) else None
+
+    found = kubelib_cluster.eventually(filled)
+    data = {name: base64.b64decode(value).decode() for name, value in found["data"].items()}
+    assert data["namespace"] == "default"
+    assert data["ca.crt"] == kubelib_cluster.ca.decode()
+    uid = admin.get(f"{ACCOUNTS}/robot").json()["metadata"]["uid"]
+    assert found["metadata"]["annotations"]["kubernetes.io/service-account.uid"] == uid
+    user = who(admin, data["token"]).json()["status"]["userInfo"]
+    assert user["username"] == "system:serviceaccount:default:robot"
+    admin.delete(f"{secrets}/t")
+    assert who(admin, data["token"]).status_code == 401
+    assert admin.post(secrets, json=secret).status_code == 201
+    kubelib_cluster.eventually(filled)
+    admin.delete(f"{ACCOUNTS}/robot")
+    kubelib_cluster.eventually(lambda: admin.get(f"{secrets}/t").status_code == 404)
+
+
+class _Hand:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.date = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.date
+
+
+def test_a_remembered_token_still_expires() -> None:
+    async def main() -> None:
+        clock = _Hand()
+        async with MemoryStore() as store, ResourceRegistries(store, clock=clock) as registries:
+            await registries.bootstrap()
+            signer = TokenSigner(TokenKey.generated(), clock=clock)
+            registries.tokens = signer
+            tokens = ServiceAccountTokens(signer, registries)
+            accounts = LocalClient(registries).resource(ServiceAccount)
+            account = await accounts.create(
+                ServiceAccount(metadata=ObjectMeta(name="a", namespace="default"))
+            )
+            documents = registries.of(registries.scheme.of(ServiceAccount))
+            answer = await documents.create({}, namespace="default", name="a", subresource="token")
+            bearer = answer.tree()["status"]["token"]
+            assert (await tokens.authenticate(bearer)) is not None
+            clock.date += timedelta(seconds=3599)
+            found = await tokens.authenticate(bearer)
+            assert found is not None
+            assert found[0].uid == account.metadata.uid
+            clock.date += timedelta(seconds=1)
+            assert await tokens.authenticate(bearer) is None
+            clock.date -= timedelta(days=1)
+            assert await tokens.authenticate(bearer) is None
+
+    anyio.run(main)

@@ -1,0 +1,67 @@
+"""What the paper says of cells of mixed machines, and of schemes over both parts of the decision time, on small sweeps."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from kubelib.sim.cell import Cell, Machines
+from kubelib.sim.figures.base import unscheduled
+from kubelib.sim.sweep.base import Point, Row, Work
+from kubelib.sim.sweep.points import run_point
+from kubelib.sim.traces.synthetic import mixed_cell
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs points of a cell, with something in common."""
+
+    cell: Cell
+    common: dict[str, Any]
+
+    def __call__(self, **parameters: Any) -> Row:
+        return run_point(Work(Point(**{**self.common, **parameters}), self.cell)).row
+
+
+def test_three_batch_schedulers_bear_decisions_that_saturate_one() -> None:
+    """Figure 13."""
+    run = Runs(mixed_cell(4_000), {"horizon": 2 * HOUR, "load": 1.0, "constrained": 0.3, "prefill": 0.4})
+    assert not run(batch_t_job=2.0)["batch_saturated"]
+    one, three = (run(batch_t_job=8.0, batch_schedulers=count) for count in (1, 3))
+    assert one["batch_saturated"]
+    assert not three["batch_saturated"]
+    assert float(three["batch_conflict_fraction"]) < 0.2
+    assert float(three["batch_wait_first_mean"]) < float(one["batch_wait_first_mean"]) / 10
+
+
+def test_conflicts_make_a_busy_cell_s_service_scheduler_busier_than_its_decisions() -> None:
+    """Figure 12."""
+    run = Runs(
+        mixed_cell(4_000),
+        {"horizon": 2 * HOUR, "load": 1.0, "constrained": 0.3, "prefill": 0.7, "detection": "coarse", "commit": "all-or-nothing"},
+    )  # fmt: skip
+    fractions = [float(run(service_t_job=t_job)["service_conflict_fraction"]) for t_job in (0.1, 3.0)]
+    slow = run(service_t_job=20.0)
+    assert fractions[0] < fractions[1] < float(slow["service_conflict_fraction"])
+    assert float(slow["service_busyness"]) > 1.1 * float(slow["service_useful_share"])
+
+
+def test_a_single_path_leaves_most_and_shared_state_least() -> None:
+    """Figure 10, on a cell that is nearly full."""
+    cell = Cell((Machines(1_000, 4.0, 16.0),))
+    run = Runs(cell, {"horizon": 3 * HOUR, "load": 0.2, "prefill": 0.7, "service_t_job": 100.0})
+    left = {
+        scheme: unscheduled(run(architecture=scheme)) for scheme in ("single-path", "two-level", "shared-state")
+    }  # fmt: skip
+    assert left["single-path"] > 0.5
+    assert left["single-path"] > left["two-level"] > left["shared-state"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_choosy_jobs_wait_longer_for_a_place_than_others(seed: int) -> None:
+    run = Runs(mixed_cell(1_000), {"horizon": 3 * HOUR, "load": 0.25, "prefill": 0.7, "seed": seed})
+    free, choosy = run(constrained=0.0), run(constrained=0.9)
+    assert float(choosy["batch_attempts_mean"]) > float(free["batch_attempts_mean"])
+    assert choosy["batch_jobs"] == free["batch_jobs"]

@@ -1,0 +1,230 @@
+"""The store on real etcd servers: every promise of a store, and what happens when members fail."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+import trustme
+
+from kubelib.store import (
+    ABSENT,
+    Put,
+    Revision,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+    ValueTooLarge,
+    open_store,
+)
+from kubelib.store.clusters import ClusterAddress
+from kubelib.store.etcd import EtcdStore, parse_url
+from kubelib.testing.store import Open, StoreSuite
+from tests.engines import PREFIXES, Etcd, free_ports
+from tests.store.failures import nothing_is_lost
+
+pytestmark = pytest.mark.external
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    with Etcd(tmp_path_factory.mktemp("etcd-three"), 3) as running:
+        yield running
+
+
+class TestOneMember(StoreSuite):
+    durable = True
+    remote = True
+
+    @pytest.fixture
+    def open_store(self, etcd: Etcd) -> Open:
+        url = etcd.url(next(PREFIXES))
+        return lambda: open_store(url)
+
+
+class TestThreeMembers(StoreSuite):
+    durable = True
+    remote = True
+
+    @pytest.fixture
+    def open_store(self, three: Etcd) -> Open:
+        url = three.url(next(PREFIXES))
+        return lambda: open_store(url)
+
+
+class TestFailures:
+    """What writers and watchers see of members that are killed, frozen and started again: nothing but a delay."""
+
+    @pytest.fixture
+    def cluster(self, tmp_path: Path) -> Iterator[Etcd]:
+        with Etcd(tmp_path / "etcd", 3) as running:
+            yield running
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("blow", ["kill", "pause"])
+    async def test_no_acknowledged_write_and_no_change_is_lost_with_any_member(
+        self, cluster: Etcd, blow: str
+    ) -> None:
+        async def strike() -> None:
+            if blow == "kill":
+                for member in cluster.members:
+                    member.kill()
+                    await anyio.sleep(0.7)
+                    member.start()
+                    await anyio.sleep(0.8)
+            else:  # the member that both have been using: nothing says that it does not answer
+                cluster.members[0].pause()
+                await anyio.sleep(6)
+                cluster.members[0].resume()
+
+        await nothing_is_lost(cluster.url(), strike)
+
+    async def test_a_watch_resumes_on_a_new_member_where_it_was(self, cluster: Etcd) -> None:
+        async with open_store(cluster.url()) as store:
+            first = await store.commit(Put("/a", b"1", ABSENT))
+            async with store.watch("/", since=Revision(0)) as watch:
+                assert [change.revision for change in await watch.take()] == [first]
+                cluster.members[0].kill()
+                second = await store.commit(Put("/a", b"2", first))
+                with anyio.fail_after(30):
+                    assert [change.revision for change in await watch.take()] == [second]
+
+
+class TestTrouble:
+    async def test_a_server_that_is_not_there_is_named(self) -> None:
+        (port,) = free_ports(1)
+        with pytest.raises(
+            StoreUnavailable, match=rf"etcd at 127\.0\.0\.1:{port} does not answer: connection refused"
+        ):
+            async with EtcdStore(parse_url(f"etcd://127.0.0.1:{port}"), patience=0.5):
+                pass
+
+    async def test_keys_of_somebody_else_are_left_alone(self, etcd: Etcd) -> None:
+        prefix = next(PREFIXES)
+        etcd.ctl("put", f"{prefix}/registry/pods/x", "theirs")
+        with pytest.raises(StoreCorrupt, match=f"keys that are not ours, such as '{prefix}/registry/pods/x'"):
+            async with open_store(etcd.url(prefix)):
+                pass
+
+    async def test_a_store_of_a_newer_version_is_refused(self, etcd: Etcd) -> None:
+        prefix = next(PREFIXES)
+        etcd.ctl("put", f"{prefix}.kubelib/store", '{"format":2,"base":0}')
+        with pytest.raises(StoreCorrupt, match="newer version of kubelib"):
+            async with open_store(etcd.url(prefix)):
+                pass
+
+    async def test_what_etcd_cannot_take_is_refused_and_changes_nothing(self, etcd: Etcd) -> None:
+        async with open_store(etcd.url(next(PREFIXES))) as store:
+            with pytest.raises(ValueTooLarge, match="max-request-bytes"):
+                await store.commit(Put("/large", b"x" * 2_000_000, ABSENT))
+            with pytest.raises(ValueTooLarge, match="max-txn-ops"):
+                await store.commit(*(Put(f"/k{n}", b"", ABSENT) for n in range(129)))
+            assert await store.revision() == 0
+            assert (await store.list("/")).entries == ()
+
+    async def test_a_full_etcd_says_so_and_still_answers(self, tmp_path: Path) -> None:
+        with Etcd(tmp_path / "etcd", 1, "--quota-backend-bytes", "2000000") as small:
+            async with open_store(small.url()) as store:
+                written = 0
+                with pytest.raises(StoreFull, match="used up its quota"):
+                    while True:
+                        await store.commit(Put(f"/k{written}", b"x" * 200_000, ABSENT))
+                        written += 1
+                assert len((await store.list("/")).entries) == written > 0
+
+    async def test_what_others_write_to_the_same_etcd_holds_nobody_up(self, etcd: Etcd) -> None:
+        async with open_store(etcd.url(next(PREFIXES))) as store:
+            await store.commit(Put("/a", b"", ABSENT))
+            async with store.watch("/", since=Revision(0)) as watch:
+                await watch.take()
+                etcd.ctl("put", "elsewhere", "x")
+                revision = await store.revision()
+                with anyio.fail_after(10):
+                    while watch.progress < revision:
+                        assert await watch.take() == ()
+
+    async def test_stores_under_different_prefixes_do_not_see_each_other(self, etcd: Etcd) -> None:
+        prefix = next(PREFIXES)
+        async with (
+            open_store(etcd.url(f"{prefix}/a")) as one,
+            open_store(etcd.url(f"{prefix}/ab")) as other,
+        ):
+            await one.commit(Put("/x", b"", ABSENT))
+            assert (await other.list("/")).entries == ()
+            assert await one.revision() > 0
+
+    async def test_users_and_passwords(self, tmp_path: Path) -> None:
+        with Etcd(tmp_path / "etcd") as guarded:
+            guarded.ctl("user", "add", "root:secret")
+            guarded.ctl("user", "grant-role", "root", "root")
+            guarded.ctl("auth", "enable")
+            (port,) = guarded.ports
+            async with open_store(f"etcd://root:secret@127.0.0.1:{port}") as store:
+                await store.commit(Put("/a", b"1", ABSENT))
+                async with store.watch("/", since=Revision(0)) as watch:
+                    assert len(await watch.take()) == 1
+            for credentials, message in (
+                ("root:wrong@", "does not know user 'root' with this password"),
+                ("", "wants a user"),
+            ):
+                with pytest.raises(StoreUnavailable, match=message):
+                    async with open_store(f"etcd://{credentials}127.0.0.1:{port}"):
+                        pass
+
+    async def test_certificates_of_both_sides(self, tmp_path: Path) -> None:
+        authority, files = trustme.CA(), {}
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        trustme.CA().cert_pem.write_to_path(tmp_path / "stranger.pem")
+        for side, name in (("server", "127.0.0.1"), ("client", "kubelib")):
+            issued = authority.issue_cert(name)
+            files[side] = (tmp_path / f"{side}.pem", tmp_path / f"{side}-key.pem")
+            issued.cert_chain_pems[0].write_to_path(files[side][0])
+            issued.private_key_pem.write_to_path(files[side][1])
+        options = (
+            *("--cert-file", str(files["server"][0]), "--key-file", str(files["server"][1])),
+            *("--client-cert-auth", "--trusted-ca-file", str(tmp_path / "ca.pem")),
+        )
+        mine = f"cert={files['client'][0]}&key={files['client'][1]}"
+        with Etcd(tmp_path / "etcd", 1, *options) as guarded:
+            url = guarded.url("/tls")
+            async with open_store(f"{url}?ca={tmp_path}/ca.pem&{mine}") as store:
+                await store.commit(Put("/a", b"1", ABSENT))
+                async with store.watch("/", since=Revision(0)) as watch:
+                    assert [change.entry.value for change in await watch.take() if change.entry] == [b"1"]
+            # Nothing is said in clear, to a server that cannot prove itself, or for a client that shows no certificate.
+            for query in ("", f"?ca={tmp_path}/stranger.pem&{mine}", f"?ca={tmp_path}/ca.pem"):
+                with pytest.raises(StoreUnavailable, match=r"etcd at 127\.0\.0\.1:\d+.* does not answer"):
+                    async with EtcdStore(parse_url(url + query), patience=0.5):
+                        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("etcd://", "is not the URL of a store in etcd"),
+        ("etcd://host:port", "is not the URL of a store in etcd"),
+        ("etcd://h,:2379", "is not the URL of a store in etcd"),
+        ("etcd://u:secret@h?cert=x", "needs both cert and key"),
+        ("etcd://h?colour=blue", "unknown option 'colour'"),
+    ],
+)
+def test_a_bad_url_is_refused_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_url(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_url_says_all_there_is_to_know() -> None:
+    address = parse_url("etcd://me:p%40ss@h1,h2:2380,[::1]:7/some/prefix/?ca=/ca.pem&cert=/c.pem&key=/k.pem")
+    assert address == ClusterAddress(
+        name="etcd",
+        endpoints=("h1:2379", "h2:2380", "[::1]:7"),
+        path="/some/prefix",
+        user="me",
+        password="p@ss",
+        tls=True,
+        ca="/ca.pem",
+        cert="/c.pem",
+        key="/k.pem",
+    )
+    assert not parse_url("etcd://h").tls

@@ -1,0 +1,226 @@
+"""The store on real ZooKeeper servers: every promise of a store, and what happens when servers fail."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from kubelib.store import (
+    ABSENT,
+    Put,
+    Revision,
+    RevisionMismatch,
+    Store,
+    StoreCorrupt,
+    StoreUnavailable,
+    ValueTooLarge,
+    WatchLagged,
+    open_store,
+)
+from kubelib.store.zookeeper import ZooKeeperStore, parse_url
+from kubelib.testing.store import Open, StoreSuite
+from tests.engines import PREFIXES, ZooKeeper, free_ports
+from tests.store.failures import nothing_is_lost
+
+pytestmark = pytest.mark.external
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
+    with ZooKeeper(tmp_path_factory.mktemp("zookeeper-three"), 3) as running:
+        yield running
+
+
+class TestOneServer(StoreSuite):
+    durable = True
+    remote = True
+    history = 10_000
+
+    @pytest.fixture
+    def open_store(self, zookeeper: ZooKeeper) -> Open:
+        url = zookeeper.url(next(PREFIXES))
+        return lambda: open_store(url)
+
+
+class TestThreeServers(StoreSuite):
+    durable = True
+    remote = True
+    history = 10_000
+
+    @pytest.fixture
+    def open_store(self, three: ZooKeeper) -> Open:
+        url = three.url(next(PREFIXES))
+        return lambda: open_store(url)
+
+
+class TestFailures:
+    """What writers and watchers see of servers that are killed, frozen and started again: nothing but a delay."""
+
+    @pytest.fixture
+    def ensemble(self, tmp_path: Path) -> Iterator[ZooKeeper]:
+        with ZooKeeper(tmp_path / "zookeeper", 3) as running:
+            yield running
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("blow", ["kill", "pause"])
+    async def test_no_acknowledged_write_and_no_change_is_lost_with_any_server(
+        self, ensemble: ZooKeeper, blow: str
+    ) -> None:
+        async def strike() -> None:
+            if blow == "kill":
+                for port, member in zip(ensemble.ports, ensemble.members, strict=True):
+                    member.kill()
+                    await anyio.sleep(1)
+                    member.start()
+                    await anyio.to_thread.run_sync(ensemble.wait, port)
+            else:
+                roles = [ensemble.role(port) for port in ensemble.ports]
+                leader = ensemble.members[roles.index("leader")]
+                leader.pause()
+                await anyio.sleep(5)
+                leader.resume()
+
+        await nothing_is_lost(ensemble.url(), strike)
+
+    async def test_an_only_server_that_comes_back_is_as_it_was(self, tmp_path: Path) -> None:
+        with ZooKeeper(tmp_path / "zookeeper") as alone:
+
+            async def strike() -> None:
+                alone.members[0].kill()
+                await anyio.sleep(0.5)
+                alone.members[0].start()
+                await anyio.to_thread.run_sync(alone.wait, alone.ports[0])
+
+            await nothing_is_lost(alone.url(), strike)
+
+
+class TestSharing:
+    async def test_what_one_process_commits_the_other_has_read_when_it_asks(
+        self, zookeeper: ZooKeeper
+    ) -> None:
+        url = zookeeper.url(next(PREFIXES))
+        async with open_store(url) as one, open_store(url) as other:
+            revision = ABSENT
+            for n in range(20):
+                writer, reader = (one, other) if n % 2 else (other, one)
+                revision = await writer.commit(Put("/a", str(n).encode(), revision))
+                entry = await reader.get("/a")
+                assert entry is not None and (entry.value, entry.modified) == (str(n).encode(), revision)
+
+    async def test_processes_that_count_together_lose_no_count(self, zookeeper: ZooKeeper) -> None:
+        url = zookeeper.url(next(PREFIXES))
+        async with open_store(url) as one, open_store(url) as other:
+            await one.commit(Put("/n", b"0", ABSENT))
+
+            async def count(store: Store) -> None:
+                for _ in range(20):
+                    while True:
+                        entry = await store.get("/n")
+                        assert entry is not None
+                        try:
+                            await store.commit(Put("/n", str(int(entry.value) + 1).encode(), entry.modified))
+                            break
+                        except RevisionMismatch:
+                            continue
+
+            async with anyio.create_task_group() as group:
+                for store in (one, other, one, other):
+                    group.start_soon(count, store)
+            entry = await other.get("/n")
+            assert entry is not None and entry.value == b"80"
+
+    async def test_the_log_is_bounded_and_who_missed_too_much_of_it_reads_all_anew(
+        self, zookeeper: ZooKeeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        address = parse_url(zookeeper.url(next(PREFIXES)))
+        async with ZooKeeperStore(address, history=20) as one, ZooKeeperStore(address, history=20) as other:
+            async with other.watch("/", since=Revision(0)) as watch:
+                await one.commit(Put("/first", b"", ABSENT))
+                await watch.take()
+                session = other._session
+                reads = session.get_all
+                cut_off = anyio.Event()
+
+                async def wait(paths: list[str]) -> list[bytes | None]:
+                    await cut_off.wait()
+                    return await reads(paths)
+
+                monkeypatch.setattr(session, "get_all", wait)
+                for n in range(100):
+                    await one.commit(Put(f"/k{n % 7}", str(n).encode(), await _modified(one, f"/k{n % 7}")))
+                with anyio.fail_after(10):
+                    while len(await one._session.children("/log")) > 60:
+                        await anyio.sleep(0.05)
+                cut_off.set()
+                with anyio.fail_after(10), pytest.raises(WatchLagged):
+                    while True:
+                        await watch.take()
+            assert (await other.list("/")).entries == (await one.list("/")).entries
+            async with other.watch("/", since=await other.revision()) as watch:
+                await one.commit(Put("/last", b"", ABSENT))
+                with anyio.fail_after(10):
+                    assert [change.key for change in await watch.take()] == ["/last"]
+
+
+async def _modified(store: ZooKeeperStore, key: str) -> Revision:
+    entry = await store.get(key)
+    return entry.modified if entry is not None else ABSENT
+
+
+class TestTrouble:
+    async def test_a_server_that_is_not_there_is_named(self) -> None:
+        (port,) = free_ports(1)
+        with pytest.raises(StoreUnavailable, match=rf"ZooKeeper at 127\.0\.0\.1:{port} does not answer"):
+            async with ZooKeeperStore(parse_url(f"zookeeper://127.0.0.1:{port}"), patience=0.5):
+                pass
+
+    async def test_nodes_of_somebody_else_are_left_alone(self, zookeeper: ZooKeeper) -> None:
+        folder = next(PREFIXES)
+        async with open_store(zookeeper.url(f"{folder}/inside")):
+            pass
+        with pytest.raises(StoreCorrupt, match="nodes that are not ours, such as 'inside'"):
+            async with open_store(zookeeper.url(folder)):
+                pass
+
+    async def test_values_beyond_the_limit_are_refused_and_change_nothing(self, zookeeper: ZooKeeper) -> None:
+        async with open_store(zookeeper.url(next(PREFIXES))) as store:
+            with pytest.raises(ValueTooLarge, match="takes no more than jute"):
+                await store.commit(Put("/large", os.urandom(1_000_000), ABSENT))
+            assert await store.revision() == 0
+            noise = os.urandom(400_000)
+            revision = await store.commit(Put("/half", noise, ABSENT))
+            entry = await store.get("/half")
+            assert entry is not None and (entry.value, entry.modified) == (noise, revision)
+
+    async def test_many_large_values_at_once_take_turns(self, zookeeper: ZooKeeper) -> None:
+        async with open_store(zookeeper.url(next(PREFIXES))) as store:
+            async with anyio.create_task_group() as group:
+                for n in range(20):
+                    group.start_soon(store.commit, Put(f"/k{n}", os.urandom(200_000), ABSENT))
+            assert len((await store.list("/")).entries) == 20
+
+    async def test_users_and_passwords(self, zookeeper: ZooKeeper) -> None:
+        folder = next(PREFIXES)
+        (port,) = zookeeper.ports
+        async with open_store(f"zookeeper://me:secret@127.0.0.1:{port}{folder}") as store:
+            await store.commit(Put("/a", b"1", ABSENT))
+        for credentials in ("me:wrong@", ""):
+            with pytest.raises(StoreUnavailable, match="name USER:PASSWORD@ in the URL"):
+                async with open_store(f"zookeeper://{credentials}127.0.0.1:{port}{folder}"):
+                    pass
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("zookeeper://", "is not the URL of a store in ZooKeeper: write zookeeper://host:2181"),
+        ("zookeeper://u:secret@h:x", "is not the URL of a store in ZooKeeper"),
+        ("zookeeper://u:secret@h?colour=blue", "unknown option 'colour'"),
+    ],
+)
+def test_a_bad_url_is_refused_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_url(url)
+    assert "secret" not in str(caught.value)
