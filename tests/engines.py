@@ -154,7 +154,7 @@ class Etcd:
 class ZooKeeper:
     """A ZooKeeper ensemble of one or more servers."""
 
-    def __init__(self, directory: Path, members: int = 1, **settings: str) -> None:
+    def __init__(self, directory: Path, members: int = 1, *, heap: str = "256m", **settings: str) -> None:
         assert Path("/usr/share/java/zookeeper.jar").exists(), (
             "ZooKeeper is not there: apt-get install zookeeper (scripts/engines does it)"
         )
@@ -185,7 +185,7 @@ class ZooKeeper:
             command = [
                 *(
                     program("java", "default-jre-headless"),
-                    "-Xmx256m",
+                    f"-Xmx{heap}",
                     "-XX:+UseSerialGC",
                     "-Dzookeeper.fsync.warningthresholdms=10000",
                 ),

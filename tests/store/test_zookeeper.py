@@ -6,11 +6,13 @@ from pathlib import Path
 
 import anyio
 import pytest
+from kazoo.security import make_digest_acl
 
 from kubelib.store import (
     ABSENT,
     Put,
     Revision,
+    RevisionCompacted,
     RevisionMismatch,
     Store,
     StoreCorrupt,
@@ -20,6 +22,7 @@ from kubelib.store import (
     open_store,
 )
 from kubelib.store.zookeeper import ZooKeeperStore, parse_url
+from kubelib.store.zookeeper.layout import batch_path, key_path
 from kubelib.testing.store import Open, StoreSuite
 from tests.engines import PREFIXES, ZooKeeper, free_ports
 from tests.store.failures import nothing_is_lost
@@ -163,6 +166,57 @@ class TestSharing:
                 with anyio.fail_after(10):
                     assert [change.key for change in await watch.take()] == ["/last"]
 
+    async def test_a_write_that_is_compacted_before_another_process_has_read_it_is_found(
+        self, zookeeper: ZooKeeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        address = parse_url(zookeeper.url(next(PREFIXES)))
+        async with ZooKeeperStore(address) as one, ZooKeeperStore(address) as other:
+            session = other._session
+            reads, cut_off = session.get_all, anyio.Event()
+
+            async def wait(paths: list[str]) -> list[bytes | None]:
+                await cut_off.wait()
+                return await reads(paths)
+
+            monkeypatch.setattr(session, "get_all", wait)
+            revision = await one.commit(Put("/a", b"1", ABSENT))
+            await one.compact(Revision(revision + 1))
+            with anyio.fail_after(30):
+                while await one._session.children("/log"):
+                    await anyio.sleep(0.05)
+            cut_off.set()
+            entry = await other.get("/a")
+            assert entry is not None and entry.modified == revision
+
+    async def test_a_log_whose_trimming_was_interrupted_begins_after_its_last_gap(
+        self, zookeeper: ZooKeeper
+    ) -> None:
+        address = parse_url(zookeeper.url(next(PREFIXES)))
+        async with ZooKeeperStore(address) as one:
+            for n in range(6):
+                await one.commit(Put(f"/k{n}", b"", ABSENT))
+            await one._session.delete(batch_path(3))
+        async with ZooKeeperStore(address) as other:
+            assert [entry.key for entry in (await other.list("/")).entries] == [f"/k{n}" for n in range(6)]
+            async with other.watch("/", since=Revision(3)) as watch:
+                with anyio.fail_after(30):
+                    assert [change.key for change in await watch.take()] == ["/k3", "/k4", "/k5"]
+            with pytest.raises(RevisionCompacted):
+                await other.list("/", at=Revision(2))
+            await other.compact(Revision(4))
+            with anyio.fail_after(30):  # what was left over goes with the next that is trimmed
+                while len(await other._session.children("/log")) > 3:
+                    await anyio.sleep(0.05)
+
+    async def test_keys_of_all_sizes_are_read_when_the_store_is_opened(self, zookeeper: ZooKeeper) -> None:
+        url = zookeeper.url(next(PREFIXES))
+        written = {f"/k{n}": os.urandom(400_000 if n % 50 == 0 else n) for n in range(300)}
+        async with open_store(url) as store, anyio.create_task_group() as group:
+            for key, value in written.items():
+                group.start_soon(store.commit, Put(key, value, ABSENT))
+        async with open_store(url) as store:
+            assert {entry.key: entry.value for entry in (await store.list("/")).entries} == written
+
 
 async def _modified(store: ZooKeeperStore, key: str) -> Revision:
     entry = await store.get(key)
@@ -210,6 +264,18 @@ class TestTrouble:
             with pytest.raises(StoreUnavailable, match="name USER:PASSWORD@ in the URL"):
                 async with open_store(f"zookeeper://{credentials}127.0.0.1:{port}{folder}"):
                     pass
+
+    async def test_a_key_that_may_not_be_read_is_told(self, zookeeper: ZooKeeper) -> None:
+        url = zookeeper.url(next(PREFIXES))
+        async with ZooKeeperStore(parse_url(url)) as store:
+            await store.commit(Put("/a", b"1", ABSENT))
+            client, path = store._session._client, store._session._at(key_path("/a"))
+            await anyio.to_thread.run_sync(
+                client.set_acls, path, [make_digest_acl("somebody", "else", all=True)]
+            )
+        with pytest.raises(StoreUnavailable, match="does not let nobody in particular use"):
+            async with open_store(url):
+                pass
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import anyio.to_thread
 
 from kubelib.store.base import StoreUnavailable
 from kubelib.store.clusters import ClusterAddress
+from kubelib.store.zookeeper.reads import ReadFailed, ReadMany
 
 SESSION = 6.0
 """Seconds after which ZooKeeper takes a silent client for dead. Nothing of ours depends on it but how soon we notice."""
@@ -18,6 +20,12 @@ ANSWER_WITHIN = 5.0
 """Seconds that a server has for one answer."""
 RETRY = 0.1
 """Seconds between attempts while there is no connection."""
+ANSWER_SIZE = 1_000_000
+"""About how many bytes an answer to many reads is to have."""
+PART, PART_AT_MOST = 16, 512
+"""How many nodes are read with one request: before it is known how large they are, and at most."""
+ON_THE_WAY = 3
+"""How many such requests are under way at a time."""
 
 
 class Lost(Exception):
@@ -133,6 +141,8 @@ class Session:
     def _translated(self, error: BaseException) -> Exception:
         from kazoo import exceptions
 
+        if isinstance(error, ReadFailed):
+            error = exceptions.EXCEPTIONS[error.code]()
         lost = (
             exceptions.ConnectionLoss,
             exceptions.ConnectionClosedError,
@@ -157,6 +167,8 @@ class Session:
             return StoreUnavailable(
                 f"{self.address} does not let {who} use {self.address.path or '/'}: name USER:PASSWORD@ in the URL"
             )
+        if isinstance(error, exceptions.UnimplementedError):
+            return StoreUnavailable(f"{self.address} is older than ZooKeeper 3.6, which the store needs")
         if isinstance(error, exceptions.NotReadOnlyCallError):
             return StoreUnavailable(f"{self.address} has lost its quorum and can only be read")
         return StoreUnavailable(f"{self.address} failed: {type(error).__name__} {error}".rstrip())
@@ -179,13 +191,35 @@ class Session:
 
     async def get_all(self, paths: Sequence[str]) -> list[bytes | None]:
         """Return the data of several nodes, asked for at once; None for one that is not there."""
-        client, found = self._connected_client, []
-        for result in [client.get_async(self._at(path)) for path in paths]:
-            try:
-                found.append((await self._wait(result))[0])
-            except NotThere:
-                found.append(None)
+        found: list[bytes | None] = await self._wait(self._ask(ReadMany([self._at(path) for path in paths])))
         return found
+
+    async def children_of_all(self, paths: Sequence[str]) -> list[list[str]]:
+        """Return the names of the children of several nodes that are there, asked for at once."""
+        request = ReadMany([self._at(path) for path in paths], children=True)
+        return [names or [] for names in await self._wait(self._ask(request))]
+
+    async def read(self, paths: Sequence[str]) -> AsyncGenerator[list[bytes | None]]:
+        """Yield the data of any number of nodes, a part at a time, while the next parts are on their way.
+
+        Parts are made such that an answer has about a megabyte, so that neither side has to hold much more.
+        """
+        asked: deque[Any] = deque()
+        at, many = 0, PART
+        while asked or at < len(paths):
+            while at < len(paths) and len(asked) < ON_THE_WAY:
+                asked.append(self._ask(ReadMany([self._at(path) for path in paths[at : at + many]])))
+                at += many
+            found: list[bytes | None] = await self._wait(asked.popleft())
+            average = 1 + sum(len(data) for data in found if data is not None) // len(found)
+            many = max(1, min(PART_AT_MOST, ANSWER_SIZE // average))
+            yield found
+
+    def _ask(self, request: ReadMany) -> Any:
+        client = self._connected_client
+        result = client.handler.async_result()
+        client._call(request, result)  # how kazoo sends its own: it has no call for requests of others
+        return result
 
     async def latest(self, path: str) -> tuple[bytes, int]:
         """Return a node as of now, whatever the server that we are connected to has missed so far."""

@@ -9,7 +9,7 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from random import Random
 from types import TracebackType
 from typing import Any, Self
@@ -47,8 +47,6 @@ PATIENCE = 15.0
 """Seconds that a call waits for the ensemble: longer than an election takes."""
 AHEAD = 16
 """How many batches are asked for at once by a process that is behind."""
-WINDOW = 256
-"""How many keys are asked for at once when the store is opened."""
 LOOK_AGAIN = 2.0
 """Seconds after which a process looks for news although nobody called: watches of ZooKeeper are one-shot and may get lost."""
 
@@ -159,32 +157,53 @@ class ZooKeeperStore(Engine):
         head = msgspec.json.decode(data, type=Head)
         self._version = version - head.batch
         compacted = int((await session.get(layout.COMPACTED))[0])
-        entries: dict[str, Entry] = {}
-        for folder in layout.FOLDERS:
-            names = await session.children(folder)
-            for at in range(0, len(names), WINDOW):
-                for found in await session.get_all([f"{folder}/{name}" for name in names[at : at + WINDOW]]):
-                    if found is not None:
-                        node = self._readable(layout.unpack_node, found)
-                        entries[node.key] = _entry(node)
-                        if node.expires:
-                            self._add_lease(node.expires, node.key, Revision(node.modified))
-        numbers = sorted(map(int, await session.children(layout.LOG)))
-        batches: dict[int, Batch] = {}
-        number = numbers[0] if numbers else head.batch + 1
-        while True:
-            paths = [layout.batch_path(n) for n in range(number, number + WINDOW)]
-            for found in await session.get_all(paths):
-                if found is None:
-                    break
-                batches[number] = self._readable(layout.unpack_batch, found)
-                number += 1
-            else:
-                continue
-            break
-        if number <= head.batch:
+        entries = await self._read_keys()
+        leftover, batches = await self._read_log()
+        first, last = min(batches, default=head.batch + 1), max(batches, default=head.batch)
+        if first > head.batch + 1 or last < max(head.batch, *leftover, 0):
             raise Lost  # so much was written while we read that the log has gone on without us
-        self._begin(entries, batches, max(compacted, int(self._base)), head, number - 1)
+        self._begin(entries, batches, max(compacted, int(self._base)), head, last)
+        self._kept.extendleft((number, 0) for number in reversed(leftover))
+
+    async def _read_keys(self) -> dict[str, Entry]:
+        session = self._session
+        folders = await session.children_of_all(layout.FOLDERS)
+        paths = [
+            f"{folder}/{name}"
+            for folder, names in zip(layout.FOLDERS, folders, strict=True)
+            for name in names
+        ]
+        entries: dict[str, Entry] = {}
+        async with aclosing(session.read(paths)) as parts:
+            async for part in parts:
+                for data in part:
+                    if data is None:
+                        continue  # deleted since
+                    node = self._readable(layout.unpack_node, data)
+                    entries[node.key] = _entry(node)
+                    if node.expires:
+                        self._add_lease(node.expires, node.key, Revision(node.modified))
+        return entries
+
+    async def _read_log(self) -> tuple[list[int], dict[int, Batch]]:
+        """Return the batches up to the latest without a gap, and the numbers of those before the last gap.
+
+        Who is interrupted while trimming the log, or trims it now, leaves such.
+        """
+        session = self._session
+        numbers = sorted(map(int, await session.children(layout.LOG)))
+        waiting = iter(numbers)
+        leftover: list[int] = []
+        batches: dict[int, Batch] = {}
+        async with aclosing(session.read([layout.batch_path(number) for number in numbers])) as parts:
+            async for part in parts:
+                for data, number in zip(part, waiting, strict=False):
+                    if data is None or number - 1 not in batches:
+                        leftover += batches
+                        batches.clear()
+                    if data is not None:
+                        batches[number] = self._readable(layout.unpack_batch, data)
+        return leftover, batches
 
     def _begin(
         self, entries: dict[str, Entry], batches: dict[int, Batch], compacted: int, head: Head, last: int
@@ -325,14 +344,14 @@ class ZooKeeperStore(Engine):
 
     async def _start_over_if_behind(self) -> bool:
         """Read everything anew if the log has been trimmed beyond what this process has read of it."""
-        data, _ = await self._session.get(layout.HEAD)
-        if msgspec.json.decode(data, type=Head).batch <= self._batch + 1:
+        session = self._session
+        data, _ = await session.get(layout.HEAD)
+        if msgspec.json.decode(data, type=Head).batch <= self._batch:
             return False
-        numbers = [int(name) for name in await self._session.children(layout.LOG)]
-        if not numbers or min(numbers) <= self._batch + 1:
-            return bool(numbers) and max(numbers) > self._batch
-        log.warning("%s has gone on without us: reading all of it", self.address)
-        await self._load()
+        (following,) = await session.get_all([layout.batch_path(self._batch + 1)])
+        if following is None:  # although it was there when the head came to name it, or one after it
+            log.warning("%s has gone on without us: reading all of it", self.address)
+            await self._load()
         return True
 
     def _take_in(self, number: int, batch: Batch) -> None:
