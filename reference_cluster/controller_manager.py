@@ -1,6 +1,6 @@
 """The controllers as a daemon."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ async def run_controller_manager(
     `signing` are the certificate and the key of the authority by which requests for certificates are signed; without it they are
     signed only if both are where the API server beside the kubeconfig keeps them. Raises OSError if they cannot be read.
     """
+    from kubelib.controllers.autoscaling.asking import AskedMetrics
     from kubelib.controllers.builtin import builtin_controllers
     from kubelib.controllers.certificates import CertificateAuthority
 
@@ -38,8 +39,18 @@ async def run_controller_manager(
 
         def controllers(client: HttpClient) -> Sequence[Component]:
             root_ca = client.connection.ca_data.decode()
+
+            async def ask(path: str, query: Mapping[str, str]) -> bytes:
+                return (await client.request("GET", path, query=query)).body
+
             return builtin_controllers(
-                client, clock=clock, random=random, root_ca=root_ca, authority=authority, discover=True
+                client,
+                clock=clock,
+                random=random,
+                root_ca=root_ca,
+                metrics=AskedMetrics(ask),
+                authority=authority,
+                discover=True,
             )
 
         component: Component = (

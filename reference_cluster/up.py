@@ -22,6 +22,7 @@ from kubelib.informers import Component
 from kubelib.registry.admission import Admission
 from kubelib.registry.base import User
 from kubelib.runtime.localnodes import LocalNodes
+from kubelib.server.exchange import get_from
 from reference_cluster import pki
 from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
@@ -39,7 +40,6 @@ from reference_cluster.runtimes import (
 if TYPE_CHECKING:
     from kubelib.sched.elastic import NodeTemplate
     from reference_cluster.elastic import ElasticPlan
-    from reference_cluster.podmetrics import AgentMetrics
 
 log = logging.getLogger("kubelib")
 
@@ -125,13 +125,12 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
 
         events = EventRecorder(client(pki.ADMIN), clock=clock, random=random)
         components: list[Component] = [events]
+        from kubelib.controllers.autoscaling.asking import AskedMetrics
         from kubelib.controllers.builtin import builtin_controllers
         from kubelib.controllers.certificates import CertificateAuthority
         from kubelib.controllers.provisioning import DirectoryProvisioner
-        from reference_cluster.podmetrics import AgentMetrics
         from reference_cluster.storage_class import ensure_storage_class
 
-        metrics = AgentMetrics()
         await ensure_storage_class(server.registries)
         components += builtin_controllers(
             client(pki.CONTROLLER_MANAGER),
@@ -139,12 +138,12 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
             random=random,
             root_ca=server.authority.ca.read_text(),
             provisioners=[DirectoryProvisioner(directory.volumes)],
-            metrics=metrics,
+            metrics=AskedMetrics(partial(get_from, server.app, _user(pki.CONTROLLER_MANAGER))),
             authority=CertificateAuthority(*server.authority.pair()),
         )
         names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
         components += [
-            await _agent(stack, name, directory, settings, client, events, nodes, metrics) for name in names
+            await _agent(stack, name, directory, settings, client, events, nodes) for name in names
         ]
         if settings.proxy == "userspace":
             from kubelib.network.userspace import ServiceProxy
@@ -176,12 +175,11 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
             async def open_node(name: str, template: "NodeTemplate") -> AsyncIterator[Component]:
                 async with AsyncExitStack() as opened:
                     agent = await _agent(
-                        opened, name, directory, settings, client, events, nodes, metrics, template=template
+                        opened, name, directory, settings, client, events, nodes, template=template
                     )
                     try:
                         yield agent
                     finally:
-                        metrics.agents.pop(name, None)
                         nodes.remove(name)
 
             async def dispose(name: str) -> None:
@@ -231,7 +229,6 @@ async def _agent(
     client: Callable[[pki.Identity], LocalClient],
     events: EventRecorder,
     nodes: LocalNodes,
-    metrics: "AgentMetrics",
     *,
     template: "NodeTemplate | None" = None,
 ) -> Component:
@@ -256,7 +253,6 @@ async def _agent(
         random=system_random(),
         recorder=events.source("kubelet", name),
     )
-    metrics.agents[name] = agent
     nodes.add(agent)
     return agent
 

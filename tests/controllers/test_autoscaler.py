@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -19,12 +19,17 @@ from kubelib.api.autoscaling_v2 import (
 )
 from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
+from kubelib.api.errors import NotFound, ServiceUnavailable
 from kubelib.api.model import replace
+from kubelib.client.base import Client
 from kubelib.controllers.autoscaling import CannotCompute, Recommendations, Usage, limited
-from kubelib.controllers.autoscaling.metrics import compute
+from kubelib.controllers.autoscaling.asking import AskedMetrics
+from kubelib.controllers.autoscaling.metrics import MetricsUnavailable, compute
 from kubelib.controllers.builtin.deployment import deployment_controller
 from kubelib.controllers.builtin.horizontalpodautoscaler import horizontal_pod_autoscaler_controller
 from kubelib.controllers.builtin.replicaset import replica_set_controller
+from kubelib.labels import Selector, parse_selector
+from kubelib.registry.base import Query
 from kubelib.sim import Conflicting, Lossy
 from kubelib.testing.objects import CONTAINER, make_deployment, make_meta, make_pod
 
@@ -85,7 +90,8 @@ def test_usage_over_target_says_how_many_replicas_there_should_be(
 
 
 def test_pods_that_only_start_count_as_idle() -> None:
-    some = [*pods(1), *[replace(p, metadata=replace(p.metadata, uid="new")) for p in pods(1, ready=False)]]
+    new = [replace(p, metadata=replace(p.metadata, uid="new", name="new")) for p in pods(1, ready=False)]
+    some = [*pods(1), *new]
     assert compute(CPU, some, {**used(100), "new": {"main": {"cpu": 900}}}, 2, NOW).replicas == 2
 
 
@@ -135,12 +141,15 @@ def test_bounds_and_rules_of_its_own() -> None:
 class Load:
     """So much work, shared by all Pods."""
 
+    client: Client
+
     def __init__(self, total: int) -> None:
         self.total = total
 
-    async def usage(self, pods: Sequence[Pod]) -> Mapping[str, Usage]:
-        ready = [p for p in pods if p.status.phase == "Running"]
-        return {p.metadata.uid: {"main": {"cpu": self.total // len(ready)}} for p in ready}
+    async def usage(self, namespace: str, selector: Selector) -> Mapping[str, Usage]:
+        found = await self.client.resource(Pod).list(Query(namespace, selector))
+        ready = [p for p in found.items if p.status.phase == "Running"]
+        return {p.metadata.name: {"main": {"cpu": self.total // len(ready)}} for p in ready}
 
 
 def conditions(autoscaler: HorizontalPodAutoscaler) -> dict[str, tuple[str, str]]:
@@ -156,6 +165,8 @@ def asking_deployment(replicas: int) -> Deployment:
 
 def components(world: Any, running_pods: Any, load: Load | None) -> list[Any]:
     how = {"clock": world.clock, "recorder": world.recorder}
+    if load is not None:
+        load.client = world.client
     return [
         running_pods(world),
         deployment_controller(world.informers, **how),
@@ -195,6 +206,13 @@ async def test_without_metrics_the_bounds_still_hold_and_the_reason_is_said(
         assert (await world.get(Deployment, "web")).spec.replicas == 2
         autoscaler = await world.get(HorizontalPodAutoscaler, "web")
         assert conditions(autoscaler)["ScalingActive"] == ("False", "FailedGetResourceMetric")
+        assert {c.message for c in autoscaler.status.conditions if c.type == "ScalingActive"} == {
+            (
+                "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu:"
+                " unable to fetch metrics from resource metrics API: the server could not find the requested resource (get"
+                " pods.metrics.k8s.io)"
+            )
+        }
         assert any(reason == "FailedGetResourceMetric" for reason, _ in await world.events())
 
 
@@ -223,3 +241,58 @@ async def test_under_conflicts_and_losses_the_load_is_followed(
         await world.create(make_autoscaler())
         await world.settled(1200)
         assert (await world.get(Deployment, "web")).spec.replicas == 4
+
+
+def asked(answer: bytes | Exception) -> tuple[AskedMetrics, list[tuple[str, Mapping[str, str]]]]:
+    questions: list[tuple[str, Mapping[str, str]]] = []
+
+    async def ask(path: str, query: Mapping[str, str]) -> bytes:
+        questions.append((path, query))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return AskedMetrics(ask), questions
+
+
+async def test_what_pods_use_is_asked_of_the_api_by_their_selector() -> None:
+    metrics, questions = asked(
+        b'{"items":[{"metadata":{"name":"web-1"},"containers":[{"name":"main","usage":{"cpu":"1500000n","memory":"2Ki"}}]}]}'
+    )
+    usage = await metrics.usage("shop", parse_selector("app=web,tier in (a,b)"))
+    assert usage == {"web-1": {"main": {"cpu": 2, "memory": 2048000}}}
+    assert questions == [
+        ("/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods", {"labelSelector": "app=web,tier in (a,b)"})
+    ]
+
+
+UNABLE = "unable to fetch metrics from resource metrics API: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b'{"items":[]}', "no metrics returned from resource metrics API"),
+        (
+            NotFound("404 page not found"),
+            UNABLE + "the server could not find the requested resource (get pods.metrics.k8s.io)",
+        ),
+        (
+            ServiceUnavailable("the server is currently unable to handle the request"),
+            UNABLE + "the server is currently unable to handle the request (get pods.metrics.k8s.io)",
+        ),
+        (b"[]", UNABLE + "the answer makes no sense"),
+        (b"nonsense", UNABLE + "the answer makes no sense"),
+        (b'{"items":[{"metadata":{}}]}', UNABLE + "the answer makes no sense"),
+        (
+            b'{"items":[{"metadata":{"name":"a"},"containers":[{"name":"main","usage":{"cpu":"much"}}]}]}',
+            UNABLE + "the answer makes no sense",
+        ),
+    ],
+)
+async def test_metrics_that_cannot_be_had_are_told_in_kubernetes_words(
+    answer: bytes | Exception, why: str
+) -> None:
+    with pytest.raises(MetricsUnavailable) as error:
+        await asked(answer)[0].usage("default", parse_selector("app=web"))
+    assert str(error.value).startswith(why)

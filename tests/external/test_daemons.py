@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.external.conftest import Kubectl, eventually, real_binary
+from tests.external.test_workloads import AUTOSCALED
 
 WEB = ["create", "deployment", "web", "--image=process", "--replicas=3", "--"]
 
@@ -306,6 +307,21 @@ def test_the_rights_of_controllers_and_nodes_are_enough_for_every_workload(
         if "forbidden" in line and "process" not in line
     ]
     assert not refused
+
+
+def test_an_autoscaler_is_fed_through_the_api_in_another_process(kubectl: Kubectl) -> None:
+    loop = '[sh, -c, "while :; do sleep 0.02; done"]'
+    manifest = (
+        AUTOSCALED.replace('[sleep, "1000"]', loop)
+        .replace("memory: 10Ki", "cpu: 1m")
+        .replace("memory", "cpu")
+    )
+    kubectl("apply", "-f", "-", stdin=manifest)
+    kubectl("wait", "--for=jsonpath={.spec.replicas}=2", "deployment/busy", "--timeout=90s")
+    assert "cpu resource utilization (percentage of request) above target" in kubectl(
+        "describe", "hpa", "busy"
+    )
+    kubectl("delete", "-f", "-", "--timeout=60s", stdin=manifest)
 
 
 def _server(kubectl: Kubectl) -> str:

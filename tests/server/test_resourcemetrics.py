@@ -10,7 +10,26 @@ from kubelib.runtime.fake import Life
 from kubelib.runtime.lives import case, lives
 from kubelib.testing import Cluster
 
-RULE = lives(case(pod="busy", cpu=0.5, memory=64 << 20), otherwise=Life(cpu=0.01, memory=4 << 20))
+AUTOSCALED = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec:
+      containers: [{name: main, image: busy, resources: {requests: {cpu: 100m}}}]
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: busy}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  maxReplicas: 3
+"""
+
+RULE = lives(case(pod="busy*", cpu=0.5, memory=64 << 20), otherwise=Life(cpu=0.01, memory=4 << 20))
 BASE = "/apis/metrics.k8s.io/v1beta1"
 pytestmark = pytest.mark.kubelib(controllers=True, scheduler=True, fake_nodes=2, rule=RULE)
 
@@ -107,3 +126,8 @@ def test_what_it_does_not_have_is_said(kubelib_cluster: Cluster) -> None:
             answer = client.request(method, BASE + path)
             assert answer.status_code == code, answer.text
             assert message in answer.json()["message"], path
+
+
+def test_autoscalers_of_the_fixture_are_fed_from_it(kubelib_cluster: Cluster) -> None:
+    kubelib_cluster.apply(AUTOSCALED)
+    kubelib_cluster.kubectl("wait", "--for=jsonpath={.spec.replicas}=3", "deployment/busy", "--timeout=60s")

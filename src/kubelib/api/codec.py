@@ -17,6 +17,7 @@ from kubelib.api.checking import (
     unknown_fields,
 )
 from kubelib.api.document import decoder_of, splice_resource_version
+from kubelib.api.errors import ApiError, error_from_status
 from kubelib.api.fields import Shape, field_types
 from kubelib.api.meta import Object
 from kubelib.api.model import Model, always_fields
@@ -69,6 +70,17 @@ def decode(cls: type[T], raw: bytes) -> T:
         raise DecodeError(str(error)) from None
     except RecursionError:
         raise DecodeError("the document is nested too deeply") from None
+
+
+def error_of_answer(code: int, body: bytes) -> ApiError:
+    """Return the error that a refusal stands for, whether its body is a ``Status`` or plain text."""
+    try:
+        tree = parse_json(body)
+    except DecodeError:
+        tree = None
+    if not isinstance(tree, dict):
+        tree = {"message": body.decode(errors="replace")[:500]}
+    return error_from_status(tree, code)
 
 
 def encode_tree(tree: Tree, resource: Resource) -> bytes:

@@ -18,7 +18,7 @@ from kubelib.api.authentication import TokenRequest
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document, Documents
-from kubelib.api.errors import ApiError, ServiceUnavailable, conflict, error_from_status
+from kubelib.api.errors import ServiceUnavailable, conflict
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import Eviction
 from kubelib.api.scheme import Resource, Scheme
@@ -191,7 +191,7 @@ class HttpClient:
                 continue
             break
         if response.status_code >= 400:
-            raise _refusal(response.status_code, response.content)
+            raise codec.error_of_answer(response.status_code, response.content)
         return Answer(response.status_code, dict(response.headers), response.content)
 
     async def _ask(
@@ -245,7 +245,7 @@ class HttpClient:
         url, response = await self._open(method, path, query, accept)
         try:
             if response.status_code >= 400:
-                raise _refusal(response.status_code, await response.aread())
+                raise codec.error_of_answer(response.status_code, await response.aread())
             yield response.aiter_bytes()
         except httpx.HTTPError as error:
             self._servers.failed(url)
@@ -284,16 +284,6 @@ class HttpClient:
         """Return a document as it was read, if it still is remembered."""
         raw = self._read.get((uid, resource_version))
         return Document(raw) if raw is not None else None
-
-
-def _refusal(code: int, body: bytes) -> ApiError:
-    try:
-        tree = codec.parse_json(body)
-    except codec.DecodeError:
-        tree = None
-    if not isinstance(tree, dict):
-        tree = {"message": body.decode(errors="replace")[:500]}
-    return error_from_status(tree, code)
 
 
 class HttpRegistry(Generic[R]):
@@ -424,7 +414,7 @@ class HttpRegistry(Generic[R]):
             for line in lines:
                 event = _Event.decode(line)
                 if event.type == "ERROR":
-                    raise _refusal(500, bytes(event.object))
+                    raise codec.error_of_answer(500, bytes(event.object))
                 kind: EventType = event.type  # type: ignore[assignment]
                 yield WatchEvent(kind, Document(bytes(event.object)), self._cls)
 

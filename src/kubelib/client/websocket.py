@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import anyio
 from anyio.abc import ByteStream
 
-from kubelib.api.codec import DecodeError, encode_json, parse_json
-from kubelib.api.errors import ApiError, InternalError, ServiceUnavailable, error_from_status
+from kubelib.api.codec import encode_json, error_of_answer, parse_json
+from kubelib.api.errors import InternalError, ServiceUnavailable, error_from_status
 from kubelib.client.http import tls_context
 from kubelib.client.kubeconfig import Connection
 
@@ -89,11 +89,11 @@ class WebSocket:
                 case RejectConnection():
                     code = event.status_code
                     if not event.has_body:
-                        raise _refusal(code, b"")
+                        raise error_of_answer(code, b"the server refused the upgrade with %d" % code)
                 case RejectData():
                     body += event.data
                     if event.body_finished:
-                        raise _refusal(code, body)
+                        raise error_of_answer(code, body)
 
     async def close(self) -> None:
         """Say good-bye, if the other side still listens."""
@@ -104,18 +104,6 @@ class WebSocket:
             await self._write(CloseConnection(code=1000))
         except (LocalProtocolError, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             return
-
-
-def _refusal(code: int, body: bytes) -> ApiError:
-    try:
-        tree = parse_json(body)
-    except DecodeError:
-        tree = None
-    if not isinstance(tree, dict):
-        tree = {
-            "message": body.decode(errors="replace")[:500] or f"the server refused the upgrade with {code}"
-        }
-    return error_from_status(tree, code)
 
 
 def _port(server: SplitResult) -> int:

@@ -23,12 +23,10 @@ from kubelib.api.times import format_time
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.labels import SelectorError, parse_field_selector, parse_selector
 from kubelib.registry.base import Query
-from kubelib.server.exchange import Inquiry
+from kubelib.server.exchange import Inquiry, nothing
 from kubelib.server.responses import Response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from kubelib.server.app import ApiServer
     from kubelib.server.verbs import Request
 
@@ -227,18 +225,12 @@ class ResourceMetrics:
     async def _ask(self, name: str) -> Point:
         """Ask a node. Raises ApiError, OSError."""
         assert self._server.nodes is not None
-        inquiry = Inquiry("GET", b"/metrics/resource", [(b"accept", b"text/plain")], _nothing())
+        inquiry = Inquiry("GET", b"/metrics/resource", [(b"accept", b"text/plain")], nothing())
         async with self._server.nodes.ask(name, inquiry) as reply:
             text = b"".join([chunk async for chunk in reply.body])
             if reply.status != 200:
                 raise NotFound(f"node {name} has no metrics: {text[:200]!r}")
         return point_of(text.decode(errors="replace"), anyio.current_time(), self._clock.now())
-
-
-async def _nothing() -> "AsyncIterator[bytes]":
-    none: tuple[bytes, ...] = ()
-    for chunk in none:
-        yield chunk
 
 
 def _head(kind: str, document: Document, latest: Point, earlier: Point | None) -> Tree:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -551,14 +552,17 @@ class Cluster:
             events = EventRecorder(self.client, clock=self.clock, random=self.random)
             components.append(events)
         if options.controllers:
+            from kubelib.controllers.autoscaling.asking import AskedMetrics
             from kubelib.controllers.builtin import builtin_controllers
             from kubelib.controllers.certificates import CertificateAuthority
+            from kubelib.server.exchange import get_from
 
             components += builtin_controllers(
                 self.client,
                 clock=self.clock,
                 random=self.random,
                 root_ca=self.ca.decode(),
+                metrics=AskedMetrics(partial(get_from, self.app, User("kubelib:controllers", MASTERS))),
                 authority=CertificateAuthority(self.ca, self._authority.key),
             )
         if options.scheduler:

@@ -18,18 +18,22 @@ from kubelib.api.autoscaling_v2 import (
 from kubelib.api.core.pod import Pod
 from kubelib.api.quantity import from_milli, parse_quantity
 from kubelib.controllers.pods import condition_of
+from kubelib.labels import Selector
 
 TOLERANCE = 0.1
 """How far usage may be from its target before anything is done."""
 STARTING = timedelta(minutes=5)
 """How long what a Pod uses of the processor says nothing about its load, while it is not ready."""
 
+NO_METRICS = "the server could not find the requested resource (get pods.metrics.k8s.io)"
+"""What clients of Kubernetes say where nobody serves the group."""
+
 Usage = Mapping[str, Mapping[str, int]]
 """By container, what it uses of each resource, in thousandths."""
 
 
 class MetricsUnavailable(Exception):
-    """Nobody measures what Pods use, or not now."""
+    """Nobody measures what Pods use, or not now; the message says why."""
 
 
 class CannotCompute(Exception):
@@ -39,8 +43,11 @@ class CannotCompute(Exception):
 class PodMetrics(Protocol):
     """Knows what Pods use."""
 
-    async def usage(self, pods: Sequence[Pod]) -> Mapping[str, Usage]:
-        """Return what Pods use, by their uid; those of which nothing is known are left out. Raises `MetricsUnavailable`."""
+    async def usage(self, namespace: str, selector: Selector) -> Mapping[str, Usage]:
+        """Return what the Pods of a namespace use, by their name; those of which nothing is known are left out.
+
+        Raises `MetricsUnavailable`.
+        """
         ...
 
 
@@ -104,7 +111,7 @@ def compute(
     measured: dict[str, int] = {}
     missing, starting = [], []
     for pod in alive:
-        used = usage.get(pod.metadata.uid)
+        used = usage.get(pod.metadata.name)
         if _is_starting(pod, resource, now):
             starting.append(pod)
         elif used is None or not any(resource in values for values in used.values()):

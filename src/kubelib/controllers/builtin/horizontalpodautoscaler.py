@@ -1,6 +1,6 @@
 """HorizontalPodAutoscalers: as many replicas as what their Pods use calls for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -26,9 +26,10 @@ from kubelib.controllers.autoscaling import (
     MetricsUnavailable,
     PodMetrics,
     Recommendations,
+    Usage,
     limited,
 )
-from kubelib.controllers.autoscaling.metrics import TOLERANCE, Computed, compute
+from kubelib.controllers.autoscaling.metrics import NO_METRICS, TOLERANCE, Computed, compute
 from kubelib.controllers.autoscaling.rates import rules_of
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
@@ -217,7 +218,7 @@ class AutoscalerReconciler:
         problems: list[tuple[str, str]] = []
         for metric in autoscaler.spec.metrics:
             try:
-                found.append(await self._one(autoscaler, metric, pods, target.wanted))
+                found.append(await self._one(autoscaler, metric, pods, target))
             except (CannotCompute, MetricsUnavailable) as error:
                 reason = f"FailedGet{metric.type}Metric"
                 problems.append((reason, f"failed to get {_name(metric)}: {error}"))
@@ -240,21 +241,25 @@ class AutoscalerReconciler:
         return found
 
     async def _one(
-        self, autoscaler: HorizontalPodAutoscaler, metric: MetricSpec, pods: Sequence[Pod], current: int
+        self, autoscaler: HorizontalPodAutoscaler, metric: MetricSpec, pods: Sequence[Pod], target: _Target
     ) -> Computed:
-        usage = {}
-        if metric.resource is not None or metric.container_resource is not None:
-            if self._metrics is None:
+        usage: Mapping[str, Usage] = {}
+        if (source := metric.resource or metric.container_resource) is not None:
+            try:
+                if self._metrics is None:
+                    raise MetricsUnavailable(
+                        f"unable to fetch metrics from resource metrics API: {NO_METRICS}"
+                    )
+                usage = await self._metrics.usage(autoscaler.metadata.namespace, target.selector)
+            except MetricsUnavailable as error:
                 raise MetricsUnavailable(
-                    "unable to get metrics for resource: unable to fetch metrics from resource metrics API: the server could"
-                    " not find the requested resource (get pods.metrics.k8s.io)"
-                )
-            usage = dict(await self._metrics.usage(pods))
+                    f"unable to get metrics for resource {source.name}: {error}"
+                ) from None
         up, down = (
             float(parse_quantity(rules.tolerance).amount) if rules.tolerance else TOLERANCE
             for rules in rules_of(autoscaler)
         )
-        return compute(metric, pods, usage, current, self._clock.now(), up=up, down=down)
+        return compute(metric, pods, usage, target.wanted, self._clock.now(), up=up, down=down)
 
     async def _scale(
         self,

@@ -5,7 +5,6 @@ The reasons and messages are those of ``kube-aggregator``'s availability control
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -29,7 +28,7 @@ from kubelib.server.aggregation.base import AVAILABLE, Remote, identity_headers
 from kubelib.server.aggregation.openapi import Description, hash_in, part_of
 from kubelib.server.aggregation.passing import Passage
 from kubelib.server.aggregation.registrations import AGGREGATOR, GroupVersion, Registrations
-from kubelib.server.exchange import Inquiry
+from kubelib.server.exchange import Inquiry, nothing
 
 log = logging.getLogger("kubelib.server")
 
@@ -246,7 +245,7 @@ class Availability:
     async def _get(self, remote: Remote, path: str) -> tuple[int, bytes]:
         headers = [(b"accept", b"application/json"), *identity_headers(_CHECKER)]
         body = bytearray()
-        async with self._passage.ask(remote, Inquiry("GET", path.encode(), headers, _nothing())) as reply:
+        async with self._passage.ask(remote, Inquiry("GET", path.encode(), headers, nothing())) as reply:
             async for chunk in reply.body:
                 body += chunk
                 if len(body) > MAX_DOCUMENT:
@@ -272,12 +271,6 @@ class Availability:
             await registry.update(document.key, tree, subresource="status", options=AGGREGATOR)
         except ApiError as error:
             log.info("the condition of the APIService %s is not written: %s", name, error)
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    empty: tuple[bytes, ...] = ()
-    for chunk in empty:
-        yield chunk
 
 
 def _verdict_of(document: Document) -> Verdict | None:
