@@ -113,6 +113,8 @@ CREATED: list[tuple[str, dict[str, Any], str]] = [
     ("Job",{"spec__completionMode":"Indexed","spec__completions":100001,"spec__backoffLimitPerIndex":1,"spec__maxFailedIndexes":1,"spec__parallelism":10001},"spec.parallelism: Invalid value: 10001: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index"),
     ("Job",{"spec__maxFailedIndexes":1},"spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified"),
     ("Job",{"spec__backoffLimitPerIndex":1},"spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"),
+    ("CronJob",{"spec__schedule":"CRON_TZ=UTC * * * * *"},"spec.schedule: Invalid value: \"CRON_TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"),
+    ("CronJob",{"spec__schedule":"TZ=UTC * * * * *","spec__timeZone":"UTC"},"spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use both timeZone field and TZ or CRON_TZ in schedule"),
     ("Secret",{"type":"kubernetes.io/tls","data":{"tls.crt":"YQ=="}},"data[tls.key]: Required value"),
     ("Secret",{"type":"kubernetes.io/basic-auth","data":{}},"data[username]: Required value"),
     ("Secret",{"type":"kubernetes.io/dockerconfigjson","data":{".dockerconfigjson":"YQ=="}},"data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\""),
@@ -143,6 +145,7 @@ CHANGED: list[tuple[str, dict[str, Any], str]] = [
     ("Job",{"spec__suspend":True},""),
     ("CronJob",{"spec__schedule":"bad"},"spec.schedule"),
     ("CronJob",{"spec__schedule":"1 * * * *"},""),
+    ("CronJob",{"spec__schedule":"TZ=UTC 1 * * * *"},"spec.schedule: Invalid value: \"TZ=UTC 1 * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"),
     ("StatefulSet",{"spec__serviceName":"other"},"spec: Forbidden: updates to statefulset spec for fields other than"),
     ("StatefulSet",{"spec__replicas":4},""),
     ("StatefulSet",{"spec__volumeClaimTemplates":[{"metadata":{"name":"x"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]},"spec: Forbidden: updates to statefulset spec"),
@@ -181,3 +184,10 @@ def test_a_new_object_is_judged(kind: str, changes: dict[str, Any], problem: str
 def test_a_change_is_judged(kind: str, changes: dict[str, Any], problem: str) -> None:
     found = [str(p) for p in validate_update(resource_of(kind), build(kind, **changes), build(kind))]
     assert fits(found, problem), found
+
+
+def test_a_time_zone_stays_in_the_schedule_of_a_cron_job_that_has_one() -> None:
+    kind, old = resource_of("CronJob"), build("CronJob", spec__schedule="TZ=UTC * * * * *")
+    assert not validate_update(kind, build("CronJob", spec__schedule="TZ=UTC 1 * * * *"), old)
+    both = build("CronJob", spec__schedule="TZ=UTC * * * * *", spec__timeZone="UTC")
+    assert fits([str(p) for p in validate_update(kind, both, old)], "cannot use both timeZone field and TZ")

@@ -138,23 +138,29 @@ def _without_directives(template: Tree) -> Tree:
 
 def cron_job_problems(tree: Tree) -> list[Problem]:
     """Check a CronJob."""
+    return _cron_job_problems(tree, {})
+
+
+def cron_job_update_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check a change to a CronJob: a time zone may stay where it once was allowed."""
+    return _cron_job_problems(new, old.get("spec") or {})
+
+
+def _cron_job_problems(tree: Tree, before: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     problems: list[Problem] = []
-    schedule = spec.get("schedule") or ""
+    schedule, zone = spec.get("schedule") or "", spec.get("timeZone")
     if not schedule:
         problems.append(required("spec.schedule"))
     else:
-        if "TZ" in schedule:
-            problems.append(
-                invalid(
-                    "spec.schedule",
-                    schedule,
-                    "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-                )
-            )
         problems += each("spec.schedule", schedule, schedule_messages(schedule))
-    zone = spec.get("timeZone")
-    if zone is not None:
+        if "TZ" in schedule and zone is not None:
+            why = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+            problems.append(invalid("spec.schedule", schedule, why))
+        elif "TZ" in schedule and "TZ" not in (before.get("schedule") or ""):
+            why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+            problems.append(invalid("spec.schedule", schedule, why))
+    if zone is not None and zone != before.get("timeZone"):
         problems += _zone_problems(zone)
     for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
         problems += non_negative(f"spec.{field}", spec.get(field))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.addresses import canonical_network_messages
 from kubelib.api.validation.placement import toleration_problems
 from kubelib.api.validation.problems import (
     duplicate,
@@ -476,7 +477,7 @@ def service_cidr_problems(tree: Tree) -> list[Problem]:
         return [invalid("spec", tree["spec"], "may only hold up to 2 values")]
     problems: list[Problem] = []
     for at, text in enumerate(cidrs):
-        problems += each(f"spec.cidrs[{at}]", text, texts.cidr(text))
+        problems += each(f"spec.cidrs[{at}]", text, canonical_network_messages(text))
     if not problems and len(cidrs) == 2 and len({ipaddress.ip_network(text).version for text in cidrs}) == 1:
         problems.append(
             invalid(

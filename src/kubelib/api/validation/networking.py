@@ -7,6 +7,7 @@ from typing import Any
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.addresses import is_address
 from kubelib.api.validation.autoscalers import path_segment
 from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.problems import (
@@ -82,7 +83,7 @@ def _host(host: str) -> list[str]:
 
 def _rule_problems(rule: Tree, path: str, problems: list[Problem]) -> None:
     if host := rule.get("host"):
-        if not texts.ip_address(host):
+        if is_address(host):
             problems.append(invalid(f"{path}.host", host, "must be a DNS name, not an IP address"))
         problems += each(f"{path}.host", host, _host(host))
     http = rule.get("http")

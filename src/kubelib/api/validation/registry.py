@@ -1,6 +1,7 @@
 """Which rules belong to which kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Resource, Tree
@@ -21,8 +22,9 @@ from kubelib.api.validation import (
     webhooks,
     workloads,
 )
+from kubelib.api.validation.addresses import STRICT
 from kubelib.api.validation.meta import metadata_problems, metadata_update_problems
-from kubelib.api.validation.problems import type_invalid
+from kubelib.api.validation.problems import invalid, type_invalid
 
 
 def _pod_template_problems(tree: Tree) -> list[Problem]:
@@ -126,6 +128,7 @@ _UPDATE: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "StatefulSet": workloads.stateful_set_update_problems,
     "ControllerRevision": workloads.revision_update_problems,
     "Job": batch.job_update_problems,
+    "CronJob": batch.cron_job_update_problems,
     "Service": services.service_update_problems,
     "EndpointSlice": services.endpoint_slice_update_problems,
     "ConfigMap": configuration.config_map_update_problems,
@@ -199,21 +202,47 @@ def validate_update(resource: Resource, new: Tree, old: Tree, *, subresource: st
     """Return what is wrong with a change, to the object or to one of its subresources."""
     if not resource.builtin:
         return _custom_update(resource, new, old)
-    kind = resource.kind
     try:
         problems = metadata_update_problems(new, old, resource)
-        if kind == "Pod":
-            return problems + podupdates.pod_update_problems(new, old, subresource)
-        if subresource:
-            status = _STATUS.get(kind)
-            return problems + status(new, old) if status is not None else problems
-        update = _UPDATE.get(kind)
-        if update is not None:
-            return problems + update(new, old)
-        rule = _CREATE.get(kind)
-        return problems + rule(new) if rule is not None else problems
+        return problems + _tolerated(_update_problems(resource.kind, new, old, subresource), old)
     except _ODD as error:
         return _odd(error)
+
+
+def _update_problems(kind: str, new: Tree, old: Tree, subresource: str) -> list[Problem]:
+    if kind == "Pod":
+        return podupdates.pod_update_problems(new, old, subresource)
+    if subresource:
+        status = _STATUS.get(kind)
+        return status(new, old) if status is not None else []
+    update = _UPDATE.get(kind)
+    if update is not None:
+        return update(new, old)
+    rule = _CREATE.get(kind)
+    return rule(new) if rule is not None else []
+
+
+def _tolerated(problems: list[Problem], old: Tree) -> list[Problem]:
+    """Return problems without those of addresses in forms that are refused today, and that the object had before."""
+    if not any(problem.message.endswith(STRICT) for problem in problems):
+        return problems
+    known = set(_texts(old))
+    return [
+        problem
+        for problem in problems
+        if not any(problem.message == invalid("", text, rule).message for rule in STRICT for text in known)
+    ]
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            yield from _texts(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _texts(value)
 
 
 def _custom_create(resource: Resource, tree: Tree) -> list[Problem]:

@@ -5,6 +5,7 @@ from typing import Any
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.addresses import is_address
 from kubelib.api.validation.containers import port_problems
 from kubelib.api.validation.meta import label_problems
 from kubelib.api.validation.problems import (
@@ -340,6 +341,6 @@ def load_balancer_problems(tree: Tree) -> list[Problem]:
             problems += each(f"{path}.ip", ip, texts.ip_address(ip))
         if host:
             problems += each(f"{path}.hostname", host, texts.subdomain(host))
-            if not texts.ip_address(host):
+            if is_address(host):
                 problems.append(invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
     return problems

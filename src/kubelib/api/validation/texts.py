@@ -7,10 +7,12 @@ import functools
 import ipaddress
 import re
 
+from kubelib.api.validation.addresses import address_messages, network_messages
 from kubelib.labels import validation as names
 
 _TEXTS = 8192
 
+ip_address, cidr = address_messages, network_messages
 label = functools.lru_cache(_TEXTS)(names.is_dns1123_label)
 subdomain = functools.lru_cache(_TEXTS)(names.is_dns1123_subdomain)
 qualified = functools.lru_cache(_TEXTS)(names.is_qualified_name)
@@ -24,8 +26,6 @@ _relaxed_subdomain = re.compile(
     r"[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*"
 ).fullmatch
 
-INVALID_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-INVALID_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 INVALID_PERCENT = (
     "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for"
     " validation is '[0-9]+%')"
@@ -89,25 +89,6 @@ def search_domain(name: str) -> list[str]:
     if name == "." or _relaxed_subdomain(name.removesuffix(".")):
         return []
     return subdomain(name.removesuffix("."))
-
-
-@functools.lru_cache(_TEXTS)
-def ip_address(text: str) -> list[str]:
-    """Check an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return [INVALID_IP]
-    return []
-
-
-def cidr(text: str) -> list[str]:
-    """Check a range of IP addresses."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return [INVALID_CIDR]
-    return [] if "/" in text else [INVALID_CIDR]
 
 
 def special_address(text: str) -> list[str]:
