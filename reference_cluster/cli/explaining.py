@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from random import Random
 
     from kubelib.api.core.pod import Pod
+    from kubelib.api.scheduling_v1beta1 import PodGroup
     from kubelib.sched.base import Policy
-    from kubelib.sched.explaining import Explanation, NodeVerdict
+    from kubelib.sched.explaining import Explanation, GroupVerdict, NodeVerdict
     from kubelib.sched.forecasting import Forecast
     from kubelib.sched.pods import PodInfo
 
@@ -94,13 +95,18 @@ def what_if(
     documents = documents_of(files)
 
     async def main(client: HttpClient) -> "Forecast":
+        from kubelib.api.scheduling_v1beta1 import PodGroup
         from kubelib.clock import SYSTEM_CLOCK
         from kubelib.sched import forecasting
         from kubelib.sched.policies import POLICIES
         from kubelib.sched.snapshot import take_snapshot
 
         pods: list[PodInfo] = []
+        groups: list[PodGroup] = []
         for document in documents:
+            if (document.get("apiVersion"), document["kind"]) == (PodGroup.api_version, PodGroup.kind):
+                groups.append(_pod_group(document, namespace or client.connection.namespace))
+                continue
             pods += await _pods_of(client, document, namespace or client.connection.namespace, len(pods))
         if not pods:
             raise click.ClickException("there are no Pods to place, and nothing that makes any")
@@ -111,6 +117,8 @@ def what_if(
         policy = _policy(policy_name, next(iter(schedulers)))
         snapshot = await take_snapshot(client, SYSTEM_CLOCK.now())
         snapshot.promise(schedulers)
+        for group in groups:
+            snapshot.groups.put(group.key, group)
         with _plugins(policy):
             return forecasting.what_if(snapshot, pods, policy, _random())
 
@@ -147,6 +155,21 @@ def _random() -> "Random":
     from kubelib.clock import system_random
 
     return system_random()
+
+
+def _pod_group(document: dict[str, Any], namespace: str) -> "PodGroup":
+    """Return a group of a file as it would be."""
+    from kubelib.api import codec
+    from kubelib.api.model import replace
+    from kubelib.api.scheduling_v1beta1 import PodGroup
+
+    try:
+        codec.check_types(document, find_resource("podgroups"))
+        group = codec.decode(PodGroup, json.dumps(document).encode())
+    except codec.DecodeError as error:
+        raise click.ClickException(str(error)) from None
+    meta = replace(group.metadata, namespace=group.metadata.namespace or namespace)
+    return replace(group, metadata=meta)
 
 
 async def _pods_of(
@@ -213,6 +236,8 @@ def _sentences(explanation: "Explanation") -> list[str]:
         lines.append(f"It is {it.scheduler}'s to place, and judged here by the policy {it.policy}.")
     if it.nominated:
         lines.append(f"Room on {it.nominated} is promised to it.")
+    if it.group is not None:
+        lines.append(_group(it.group))
     would = "Judged now, it would go to" if it.state == "waiting" else "If it waited now, it would go to"
     if it.node:
         chance = f", one of {it.equals} that are equally good" if it.equals > 1 else ""
@@ -224,6 +249,16 @@ def _sentences(explanation: "Explanation") -> list[str]:
         budgets = f", {it.plan.violations} of them against a disruption budget" if it.plan.violations else ""
         lines.append(f"Preemption would help: {victims} would have to leave {it.plan.node}{budgets}.")
     return ["\n".join(lines)]
+
+
+def _group(it: "GroupVerdict") -> str:
+    if it.minimum is None:
+        return f"It belongs to the pod group {it.group.name}, which is not there."
+    enough = "Enough of them can be placed now." if not it.message else "Too few of them can be placed now."
+    return (
+        f"It is placed with the pod group {it.group.name} only: {it.bound} others have a node, {it.waiting} wait with it,"
+        f" and minCount is {it.minimum}. {enough}"
+    )
 
 
 def _whereabouts(it: "Explanation") -> str:
@@ -299,8 +334,17 @@ def _explanation_tree(it: "Explanation") -> dict[str, Any]:
         "equallyGood": it.equals,
         "message": it.message,
         "preemption": None,
+        "podGroup": None,
         "nodes": [_node_tree(node) for node in it.nodes],
     }
+    if it.group is not None:
+        tree["podGroup"] = {
+            "name": it.group.group.name,
+            "minCount": it.group.minimum,
+            "bound": it.group.bound,
+            "waiting": it.group.waiting,
+            "message": it.group.message,
+        }
     if it.plan is not None:
         tree["preemption"] = {
             "node": it.plan.node,

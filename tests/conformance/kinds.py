@@ -134,6 +134,10 @@ SAMPLES = [
            status=_condition("StatusUpdate")),
     Sample("/apis/node.k8s.io/v1", "runtimeclasses", {"handler": "fake"}, namespaced=False),
     Sample("/apis/scheduling.k8s.io/v1", "priorityclasses", {"value": 7}, namespaced=False),
+    Sample("/apis/scheduling.k8s.io/v1beta1", "podgroups", {"spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}},
+           status=_condition("StatusUpdate")),
+    Sample("/apis/scheduling.k8s.io/v1beta1", "workloads", {
+        "spec": {"podGroupTemplates": [{"name": "workers", "schedulingPolicy": {"gang": {"minCount": 2}}}]}}),
     Sample(STORAGE, "storageclasses", {"provisioner": "example.com/p"}, namespaced=False, returned=True),
     Sample(STORAGE, "volumeattachments", {
         "spec": {"attacher": "example.com", "nodeName": "n", "source": {"persistentVolumeName": "pv"}}},

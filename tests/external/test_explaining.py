@@ -131,6 +131,22 @@ def test_decisions_explain_themselves_and_nothing_comes_of_asking(
     failed = kubelib(small, "explain-scheduling", waiting, "--policy", "broken", code=1)
     assert failed.startswith("Error: the policy broken failed: ZeroDivisionError: ")
 
+    kind = {"apiVersion": "scheduling.k8s.io/v1beta1", "kind": "PodGroup"}
+    group = {**kind, "metadata": {"name": "train"}, "spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}}
+    kubelib(small, "apply", "-f", "-", stdin=json.dumps(group))
+    ours = {"schedulingGroup": {"podGroupName": "train"}, "schedulerName": "omega"}
+    kubelib(small, "apply", "-f", "-", stdin=json.dumps(pod("member", "1m", **ours)))
+    before = pods()
+    grouped = explain("member")
+    assert (grouped["wouldGoTo"], grouped["podGroup"]["minCount"], grouped["podGroup"]["waiting"]) == (
+        "",
+        2,
+        1,
+    )
+    assert "It is placed with the pod group train only: 0 others have a node" in kubelib(
+        small, "explain-scheduling", "member"
+    )
+
     profile = tmp_path / "profile.yaml"
     profile.write_text(PROFILE)
     judged = json.loads(
@@ -150,6 +166,10 @@ def test_decisions_explain_themselves_and_nothing_comes_of_asking(
     assert json.loads(what_if(controller("Job", "batch/v1", "0", parallelism=3, completions=2), service))[
         "complete"
     ]
+    other = group | {"metadata": {"name": "other"}}
+    members = [pod(f"o{n}", "0", schedulingGroup={"podGroupName": "other"}) for n in range(2)]
+    assert json.loads(what_if(other, *members))["complete"]
+    assert "waiting for minCount pods" in what_if(other, members[0], code=3)
     labels = {"selector": {"matchLabels": {"app": "web"}}}
     what_if(controller("Deployment", "apps/v1", whole, replicas=1, **labels), code=3)
     assert "left out: Service s" in what_if(service, code=1)

@@ -12,11 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubelib.api.core.node import Node, Taint
-from kubelib.api.core.pod import Pod, PodSchedulingGate, PodStatus
+from kubelib.api.core.pod import Pod, PodSchedulingGate, PodSchedulingGroup, PodStatus
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import Key, OwnerReference
 from kubelib.api.model import replace
 from kubelib.api.policy import PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus
+from kubelib.api.scheduling_v1beta1 import (
+    GangSchedulingPolicy,
+    PodGroup,
+    PodGroupSchedulingPolicy,
+    PodGroupSpec,
+)
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.explaining import explain
 from kubelib.sched.forecasting import NOBODY, what_if
@@ -270,3 +276,56 @@ async def test_a_forecast_comes_true(world: World) -> None:
             if not placement.node:
                 assert (await world.refusal(placement.pod.name))[1] == placement.message
         assert not forecast.complete
+
+
+def gang(name: str, minimum: int) -> PodGroup:
+    policy = PodGroupSchedulingPolicy(gang=GangSchedulingPolicy(min_count=minimum))
+    return PodGroup(metadata=make_meta(name, "default"), spec=PodGroupSpec(scheduling_policy=policy))
+
+
+def member(name: str, cpu: str = "1", **options: Any) -> Pod:
+    return pod(name, cpu, scheduling_group=PodSchedulingGroup(pod_group_name="gang"), **options)
+
+
+def test_an_explanation_judges_a_pod_with_its_group() -> None:
+    waiting = [member(f"m{number}") for number in range(3)]
+    there = member("there", node="a")
+    groups = [gang("gang", 5)]
+    snapshot = make_snapshot([node("a"), node("b")], [*waiting, there], now=NOW, groups=groups)
+    before = state(snapshot)
+    found = explain(snapshot, waiting[0], default_policy(), Random(1))
+    why = "waiting for minCount pods from a gang to appear in scheduling queue: 4 of 5"
+    assert (found.node, found.message, found.plan) == ("", why, None)
+    assert found.group is not None and (found.group.bound, found.group.waiting) == (1, 3)
+    snapshot.groups.put(Key("default", "gang"), gang("gang", 4))
+    found = explain(snapshot, waiting[0], default_policy(), Random(1))
+    assert found.node and found.group is not None and not found.group.message
+    again = explain(snapshot, there, default_policy(), Random(1))
+    assert again.group is not None and (again.group.bound, again.group.waiting) == (0, 4)
+    assert again.node
+    snapshot.table.put_pod(PodInfo.of(pod("full", "1")), "b")
+    found = explain(snapshot, waiting[0], default_policy(), Random(1))
+    assert found.message.endswith(
+        'pod group "gang": minCount (4) cannot be satisfied: 3 scheduled, 0 remaining'
+    )
+    assert [verdict.fits for verdict in found.nodes] == [True, True], "alone it would fit"
+    snapshot.table.remove_pod("full")
+    assert state(snapshot) == before
+
+
+def test_a_forecast_places_a_group_as_a_whole_or_not_at_all() -> None:
+    groups = [gang("gang", 3)]
+    snapshot = make_snapshot([node("a")], [], now=NOW, groups=groups)
+    before = state(snapshot)
+    members = [PodInfo.of(member(f"m{number}")) for number in range(3)]
+    alone = PodInfo.of(pod("alone"))
+
+    def forecast(*pods: PodInfo) -> list[tuple[str, str]]:
+        placements = what_if(snapshot, pods, default_policy(), Random(1)).placements
+        return [(placement.pod.name, placement.node) for placement in placements]
+
+    assert forecast(members[0], alone, *members[1:]) == [("m0", ""), ("alone", "a"), ("m1", ""), ("m2", "")]
+    assert forecast(*members[:2]) == [("m0", ""), ("m1", "")]
+    snapshot.groups.put(Key("default", "gang"), gang("gang", 2))
+    assert forecast(*members, alone) == [("m0", "a"), ("m1", "a"), ("m2", ""), ("alone", "")]
+    assert state(snapshot) == before

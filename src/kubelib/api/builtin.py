@@ -23,6 +23,7 @@ from kubelib.api import (
     resource,
     runtimeclass,
     scheduling,
+    scheduling_v1beta1,
     storage,
     transactions,
 )
@@ -195,6 +196,8 @@ def builtin_scheme() -> Scheme:
         _resource(rbac.ClusterRoleBinding, "clusterrolebindings", namespaced=False, shown=columns.ROLE_BINDING),
         _resource(policy.PodDisruptionBudget, "poddisruptionbudgets", short=("pdb",), subresources=_STATUS, shown=columns.PDB),
         _resource(scheduling.PriorityClass, "priorityclasses", short=("pc",), namespaced=False, shown=columns.PRIORITY_CLASS),
+        _resource(scheduling_v1beta1.PodGroup, "podgroups", subresources=_STATUS),
+        _resource(scheduling_v1beta1.Workload, "workloads"),
         _resource(networking.Ingress, "ingresses", short=("ing",), subresources=_STATUS, shown=columns.INGRESS),
         _resource(networking.IngressClass, "ingressclasses", namespaced=False, shown=columns.INGRESS_CLASS),
         _resource(networking.NetworkPolicy, "networkpolicies", short=("netpol",), shown=columns.NETWORK_POLICY),

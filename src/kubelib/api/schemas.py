@@ -24,6 +24,7 @@ _PACKAGES = {
     "kubelib.api.apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1",
     "kubelib.api.runtimeclass": "io.k8s.api.node.v1",
     "kubelib.api.scheduling_v1alpha3": "io.k8s.api.scheduling.v1alpha3",
+    "kubelib.api.scheduling_v1beta1": "io.k8s.api.scheduling.v1beta1",
     "kubelib.api.transactions": "dev.kubelib.scheduling.v1alpha1",
 }
 _BASES = {2: "#/definitions/", 3: "#/components/schemas/"}

@@ -69,11 +69,16 @@ class Committer:
         self._own = {node: at for node, at in self._own.items() if at > seen}
         return seen
 
-    async def commit(self, placed: Sequence[tuple[PodInfo, str]], *, seen: int) -> Sequence[Fate]:
-        """Commit placements that were decided on what was `seen`; return what became of each."""
+    async def commit(
+        self, placed: Sequence[tuple[PodInfo, str]], *, seen: int, together: bool = False
+    ) -> Sequence[Fate]:
+        """Commit placements that were decided on what was `seen`; return what became of each.
+
+        With `together` all land or none, where the server knows transactions.
+        """
         if self._binder is not None:
             try:
-                return await self._transact(placed, seen)
+                return await self._transact(placed, seen, "all-or-nothing" if together else self._commit)
             except TransactionsUnsupported:
                 log.warning("the server does not know transactions: pods are bound one by one")
                 self._binder = None
@@ -87,7 +92,9 @@ class Committer:
                 group.start_soon(bind, pod, node)
         return [fates[pod.uid] for pod, _ in placed]
 
-    async def _transact(self, placed: Sequence[tuple[PodInfo, str]], seen: int) -> Sequence[Fate]:
+    async def _transact(
+        self, placed: Sequence[tuple[PodInfo, str]], seen: int, commit: Commit
+    ) -> Sequence[Fate]:
         assert self._binder is not None
         # Own claims that the informer has not reported yet have been seen all the same.
         claims = [Claim(p.key, p.uid, node, max(seen, self._own.get(node, 0))) for p, node in placed]
@@ -97,7 +104,7 @@ class Committer:
             id=f"{self._name}-{self._random.getrandbits(96):024x}" if far else "",
             scheduler=self._name,
             detection=self._detection,
-            commit=self._commit,
+            commit=commit,
         )
         try:
             result = await self._binder.commit(transaction)

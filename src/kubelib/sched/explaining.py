@@ -19,6 +19,7 @@ from kubelib.sched.cycle import TAKEN, Cycle, Verdict
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.preemption import NEVER, NO_HELP, NO_VICTIMS, NoPlan, Plan, Preemption
 from kubelib.sched.snapshot import Snapshot
+from kubelib.sched.together import Trial, try_together
 
 State = Literal["waiting", "gated", "bound", "leaving", "ended"]
 """What a Pod is to schedulers: only those that wait are decided about."""
@@ -61,6 +62,25 @@ class NodeVerdict:
         return sum(score.points * score.weight for score in self.scores.values())
 
 
+@attrs.frozen
+class GroupVerdict:
+    """How it stands with a Pod's group."""
+
+    group: Key
+    minimum: int | None
+    """How many of it must be placed at once; None if there is no such group."""
+    bound: int
+    """How many have a node."""
+    waiting: int
+    """How many wait for one."""
+    message: str
+    """Why too few of it can be placed now; nothing if enough can."""
+    node: str = ""
+    """Where this Pod would go, with the others; nothing if nowhere."""
+    refusal: str = ""
+    """The sentence of this Pod's condition if it would go nowhere."""
+
+
 @attrs.frozen(kw_only=True)
 class Explanation:
     """How a Pod is judged, and where that leads."""
@@ -85,6 +105,8 @@ class Explanation:
     """If it fits nowhere: the sentence of the Pod's condition, with what preemption would do."""
     plan: Plan | None = None
     """The preemption that would be carried out."""
+    group: GroupVerdict | None = None
+    """Of a Pod that is placed only with its group."""
     nodes: Sequence[NodeVerdict]
     """In the order of their names."""
 
@@ -100,12 +122,16 @@ def explain(snapshot: Snapshot, pod: Pod, policy: Policy, random: Random) -> Exp
         verdict = cycle.decide(info)
         nodes = _judge(cycle, info)
         plan, message = None, ""
-        if not verdict.node:
+        group = _judge_group(snapshot, cycle, info)
+        node = verdict.node if group is None else group.node
+        if group is not None:
+            message = group.refusal
+        elif not verdict.node:
             plan, message = outcome(preemption, info, verdict)
             nodes = _with_preemption(cycle, preemption, info, nodes)
         nominated = snapshot.table.nominated_node(info.uid)
     totals = {node.node: node.total for node in nodes if node.fits}
-    best = totals.get(verdict.node)
+    best = totals.get(node)
     return Explanation(
         pod=info.key,
         scheduler=info.scheduler,
@@ -114,12 +140,36 @@ def explain(snapshot: Snapshot, pod: Pod, policy: Policy, random: Random) -> Exp
         gates=tuple(gate.name for gate in pod.spec.scheduling_gates),
         bound=pod.spec.node_name,
         nominated=nominated,
-        node=verdict.node,
+        node=node,
         equals=sum(bool(np.isclose(total, best)) for total in totals.values()) if best is not None else 0,
         message=message,
         plan=plan,
+        group=group,
         nodes=nodes,
     )
+
+
+def _judge_group(snapshot: Snapshot, cycle: Cycle, pod: PodInfo) -> GroupVerdict | None:
+    """Decide about a Pod's group as if the Pod waited; None for one that is placed alone."""
+    key = snapshot.groups.gang(pod)
+    if key is None:
+        return None
+    table, minimum = snapshot.table, snapshot.groups.minimum(key)
+    pods = [pod, *(other for other in snapshot.waiting(key, pod.scheduler) if other.uid != pod.uid)]
+    pods.sort(key=lambda member: -member.priority)
+    bound = snapshot.groups.bound(key) - (key == snapshot.groups.group_of(pod.uid))
+    missing = snapshot.groups.missing(key, len(pods))
+    if missing:
+        return GroupVerdict(key, minimum, bound, len(pods), missing, refusal=missing)
+    trial = Trial()
+    try:
+        message = try_together(cycle, pods, minimum=minimum or 0, bound=bound, put=table.put_pod, trial=trial)
+    finally:
+        for other, _ in trial.placed:
+            table.remove_pod(other.uid)
+    refusal = next((why for other, _, why in trial.refusals(message) if other.uid == pod.uid), "")
+    node = "" if refusal else next(node for other, node in trial.placed if other.uid == pod.uid)
+    return GroupVerdict(key, minimum, bound, len(pods), message, node, refusal)
 
 
 def outcome(preemption: Preemption, pod: PodInfo, verdict: Verdict) -> tuple[Plan | None, str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeVar
 
+import anyio
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
@@ -16,11 +17,13 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSINode, StorageClass
 from kubelib.client.base import Client
 from kubelib.informers import SharedInformers
 from kubelib.sched.base import Happening
 from kubelib.sched.budgets import Budgets
+from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.queue import SchedulingQueue
@@ -44,11 +47,13 @@ class Following:
         route: Route,
         random: Random,
         nodes: Callable[[Node], bool] | None = None,
+        groups: Groups | None = None,
     ) -> None:
-        """Make one. Only `nodes` of which that is true are in the table: a partition."""
+        """Make one. Only `nodes` of which that is true are in the table: a partition. The queues look at the same `groups`."""
         self.name = "following"
         self.table = NodeTable()
         self.budgets = Budgets()
+        self.groups = groups if groups is not None else Groups()
         self.abandoned = 0
         """How many Pods went while they waited for a node."""
         self._queues = queues
@@ -61,6 +66,9 @@ class Following:
         self._disruption_budgets = self._informers.of(PodDisruptionBudget)
         for kind in (PersistentVolumeClaim, PersistentVolume, StorageClass, CSINode):
             self._informers.of(kind)
+        # Servers of earlier versions do not know groups: nobody waits for these informers.
+        self._about_groups = SharedInformers(client, random=random)
+        self._pod_groups = self._about_groups.of(PodGroup)
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once nodes and Pods are known."""
@@ -73,7 +81,10 @@ class Following:
                 self._subscribe()
                 task_status.started()
 
-        await self._informers.run(task_status=Started())
+        async with anyio.create_task_group() as tasks:
+            self._pod_groups.subscribe(self._on_group)
+            tasks.start_soon(self._about_groups.run)
+            await self._informers.run(task_status=Started())
 
     def _subscribe(self) -> None:
         self._namespaces.subscribe(self._on_namespace)
@@ -103,6 +114,21 @@ class Following:
         """Return a Pod as it was last seen; None if it is not there any more."""
         document = self._pods.cache.get(pod.key)
         return document if document is not None and document.meta.uid == pod.uid else None
+
+    def group(self, key: Key) -> PodGroup | None:
+        """Return a group as it was last seen."""
+        document = self._pod_groups.cache.get(key)
+        return document.view(PodGroup) if document is not None else None
+
+    def settled(self, pod: PodInfo, node: str) -> bool:
+        """Count a Pod on the node that it has been given; return whether that is news."""
+        if pod.group is not None and self.groups.bind(pod):
+            self._regroup(pod.group)
+        return self.table.put_pod(pod, node)
+
+    def _regroup(self, group: Key) -> None:
+        for queue in self._queues:
+            queue.regroup(group)
 
     def wake(self, what: Happening) -> None:
         """Let Pods be tried again that something may help that has happened."""
@@ -156,6 +182,17 @@ class Following:
         if helps:
             self.wake("storage")
 
+    def _on_group(self, old: Document | None, new: Document | None) -> None:
+        about = new or old
+        assert about is not None
+        try:
+            helps = self.groups.put(about.key, new.view(PodGroup) if new is not None else None)
+        except ValueError as error:
+            log.warning("pod group %s is not understood: %s", about.key, error)
+            return
+        if helps:
+            self._regroup(about.key)
+
     def _on_budget(self, old: Document | None, new: Document | None) -> None:
         if new is None:
             assert old is not None
@@ -180,7 +217,7 @@ class Following:
             if self._is_counted(old, new, pod.spec.node_name):
                 return
             info = _info(pod)
-            if info is not None and self.table.put_pod(info):
+            if info is not None and self.settled(info, info.node):
                 self.wake("pod placed")
         elif new.meta.deletion_timestamp or pod.spec.scheduling_gates:
             self.abandoned += self._remove(new)
@@ -212,6 +249,7 @@ class Following:
     def _gone(self, document: Document) -> None:
         self.abandoned += self._remove(document)
         self.withdraw(document.meta.uid)
+        self.groups.leave(document.meta.uid)
         if self.table.remove_pod(document.meta.uid):
             self.wake("pod gone")
 

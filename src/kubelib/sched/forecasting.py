@@ -23,6 +23,7 @@ from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.preemption import Preemption
 from kubelib.sched.snapshot import Snapshot
+from kubelib.sched.together import Trial, try_together
 
 
 @attrs.frozen
@@ -71,14 +72,14 @@ NOBODY = "no controller makes it again"
 def what_if(snapshot: Snapshot, pods: Sequence[PodInfo], policy: Policy, random: Random) -> Forecast:
     """Place Pods one after the other, as if each was created, and its victims were gone, before the next is looked at.
 
-    Each must have a uid of its own that no Pod of the snapshot has; raises ValueError otherwise. The snapshot stays as it was.
+    Pods that must be placed with their group are placed with the first of them, all of the group or none. Each must have a uid of its own that no Pod of the snapshot has; raises ValueError otherwise. The snapshot stays as it was.
     """
     uids = [pod.uid for pod in pods]
     if len({*uids, ""}) <= len(uids) or any(map(snapshot.table.has_pod, uids)):
         raise ValueError("Each Pod needs a uid of its own.")
     with ExitStack() as undo:
         trial = _Trial(snapshot, policy, random, undo)
-        placements = [trial.place(pod) for pod in pods]
+        placements = trial.place_all(pods)
         return Forecast(placements, [trial.move(pod, origin) for pod, origin in trial.displaced])
 
 
@@ -88,9 +89,51 @@ class _Trial:
     def __init__(self, snapshot: Snapshot, policy: Policy, random: Random, undo: ExitStack) -> None:
         self.displaced: list[tuple[PodInfo, str]] = []
         self._table: NodeTable = snapshot.table
+        self._groups = snapshot.groups
         self._undo = undo
         self._cycle = Cycle(snapshot.table, policy, random)
         self._preemption = Preemption(self._cycle, snapshot.budgets, started=snapshot.started, random=random)
+
+    def place_all(self, pods: Sequence[PodInfo]) -> list[Placement]:
+        """Decide about Pods, and take the room."""
+        groups: dict[Key, list[PodInfo]] = {}
+        for pod in pods:
+            key = self._groups.gang(pod)
+            if key is not None and not (pod.gated or pod.node):
+                groups.setdefault(key, []).append(pod)
+        found: dict[str, Placement] = {}
+        for pod in pods:
+            if pod.uid in found:
+                continue
+            key = self._groups.gang(pod)
+            if key is None or pod.gated or pod.node:
+                found[pod.uid] = self.place(pod)
+            else:
+                found |= self._place_group(key, groups[key])
+        return [found[pod.uid] for pod in pods]
+
+    def _place_group(self, key: Key, pods: Sequence[PodInfo]) -> dict[str, Placement]:
+        groups = self._groups
+        missing = groups.missing(key, len(pods))
+        if missing:
+            return {pod.uid: Placement(pod.key, "", missing) for pod in pods}
+        trial = Trial()
+        message = try_together(
+            self._cycle,
+            pods,
+            minimum=groups.minimum(key) or 0,
+            bound=groups.bound(key),
+            put=self._table.put_pod,
+            trial=trial,
+        )
+        found = {pod.uid: Placement(pod.key, "", why) for pod, _, why in trial.refusals(message)}
+        for pod, node in trial.placed:
+            if message:
+                self._table.remove_pod(pod.uid)
+            else:
+                self._undo.callback(self._table.remove_pod, pod.uid)
+                found[pod.uid] = Placement(pod.key, node)
+        return found
 
     def place(self, pod: PodInfo) -> Placement:
         """Decide about a Pod, and take the room."""

@@ -117,6 +117,8 @@ class PodInfo:
     """Who is to place the Pod: ``spec.schedulerName``."""
     workload: str = "service"
     """``batch`` for Pods that end by themselves, ``service`` for those that go on, unless the label `WORKLOAD` says another."""
+    group: Key | None = None
+    """The PodGroup with which the Pod is scheduled: ``spec.schedulingGroup``."""
     plain: bool = True
     """Whether the Pod has no wish about other Pods: neither affinity nor spreading."""
 
@@ -177,9 +179,16 @@ class PodInfo:
             nominated=pod.status.nominated_node_name,
             scheduler=spec.scheduler_name,
             workload=workload_of(pod),
+            group=group_of(pod),
             plain=not any(wishes.values()),
             **wishes,
         )
+
+
+def group_of(pod: Pod) -> Key | None:
+    """Return the PodGroup that a Pod belongs to."""
+    group = pod.spec.scheduling_group
+    return Key(pod.metadata.namespace, group.pod_group_name) if group is not None else None
 
 
 def workload_of(pod: Pod) -> str:

@@ -9,6 +9,7 @@ import attrs
 
 from kubelib.api.meta import Key
 from kubelib.sched.base import ANYTHING, Happening
+from kubelib.sched.groups import Groups
 from kubelib.sched.pods import PodInfo
 
 FIRST_BACKOFF = 1.0
@@ -17,12 +18,14 @@ MOST_HASTE = 10
 """How often in a row a Pod is tried again at once."""
 FLUSH_AFTER = 300.0
 """Seconds after which a Pod that fitted nowhere is tried again even if nothing seems to have changed."""
+GATHERING = 2.0
+"""Seconds after which a Pod says that it waits for others of its group, or for the group."""
 
 
 @attrs.define(eq=False)
 class _Waiting:
     pod: PodInfo
-    part: Literal["active", "back-off", "unschedulable", "taken"] = "active"
+    part: Literal["active", "gathering", "back-off", "unschedulable", "taken"] = "active"
     attempts: int = 0
     failed_at: float = 0.0
     retry_on: frozenset[Happening] = ANYTHING
@@ -37,9 +40,14 @@ class _Waiting:
 
 
 class SchedulingQueue:
-    """Ordered by priority, then by arrival. Asks the event loop for the time, so that virtual time works."""
+    """Ordered by priority, then by arrival. Asks the event loop for the time, so that virtual time works.
 
-    def __init__(self) -> None:
+    Pods that must be placed with their group wait until enough of it are there, and are then taken together, with the first of them.
+    """
+
+    def __init__(self, groups: Groups | None = None) -> None:
+        self.groups = groups if groups is not None else Groups()
+        self._members: dict[Key, dict[Key, _Waiting]] = {}
         self._waiting: dict[Key, _Waiting] = {}
         self._stuck: dict[Key, _Waiting] = {}
         self._happened: dict[Happening, None] = {}
@@ -60,7 +68,10 @@ class SchedulingQueue:
         if waiting is None or waiting.pod.uid != pod.uid:
             self.remove(pod.key)
             waiting = self._waiting[pod.key] = _Waiting(pod, since=anyio.current_time())
-            self._activate(waiting)
+            if pod.group is None:
+                self._activate(waiting)
+            else:
+                self._join(waiting, pod.group)
             return
         old, waiting.pod = waiting.pod, pod
         if waiting.part == "unschedulable" and old.shape != pod.shape:
@@ -75,7 +86,35 @@ class SchedulingQueue:
             return False
         del self._waiting[key]
         self._stuck.pop(key, None)
+        group = waiting.pod.group
+        if group is not None:
+            del self._members[group][key]
+            if not self._members[group]:
+                del self._members[group]
         return True
+
+    def _join(self, waiting: _Waiting, group: Key) -> None:
+        members = self._members.setdefault(group, {})
+        members[waiting.pod.key] = waiting
+        if self.groups.missing(group, len(members)):
+            self._gather(waiting)
+        else:
+            self._activate(waiting)  # the others are taken with it
+
+    def _gather(self, waiting: _Waiting) -> None:
+        waiting.part = "gathering"
+        self._at(waiting, anyio.current_time() + GATHERING)
+
+    def regroup(self, group: Key) -> None:
+        """Look anew at a group of which something has changed: that it is there, how many it must be, or how many have a node."""
+        members = self._members.get(group)
+        if not members or self.groups.missing(group, len(members)):
+            return
+        for waiting in members.values():
+            if waiting.part == "gathering":
+                self._activate(waiting)
+            elif waiting.part == "unschedulable":
+                self._wake(waiting)
 
     def history(self, pod: PodInfo) -> tuple[float, int]:
         """Return when a Pod that waits came, by the loop's clock, and how often it was taken."""
@@ -169,18 +208,30 @@ class SchedulingQueue:
         return self._timed[0][0] - now if self._timed else float("inf")
 
     async def take(self, most: int) -> list[PodInfo]:
-        """Wait for Pods to try; return the first `most` in order. Each is the taker's until `failed` or `retry`."""
+        """Wait for Pods to try; return the first `most` in order, and all of each group of which one is among them, side by side.
+
+        Each is the taker's until `failed` or `retry`.
+        """
         while True:
             self._news = anyio.Event()
             wait = self._collect()
             taken: list[PodInfo] = []
             while self._active and len(taken) < most:
                 waiting = self._find(*heapq.heappop(self._active)[1:])
-                if waiting is not None:
-                    waiting.part = "taken"
-                    waiting.tried += 1
-                    taken.append(waiting.pod)
+                if waiting is None:
+                    continue
+                group = self.groups.gang(waiting.pod)
+                for chosen in (waiting,) if group is None else self._ready(group):
+                    self._stuck.pop(chosen.pod.key, None)
+                    chosen.part, chosen.ticket = "taken", 0
+                    chosen.tried += 1
+                    taken.append(chosen.pod)
             if taken:
                 return taken
             with anyio.move_on_after(wait):
                 await self._news.wait()
+
+    def _ready(self, group: Key) -> list[_Waiting]:
+        """Return the Pods of a group that can be taken, in order."""
+        found = [waiting for waiting in self._members[group].values() if waiting.part != "taken"]
+        return sorted(found, key=lambda waiting: (-waiting.pod.priority, waiting.since))

@@ -1,22 +1,24 @@
 """What a scheduler says of Pods: Events, conditions, and the node that is promised to one."""
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, ServiceUnavailable
-from kubelib.api.meta import Object, ObjectMeta
+from kubelib.api.meta import Key, Object, ObjectMeta
+from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.times import format_time
 from kubelib.client.base import Client
 from kubelib.clock import Clock
-from kubelib.registry.base import Patch
+from kubelib.registry.base import Patch, Registry
 from kubelib.sched.following import Following
 from kubelib.sched.pods import PodInfo
 
 log = logging.getLogger("kubelib.sched")
 
+INITIALLY_SCHEDULED = "PodGroupInitiallyScheduled"
 TRIES = 3
 PAUSE = 0.5
 """Seconds until what could not be reported is reported again."""
@@ -47,6 +49,7 @@ class Reporter:
         limit: anyio.CapacityLimiter,
     ) -> None:
         self._pods = client.resource(Pod)
+        self._groups = client.resource(PodGroup)
         self._following = following
         self._clock = clock
         self._recorder = recorder
@@ -90,19 +93,47 @@ class Reporter:
         if change:
             await self.patch_status(pod, change)
 
+    async def grouped(self, key: Key, message: str) -> None:
+        """Say in a group's condition that enough of its Pods have nodes, or, with a message, why not. Once they had, that is never taken back."""
+        group = self._following.group(key)
+        if group is None:
+            return
+        reason = "Unschedulable" if message else "Scheduled"
+        known = next((c for c in group.status.conditions if c.type == INITIALLY_SCHEDULED), None)
+        if known is not None and (
+            known.status == "True" or (known.reason, known.message) == (reason, message)
+        ):
+            return
+        condition = {
+            "type": INITIALLY_SCHEDULED,
+            "status": "False" if message else "True",
+            "observedGeneration": group.metadata.generation,
+            "lastTransitionTime": format_time(
+                known.last_transition_time
+                if known is not None and message and known.last_transition_time is not None
+                else self._clock.now()
+            ),
+            "reason": reason,
+            "message": message,
+        }
+        await self._patch(self._groups, key, group.metadata.uid, {"conditions": [condition]})
+
     async def patch_status(self, pod: PodInfo, change: dict[str, object]) -> None:
         """Change a Pod's status, if it still is that Pod."""
-        patch = Patch("strategic", {"metadata": {"uid": pod.uid}, "status": change})
+        await self._patch(self._pods, pod.key, pod.uid, change)
+
+    async def _patch(self, registry: Registry[Any], key: Key, uid: str, change: dict[str, object]) -> None:
+        patch = Patch("strategic", {"metadata": {"uid": uid}, "status": change})
         for attempt in range(TRIES):
             if attempt:
                 await anyio.sleep(PAUSE)
             try:
                 async with self._limit:
-                    await self._pods.patch(pod.key, patch, subresource="status")
+                    await registry.patch(key, patch, subresource="status")
             except (ServiceUnavailable, OSError) as error:
-                log.debug("reporting on pod %s: %s", pod.key, error)
+                log.debug("reporting on %s: %s", key, error)
             except ApiError as error:
-                log.debug("reporting on pod %s: %s", pod.key, error)
+                log.debug("reporting on %s: %s", key, error)
                 return
             else:
                 return

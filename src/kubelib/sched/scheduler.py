@@ -14,6 +14,7 @@ from anyio.abc import TaskStatus
 
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
+from kubelib.api.meta import Key
 from kubelib.client.base import Client
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.sched.base import Policy
@@ -22,6 +23,7 @@ from kubelib.sched.committing import Committer
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.displacing import PREEMPTED, Displacement
 from kubelib.sched.following import Following
+from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
@@ -29,6 +31,7 @@ from kubelib.sched.preemption import Plan
 from kubelib.sched.queue import SchedulingQueue
 from kubelib.sched.reporting import Recorder, Reporter
 from kubelib.sched.settling import Settler
+from kubelib.sched.together import Gathered, Together
 from kubelib.transactions.base import Commit, DecisionTime, Detection
 from kubelib.transactions.figures import Books
 
@@ -84,6 +87,8 @@ class _Attempt:
     since: dict[str, float] = attrs.field(factory=dict)
     """When the Pods came, by uid."""
     again: bool = False
+    together: Together | None = None
+    """Of Pods that must be placed with their group: the decision about it."""
 
 
 @attrs.frozen
@@ -93,6 +98,16 @@ class _Line:
     cycle: Cycle
     displacement: Displacement
     time: DecisionTime
+
+
+@attrs.frozen
+class _Job:
+    """Pods about which is decided at once."""
+
+    line: _Line
+    pods: Sequence[PodInfo]
+    group: Key | None = None
+    """The group which all of them belong to, and with which they must be placed."""
 
 
 class Scheduler:
@@ -113,10 +128,16 @@ class Scheduler:
         """Make a scheduler for Pods whose ``spec.schedulerName`` is `name`; `title` tells it from others of that name."""
         self.name = name
         self.books = Books(title or name)
-        self.queue = SchedulingQueue()
+        self._groups = Groups()
+        self.queue = SchedulingQueue(self._groups)
         self._terms = terms = terms or Terms()
         self._following = Following(
-            client, queues=[self.queue], route=self._route, random=random, nodes=terms.nodes
+            client,
+            queues=[self.queue],
+            route=self._route,
+            random=random,
+            nodes=terms.nodes,
+            groups=self._groups,
         )
         self._limit = anyio.CapacityLimiter(32)
         self._reporter = Reporter(client, self._following, clock=clock, recorder=recorder, limit=self._limit)
@@ -130,6 +151,7 @@ class Scheduler:
             commit=terms.commit,
         )
         self._settler = Settler(self._following, self.queue, self._reporter, self.books)
+        self._gathered = Gathered(self._following, self.queue)
         self._claimer = Claimer(client, self.table, limit=self._limit)
         self._paths: dict[str, _Line] = {}
         for path in (Path("", policy or default_policy(), terms.time), *terms.paths):
@@ -151,41 +173,48 @@ class Scheduler:
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once nodes and Pods are known."""
-        async with anyio.create_task_group() as group:
-            await group.start(self._following.run)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._following.run)
             self.books.began = anyio.current_time()
             task_status.started()
             while True:
-                for line, pods in self._jobs(await self.queue.take(BATCH)):
-                    await self._attempt(line, pods)
+                for group, pods in self._groups.runs(await self.queue.take(BATCH)):
+                    if group is not None:
+                        await self._attempt(_Job(self._line(pods[0]), pods, group))
+                        continue
+                    for job in self._jobs(pods):
+                        await self._attempt(job)
 
-    def _jobs(self, pods: Sequence[PodInfo]) -> Iterator[tuple[_Line, list[PodInfo]]]:
+    def _line(self, pod: PodInfo) -> _Line:
+        return self._paths.get(pod.workload, self._paths[""])
+
+    def _jobs(self, pods: list[PodInfo]) -> Iterator[_Job]:
         """Yield what is decided about at once: the Pods of one path and, if so wanted, of one controller."""
-        usual = self._paths[""]
         if len(self._paths) == 1 and not self._terms.by_job:
-            yield usual, list(pods)
+            yield _Job(self._paths[""], pods)
             return
         jobs: dict[tuple[str, str], list[PodInfo]] = {}
         for pod in pods:
             path = pod.workload if pod.workload in self._paths else ""
             jobs.setdefault((path, (pod.owner or pod.uid) if self._terms.by_job else ""), []).append(pod)
         for (path, _), members in jobs.items():
-            yield self._paths[path], members
+            yield _Job(self._paths[path], members)
 
     # An attempt
 
-    async def _attempt(self, line: _Line, pods: Sequence[PodInfo]) -> None:
+    async def _attempt(self, job: _Job) -> None:
+        line = job.line
         began = anyio.current_time()
         seen = self._committer.look()
-        attempt = self._decide(line, pods, began)
-        if self._terms.commit == "all-or-nothing" and (attempt.refused or attempt.errands):
-            self._give_up_together(attempt)
-        thought = line.time.of(len(pods))
+        attempt = self._decide(job, began)
+        thought = line.time.of(len(job.pods))
         if thought:
             await anyio.sleep(thought)
         landed = 0
+        together = attempt.together
         if attempt.placed:
-            fates = await self._committer.commit(attempt.placed, seen=seen)
+            as_one = together is not None and together.as_one
+            fates = await self._committer.commit(attempt.placed, seen=seen, together=as_one)
             landed = sum(self._settler.settle(fate, attempt.since[fate.pod.uid]) for fate in fates)
         ended = anyio.current_time()
         self.books.note(ended - began, len(attempt.placed), landed, again=attempt.again)
@@ -196,20 +225,53 @@ class Scheduler:
                 group.start_soon(line.displacement.carry_out, pod, plan, self._disappointed)
             for pod, errand in attempt.errands:
                 group.start_soon(self._claimer.carry_out, pod, errand, self._disappointed)
+            if together is not None and (together.message or landed):
+                group.start_soon(self._reporter.grouped, together.group, together.message)
 
-    def _decide(self, line: _Line, pods: Sequence[PodInfo], now: float) -> _Attempt:
+    def _decide(self, job: _Job, now: float) -> _Attempt:
         attempt = _Attempt()
+        # Those that are not in the queue have been deleted since they were taken.
+        pods = [pod for pod in job.pods if pod.key in self.queue]
         for pod in pods:
-            if pod.key not in self.queue:
-                continue  # deleted since it was taken
             since, tried = self.queue.history(pod)
             attempt.since[pod.uid] = since
             if tried == 1:
                 self.books.first_wait.add(now - since)
             else:
                 attempt.again = True
-            self._decide_one(line, pod, attempt)
+        if job.group is not None:
+            self._decide_group(job.line, job.group, pods, attempt)
+            return attempt
+        for pod in pods:
+            self._decide_one(job.line, pod, attempt)
+        if self._terms.commit == "all-or-nothing" and (attempt.refused or attempt.errands):
+            self._give_up_together(attempt)
         return attempt
+
+    def _decide_group(self, line: _Line, group: Key, pods: Sequence[PodInfo], attempt: _Attempt) -> None:
+        found = attempt.together = self._gathered.decide(
+            line.cycle, group, pods, put=self.table.put_pod, take=self._take_back
+        )
+        attempt.refused += found.refused
+        attempt.errands += [
+            (pod, errand)
+            for pod, node in found.placed
+            if pod.claims and (errand := self._claimer.errand(pod, node)) is not None
+        ]
+        if not attempt.errands:
+            attempt.placed += found.placed
+            self.queue.wake("pod placed")
+            return
+        # All wait until there is storage; room is kept for those who will have it there.
+        waiting = {pod.uid for pod, _ in attempt.errands}
+        for pod, node in found.placed:
+            self._take_back(pod, node)
+            if pod.uid in waiting:
+                self.table.nominate(pod, node)
+            self.queue.park(pod)
+
+    def _take_back(self, pod: PodInfo, node: str) -> None:
+        self.table.remove_pod(pod.uid)
 
     def _decide_one(self, line: _Line, pod: PodInfo, attempt: _Attempt) -> None:
         try:

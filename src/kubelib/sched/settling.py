@@ -34,7 +34,7 @@ class Settler:
             self._lost(fate)
             return False
         # Another scheduler may have been quicker. The informer knows that already, or will soon.
-        self._table.put_pod(pod, fate.on)
+        self._following.settled(pod, fate.on)
         self._queue.remove(pod.key, pod.uid)
         if fate.landed:
             self._books.wait.add(anyio.current_time() - since)
@@ -51,7 +51,7 @@ class Settler:
             return
         node = document.view(Pod).spec.node_name
         if node:
-            self._table.put_pod(pod, node)
+            self._following.settled(pod, node)
             self._queue.remove(pod.key, pod.uid)
             return
         if self._table.remove_pod(pod.uid):

@@ -11,19 +11,22 @@ from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
+from kubelib.api.errors import Forbidden, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSINode, StorageClass
 from kubelib.client.base import Client
 from kubelib.sched.budgets import Budgets
+from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
-from kubelib.sched.pods import PodInfo
+from kubelib.sched.pods import PodInfo, group_of
 from kubelib.sched.volumes import StorageObject
 
 
 @attrs.frozen(eq=False)
 class Snapshot:
-    """Nodes, what is on them, what is promised on them, and the disruption budgets."""
+    """Nodes, what is on them, what is promised on them, the disruption budgets, and the groups of Pods."""
 
     table: NodeTable
     budgets: Budgets
@@ -31,6 +34,7 @@ class Snapshot:
     """All Pods, those that wait or have ended too."""
     now: datetime
     """When it was taken."""
+    groups: Groups = attrs.field(factory=Groups)
 
     def started(self, pod: PodInfo) -> float:
         """Return when a Pod was started, in seconds; that of one that was not is the moment of the snapshot."""
@@ -40,11 +44,19 @@ class Snapshot:
     def promise(self, schedulers: Collection[str]) -> None:
         """Count what ``status.nominatedNodeName`` promises to Pods of these schedulers: each minds its own promises alone."""
         for pod in self.pods.values():
-            waits = not (pod.spec.node_name or pod.spec.scheduling_gates or pod.metadata.deletion_timestamp)
             node = pod.status.nominated_node_name
-            if node and waits and _lives(pod) and pod.spec.scheduler_name in schedulers:
+            if node and _waits(pod) and pod.spec.scheduler_name in schedulers:
                 with suppress(ValueError):
                     self.table.nominate(PodInfo.of(pod), node)
+
+    def waiting(self, group: Key, scheduler: str) -> list[PodInfo]:
+        """Return the Pods of a group that wait for this scheduler, the most important first."""
+        found = []
+        for pod in self.pods.values():
+            if group_of(pod) == group and _waits(pod) and pod.spec.scheduler_name == scheduler:
+                with suppress(ValueError):
+                    found.append(PodInfo.of(pod))
+        return sorted(found, key=lambda pod: -pod.priority)
 
 
 def make_snapshot(
@@ -55,6 +67,7 @@ def make_snapshot(
     namespaces: Iterable[Namespace] = (),
     budgets: Iterable[PodDisruptionBudget] = (),
     storage: Iterable[StorageObject] = (),
+    groups: Iterable[PodGroup] = (),
 ) -> Snapshot:
     """Lay out what a scheduler would know. Objects that make no sense are left out, as a scheduler leaves them out."""
     snapshot = Snapshot(NodeTable(), Budgets(), {pod.key: pod for pod in pods}, now)
@@ -68,10 +81,14 @@ def make_snapshot(
     for budget in budgets:
         with suppress(ValueError):
             snapshot.budgets.put(budget)
+    for group in groups:
+        snapshot.groups.put(group.key, group)
     for pod in snapshot.pods.values():
         if pod.spec.node_name and _lives(pod):
             with suppress(ValueError):
-                snapshot.table.put_pod(PodInfo.of(pod))
+                info = PodInfo.of(pod)
+                snapshot.table.put_pod(info)
+                snapshot.groups.bind(info)
     return snapshot
 
 
@@ -90,7 +107,21 @@ async def take_snapshot(client: Client, now: datetime) -> Snapshot:
         namespaces=(await client.resource(Namespace).list()).items,
         budgets=(await client.resource(PodDisruptionBudget).list()).items,
         storage=storage,
+        groups=await _groups(client),
     )
+
+
+async def _groups(client: Client) -> Iterable[PodGroup]:
+    """List the groups, where the server knows any and the user may."""
+    try:
+        return (await client.resource(PodGroup).list()).items
+    except (NotFound, Forbidden):
+        return ()
+
+
+def _waits(pod: Pod) -> bool:
+    waits = not (pod.spec.node_name or pod.spec.scheduling_gates or pod.metadata.deletion_timestamp)
+    return waits and _lives(pod)
 
 
 def _lives(pod: Pod) -> bool:

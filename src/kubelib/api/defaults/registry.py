@@ -221,6 +221,10 @@ def _priority_class(tree: Tree) -> None:
     tree.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
+def _pod_group(tree: Tree) -> None:
+    _spec(tree).setdefault("disruptionMode", {"single": {}})
+
+
 def _autoscaler(tree: Tree) -> None:
     spec = _spec(tree)
     spec.setdefault("minReplicas", 1)
@@ -283,6 +287,7 @@ _DEFAULTS: dict[str, Callable[[Any], None]] = {
     "LimitRange": _limit_range,
     "ResourceQuota": _quota,
     "PriorityClass": _priority_class,
+    "PodGroup": _pod_group,
     "HorizontalPodAutoscaler": _autoscaler,
     "StorageClass": _storage_class,
     "NetworkPolicy": _network_policy,

@@ -178,6 +178,10 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         problems += each(f"{path}.readinessGates[{at}].conditionType", kind, texts.qualified(kind))
     if spec.get("schedulingGates"):
         _gate_problems(spec["schedulingGates"], f"{path}.schedulingGates", problems)
+    if spec.get("schedulingGroup") is not None:
+        group = spec["schedulingGroup"].get("podGroupName")
+        where = f"{path}.schedulingGroup.podGroupName"
+        problems += each(where, group, texts.subdomain(group)) if group else [required(where)]
     if spec.get("topologySpreadConstraints"):
         spread_problems(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints", problems)
     if spec.get("hostUsers") is False:

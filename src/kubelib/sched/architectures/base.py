@@ -11,6 +11,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.informers import Component
 from kubelib.sched.base import Policy
 from kubelib.sched.nodes import NodeTable
+from kubelib.sched.pods import group_of
 from kubelib.sched.policies import default_policy, random_policy
 from kubelib.sched.queue import SchedulingQueue
 from kubelib.transactions.base import Commit, DecisionTime, Detection
@@ -116,7 +117,10 @@ def part_of(text: str, parts: int) -> int:
 
 
 def job_of(pod: Pod) -> str:
-    """Return what belongs together: the uid of a Pod's controller, or its own."""
+    """Return what belongs together: a Pod's group, the uid of its controller, or its own."""
+    group = group_of(pod)
+    if group is not None:
+        return str(group)
     owners = pod.metadata.owner_references
     return next((owner.uid for owner in owners if owner.controller), "") or pod.metadata.uid
 

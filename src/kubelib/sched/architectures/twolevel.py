@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 from numpy.typing import NDArray
 
 from kubelib.api.core.pod import Pod
+from kubelib.api.meta import Key
 from kubelib.client.base import Client
 from kubelib.clock import Clock
 from kubelib.sched.base import ANYTHING, BoolColumn, Policy, Rows
@@ -28,6 +29,7 @@ from kubelib.sched.pods import PodInfo, workload_of
 from kubelib.sched.queue import SchedulingQueue
 from kubelib.sched.reporting import Recorder, Reporter
 from kubelib.sched.settling import Settler
+from kubelib.sched.together import Gathered, Together
 from kubelib.transactions.base import DecisionTime
 from kubelib.transactions.figures import Books
 
@@ -54,6 +56,12 @@ class Offered:
         assert self._left is not None
         wanted = nodes.wanted(pod)[: len(self._left)]
         self._left[:, row] -= wanted
+
+    def give(self, pod: PodInfo, row: int, nodes: NodeTable) -> None:
+        """Give back what was taken for a Pod."""
+        assert self._left is not None
+        wanted = nodes.wanted(pod)[: len(self._left)]
+        self._left[:, row] += wanted
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Every Pod is concerned."""
@@ -82,11 +90,13 @@ class Answer:
     """What a framework makes of an offer."""
 
     placed: list[tuple[PodInfo, str]] = attrs.field(factory=list)
-    refused: list[tuple[PodInfo, str]] = attrs.field(factory=list)
+    refused: list[tuple[PodInfo, str, str]] = attrs.field(factory=list)
     since: dict[str, float] = attrs.field(factory=dict)
     """When the Pods came, by uid."""
     again: bool = False
     """Whether any of them had been tried before."""
+    together: Together | None = None
+    """Of Pods that must be placed with their group: the decision about it."""
 
 
 class Framework:
@@ -101,31 +111,53 @@ class Framework:
         self._offered = Offered()
         self._policy = attrs.evolve(policy, filters=(*policy.filters, self._offered))
         self._cycle: Cycle | None = None
+        self._gathered: Gathered
 
-    def join(self, table: NodeTable, random: Random) -> None:
+    def join(self, following: Following, random: Random) -> None:
         """Learn of the cluster whose nodes are offered."""
-        self._cycle = Cycle(table, self._policy, random)
+        self._cycle = Cycle(following.table, self._policy, random)
+        self.queue.groups = following.groups
+        self._gathered = Gathered(following, self.queue)
 
-    def decide(self, pods: Sequence[PodInfo], offer: Offer, whole: bool) -> Answer:
+    def decide(self, pods: Sequence[PodInfo], offer: Offer, whole: bool, group: Key | None = None) -> Answer:
         """Return where Pods shall go within an offer, and what to say of those that shall not.
 
-        The offer is `whole` if it has all that is free: then Pods that find too little wait until something happens, otherwise for another.
+        All Pods are of one `group` with which they must be placed, or of none. The offer is `whole` if it has all that is free: then Pods that find too little wait until something happens, otherwise for another.
         """
         cycle = self._cycle
         assert cycle is not None, "a framework decides for a resource manager"
         self._offered.open(offer)
         answer = Answer()
         now = anyio.current_time()
+        # Those that are not in the queue have been deleted since they were taken.
+        pods = [pod for pod in pods if pod.key in self.queue]
         for pod in pods:
-            if pod.key not in self.queue:
-                continue  # deleted since it was taken
             answer.since[pod.uid], tried = self.queue.history(pod)
             if tried == 1:
                 self.books.first_wait.add(now - answer.since[pod.uid])
             else:
                 answer.again = True
+        if group is not None:
+            found = answer.together = self._gathered.decide(
+                cycle, group, pods, put=self._put, take=self._take_back, patient=whole
+            )
+            answer.placed, answer.refused = list(found.placed), list(found.refused)
+            return answer
+        for pod in pods:
             self._decide_one(cycle, pod, whole, answer)
         return answer
+
+    def _put(self, pod: PodInfo, node: str) -> None:
+        assert self._cycle is not None
+        table = self._cycle.table
+        table.put_pod(pod, node)
+        self._offered.take(pod, table.rows[node], table)
+
+    def _take_back(self, pod: PodInfo, node: str) -> None:
+        assert self._cycle is not None
+        table = self._cycle.table
+        table.remove_pod(pod.uid)
+        self._offered.give(pod, table.rows[node], table)
 
     def _decide_one(self, cycle: Cycle, pod: PodInfo, whole: bool, answer: Answer) -> None:
         try:
@@ -134,11 +166,10 @@ class Framework:
             # A plug-in's mistake is this Pod's trouble, not that of those behind it.
             log.exception("judging pod %s", pod.key)
             self.queue.retry(pod)
-            answer.refused.append((pod, f"{type(error).__name__}: {error}"))
+            answer.refused.append((pod, "SchedulerError", f"{type(error).__name__}: {error}"))
             return
         if verdict.node:
-            cycle.table.put_pod(pod, verdict.node)
-            self._offered.take(pod, cycle.table.rows[verdict.node], cycle.table)
+            self._put(pod, verdict.node)
             answer.placed.append((pod, verdict.node))
             return
         if cycle.table.doubted(pod):
@@ -148,7 +179,7 @@ class Framework:
             self.queue.failed(pod, verdict.retry_on)
         else:
             self.queue.retry(pod)
-        answer.refused.append((pod, verdict.message))
+        answer.refused.append((pod, "Unschedulable", verdict.message))
 
 
 def service_framework(name: str, policy: Policy, time: DecisionTime) -> Framework:
@@ -203,7 +234,7 @@ class ResourceManager:
         self._requests: list[_Request] = []
         self._news = anyio.Event()
         for framework in frameworks:
-            framework.join(self.table, random)
+            framework.join(following, random)
 
     @property
     def table(self) -> NodeTable:
@@ -236,29 +267,38 @@ class ResourceManager:
     async def _serve(self, framework: Framework) -> None:
         settler = Settler(self._following, framework.queue, self._reporter, framework.books)
         while True:
-            pods = await framework.queue.take(BATCH)
-            offer = await self._ask(framework)
-            try:
-                began = anyio.current_time()
-                seen = self._committer.look()
-                whole = not self._offer_nodes and len(self._offers) == 1
-                answer = framework.decide(pods, offer, whole)
-                if answer.placed:
-                    self._following.wake("pod placed")
-                thought = framework.time.of(len(pods))
-                if thought:
-                    await anyio.sleep(thought)
-                landed = 0
-                if answer.placed:
-                    fates = await self._committer.commit(answer.placed, seen=seen)
-                    landed = sum(settler.settle(fate, answer.since[fate.pod.uid]) for fate in fates)
-            finally:
-                self._settle(offer)
-            spent = anyio.current_time() - began
-            framework.books.note(spent, len(answer.placed), landed, again=answer.again)
-            async with anyio.create_task_group() as group:
-                for pod, message in answer.refused:
-                    group.start_soon(self._reporter.refused, pod, "Unschedulable", message)
+            for group, pods in self._following.groups.runs(await framework.queue.take(BATCH)):
+                await self._round(framework, settler, pods, group)
+
+    async def _round(
+        self, framework: Framework, settler: Settler, pods: Sequence[PodInfo], group: Key | None
+    ) -> None:
+        offer = await self._ask(framework)
+        try:
+            began = anyio.current_time()
+            seen = self._committer.look()
+            whole = not self._offer_nodes and len(self._offers) == 1
+            answer = framework.decide(pods, offer, whole, group)
+            together = answer.together
+            if answer.placed:
+                self._following.wake("pod placed")
+            thought = framework.time.of(len(pods))
+            if thought:
+                await anyio.sleep(thought)
+            landed = 0
+            if answer.placed:
+                as_one = together is not None and together.as_one
+                fates = await self._committer.commit(answer.placed, seen=seen, together=as_one)
+                landed = sum(settler.settle(fate, answer.since[fate.pod.uid]) for fate in fates)
+        finally:
+            self._settle(offer)
+        spent = anyio.current_time() - began
+        framework.books.note(spent, len(answer.placed), landed, again=answer.again)
+        async with anyio.create_task_group() as tasks:
+            for pod, reason, message in answer.refused:
+                tasks.start_soon(self._reporter.refused, pod, reason, message)
+            if together is not None and (together.message or landed):
+                tasks.start_soon(self._reporter.grouped, together.group, together.message)
 
     async def _ask(self, framework: Framework) -> Offer:
         request = _Request(framework)

@@ -198,6 +198,8 @@ _PLAIN: dict[str, tuple[Tree, ...]] = {
         _rule(_READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments"),
         _rule(_READ, "core", "namespaces"),
         _rule(_READ, "resource.k8s.io", "deviceclasses resourceclaims resourceslices"),
+        _rule(_READ, "scheduling.k8s.io", "podgroups"),
+        _rule("patch update", "scheduling.k8s.io", "podgroups/status"),
         _rule("patch update", "resource.k8s.io", "resourceclaims resourceclaims/status"),
     ),
     "kubelib:transactions": (_rule("create", "scheduling.kubelib.dev", "transactions"),),
