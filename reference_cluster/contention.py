@@ -292,7 +292,7 @@ def _overcommitted(pods: list[Pod]) -> int:
 
 def _transactions(text: str) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    pattern = r'kubelib_transactions_total\{scheduler="([^"]*)",outcome="(\w+)"\} (\d+)'
-    for scheduler, outcome, count in re.findall(pattern, text):
-        found.setdefault(scheduler or "single bindings", {})[outcome] = int(count)
+    for labels, count in re.findall(r"^kubelib_transactions_total\{(.*)\} (\d+)$", text, re.MULTILINE):
+        named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        found.setdefault(named["scheduler"] or "single bindings", {})[named["outcome"]] = int(count)
     return found
