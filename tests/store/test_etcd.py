@@ -1,5 +1,6 @@
 """The store on real etcd servers: every promise of a store, and what happens when members fail."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kubelib.store import (
     ABSENT,
     Put,
     Revision,
+    Store,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
@@ -131,6 +133,30 @@ class TestTrouble:
                         await store.commit(Put(f"/k{written}", b"x" * 200_000, ABSENT))
                         written += 1
                 assert len((await store.list("/")).entries) == written > 0
+
+    async def test_what_fills_etcd_up_is_either_acknowledged_or_not_there(self, tmp_path: Path) -> None:
+        acknowledged: set[str] = set()
+
+        async def write(store: Store, writer: int) -> None:
+            for number in itertools.count():
+                key = f"/{writer}/{number}"
+                try:
+                    await store.commit(Put(key, b"x" * 50_000, ABSENT))
+                except StoreFull:
+                    return
+                acknowledged.add(key)
+
+        with Etcd(tmp_path / "etcd", 1, "--quota-backend-bytes", "2000000") as small:
+            async with open_store(small.url()) as store:
+                async with anyio.create_task_group() as writers:
+                    for writer in range(8):
+                        writers.start_soon(write, store, writer)
+                entries = (await store.list("/")).entries
+                assert {entry.key for entry in entries} == acknowledged != set()
+                # Nothing that was there before passes for a commit that found no space.
+                with pytest.raises(StoreFull):
+                    await store.commit(Put(entries[0].key, entries[0].value, entries[0].modified))
+                assert await store.get(entries[0].key) == entries[0]
 
     async def test_what_others_write_to_the_same_etcd_holds_nobody_up(self, etcd: Etcd) -> None:
         async with open_store(etcd.url(next(PREFIXES))) as store:

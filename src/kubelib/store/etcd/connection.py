@@ -1,7 +1,9 @@
 """Calls to an etcd cluster: another member is asked when one does not answer, tokens are renewed, errors are translated."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import anyio
 from attrs import frozen
@@ -27,6 +29,8 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
 ]
 _AGAIN = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
+_STREAMS: WeakKeyDictionary[asyncio.AbstractEventLoop, set[Any]] = WeakKeyDictionary()
+"""The streams of each loop that nobody has ended, of all connections."""
 
 
 @frozen
@@ -71,7 +75,11 @@ class Doubt:
 
 
 class Connection:
-    """Channels to the members of a cluster, of which one is used until it fails."""
+    """Channels to the members of a cluster, of which one is used until it fails.
+
+    gRPC tells the loop that asked what became of each call, also of one that was cancelled, and whoever runs a loop then gets
+    an error if that one is closed. So nothing here leaves a call before gRPC has reported it, and `close` waits for the last.
+    """
 
     def __init__(self, address: ClusterAddress, patience: float = PATIENCE) -> None:
         self.address = address
@@ -80,7 +88,9 @@ class Connection:
         self._stubs: dict[tuple[int, str], Any] = {}
         self._at = 0
         self._token = ""
-        self._cancelled = False
+        self._calls: set[Any] = set()
+        self._streams: set[Any] = set()
+        self._called = anyio.Event()
 
     async def open(self) -> None:
         """Make the channels, and sign in where there is a user. Raises `StoreUnavailable`."""
@@ -118,11 +128,16 @@ class Connection:
         return self._grpc.ssl_channel_credentials(read["ca"], read["key"], read["cert"])
 
     async def close(self) -> None:
-        """Close the channels."""
-        if self._cancelled:
-            await anyio.sleep(0.05)  # see `read`: a call that was cancelled is reported a moment later
-        for channel in self._channels:
-            await channel.close(None)
+        """Wait for the calls under way, each of which has a deadline, end the streams and close the channels."""
+        with anyio.CancelScope(shield=True):
+            for stream in tuple(self._streams):
+                self.hang_up(stream)
+            while self._calls:
+                self._called = anyio.Event()
+                await self._called.wait()
+            await _streams_reported()
+            for channel in self._channels:
+                await channel.close(None)
         self._channels.clear()
         self._stubs.clear()
 
@@ -175,12 +190,7 @@ class Connection:
             member = self._at
             left = deadline - anyio.current_time()
             try:
-                return await self._stub(method)(
-                    request, timeout=max(0.05, min(ATTEMPT, left)), metadata=self._metadata()
-                )
-            except anyio.get_cancelled_exc_class():
-                self._cancelled = True
-                raise
+                return await self._ask(method, request, max(0.05, min(ATTEMPT, left)))
             except self._grpc.aio.AioRpcError as error:
                 if not renewed and self._token and is_about_token(error):
                     renewed = True
@@ -193,9 +203,33 @@ class Connection:
             self.next_member(member)
             await anyio.sleep(PAUSE)
 
+    async def _ask(self, method: Method, request: Any, timeout: float) -> Any:
+        """Make one call. It goes on, for its `timeout` at most, if whoever waits for it is cancelled."""
+        call = self._stub(method)(request, timeout=timeout, metadata=self._metadata())
+        self._calls.add(call)
+        ended = anyio.Event()
+
+        def end(_: Any) -> None:
+            self._calls.discard(call)
+            self._called.set()
+            ended.set()
+
+        call.add_done_callback(end)
+        await ended.wait()
+        return await call
+
     def stream(self) -> Any:
-        """Open a stream of watch requests and answers to the member in use; ended by its ``cancel()``."""
-        return self._stub(WATCH)(metadata=self._metadata(watch=True))
+        """Open a stream of watch requests and answers to the member in use; ended by `hang_up`."""
+        stream = self._stub(WATCH)(metadata=self._metadata(watch=True))
+        self._streams.add(stream)
+        _STREAMS.setdefault(asyncio.get_running_loop(), set()).add(stream)
+        return stream
+
+    def hang_up(self, stream: Any) -> None:
+        """End a stream, if it has not ended; whoever reads it is told so."""
+        stream.cancel()
+        self._streams.discard(stream)
+        _STREAMS[asyncio.get_running_loop()].discard(stream)
 
     async def write(self, stream: Any, request: Any) -> None:
         """Send a request on a stream. Raises `StreamBroken`."""
@@ -271,6 +305,21 @@ class Connection:
         if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
             return StoreUnavailable(f"{self.address} does not answer: {_why(details)}")
         return StoreUnavailable(f"{self.address} failed: {details or code}")
+
+
+async def _streams_reported() -> None:
+    """Wait until gRPC has reported the end of all streams of this loop that were ended.
+
+    It has no call for that, but a task for each stream that runs until then.
+    """
+    loop = asyncio.get_running_loop()
+    with anyio.move_on_after(ATTEMPT):
+        while True:
+            await anyio.sleep(0.01)
+            coroutines = (task.get_coro() for task in asyncio.all_tasks())
+            unreported = sum(getattr(c, "__name__", "") == "_handle_status_once_received" for c in coroutines)
+            if unreported <= len(_STREAMS.get(loop, ())):
+                return
 
 
 def is_about_token(error: Any) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from kubelib.store.base import (
     ABSENT,
+    Check,
     Delete,
     Entry,
     Operation,
@@ -27,6 +28,7 @@ from kubelib.store.base import (
     RevisionMismatch,
     StoreCorrupt,
     StoreError,
+    StoreFull,
     StoreUnavailable,
 )
 from kubelib.store.clusters import ClusterAddress
@@ -326,7 +328,13 @@ class EtcdStore:
             elif isinstance(operation, Delete):
                 request.success.add().request_delete_range.key = key
         doubt = Doubt()
-        done = await self.connection.call(TXN, request, doubt=doubt)
+        try:
+            done = await self.connection.call(TXN, request, doubt=doubt)
+        except StoreFull:
+            nevertheless = await self._carried_out_nevertheless(keys, operations)
+            if nevertheless is None:
+                raise
+            return nevertheless
         if not done.succeeded:
             found = [response.response_range.kvs for response in done.responses]
             earlier = (
@@ -356,6 +364,27 @@ class EtcdStore:
         if not written:
             return current if any(isinstance(operation, Delete) for operation in operations) else None
         return self.ours(written.pop()) if len(written) == 1 else None
+
+    async def _carried_out_nevertheless(
+        self, keys: Sequence[bytes], operations: tuple[Operation, ...]
+    ) -> Revision | None:
+        """Return the revision of a commit that etcd says it had no space for; None if it has not been carried out.
+
+        The commit with which etcd finds that its quota is used up is applied, and still answered with that error.
+        """
+        request = message("TxnRequest")()
+        for key in keys:
+            request.success.add().request_range.key = key
+        read = await self.connection.call(TXN, request)
+        found = [response.response_range.kvs for response in read.responses]
+        for operation, kvs in zip(operations, found, strict=True):
+            actual = self.ours(kvs[0].mod_revision) if kvs else ABSENT
+            if not isinstance(operation, Check) and actual == operation.expect:
+                return None
+        revision = self._carried_out(operations, found, self.ours(read.header.revision))
+        if revision is not None:
+            self._expect(revision)
+        return revision
 
     def _mismatch(self, operations: tuple[Operation, ...], found: Sequence[Any]) -> StoreError:
         for operation, kvs in zip(operations, found, strict=True):

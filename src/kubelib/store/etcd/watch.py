@@ -74,7 +74,7 @@ class EtcdWatch:
         self._stopped = True
         self._room.set()
         if self._call is not None:
-            self._call.cancel()
+            self._store.connection.hang_up(self._call)
 
     async def run(self) -> None:
         """Keep a stream open and read it until there is an error that no other member can help."""
@@ -124,7 +124,7 @@ class EtcdWatch:
                     broken = error  # raised below: the group would wrap it
                 group.cancel_scope.cancel()
         finally:
-            call.cancel()
+            connection.hang_up(call)
         if broken is not None:
             raise broken
         if response is not None and response.compact_revision:
@@ -140,7 +140,7 @@ class EtcdWatch:
             if self._buffered > BUFFER or silent < HEARTBEAT:
                 continue
             if silent > 2 * HEARTBEAT:
-                call.cancel()
+                self._store.connection.hang_up(call)
                 return
             try:
                 await self._store.connection.write(call, ask)
