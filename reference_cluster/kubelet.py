@@ -17,7 +17,15 @@ from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server.listener import bind, serve
 from reference_cluster.daemon import connected, running
 from reference_cluster.join import ClientCertificate, LiveTls, ServingCertificate, ensure_serving_files, join
-from reference_cluster.runtimes import NO_ISOLATION, IsolationSettings, node_annotations, open_runtime
+from reference_cluster.networks import pair
+from reference_cluster.runtimes import (
+    NO_ISOLATION,
+    IsolationSettings,
+    node_annotations,
+    open_runtime,
+    own_pod_networks,
+    with_network,
+)
 
 DEFAULT_PORT = 10250
 REMEMBERED = 10.0
@@ -38,7 +46,8 @@ class KubeletSettings:
     port: int = DEFAULT_PORT
     runtime: str = "process"
     isolation: IsolationSettings = NO_ISOLATION
-    pod_network: str = "127.244.0.0/16"
+    pod_network: str = ""
+    """Where Pods get their addresses; empty: 10.244.0.0/16 where they have networks of their own, else 127.244.0.0/16."""
     static_pods: Path | None = None
     """The directory of the node's static Pods, which it runs with or without an API server."""
     eviction_hard: Mapping[str, str] | None = None
@@ -77,6 +86,9 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
     from kubelib.runtime.eviction import DEFAULT_HARD
 
     clock, random, name = SYSTEM_CLOCK, system_random(), settings.name
+    apart = not settings.pod_network and own_pod_networks(settings.isolation)
+    pod_network = settings.pod_network or pair(0, pods_routed=apart).pods
+    isolation = with_network(settings.isolation, pod_network)
     listening = bind(settings.address, settings.port, option="--port")
     try:
         if settings.bootstrap is not None:
@@ -84,7 +96,7 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
             ensure_serving_files(kubeconfig, settings.cert, settings.key, name, clock)
         async with (
             connected(kubeconfig, "kubelet", wait=settings.static_pods is None) as client,
-            open_runtime(settings.runtime, settings.root, settings.isolation) as runtime,
+            open_runtime(settings.runtime, settings.root, isolation) as runtime,
         ):
             events = EventRecorder(client, clock=clock, random=random)
             agent = NodeAgent(
@@ -94,9 +106,9 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
                     name=name,
                     address=settings.address,
                     port=listening.getsockname()[1],
-                    pod_network=settings.pod_network,
+                    pod_network=pod_network,
                     static_pods=settings.static_pods,
-                    annotations=node_annotations(settings.runtime, settings.isolation),
+                    annotations=node_annotations(settings.runtime, isolation),
                     eviction_hard=DEFAULT_HARD if settings.eviction_hard is None else settings.eviction_hard,
                 ),
                 settings.root,

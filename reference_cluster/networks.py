@@ -2,10 +2,10 @@
 
 Containers of an engine have a loopback device of their own, on which no Service of this machine can be. There Services get addresses
 that are routed to, and this machine takes all of them for its own: the proxy may then listen on each, and whoever routes to here
-reaches it.
+reaches it. So it is where containers without an engine have networks of their own; their Pods' addresses are routed to as well.
 
-A cluster takes the first pair of networks that nobody holds and in which nobody listens: 127.244/16 and 127.96/16 where it is
-alone. It keeps them for good in its data directory, and holds them, for as long as it runs, by an abstract socket, which ends
+A cluster takes the first pair of networks that nobody holds, in which nobody listens, and to which nothing is routed: 127.244/16
+and 127.96/16, or 10.244/16 and 10.96/16, where it is alone. It keeps them for good in its data directory, and holds them, for as long as it runs, by an abstract socket, which ends
 with the process and is seen by whoever shares the loopback device, and by nobody else.
 """
 
@@ -24,8 +24,6 @@ import attrs
 from reference_cluster.datadir import DataDirectory, DataDirectoryError
 
 FIRST_PODS, FIRST_SERVICES = 244, 96
-FIRST_ROUTED = 96
-"""The second part of the first network 10.n/16 of Services that containers reach."""
 PAIRS = 64
 ROUTES = Path("/proc/net/route")
 LISTENING = Path("/proc/net/tcp")
@@ -43,15 +41,20 @@ class Networks:
     services: str
 
 
-def pair(number: int, *, routed: bool = False) -> Networks:
-    """Return the networks of the cluster with this number on its machine, from 0: with `routed`, its Services are for containers."""
-    services = f"10.{FIRST_ROUTED + number}" if routed else f"127.{FIRST_SERVICES + number}"
-    return Networks(f"127.{FIRST_PODS - number}.0.0/16", f"{services}.0.0/16")
+def pair(number: int, *, routed: bool = False, pods_routed: bool = False) -> Networks:
+    """Return the networks of the cluster with this number on its machine, from 0.
+
+    With `routed`, its Services are for containers with networks of their own; with `pods_routed`, it gives these their addresses.
+    """
+    pods, services = (10 if pods_routed else 127), (10 if routed else 127)
+    return Networks(f"{pods}.{FIRST_PODS - number}.0.0/16", f"{services}.{FIRST_SERVICES + number}.0.0/16")
 
 
 @contextmanager
-def own_networks(directory: DataDirectory, *, routed: bool = False) -> Iterator[Networks]:
-    """Hold a pair of networks for the cluster in `directory`. Raises `DataDirectoryError` if what it has kept is damaged.
+def own_networks(
+    directory: DataDirectory, *, routed: bool = False, pods_routed: bool = False
+) -> Iterator[Networks]:
+    """Hold a `pair` of networks for the cluster in `directory`. Raises `DataDirectoryError` if what it has kept is damaged.
 
     What it has kept it keeps: its Services have these addresses.
     """
@@ -64,7 +67,7 @@ def own_networks(directory: DataDirectory, *, routed: bool = False) -> Iterator[
             networks = pair(0)  # a cluster from before there was a choice
             _hold(stack, networks)
         else:
-            networks = _choose(stack, routed=routed)
+            networks = _choose(stack, routed=routed, pods_routed=pods_routed)
         file.write_text(json.dumps({"pods": networks.pods, "services": networks.services}) + "\n")
         yield networks
 
@@ -79,18 +82,17 @@ def _kept(file: Path) -> Networks:
         ) from None
 
 
-def _choose(stack: ExitStack, *, routed: bool = False) -> Networks:
-    busy = _listening()
-    elsewhere = _routes() if routed else []
+def _choose(stack: ExitStack, *, routed: bool, pods_routed: bool) -> Networks:
+    busy, elsewhere = _listening(), _routes()
     for number in range(PAIRS):
-        networks = pair(number, routed=routed)
-        services = ipaddress.IPv4Network(networks.services)
+        networks = pair(number, routed=routed, pods_routed=pods_routed)
+        both = [ipaddress.IPv4Network(text) for text in (networks.pods, networks.services)]
         taken = busy & {FIRST_PODS - number, FIRST_SERVICES + number} or any(
-            map(services.overlaps, elsewhere)
+            network.overlaps(other) for network in both for other in elsewhere
         )
         if not taken and _hold(stack, networks):
             return networks
-    return pair(0, routed=routed)
+    return pair(0, routed=routed, pods_routed=pods_routed)
 
 
 def _routes() -> list[ipaddress.IPv4Network]:

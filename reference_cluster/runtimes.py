@@ -1,5 +1,7 @@
 """Runtimes by name; further ones register in the entry point group ``kubelib.runtimes``."""
 
+import ipaddress
+import logging
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,8 @@ ENGINES = ("docker", "podman")
 """Those whose containers have networks of their own."""
 ENTRY_POINTS = "kubelib.runtimes"
 
+log = logging.getLogger("kubelib")
+
 
 @attrs.frozen(kw_only=True)
 class IsolationSettings:
@@ -24,16 +28,40 @@ class IsolationSettings:
     """Where unpacked images are; None: below the node's own directory."""
     pids: int | None = None
     """How many processes a container may have; None: as many as the machine."""
+    network: str = ""
+    """Where Pods that have networks of their own get their addresses; empty: all of them have the host's network."""
 
 
 NO_ISOLATION = IsolationSettings()
 
 
+def own_pod_networks(isolation: IsolationSettings) -> bool:
+    """Return whether Pods may have networks of their own; where isolation is asked for and they may not, it is said why."""
+    from kubelib.runtime.isolation.network import obstacle
+
+    if isolation.level == "none":
+        return False
+    if why := obstacle():
+        log.warning("Pods share this host's network: %s", why)
+    return not why
+
+
+def with_network(isolation: IsolationSettings, pod_network: str) -> IsolationSettings:
+    """Return how Pods are kept apart whose addresses are in `pod_network`: loopback addresses are the host's own."""
+    return attrs.evolve(
+        isolation, network="" if ipaddress.ip_network(pod_network).is_loopback else pod_network
+    )
+
+
 def node_annotations(runtime: str, isolation: IsolationSettings) -> dict[str, str]:
     """Return what a node says of how its containers are kept apart, where that is this project's own doing."""
-    from kubelib.runtime.isolation.plan import ANNOTATION, NOT_ISOLATED
+    from kubelib.runtime.isolation.plan import ANNOTATION, shared_with_host
+    from kubelib.runtime.isolation.seccomp import is_available
 
-    return {ANNOTATION: NOT_ISOLATED[isolation.level]} if runtime == "process" else {}
+    if runtime != "process":
+        return {}
+    shared = shared_with_host(isolation.level, network=bool(isolation.network), seccomp=is_available())
+    return {ANNOTATION: shared}
 
 
 def open_runtime(
@@ -50,7 +78,11 @@ def open_runtime(
         from kubelib.runtime.process import ProcessRuntime
 
         return ProcessRuntime(
-            root / "runtime", isolation=isolation.level, images=isolation.images, pids_limit=isolation.pids
+            root / "runtime",
+            isolation=isolation.level,
+            images=isolation.images,
+            pids_limit=isolation.pids,
+            network=isolation.network,
         )
     if name == "fake":
         from kubelib.runtime.fake import FakeRuntime

@@ -1,6 +1,7 @@
 """A whole cluster in one process: API server, controllers, scheduler, nodes and service proxy, wired together."""
 
 import importlib
+import ipaddress
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -35,6 +36,8 @@ from reference_cluster.runtimes import (
     IsolationSettings,
     node_annotations,
     open_runtime,
+    own_pod_networks,
+    with_network,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +88,10 @@ def _user(identity: pki.Identity) -> User:
     return User(identity.user, (*identity.groups, "system:authenticated"))
 
 
+def _is_loopback(network: str) -> bool:
+    return bool(network) and ipaddress.ip_network(network).is_loopback
+
+
 @asynccontextmanager
 async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> AsyncIterator[RunningCluster]:
     """Run a cluster while the context is open. Its Pods go on when it is closed, and are found again when it is reopened."""
@@ -92,17 +99,19 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
     nodes = LocalNodes(clock)
     async with AsyncExitStack() as stack:
         if not (settings.pod_network and settings.service_network):
-            routed = settings.runtime in ENGINES
+            apart = own_pod_networks(settings.isolation) and not _is_loopback(settings.pod_network)
+            routed = apart or settings.runtime in ENGINES
             own = (
-                pair(0, routed=routed)
+                pair(0, routed=routed, pods_routed=apart)
                 if settings.store
-                else stack.enter_context(own_networks(directory, routed=routed))
+                else stack.enter_context(own_networks(directory, routed=routed, pods_routed=apart))
             )
             settings = attrs.evolve(
                 settings,
                 pod_network=settings.pod_network or own.pods,
                 service_network=settings.service_network or own.services,
             )
+        settings = attrs.evolve(settings, isolation=with_network(settings.isolation, settings.pod_network))
         server = await stack.enter_async_context(
             run_api_server(
                 store=settings.store or directory.store_url,

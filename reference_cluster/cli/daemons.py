@@ -110,22 +110,24 @@ runtime = click.option("--runtime", default="process", show_default=True,
                        help="What runs containers: docker, fake, podman, process, or a plug-in.")  # fmt: skip
 pod_network = click.option(
     "--pod-network",
-    default="127.244.0.0/16",
-    show_default=True,
+    default="",
     metavar="CIDR",
-    help="Where Pods get their addresses: a /24 for each node. Two clusters on one machine want two networks.",
+    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, or 10.244.0.0/16 where they have networks of their own"
+    " (--isolation pod). Two clusters on one machine want two networks.",
 )
 own_pod_network = click.option(
     "--pod-network",
     default="",
     metavar="CIDR",
-    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, or a network that no other cluster here has.",
+    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, with --isolation pod 10.244.0.0/16, or a network that"
+    " no other cluster here has.",
 )
 service_network = click.option(
     "--service-network",
     default="",
     metavar="CIDR",
-    help="Where Services get their addresses: 127.96.0.0/16, or a network that no other cluster here has.",
+    help="Where Services get their addresses: 127.96.0.0/16, or a network that no other cluster here has. Pods with networks of their"
+    " own reach addresses that are not loopback ones, such as 10.96.0.0/16.",
 )
 policy = click.option(
     "--policy",
@@ -427,11 +429,18 @@ def kubelet(
 @click.command(epilog="Example: kubelib proxy --kubeconfig ./master/proxy.kubeconfig")
 @kubeconfig
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address, for node ports.")
-def proxy(kubeconfig: Path, address: str) -> None:
+@click.option(
+    "--service-network",
+    default="",
+    metavar="CIDR",
+    help="The API server's --service-network, if that is not one of loopback addresses: this machine then takes it for its own.",
+)
+def proxy(kubeconfig: Path, address: str, service_network: str) -> None:
     """Run the service proxy, until SIGINT or SIGTERM."""
     from reference_cluster.proxy import run_proxy
 
-    run(lambda: run_proxy(kubeconfig, node_address=address))
+    network = _network("--service-network", service_network)
+    run(lambda: run_proxy(kubeconfig, node_address=address, service_network=network))
 
 
 @click.group()

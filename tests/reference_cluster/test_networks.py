@@ -86,7 +86,7 @@ def test_the_service_of_the_api_has_a_port_at_which_its_user_may_listen(
 def test_services_for_containers_are_where_no_route_of_this_machine_leads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks, "FIRST_ROUTED", 96)
+    monkeypatch.setattr(networks, "FIRST_SERVICES", 96)
     routes = tmp_path / "route"
     routes.write_text(
         "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"

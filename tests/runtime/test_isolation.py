@@ -15,9 +15,10 @@ import pytest
 
 from kubelib.runtime.base import CannotStart, ImageNotFound, Mount, Resources, Security
 from kubelib.runtime.isolation import cgroups
+from kubelib.runtime.isolation.holders import CannotIsolate
 from kubelib.runtime.isolation.images import Images, lay_over
 from kubelib.runtime.isolation.inside import USUAL, below, kept, renounce
-from kubelib.runtime.isolation.plan import CannotIsolate, check_rights, user_in
+from kubelib.runtime.isolation.plan import check_rights, user_in
 from kubelib.runtime.process import ProcessRuntime
 from kubelib.testing.runtime import (
     MARK,
@@ -32,6 +33,7 @@ from kubelib.testing.runtime import (
     ended,
     text_of,
 )
+from tests.ownnetwork import networks_left, own_network
 from tests.runtime.test_process import processes
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces, mounts and control groups need root")
@@ -50,12 +52,20 @@ def left(root: Path) -> list[str]:
 
 @as_root
 class TestIsolatedProcesses(RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite, StatsSuite, DurableSuite):
+    address = "10.244.77.1"
+
+    @pytest.fixture(autouse=True)
+    def network(self) -> Iterator[None]:
+        with own_network():
+            yield
+            assert networks_left() == []
+
     @pytest.fixture
     def anyio_backend(self) -> str:
         return "asyncio"
 
     @pytest.fixture
-    def root(self, tmp_path: Path) -> Iterator[Path]:
+    def root(self, tmp_path: Path, network: None) -> Iterator[Path]:
         self.directory = tmp_path / "runtime"
         yield self.directory
         assert processes(str(self.directory)) == []
@@ -64,7 +74,13 @@ class TestIsolatedProcesses(RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite,
     @pytest.fixture
     def open_runtime(self, root: Path) -> Open:
         def opened() -> AbstractAsyncContextManager[Any]:
-            return ProcessRuntime(root, isolation="pod", images=root.parent / "images", pids_limit=200)
+            return ProcessRuntime(
+                root,
+                isolation="pod",
+                images=root.parent / "images",
+                pids_limit=200,
+                network="10.244.0.0/16",
+            )
 
         return opened
 
@@ -170,7 +186,7 @@ class TestIsolatedProcesses(RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite,
         two = (await runtime.exec(second, script)).stdout.decode().split()
         assert one[0] == two[0] != os.readlink("/proc/self/ns/ipc")
         assert one[1] != two[1]
-        assert one[2] == two[2] == os.readlink("/proc/self/ns/net"), "addresses of Pods stay the host's"
+        assert one[2] == two[2] != os.readlink("/proc/thread-self/ns/net")
 
     async def test_an_unpacked_image_is_the_root(self, runtime: ProcessRuntime, tmp_path: Path) -> None:
         image = make_layout(tmp_path / "images" / "tool")

@@ -33,6 +33,7 @@ from kubelib.runtime.base import (
     SupportsAddresses,
     SupportsImages,
     SupportsProbes,
+    SupportsRoots,
     SupportsVersion,
 )
 from kubelib.runtime.counts import Counts
@@ -124,6 +125,10 @@ class NodeAgent:
         self.node = NodeReporter(client, settings, clock=clock, runtime=_version(runtime), root=root)
         self.static = StaticPods(self, settings.static_pods) if settings.static_pods is not None else None
         self.eviction = EvictionManager(self, settings.eviction_hard)
+        self.keeps_hosts = isinstance(runtime, SupportsAddresses) or (
+            isinstance(runtime, SupportsRoots) and runtime.own_roots
+        )
+        """Whether containers have files in ``/etc`` that are not the host's."""
         self.images = ImageCollector(self, runtime) if isinstance(runtime, SupportsImages) else None
         self.registered = False
         """Whether the API server knows this node, and its Pods are known here."""

@@ -428,3 +428,13 @@ class SupportsAddresses(Protocol):
     async def address(self, sandbox: SandboxId) -> str:
         """Return a sandbox's address. Raises `NoSuchContainer`."""
         ...
+
+
+@runtime_checkable
+class SupportsRoots(Protocol):
+    """May give its containers root file systems of their own, where they find the agent's files for their Pod, such as ``/etc/hosts``."""
+
+    @property
+    def own_roots(self) -> bool:
+        """Whether it does."""
+        ...

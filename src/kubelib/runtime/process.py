@@ -2,8 +2,9 @@
 
 A container has a directory of its own, its own environment and nothing of the agent's, a process session of its own, a memory
 limit as an rlimit, and its output in a log file. It runs on the host's file system: an image is only a name, and the command
-must be given. As root, with isolation ``pod``, it has namespaces, control groups and a root of its own: see `kubelib.runtime.isolation`. Without that, What it mounts is found below ``$KUBELIB_ROOT``: a volume mounted at ``/etc/config`` is the directory
-``$KUBELIB_ROOT/etc/config``. What is not isolated: files, network (a Pod listens on its own loopback address, given as
+must be given. As root, with isolation ``pod``, it has namespaces, control groups and a root of its own: see
+`kubelib.runtime.isolation`. Without that, what it mounts is found below ``$KUBELIB_ROOT``: a volume mounted at ``/etc/config`` is
+the directory ``$KUBELIB_ROOT/etc/config``. What is not isolated: files, network (a Pod listens on its own loopback address, given as
 ``$POD_IP``), the process table, users.
 
 Each container's parent is a small shim (`kubelib.runtime.shim`) that outlives the agent: an agent that is started again finds
@@ -19,7 +20,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from typing import Any, Literal, Self
 import anyio
 import anyio.abc
 import anyio.to_thread
+from anyio.abc import ByteStream
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime.attachment import Attachment, connect_shim
@@ -49,15 +51,20 @@ from kubelib.runtime.base import (
 )
 from kubelib.runtime.commands import run_to_end
 from kubelib.runtime.containers import check_non_root
+from kubelib.runtime.forward import connect_inside
+from kubelib.runtime.isolation import seccomp
 from kubelib.runtime.isolation.cgroups import groups_of
+from kubelib.runtime.isolation.holders import Holders, holder_of
+from kubelib.runtime.isolation.holders import written as noted
 from kubelib.runtime.isolation.images import Images
+from kubelib.runtime.isolation.network import Network
 from kubelib.runtime.isolation.plan import (
-    NOT_ISOLATED,
     Isolator,
     Level,
     check_command,
     check_rights,
     entering,
+    shared_with_host,
 )
 from kubelib.runtime.news import News
 from kubelib.runtime.processstate import (
@@ -94,10 +101,12 @@ class ProcessRuntime:
         isolation: Level = "none",
         images: Path | None = None,
         pids_limit: int | None = None,
+        network: str = "",
     ) -> None:
         """Make a runtime. With isolation ``pod``, which needs root, containers are shut in, and `images` are unpacked ones.
 
-        `pids_limit` is how many processes a container may have then.
+        `pids_limit` is how many processes a container may have then, and Pods whose addresses are in `network` (a CIDR; empty: none)
+        have networks of their own.
         """
         self.root = root.absolute()
         self.isolation: Level = isolation
@@ -106,6 +115,7 @@ class ProcessRuntime:
             found = Images((images or self.root / "images").absolute(), self.root / "unpacked")
             prefix = f"kubelib-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
             self._isolator = Isolator(found, prefix, pids_limit=pids_limit)
+            self._holders = Holders(Network(network, prefix) if network else None)
         self._clock = clock
         self._bell = self.root / "bell"
         self._news = News()
@@ -118,13 +128,20 @@ class ProcessRuntime:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._isolator is not None:
             await anyio.to_thread.run_sync(check_rights, self.root / f"attempt-{os.getpid()}")
-        log.info("containers share with this host: %s", NOT_ISOLATED[self.isolation])
+            await anyio.to_thread.run_sync(self._holders.check_rights)
+        log.info("containers share with this host: %s", self.not_isolated)
         if not self._bell.exists():
             os.mkfifo(self._bell, 0o600)
         # Open for writing too, so that the pipe never reports an end when the last shim closes it.
         self._bell_descriptor = os.open(self._bell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._group = await anyio.create_task_group().__aenter__()
         self._group.start_soon(self._listen)
+        if self._isolator is not None:
+            await self._holders.open(
+                self._group,
+                {directory.name: (directory, note) for directory, note in self._notes()},
+                lambda uid: self._news.tell(RuntimeEvent("exited", uid)),
+            )
         return self
 
     async def __aexit__(
@@ -141,6 +158,17 @@ class ProcessRuntime:
         finally:
             os.close(self._bell_descriptor)
             self._bell_descriptor = -1
+
+    @property
+    def own_roots(self) -> bool:
+        """Whether containers see files for them in their places, such as ``/etc/hosts``."""
+        return self._isolator is not None
+
+    @property
+    def not_isolated(self) -> str:
+        """What containers share with this host."""
+        network = self._isolator is not None and self._holders.network is not None
+        return shared_with_host(self.isolation, network=network, seccomp=seccomp.is_available())
 
     # Images
 
@@ -162,7 +190,7 @@ class ProcessRuntime:
         return self.root / "sandboxes" / uid
 
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        """Create the directory of a Pod, or return the one that it has."""
+        """Create the directory of a Pod and, where it is isolated, its namespaces, or return those that it has. Raises `CannotCreate`."""
         directory = self._sandbox(spec.uid)
         note = directory / "sandbox.json"
         if not note.exists():
@@ -179,9 +207,13 @@ class ProcessRuntime:
                 "host_ipc": spec.host_ipc,
                 "created": self._clock.now().isoformat(),
             }
+            if self._isolator is not None:
+                written |= noted(spec, self._holders.network)
             temporary = directory / ".sandbox.json"
             temporary.write_text(json.dumps(written))
             temporary.replace(note)
+        if self._isolator is not None:
+            await self._holders.hold(spec.uid, directory, json.loads(note.read_text()))
         return SandboxId(spec.uid)
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
@@ -196,53 +228,53 @@ class ProcessRuntime:
             self._end_commands(container)
         for container in containers_of(directory):
             await _leave_groups(container)
+        if self._isolator is not None:
+            await self._holders.release(sandbox, directory)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
         self._news.tell(RuntimeEvent("removed", sandbox))
 
-    async def list_sandboxes(self) -> tuple[Sandbox, ...]:
-        """Return everything that there is."""
+    def _notes(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         base = self.root / "sandboxes"
-        if not base.exists():
-            return ()
-        found = []
-        for directory in sorted(base.iterdir()):
-            try:
-                note = json.loads((directory / "sandbox.json").read_text())
-            except (OSError, ValueError):
-                continue  # being made, or being removed
-            found.append(
-                Sandbox(
-                    id=SandboxId(note["uid"]),
-                    uid=note["uid"],
-                    namespace=note["namespace"],
-                    name=note["name"],
-                    address=note["address"],
-                    ready=True,
-                    created=datetime.fromisoformat(note["created"]),
-                    containers=tuple(container_of(container) for container in containers_of(directory)),
-                    annotations=note["annotations"],
-                )
-            )
-        return tuple(found)
+        for directory in sorted(base.iterdir()) if base.exists() else ():
+            if (
+                note := json_of(directory / "sandbox.json")
+            ) is not None:  # else it is being made, or being removed
+                yield directory, note
 
-    async def sandbox(self, uid: str) -> Sandbox | None:
-        """Return one sandbox, or None."""
-        directory = self._sandbox(uid)
-        try:
-            note = json.loads((directory / "sandbox.json").read_text())
-        except (OSError, ValueError):
-            return None
+    def _told(self, directory: Path, note: dict[str, Any]) -> Sandbox:
         return Sandbox(
-            id=SandboxId(uid),
-            uid=uid,
+            id=SandboxId(note["uid"]),
+            uid=note["uid"],
             namespace=note["namespace"],
             name=note["name"],
             address=note["address"],
-            ready=True,
+            ready=self._isolator is None or holder_of(directory) is not None,
             created=datetime.fromisoformat(note["created"]),
             containers=tuple(container_of(container) for container in containers_of(directory)),
             annotations=note["annotations"],
         )
+
+    async def list_sandboxes(self) -> tuple[Sandbox, ...]:
+        """Return everything that there is."""
+        return tuple(self._told(directory, note) for directory, note in self._notes())
+
+    async def sandbox(self, uid: str) -> Sandbox | None:
+        """Return one sandbox, or None."""
+        directory = self._sandbox(uid)
+        note = json_of(directory / "sandbox.json")
+        return self._told(directory, note) if note is not None else None
+
+    async def connect(self, sandbox: SandboxId, port: int) -> ByteStream:
+        """Connect to a port of a Pod: one of its loopback device or, where nobody listens there, of its address."""
+        directory = self._sandbox(sandbox)
+        note = json_of(directory / "sandbox.json")
+        if note is None:
+            raise NoSuchContainer(f"there is no sandbox {sandbox}")
+        holder = holder_of(directory) if "net" in note.get("namespaces", ()) else None
+        if holder is not None:
+            with contextlib.suppress(ConnectionRefusedError):
+                return await connect_inside(holder, port)
+        return await anyio.connect_tcp(note["address"], port)
 
     # Containers
 
@@ -320,18 +352,18 @@ class ProcessRuntime:
 
     async def _shut_in(self, isolator: Isolator, base: Path, container: ContainerSpec) -> dict[str, Any]:
         """Return how a container is started in namespaces of its own. Raises `CannotCreate`, `CannotStart`, `ImageNotFound`."""
-        sandbox = json.loads((base / "sandbox.json").read_text())
-        beside = [
-            state["pid"] for c in containers_of(base) if is_alive(c) and (state := state_of(c)) is not None
-        ]
+        sandbox, holder = json_of(base / "sandbox.json"), holder_of(base)
+        if sandbox is None or holder is None:
+            raise NoSuchContainer(f"sandbox {base.name} has ended")
         target = state_of(Path(container.target)) if container.target else None
         plan = await anyio.to_thread.run_sync(
             lambda: isolator.plan(
                 sandbox,
                 container,
                 path=DEFAULT_PATH,
+                directory=base,
+                holder=holder,
                 target=target["pid"] if target is not None else None,
-                ipc_of=beside[0] if beside else None,
             )
         )
         return {
@@ -408,8 +440,7 @@ class ProcessRuntime:
         isolation, state = spec.get("isolation"), state_of(directory)
         if isolation is None or state is None:
             return [], spec["env"], spec["directory"]
-        before = entering(state["pid"], isolation["groups"], spec["user"], spec["group"])
-        return before, spec["env"], "/"
+        return entering(directory, state["pid"]), spec["env"], "/"
 
     async def exec(
         self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
@@ -430,6 +461,7 @@ class ProcessRuntime:
             assert state is not None
             working = os.readlink(f"/proc/{state['pid']}/cwd")
             check_command(state["pid"], command[0], env.get("PATH", DEFAULT_PATH), working)
+            env = {}  # it is the command's, and none of what enters the container for it
         stream = ProcessStream([*before, *command], env, directory, stdin=stdin, tty=tty)
         running = self._commands.setdefault(Path(container), set())
         running.add(stream)

@@ -300,15 +300,15 @@ def send(pids, number):
             pass
 
 
-def end_descendants():
-    """Kill and reap everything that is left below this process, also what starts others faster than it can be killed."""
+def end_all(find):
+    """Kill and reap all that `find` finds, also what starts others faster than it can be killed."""
     for _ in range(1000):
-        left = descendants()
+        left = find()
         if not left:
             return
         # What is stopped starts nothing: once nothing new is found, all of it is killed.
         send(left, signal.SIGSTOP)
-        if set(descendants()) <= set(left):
+        if set(find()) <= set(left):
             send(left, signal.SIGKILL)
         while True:
             try:
@@ -317,6 +317,14 @@ def end_descendants():
             except ChildProcessError:
                 break
         time.sleep(0.001)
+
+
+def end_container(isolation):
+    """End everything that is left of the container."""
+    end_all(descendants)
+    if isolation and isolation["pid_of"]:
+        # In the process namespace of others their first process has adopted what lost its parent.
+        end_all(lambda: isolated().members(isolation["groups"]))
 
 
 def isolated():
@@ -358,6 +366,16 @@ def execute(argv, env):
     raise refused
 
 
+def become_user(spec):
+    """Become the user and the groups as which the container runs."""
+    if spec["group"] is not None or spec.get("groups"):
+        os.setgroups(spec.get("groups", []))
+    if spec["group"] is not None:
+        os.setgid(spec["group"])
+    if spec["user"] is not None:
+        os.setuid(spec["user"])
+
+
 def start(spec, stdin, out, err, failed):
     """Become the container's process. Does not return."""
     os.setsid()
@@ -380,19 +398,16 @@ def start(spec, stdin, out, err, failed):
             resource.setrlimit(resource.RLIMIT_AS, (spec["memory"], spec["memory"]))
         os.chdir(spec["directory"])
         if spec.get("isolation"):
-            isolated().renounce(spec["isolation"]["security"])
-        if spec["group"] is not None or spec.get("groups"):
-            os.setgroups(spec.get("groups", []))
-        if spec["group"] is not None:
-            os.setgid(spec["group"])
-        if spec["user"] is not None:
-            os.setuid(spec["user"])
+            isolated().give_up(spec["isolation"]["security"], lambda: become_user(spec))
+        else:
+            become_user(spec)
         execute(spec["argv"], spec["env"])
     except OSError as error:
         os.write(failed, f"{error.strerror}: {error.filename or spec['argv'][0]}".encode())
     except ValueError as error:
         os.write(failed, str(error).encode())
-    os._exit(127)
+    finally:
+        os._exit(127)
 
 
 def main(directory):
@@ -471,7 +486,7 @@ def main(directory):
                 # Without events, only that a stream has ended is told.
                 poll.modify(descriptor, 0 if held else select.POLLIN)
         if not os.path.exists(directory + "/spec.json"):
-            end_descendants()
+            end_container(isolation)
             return
         for descriptor, events in poll.poll(LOOK_AROUND // 4 if held else LOOK_AROUND):
             if descriptor == wake_read:
@@ -501,7 +516,7 @@ def main(directory):
                 break
             if ended == pid:
                 status = code
-    end_descendants()
+    end_container(isolation)
     for descriptor, stream in streams.items():
         os.set_blocking(descriptor, False)
         try:

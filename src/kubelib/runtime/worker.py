@@ -313,6 +313,8 @@ class PodWorker:
             return
         if isinstance(agent.runtime, SupportsAddresses):
             address = await self._learn_address(pod, sandbox, agent.runtime)
+        if agent.keeps_hosts:
+            agent.write_hosts(pod, address)
         waiting = await self._pulls.ensure(pod, definition)
         if waiting is not None:
             self.memory.waiting[name] = waiting
@@ -367,13 +369,11 @@ class PodWorker:
         return why
 
     async def _learn_address(self, pod: Pod, sandbox: SandboxId, runtime: SupportsAddresses) -> str:
-        """Note the address that the runtime has given a Pod; its hosts file is about it."""
+        """Note the address that the runtime has given a Pod."""
         agent = self.agent
         if not pod.spec.host_network:
             agent.note_address(self.uid, await runtime.address(sandbox))
-        address = agent.address_for(pod)
-        agent.write_hosts(pod, address)
-        return address
+        return agent.address_for(pod)
 
     async def _spec(self, pod: Pod, step: lifecycle.Start, address: str) -> ContainerSpec:
         assert self._mounts is not None
@@ -393,7 +393,7 @@ class PodWorker:
             said = agent.pod_directory(self.uid) / "containers" / definition.name / str(step.attempt)
             more.append(termination_mount(definition, said))
             annotations |= annotations_of(definition, said)
-        if isinstance(agent.runtime, SupportsAddresses):
+        if agent.keeps_hosts:
             more.append(Mount(str(agent.hosts_path(self.uid)), "/etc/hosts"))
         spec = container_spec(
             pod,

@@ -11,6 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
@@ -44,12 +45,22 @@ def unshare(flags: int) -> None:
 
 
 def enter(pid: int, kind: str) -> None:
-    """Join a namespace of a process: ``net``, ``ipc``, ``pid``."""
+    """Join a namespace of a process: ``net``, ``ipc``, ``uts``, ``pid``."""
     descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(_libc.setns(descriptor, 0), f"the {kind} namespace of {pid}")
+        join(descriptor, f"the {kind} namespace of {pid}")
     finally:
         os.close(descriptor)
+
+
+def join(descriptor: int, what: str) -> None:
+    """Join the namespace that is open as `descriptor`."""
+    _checked(_libc.setns(descriptor, 0), what)
+
+
+def name_host(name: str) -> None:
+    """Give this UTS namespace its host name."""
+    _checked(_libc.sethostname(name.encode(), len(name.encode())), "hostname")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
@@ -110,21 +121,24 @@ def join_groups(groups: list[str]) -> None:
             file.write("0")
 
 
+def members(groups: list[str]) -> list[int]:
+    """Return the processes in control groups."""
+    found: set[int] = set()
+    for group in groups:
+        try:
+            with open(group + "/cgroup.procs") as file:
+                found.update(map(int, file.read().split()))
+        except OSError:
+            pass  # it has been removed
+    return sorted(found - {0})
+
+
 def shut_in(isolation: dict[str, Any], directory: str) -> None:
-    """Give this process its namespaces and its root. It is the first one of its process namespace already."""
+    """Give this process its namespaces and its root. It is in its process namespace already."""
     join_groups(isolation["groups"])
-    try:
-        if isolation["ipc_of"]:
-            enter(isolation["ipc_of"], "ipc")
-    except OSError:
-        isolation["ipc_of"] = None  # it has ended meanwhile
-    if not isolation["ipc_of"] and not isolation["host_ipc"]:
-        unshare(NEWIPC)
+    for kind in isolation["joins"]:
+        enter(isolation["holder"], kind)
     unshare(NEWNS)
-    if not isolation["host_network"]:
-        unshare(NEWUTS)
-        name = isolation["hostname"].encode()
-        _checked(_libc.sethostname(name, len(name)), "hostname")
     mount(None, "/", None, REC | PRIVATE)
     root = directory + "/rootfs"
     os.makedirs(root, exist_ok=True)
@@ -176,8 +190,30 @@ def _make_system(isolation: dict[str, Any], root: str) -> None:
     ):
         os.makedirs(f"{root}/dev/{name}")
         mount(kind, f"{root}/dev/{name}", kind, flags, data)
-    mount("/sys", root + "/sys", None, BIND | REC)
-    mount(None, root + "/sys", None, BIND | REMOUNT | RDONLY | NOSUID | NODEV | NOEXEC)
+    _make_sys(isolation, root + "/sys")
+
+
+def _make_sys(isolation: dict[str, Any], place: str) -> None:
+    """Mount /sys: with the devices of the container's network and, read-only, the control groups that it is in itself."""
+    if isolation["privileged"]:
+        mount("/sys", place, None, BIND | REC)
+        return
+    if "net" in isolation["joins"]:
+        mount("sysfs", place, "sysfs", RDONLY | NOSUID | NODEV | NOEXEC)
+    else:
+        mount("/sys", place, None, BIND)
+        mount(None, place, None, BIND | REMOUNT | RDONLY | NOSUID | NODEV | NOEXEC)
+    base = place + "/fs/cgroup"
+    if not os.path.isdir(base):
+        return
+    if not isolation["controllers"]:
+        for group in isolation["groups"]:  # of version 2 there is one
+            bind(group, base, read_only=True)
+        return
+    mount("tmpfs", base, "tmpfs", NOSUID | NODEV | NOEXEC, "mode=0755")
+    for controller, group in zip(isolation["controllers"], isolation["groups"], strict=True):
+        bind(group, f"{base}/{controller}", read_only=True)
+    mount(None, base, None, BIND | REMOUNT | RDONLY | NOSUID | NODEV | NOEXEC)
 
 
 def _pivot(root: str) -> None:
@@ -202,7 +238,10 @@ USUAL = {
     "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 }  # fmt: skip
 """What a container has that says nothing: the same as on container engines."""
-CAPBSET_DROP, SET_NO_NEW_PRIVS = 24, 38
+CAPBSET_DROP, SET_NO_NEW_PRIVS, SET_SECCOMP = 24, 38, 22
+SECCOMP_MODE_FILTER = 2
+INSTRUCTION = 8
+"""Bytes that one instruction of a filter has."""
 
 
 def kept(security: dict[str, Any]) -> set[str]:
@@ -223,3 +262,30 @@ def renounce(security: dict[str, Any]) -> None:
             _libc.prctl(CAPBSET_DROP, number, 0, 0, 0)  # fails for numbers that the kernel does not know
     if security["no_new_privileges"]:
         _checked(_libc.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+
+class _Filter(ctypes.Structure):
+    """The kernel's ``struct sock_fprog``."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+def confine(program: bytes) -> None:
+    """Refuse system calls for good, by a filter that the kernel runs at each of them."""
+    if program:
+        wanted = _Filter(len(program) // INSTRUCTION, program)
+        _checked(_libc.prctl(SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0), "seccomp")
+
+
+def give_up(security: dict[str, Any], become_user: Callable[[], None]) -> None:
+    """Give up what the container may not do, and become its user, right before its program begins.
+
+    Who may gain no privileges may restrict itself as any user, and does so last; others need root for it.
+    """
+    program = bytes.fromhex(security["seccomp"])
+    renounce(security)
+    if not security["no_new_privileges"]:
+        confine(program)
+    become_user()
+    if security["no_new_privileges"]:
+        confine(program)

@@ -13,21 +13,29 @@ import attrs
 from kubelib.runtime.base import CannotCreate, CannotStart, ContainerSpec, Resources
 from kubelib.runtime.containers import check_non_root
 from kubelib.runtime.isolation.cgroups import Groups, Hierarchy
+from kubelib.runtime.isolation.holders import CannotIsolate, files_of
 from kubelib.runtime.isolation.images import Image, Images
 from kubelib.runtime.isolation.inside import below
+from kubelib.runtime.isolation.seccomp import program_for
 
 Level = Literal["none", "pod"]
-NOT_ISOLATED = {
-    "none": "file system, processes, network, users, and all limits but that of memory",
-    "pod": "network (each Pod has its own loopback address), users, and system calls (no seccomp)",
-}
-"""What containers share with their host, by level of isolation."""
+NETWORK_OF_HOST = "network (each Pod has its own loopback address)"
 ANNOTATION = "kubelib.dev/not-isolated"
 """The annotation by which a node says what its containers share with it."""
 
 
-class CannotIsolate(ValueError):
-    """This process may not do what isolation needs; the message says what."""
+def shared_with_host(level: Level, *, network: bool = False, seccomp: bool = False) -> str:
+    """Return what containers share with their host; `network` and `seccomp` say whether Pods have networks, and filters, of their own.
+
+    >>> shared_with_host("pod", network=True, seccomp=True)
+    'users'
+    """
+    if level == "none":
+        return "file system, processes, network, users, and all limits but that of memory"
+    shared = [] if network else [NETWORK_OF_HOST]
+    shared.append("users")
+    shared += [] if seccomp else ["system calls (there is no libseccomp)"]
+    return shared[0] if len(shared) == 1 else f"{', '.join(shared[:-1])} and {shared[-1]}"
 
 
 @attrs.frozen(kw_only=True)
@@ -86,6 +94,10 @@ def user_in(root: Path, user: str) -> tuple[int, int | None]:
     return number, int(found[2])
 
 
+def _targets(mounts: Sequence[tuple[str, str, bool]]) -> set[str]:
+    return {target for _, target, _ in mounts}
+
+
 def _table(path: Path) -> list[list[str]]:
     try:
         lines = [line.split(":") for line in path.read_text(errors="replace").splitlines()]
@@ -112,12 +124,13 @@ class Isolator:
         container: ContainerSpec,
         *,
         path: str,
+        directory: Path,
+        holder: int,
         target: int | None,
-        ipc_of: int | None,
     ) -> Plan:
-        """Return how to start a container; `target` is the process whose processes it sees, `ipc_of` one that it shares IPC with.
+        """Return how to start a container of the sandbox in `directory`, whose namespaces `holder` has.
 
-        Raises `CannotCreate`, `CannotStart`, `ImageNotFound`.
+        `target` is the process whose processes it sees, if not those of its sandbox. Raises `CannotCreate`, `CannotStart`, `ImageNotFound`.
         """
         image = self.image(container.image)
         user, group = container.user, container.group
@@ -134,12 +147,21 @@ class Isolator:
         groups = self._hierarchy.groups(str(sandbox["uid"]), f"{container.name}-{container.attempt}")
         security = container.security
         mounts = [(m.source, m.target, m.read_only) for m in container.mounts]
+        mounts += [entry for entry in files_of(directory, sandbox) if entry[1] not in _targets(mounts)]
         if image is not None:
             mounts += [
                 (name, name, True)
                 for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
-                if os.path.exists(name) and name not in {m.target for m in container.mounts}
+                if os.path.exists(name) and name not in _targets(mounts)
             ]
+        namespaces = sandbox["namespaces"]
+        allowed: dict[str, Any] = {
+            "privileged": security.privileged,
+            "add": list(security.add_capabilities),
+            "drop": list(security.drop_capabilities),
+            "no_new_privileges": security.no_new_privileges,
+        }
+        allowed["seccomp"] = program_for(security.seccomp, allowed).hex()
         return Plan(
             argv=argv,
             env=env,
@@ -151,22 +173,16 @@ class Isolator:
                 "groups": [str(directory) for directory in groups.directories()],
                 "oom_files": groups.oom_files(),
                 "note": groups.note(),
-                "hostname": sandbox["hostname"],
-                "host_network": sandbox.get("host_network", False),
-                "host_ipc": sandbox.get("host_ipc", False),
+                "controllers": [] if groups.unified else list(groups.path),
+                "holder": holder,
+                "joins": [kind for kind in namespaces if kind != "pid"],
                 "own_processes": not sandbox.get("host_pid", False),
-                "ipc_of": ipc_of,
-                "pid_of": target,
+                "pid_of": target or (holder if "pid" in namespaces else None),
                 "image_root": str(image.root) if image is not None else "",
                 "mounts": mounts,
                 "privileged": security.privileged,
                 "read_only_root": security.read_only_root,
-                "security": {
-                    "privileged": security.privileged,
-                    "add": list(security.add_capabilities),
-                    "drop": list(security.drop_capabilities),
-                    "no_new_privileges": security.no_new_privileges,
-                },
+                "security": allowed,
             },
         )
 
@@ -200,12 +216,13 @@ def check_command(pid: int, command: str, path: str, directory: str) -> None:
     raise CannotStart(f'exec: "{command}": executable file not found in $PATH')
 
 
-def entering(pid: int, groups: Sequence[str], user: int | None, group: int | None) -> list[str]:
-    """Return what runs a command in the namespaces and control groups of a process, before the command's own words."""
-    join = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit 126; shift; done; shift; exec "$@"'
-    enter = ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--pid", "--root", "--wd"]
-    if group is not None:
-        enter.append(f"--setgid={group}")
-    if user is not None:
-        enter.append(f"--setuid={user}")
-    return ["/bin/sh", "-c", join, "sh", *groups, "--", *enter, "--"]
+def entering(directory: Path, pid: int) -> list[str]:
+    """Return what runs a command in a container whose process is `pid`, before the command's own words."""
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(__file__).with_name("entrance.py")),
+        str(directory),
+        str(pid),
+    ]
