@@ -4,10 +4,12 @@ import json
 import os
 import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
+from tests.ownnetwork import networks_left, own_network, run
 
 BUSY = ["--image=process", "--restart=Never", "--command", "--", "sh", "-c", "while :; do :; done"]
 
@@ -64,35 +66,86 @@ def test_a_pod_that_runs_is_looked_into_and_files_are_copied_both_ways(
     assert (tmp_path / "back").read_text() == "to and fro\n"
 
 
+WEB = """
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, labels: {app: NAME}}
+spec:
+  terminationGracePeriodSeconds: 1
+  hostAliases: [{ip: 192.0.2.7, hostnames: [far.example]}]
+  containers:
+  - name: web
+    image: process
+    command: [sh, -c, "mkdir -p /srv/www; hostname > /srv/www/index.html; exec python3 -m http.server 80 -d /srv/www"]
+    ports: [{name: http, containerPort: 80}]
+    readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: NAME}
+spec: {selector: {app: NAME}, ports: [{port: 80}]}
+"""
+GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), end='')"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
-def test_a_cluster_that_isolates_runs_pods_that_are_reached_and_entered(
+def test_pods_of_a_cluster_that_isolates_have_networks_of_their_own(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    cluster = Cluster(tmp_path / "isolated", "--isolation", "pod", "--pod-max-pids", "100")
-    cluster.start()
-    try:
-        kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path_factory.mktemp("kubectl"))
-        said = kubectl(
-            "get", "node", "node-1", "-o", r"jsonpath={.metadata.annotations.kubelib\.dev/not-isolated}"
-        )
-        assert said.startswith("network")
-        script = "mkdir -p /srv/www; hostname > /srv/www/index.html; exec python3 -m http.server 8000 -d /srv/www -b $POD_IP"
+    with own_network():
+        cluster = Cluster(tmp_path / "isolated", "--isolation", "pod", "--pod-max-pids", "100")
+        cluster.start()
+        try:
+            kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path_factory.mktemp("kubectl"))
+            _are_reached_and_entered(kubectl, cluster)
+        finally:
+            assert cluster.stop() == 0
+        assert networks_left() == []
+        assert "10.96." not in run("ip", "route", "show", "table", "local")
+
+
+def _are_reached_and_entered(kubectl: Kubectl, cluster: Cluster) -> None:
+    said = r"jsonpath={.metadata.annotations.kubelib\.dev/not-isolated}"
+    assert kubectl("get", "node", "node-1", "-o", said) == "users"
+    for name in ("one", "two"):
+        text = WEB.replace("NAME", name)
         kubectl(
-            "run", "web", "--image=process", "--expose", "--port=8000", "--command", "--", "sh", "-c", script
+            "apply",
+            "-f",
+            "-",
+            stdin=text.replace("containerPort: 80", "containerPort: 80, hostPort: 8088")
+            if name == "one"
+            else text,
         )
-        kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=40s")
-        reached = "/api/v1/namespaces/default/services/web/proxy/"
-        assert eventually(lambda: kubectl("get", "--raw", reached), within=40) == "web\n"
-        assert kubectl("exec", "web", "--", "sh", "-c", "echo $$ > /x; cat /proc/1/comm").startswith("python")
-        assert not Path("/x").exists() and not Path("/srv/www").exists()
-        assert (
-            int(
-                str(eventually(lambda: kubectl("top", "pod", "web", "--no-headers"), within=40)).split()[2][
-                    :-2
-                ]
-            )
-            > 0
-        )
-        kubectl("delete", "pod", "web", "--grace-period=1")
-    finally:
-        assert cluster.stop() == 0
+
+    def field(pod: str, path: str) -> str:
+        return kubectl("get", "pod", pod, "-o", f"jsonpath={{{path}}}")
+
+    def get(pod: str, host: str) -> str:
+        return kubectl("exec", pod, "--", "python3", "-c", GET, f"http://{host}/")
+
+    kubectl("wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s")
+    service = kubectl("get", "service", "one", "-o", "jsonpath={.spec.clusterIP}")
+    assert service.startswith("10.96.") and field("one", ".status.podIP").startswith("10.244.")
+    for _ in range(2):
+        assert (get("one", "127.0.0.1"), get("two", "127.0.0.1")) == ("one\n", "two\n")
+        assert get("two", field("one", ".status.podIP")) == "one\n"
+        for pod in ("one", "two"):  # a Pod reaches itself by its Service too
+            assert eventually(lambda pod=pod: get(pod, service)) == "one\n"
+        assert urlopen("http://127.0.0.1:8088/", timeout=20).read() == b"one\n"
+        assert kubectl("get", "--raw", "/api/v1/namespaces/default/services/two/proxy/") == "two\n"
+        devices = len(run("ip", "-brief", "link").splitlines())
+        cluster.kill()  # and once more, by one that finds what is there
+        cluster.start()
+        kubectl("wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s")
+        assert len(run("ip", "-brief", "link").splitlines()) == devices == 3
+        assert field("one", ".status.containerStatuses[0].restartCount") == "0"
+    hosts = kubectl("exec", "one", "--", "cat", "/etc/hosts")
+    assert "192.0.2.7\tfar.example" in hosts and f"{field('one', '.status.podIP')}\tone" in hosts
+    assert kubectl("exec", "one", "--", "sh", "-c", "echo $$ > /x; cat /proc/1/comm").startswith("python")
+    assert not Path("/x").exists() and not Path("/srv/www").exists()
+    assert "GET / HTTP" in kubectl("logs", "one")
+    top = eventually(lambda: kubectl("top", "pod", "one", "--no-headers"), within=60)
+    assert int(str(top).split()[2].removesuffix("Mi")) > 0
+    kubectl("delete", "pod", "one", "two", "--grace-period=1")
+    assert len(run("ip", "-brief", "link").splitlines()) == 1

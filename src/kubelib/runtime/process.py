@@ -35,7 +35,6 @@ from anyio.abc import ByteStream
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime.attachment import Attachment, connect_shim
 from kubelib.runtime.base import (
-    CannotCreate,
     CannotStart,
     ContainerId,
     ContainerSpec,
@@ -50,7 +49,6 @@ from kubelib.runtime.base import (
     SandboxSpec,
 )
 from kubelib.runtime.commands import run_to_end
-from kubelib.runtime.containers import check_non_root
 from kubelib.runtime.forward import connect_inside
 from kubelib.runtime.isolation import seccomp
 from kubelib.runtime.isolation.cgroups import groups_of
@@ -67,6 +65,7 @@ from kubelib.runtime.isolation.plan import (
     shared_with_host,
 )
 from kubelib.runtime.news import News
+from kubelib.runtime.processspec import DEFAULT_PATH, in_the_open, shut_in
 from kubelib.runtime.processstate import (
     container_of,
     containers_of,
@@ -84,7 +83,6 @@ from kubelib.runtime.processusage import accounted, usage_of
 log = logging.getLogger("kubelib.runtime")
 
 _SHIM = str(Path(__file__).with_name("shim.py"))
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_TIMEOUT = 20.0
 
 
@@ -299,9 +297,9 @@ class ProcessRuntime:
             "groups": list(container.security.supplemental_groups) if os.geteuid() == 0 else [],
         }
         if self._isolator is None:
-            spec |= self._in_the_open(directory, container)
+            spec |= in_the_open(directory, container)
         else:
-            spec |= await self._shut_in(self._isolator, base, container)
+            spec |= await shut_in(self._isolator, base, container)
         if container.tty:
             spec["env"].setdefault("TERM", "xterm")
         # Before there is anything to clean up, it is written down what there will be.
@@ -327,55 +325,6 @@ class ProcessRuntime:
         identity = ContainerId(str(directory))
         self._news.tell(RuntimeEvent("started", sandbox, identity))
         return identity
-
-    def _in_the_open(self, directory: Path, container: ContainerSpec) -> dict[str, Any]:
-        """Return how a container is started on the host's file system. Raises `CannotCreate`, `BadContainerConfig`."""
-        if not container.command:
-            raise CannotCreate(
-                f"no command specified: the process runtime runs commands of the host, image {container.image!r} is only a name"
-            )
-        # What has no user of its own runs as this process does.
-        check_non_root(container, str(os.geteuid()))
-        root = directory / "root"
-        root.mkdir(parents=True, exist_ok=True)
-        for mount in container.mounts:
-            _link(root, mount.source, mount.target)
-        working = Path(container.working_dir) if container.working_dir else root
-        return {
-            "argv": [*container.command, *container.args],
-            "env": {"PATH": DEFAULT_PATH, "HOME": str(root), "KUBELIB_ROOT": str(root), **container.env},
-            "directory": str(working if working.is_dir() else root / container.working_dir.lstrip("/")),
-            "memory": container.resources.memory,
-            "user": container.user,
-            "group": container.group,
-        }
-
-    async def _shut_in(self, isolator: Isolator, base: Path, container: ContainerSpec) -> dict[str, Any]:
-        """Return how a container is started in namespaces of its own. Raises `CannotCreate`, `CannotStart`, `ImageNotFound`."""
-        sandbox, holder = json_of(base / "sandbox.json"), holder_of(base)
-        if sandbox is None or holder is None:
-            raise NoSuchContainer(f"sandbox {base.name} has ended")
-        target = state_of(Path(container.target)) if container.target else None
-        plan = await anyio.to_thread.run_sync(
-            lambda: isolator.plan(
-                sandbox,
-                container,
-                path=DEFAULT_PATH,
-                directory=base,
-                holder=holder,
-                target=target["pid"] if target is not None else None,
-            )
-        )
-        return {
-            "argv": list(plan.argv),
-            "env": dict(plan.env),
-            "directory": plan.directory,
-            "memory": None,
-            "user": plan.user,
-            "group": plan.group,
-            "image_id": plan.image_id,
-            "isolation": dict(plan.isolation),
-        }
 
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
         """Send SIGTERM to the container's process group, SIGKILL after `grace` seconds."""
@@ -508,14 +457,6 @@ async def _leave_groups(directory: Path) -> None:
                 return
             await anyio.sleep(0.02)
     log.warning("control groups of %s cannot be removed", directory.name)
-
-
-def _link(root: Path, source: str, target: str) -> None:
-    """Make a volume visible below the container's root."""
-    place = root / target.lstrip("/")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        place.symlink_to(source)
 
 
 async def _started(directory: Path) -> None:
