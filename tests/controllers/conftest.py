@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 
 from kubelib.api.core.event import Event
 from kubelib.api.core.pod import Pod
-from kubelib.api.errors import ApiError
+from kubelib.api.errors import ApiError, ServiceUnavailable
 from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
 from kubelib.client.base import Client
@@ -40,6 +40,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return sim_backend(getattr(request, "param", None))
+
+
+class Part:
+    """A component that notes when it starts and stops."""
+
+    def __init__(self, name: str, log: list[str], *, slow: float = 0.0, dies_after: float = 0.0) -> None:
+        self.name = name
+        self.running = False
+        self._log, self._slow, self._dies_after = log, slow, dies_after
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        await anyio.sleep(self._slow)
+        self._log.append(f"+{self.name}")
+        self.running = True
+        task_status.started()
+        try:
+            if self._dies_after:
+                await anyio.sleep(self._dies_after)
+                raise ServiceUnavailable(f"{self.name} died")
+            await anyio.sleep_forever()
+        finally:
+            self.running = False
+            self._log.append(f"-{self.name}")
 
 
 class World:

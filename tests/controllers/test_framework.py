@@ -1,13 +1,9 @@
-import math
 from random import Random
 from typing import Any
 
 import anyio
 import pytest
-from anyio import TASK_STATUS_IGNORED
-from anyio.abc import TaskStatus
 
-from kubelib.api.coordination import Lease
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.core.event import Event
 from kubelib.api.errors import NotFound, ServiceUnavailable
@@ -18,44 +14,14 @@ from kubelib.controllers import (
     Controller,
     EventRecorder,
     Expectations,
-    LeaderElection,
     Manager,
-    NotLeading,
     Terminal,
-    Timing,
     itself,
 )
 from kubelib.controllers.parallel import for_each, slow_start
-from kubelib.informers import Component
 from kubelib.sim import Lossy
-from kubelib.sim.hardship import Wrapper
 from kubelib.testing.objects import make_config_map
-
-LEASE = Key("kube-system", "leader")
-
-
-class Part:
-    """A component that notes when it starts and stops."""
-
-    def __init__(self, name: str, log: list[str], *, slow: float = 0.0, dies_after: float = 0.0) -> None:
-        self.name = name
-        self.running = False
-        self._log, self._slow, self._dies_after = log, slow, dies_after
-
-    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        await anyio.sleep(self._slow)
-        self._log.append(f"+{self.name}")
-        self.running = True
-        task_status.started()
-        try:
-            if self._dies_after:
-                await anyio.sleep(self._dies_after)
-                raise ServiceUnavailable(f"{self.name} died")
-            await anyio.sleep_forever()
-        finally:
-            self.running = False
-            self._log.append(f"-{self.name}")
-
+from tests.controllers.conftest import Part
 
 # Manager
 
@@ -155,183 +121,6 @@ async def test_one_key_is_never_reconciled_twice_at_once(world: Any) -> None:
         await world.settled(5)
     assert controller.counters.failed == 0
     assert controller.counters.reconciled >= 4
-
-
-# Election
-
-
-class Stubborn:
-    """A component that goes on for a minute after it was told to stop."""
-
-    name = "stubborn"
-
-    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        with anyio.CancelScope(shield=True):
-            await anyio.sleep(60)
-
-
-class Late:
-    """A client whose updates are carried out at once and answered after `delay`; after the first late one nothing works."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.delay = 0.0
-        self.written = math.inf
-        """When the last update was carried out."""
-        self.broken = False
-
-    def resource(self, kind: type[Any], /) -> Any:
-        return _LateRegistry(self._client.resource(kind), self)
-
-
-class _LateRegistry(Wrapper[Any]):
-    def __init__(self, registry: Any, line: Late) -> None:
-        super().__init__(registry)
-        self._line = line
-
-    async def update(self, obj: Any, *, subresource: str = "") -> Any:
-        if self._line.broken:
-            raise ServiceUnavailable("nothing gets through")
-        updated = await super().update(obj, subresource=subresource)
-        self._line.written = anyio.current_time()
-        self._line.broken = self._line.delay > 0
-        await anyio.sleep(self._line.delay)
-        return updated
-
-
-def election(
-    world: Any, name: str, log: list[str], *, line: Any = None, part: Component | None = None
-) -> LeaderElection:
-    return LeaderElection(
-        part or Part(name, log),
-        line or world.direct,
-        lease=LEASE,
-        identity=name,
-        clock=world.clock,
-        random=Random(name),
-    )
-
-
-async def test_one_leads_and_on_a_clean_stop_the_next_follows_at_once(world: Any) -> None:
-    log: list[str] = []
-    one, two = election(world, "one", log), election(world, "two", log)
-    async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def run_one() -> None:
-            with scope:
-                await one.run()
-
-        tasks.start_soon(run_one)
-        await anyio.sleep(5)
-        tasks.start_soon(two.run)
-        await anyio.sleep(60)
-        assert log == ["+one"]
-        assert (one.leader, two.leader) == (True, False)
-        scope.cancel()
-        await anyio.sleep(6)
-        assert log == ["+one", "-one", "+two"]
-        lease = await world.get(Lease, "leader", "kube-system")
-        assert lease.spec.holder_identity == "two"
-        assert lease.spec.lease_transitions == 1 == two.transitions
-        tasks.cancel_scope.cancel()
-    assert (await world.get(Lease, "leader", "kube-system")).spec.holder_identity == ""
-
-
-async def test_a_leader_that_is_cut_off_stops_before_another_starts(world: Any) -> None:
-    log: list[str] = []
-    line = Lossy(world.direct, Random(1), rate=0.0)
-    one, two = election(world, "one", log, line=line), election(world, "two", log)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one.run)
-        await anyio.sleep(5)
-        tasks.start_soon(two.run)
-        await anyio.sleep(10)
-        line.rate = 1.0
-        stopped = 0.0
-        for _ in range(600):
-            await anyio.sleep(0.1)
-            if not stopped and "-one" in log:
-                stopped = anyio.current_time()
-                assert "+two" not in log
-        assert stopped
-        assert log == ["+one", "-one", "+two"]
-        tasks.cancel_scope.cancel()
-
-
-@pytest.mark.seeds(20)
-async def test_on_any_line_there_are_never_two_leaders(world: Any, anyio_backend: Any) -> None:
-    seed = anyio_backend[1]["loop_factory"].args[0]
-    log: list[str] = []
-    parts = [
-        election(world, str(n), log, line=Lossy(world.direct, Random(seed * 10 + n), rate=0.6, latency=1.0))
-        for n in range(3)
-    ]
-    led = 0
-    async with anyio.create_task_group() as tasks:
-        for part in parts:
-            tasks.start_soon(part.run)
-        for _ in range(6000):
-            await anyio.sleep(0.2)
-            running = [part for part in parts if part._component.running]  # type: ignore[attr-defined]
-            assert len(running) <= 1
-            led += len(running)
-        tasks.cancel_scope.cancel()
-    assert led > 600
-
-
-async def test_a_leader_that_does_not_stop_in_time_cannot_write_when_another_leads(world: Any) -> None:
-    log: list[str] = []
-    line = Lossy(world.direct, Random(1), rate=0.0)
-    one, two = election(world, "one", log, line=line, part=Stubborn()), election(world, "two", log)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one.run)
-        await anyio.sleep(5)
-        one.fence.check()
-        with pytest.raises(NotLeading):
-            two.fence.check()
-        tasks.start_soon(two.run)
-        line.rate = 1.0
-        with anyio.fail_after(60):
-            while not two.leader:
-                await anyio.sleep(0.1)
-        assert one.leader, "its component still runs"
-        with pytest.raises(NotLeading, match="does not lead any more"):
-            one.fence.check()
-        two.fence.check()
-        tasks.cancel_scope.cancel()
-    assert one.fence.refused == 1
-    with pytest.raises(NotLeading):
-        two.fence.check()
-
-
-async def test_a_lease_is_good_from_when_it_was_asked_for_and_not_from_when_the_answer_came(
-    world: Any,
-) -> None:
-    log: list[str] = []
-    slow = Late(world.direct)
-    one, two = election(world, "one", log, line=slow), election(world, "two", log)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one.run)
-        await anyio.sleep(5)
-        tasks.start_soon(two.run)
-        await anyio.sleep(5)
-        slow.delay = 8.0  # others see the lease renewed at once; its holder hears of that eight seconds later, and then nothing
-        with anyio.fail_after(60):
-            while not two.leader:
-                assert one.fence.until <= slow.written + 10
-                await anyio.sleep(0.05)
-        with pytest.raises(NotLeading):
-            one.fence.check()
-        tasks.cancel_scope.cancel()
-    assert log[:3] == ["+one", "-one", "+two"]
-
-
-@pytest.mark.parametrize(("lease", "renew"), [(10, 15), (10.5, 10.2)])
-def test_timings_that_could_let_two_lead_are_refused(lease: float, renew: float) -> None:
-    with pytest.raises(ValueError, match="retry"):
-        Timing(lease=lease, renew=renew)
 
 
 # Events

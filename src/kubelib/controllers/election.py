@@ -18,6 +18,8 @@ from kubelib.client.base import Client
 from kubelib.clock import Clock
 from kubelib.controllers.events import Recorder
 from kubelib.informers import Component
+from kubelib.labels import parse_field_selector
+from kubelib.registry.base import Query
 
 JITTER = 1.2
 log = logging.getLogger(__name__)
@@ -77,7 +79,7 @@ class LeaderElection:
 
     The component is stopped, at the latest, when the lease could not be renewed for `renew` seconds, before the others may take
     over; and from that moment on `fence` lets no write of it out, even if it could not be stopped in time. On a clean stop the lease
-    is released, and another leader follows at once.
+    is released, and another leader follows at once: who waits watches the lease, and tries every `retry` seconds or so besides.
     """
 
     def __init__(
@@ -110,22 +112,61 @@ class LeaderElection:
         # Whether the holder is alive is judged by our own clock: since when have we seen the record unchanged?
         self._observed: LeaseSpec | None = None
         self._observed_at = 0.0
+        self._version = ""
+        """The lease's resource version when it was last seen: from where it is watched."""
+        self._freed = anyio.Event()
+        """Set when the lease has lost its holder."""
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Take part until cancelled."""
         task_status.started()
         while True:
-            await self._acquire()
-            await self._lead()
+            try:
+                await self._acquire()
+                await self._lead()
+            finally:
+                if self.leader:
+                    self._stopped()
+                    # The one write on the way out: whoever waits can start now and not in fifteen seconds.
+                    with anyio.move_on_after(self._timing.retry, shield=True):
+                        await self._release()
 
     async def _acquire(self) -> None:
-        while True:
-            if await self._renewed():
-                break
-            await anyio.sleep(self._timing.retry * (1 + JITTER * self._random.random()))
+        if await self._renewed():
+            self._started()
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen)
+            while not self.leader:
+                with anyio.move_on_after(self._timing.retry * (1 + JITTER * self._random.random())):
+                    await self._freed.wait()
+                self._freed = anyio.Event()
+                if await self._renewed():
+                    self._started()
+            tasks.cancel_scope.cancel()
+
+    def _started(self) -> None:
         self.leader = True
         log.info("%s became leader of %s", self.identity, self._key)
         self._tell("became leader")
+
+    async def _listen(self) -> None:
+        """Tell when the lease loses its holder. What this does not hear of, the next attempt finds."""
+        name = parse_field_selector(f"metadata.name={self._key.name}")
+        while True:
+            try:
+                async with self._leases.watch(
+                    Query(self._key.namespace, fields=name), since=self._version
+                ) as events:
+                    async for event in events:
+                        self._version = event.object.metadata.resource_version
+                        if event.type == "DELETED" or (
+                            event.type != "BOOKMARK" and not event.object.spec.holder_identity
+                        ):
+                            self._freed.set()
+            except (ApiError, OSError) as error:
+                log.debug("%s cannot watch %s: %s", self.identity, self._key, error)
+            await anyio.sleep(self._timing.retry)
 
     async def _renewed(self) -> bool:
         """Become leader, or stay it, from the moment at which that was asked for: the others may have seen the lease as early."""
@@ -136,19 +177,12 @@ class LeaderElection:
         return True
 
     async def _lead(self) -> None:
-        try:
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(self._host)
-                await self._renew_until_lost()
-                self.fence.close()
-                tasks.cancel_scope.cancel()
-            self._stopped()
-        finally:
-            if self.leader:
-                self._stopped()
-                # The one write on the way out: whoever waits can start now and not in fifteen seconds.
-                with anyio.move_on_after(self._timing.retry, shield=True):
-                    await self._release()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._host)
+            await self._renew_until_lost()
+            self.fence.close()
+            tasks.cancel_scope.cancel()
+        self._stopped()
 
     def _stopped(self) -> None:
         self.fence.close()
@@ -207,7 +241,7 @@ class LeaderElection:
                 return False
             self._observe(created.spec)
             return True
-        held = lease.spec
+        held, self._version = lease.spec, lease.metadata.resource_version
         if held != self._observed:
             self._observe(held)
         duration = held.lease_duration_seconds or self._timing.lease
