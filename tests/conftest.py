@@ -23,6 +23,21 @@ settings.register_profile("repeatable", deadline=None, phases=PHASES, derandomiz
 settings.load_profile("repeatable")
 
 
+PURE = ("api", "cel", "controllers", "informers", "labels", "registry", "sched", "sim")
+"""The rooms whose tests start no process and open no socket."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with real processes and engines a second try, as Kubernetes does with its end-to-end tests.
+
+    A run names them as RERUN at its end: each of those is a defect to find, of the test or of what it tests.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] not in PURE:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

@@ -118,6 +118,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for group in terminalreporter.stats.values()
         for report in group
         if isinstance(report, pytest.TestReport)
+        and report.outcome in SIGNS  # not a first try: what counts is the second
     ]
     outcomes = _outcomes(reports)
     for table in TABLES:
