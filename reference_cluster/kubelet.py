@@ -84,9 +84,11 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
     """Run a node while the context is open. Its Pods go on when it is closed, and are found again."""
     from kubelib.runtime.agent import NodeAgent, NodeSettings
     from kubelib.runtime.eviction import DEFAULT_HARD
+    from kubelib.runtime.node import is_loopback, known_range
 
     clock, random, name = SYSTEM_CLOCK, system_random(), settings.name
-    apart = not settings.pod_network and own_pod_networks(settings.isolation)
+    kept = is_loopback(known_range(settings.root))  # a node that is known keeps the addresses of its Pods
+    apart = not settings.pod_network and not kept and own_pod_networks(settings.isolation)
     pod_network = settings.pod_network or pair(0, pods_routed=apart).pods
     isolation = with_network(settings.isolation, pod_network)
     listening = bind(settings.address, settings.port, option="--port")

@@ -1,6 +1,5 @@
 """Runtimes by name; further ones register in the entry point group ``kubelib.runtimes``."""
 
-import ipaddress
 import logging
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -48,9 +47,9 @@ def own_pod_networks(isolation: IsolationSettings) -> bool:
 
 def with_network(isolation: IsolationSettings, pod_network: str) -> IsolationSettings:
     """Return how Pods are kept apart whose addresses are in `pod_network`: loopback addresses are the host's own."""
-    return attrs.evolve(
-        isolation, network="" if ipaddress.ip_network(pod_network).is_loopback else pod_network
-    )
+    from kubelib.runtime.node import is_loopback
+
+    return attrs.evolve(isolation, network="" if is_loopback(pod_network) else pod_network)
 
 
 def node_annotations(runtime: str, isolation: IsolationSettings) -> dict[str, str]:

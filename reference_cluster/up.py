@@ -1,7 +1,6 @@
 """A whole cluster in one process: API server, controllers, scheduler, nodes and service proxy, wired together."""
 
 import importlib
-import ipaddress
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from kubelib.informers import Component
 from kubelib.registry.admission import Admission
 from kubelib.registry.base import User
 from kubelib.runtime.localnodes import LocalNodes
+from kubelib.runtime.node import is_loopback
 from kubelib.server.exchange import get_from
 from reference_cluster import pki
 from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
@@ -88,10 +88,6 @@ def _user(identity: pki.Identity) -> User:
     return User(identity.user, (*identity.groups, "system:authenticated"))
 
 
-def _is_loopback(network: str) -> bool:
-    return bool(network) and ipaddress.ip_network(network).is_loopback
-
-
 @asynccontextmanager
 async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> AsyncIterator[RunningCluster]:
     """Run a cluster while the context is open. Its Pods go on when it is closed, and are found again when it is reopened."""
@@ -99,7 +95,7 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
     nodes = LocalNodes(clock)
     async with AsyncExitStack() as stack:
         if not (settings.pod_network and settings.service_network):
-            apart = own_pod_networks(settings.isolation) and not _is_loopback(settings.pod_network)
+            apart = own_pod_networks(settings.isolation) and not is_loopback(settings.pod_network)
             routed = apart or settings.runtime in ENGINES
             own = (
                 pair(0, routed=routed, pods_routed=apart)

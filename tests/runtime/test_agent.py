@@ -4,6 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 from math import inf
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ import pytest
 from kubelib.api.coordination import Lease
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import ContainerPort
+from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import (
     ExecAction,
@@ -26,8 +28,11 @@ from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.times import parse_time
+from kubelib.runtime.agent import NodeSettings
 from kubelib.runtime.base import ExecResult
 from kubelib.runtime.fake import Life
+from kubelib.runtime.node import CLAIM, NodeReporter, known_range
+from kubelib.testing.objects import make_meta
 from tests.runtime.conftest import SimNode, container
 
 
@@ -586,6 +591,38 @@ async def test_the_node_registers_with_what_it_has_and_is_ready(node: SimNode) -
     assert found.spec.pod_cidr
 
 
+async def test_nodes_that_join_at_once_have_ranges_of_their_own(idle: SimNode) -> None:
+    nodes = idle.client.resource(Node)
+    claimed = make_meta("elsewhere", "", annotations={CLAIM: "127.244.0.0/24"})
+    await nodes.create(Node(metadata=claimed))
+    async with anyio.create_task_group() as group:
+        for number in range(8):
+            reporter = NodeReporter(
+                idle.client,
+                NodeSettings(name=f"node-{number}"),
+                clock=idle.clock,
+                random=Random(number),
+                runtime="fake://",
+                root=idle.root / str(number),
+            )
+            group.start_soon(reporter.register)
+    found = {node.spec.pod_cidr for node in (await nodes.list()).items} - {""}
+    assert len(found) == 8 and "127.244.0.0/24" not in found
+    assert [CLAIM in node.metadata.annotations for node in (await nodes.list()).items].count(True) == 1
+
+
+async def test_a_node_that_has_loopback_addresses_keeps_them_and_says_what_that_means(
+    idle: SimNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    for network in ("127.244.0.0/16", "10.244.0.0/16"):
+        assert not caplog.records
+        idle.settings["pod_network"] = network
+        async with idle.running():
+            assert (await idle.node()).spec.pod_cidr == known_range(idle.root) == "127.244.0.0/24"
+    [record] = caplog.records
+    assert "in which Pods share the host's network" in record.getMessage()
+
+
 async def test_the_node_renews_its_lease_every_ten_seconds_and_reports_every_five_minutes(
     node: SimNode,
 ) -> None:
@@ -625,7 +662,6 @@ async def test_every_pod_has_an_address_of_its_own_which_is_used_again_later(nod
 async def test_what_is_missing_for_a_container_shows_and_it_starts_once_it_is_there(node: SimNode) -> None:
     from kubelib.api.core.config import ConfigMap
     from kubelib.api.core.environment import ConfigMapKeySelector, EnvVar, EnvVarSource
-    from kubelib.testing.objects import make_meta
 
     source = EnvVarSource(config_map_key_ref=ConfigMapKeySelector(name="settings", key="colour"))
     spec: ContainerDefinition = container(env=(EnvVar(name="COLOUR", value_from=source),))

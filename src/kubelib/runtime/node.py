@@ -6,7 +6,9 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,7 +22,7 @@ from kubelib.api.scheme import Tree
 from kubelib.api.times import format_micro_time, format_time
 from kubelib.client.base import Client
 from kubelib.clock import Clock
-from kubelib.registry.base import Patch
+from kubelib.registry.base import Patch, Registry
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeSettings
@@ -31,6 +33,10 @@ LEASE_NAMESPACE = "kube-node-lease"
 LEASE_DURATION = 40
 HEARTBEAT = 10.0
 REPORT = 300.0
+CLAIM = "kubelib.dev/claimed-pod-cidr"
+"""The annotation of a node that is about to take a range of addresses."""
+POD_CIDR = "pod-cidr"
+"""The file that tells the node's range of addresses."""
 VERSION = "v1.37.0+kubelib"
 
 
@@ -38,26 +44,44 @@ class NoAddress(LookupError):
     """There is no address for a Pod."""
 
 
+def is_loopback(cidr: str) -> bool:
+    """Return whether a network is one of the loopback device: these addresses are every host's own."""
+    return bool(cidr) and ipaddress.ip_network(cidr).is_loopback
+
+
+def known_range(root: Path) -> str:
+    """Return the range of addresses that the node has had, which keeps its files in `root`; empty if there was none."""
+    try:
+        return (root / POD_CIDR).read_text().strip()
+    except OSError:
+        return ""
+
+
 class NodeReporter:
     """Keeps a Node object true."""
 
     def __init__(
-        self, client: Client, settings: "NodeSettings", *, clock: Clock, runtime: str, root: Path
+        self,
+        client: Client,
+        settings: "NodeSettings",
+        *,
+        clock: Clock,
+        random: Random,
+        runtime: str,
+        root: Path,
     ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
+        self._random = random
         self._runtime = runtime
         self._uid = ""
         self.labels: Mapping[str, str] | None = None
         """The node's labels, as they were when it was last looked at; None before."""
         self.pressures: tuple[str, ...] = ()
         """The conditions of pressure that the node is in."""
-        self._note = root / "pod-cidr"
-        try:
-            self.pod_cidr = self._note.read_text().strip()
-        except OSError:
-            self.pod_cidr = ""
+        self._note = root / POD_CIDR
+        self.pod_cidr = known_range(root)
         """The node's range of addresses; before it is registered, that of the last time."""
 
     async def register(self) -> None:
@@ -86,15 +110,15 @@ class NodeReporter:
             if any(node.metadata.annotations.get(key) != value for key, value in said.items()):
                 node = await nodes.patch(Key("", name), Patch("merge", {"metadata": {"annotations": said}}))
             if not node.spec.pod_cidr:
-                free = await self._free_range()
-                node = await nodes.patch(
-                    Key("", name), Patch("merge", {"spec": {"podCIDR": free, "podCIDRs": [free]}})
-                )
-            if await self._is_ours(node.spec.pod_cidr):
-                self.pod_cidr = node.spec.pod_cidr
-                self._remember()
-                break
-            await nodes.patch(Key("", name), Patch("merge", {"spec": {"podCIDR": None, "podCIDRs": None}}))
+                node = await self._take_range(nodes)
+            break
+        self.pod_cidr = node.spec.pod_cidr
+        self._remember()
+        if is_loopback(self.pod_cidr) and not is_loopback(self._settings.pod_network):
+            log.warning(
+                "node %s has had the range %s before, in which Pods share the host's network: delete the Node for another one",
+                name, self.pod_cidr,
+            )  # fmt: skip
         await self.write_status()
 
     def _remember(self) -> None:
@@ -105,18 +129,34 @@ class NodeReporter:
         except OSError as error:
             log.warning("node %s: cannot write %s: %s", self._settings.name, self._note, error)
 
-    async def _free_range(self) -> str:
-        taken = {node.spec.pod_cidr for node in (await self._client.resource(Node).list()).items}
-        for subnet in ipaddress.ip_network(self._settings.pod_network).subnets(new_prefix=24):
-            if str(subnet) not in taken:
-                return str(subnet)
-        raise RuntimeError(f"no range of {self._settings.pod_network} is left for node {self._settings.name}")
+    async def _take_range(self, nodes: Registry[Node]) -> Node:
+        """Give the node a range that no other has, for good.
 
-    async def _is_ours(self, cidr: str) -> bool:
-        """Return whether no node that comes before this one by name has taken the same range."""
-        name = self._settings.name
-        others = (await self._client.resource(Node).list()).items
-        return not any(n.spec.pod_cidr == cidr and n.metadata.name < name for n in others)
+        It is claimed first, and taken if then nobody else has it or claims it. Of two nodes the one that claims later sees the
+        other's claim, so that never both take it; where both see it, neither does, and chance decides what they claim next.
+        """
+        name, tried = self._settings.name, False
+        while True:
+            taken = await self._taken(nodes)
+            subnets = ipaddress.ip_network(self._settings.pod_network).subnets(new_prefix=24)
+            free = list(islice((str(subnet) for subnet in subnets if str(subnet) not in taken), 64))
+            if not free:
+                raise RuntimeError(f"no range of {self._settings.pod_network} is left for node {name}")
+            wanted = self._random.choice(free) if tried else free[0]
+            await nodes.patch(Key("", name), Patch("merge", {"metadata": {"annotations": {CLAIM: wanted}}}))
+            if wanted not in await self._taken(nodes):
+                given = {"podCIDR": wanted, "podCIDRs": [wanted]}
+                return await nodes.patch(
+                    Key("", name), Patch("merge", {"metadata": {"annotations": {CLAIM: None}}, "spec": given})
+                )
+            tried = True
+
+    async def _taken(self, nodes: Registry[Node]) -> set[str]:
+        """Return the ranges that other nodes have or claim."""
+        others = (n for n in (await nodes.list()).items if n.metadata.name != self._settings.name)
+        return {
+            cidr for n in others for cidr in (n.spec.pod_cidr, n.metadata.annotations.get(CLAIM, "")) if cidr
+        }
 
     def pod_addresses(self) -> Iterator[str]:
         """Yield the addresses that the node's Pods may have."""

@@ -191,7 +191,9 @@ class ProcessRuntime:
         """Create the directory of a Pod and, where it is isolated, its namespaces, or return those that it has. Raises `CannotCreate`."""
         directory = self._sandbox(spec.uid)
         note = directory / "sandbox.json"
-        if not note.exists():
+        known = json_of(note)
+        lacking = self._isolator is not None and holder_of(directory) is None
+        if known is None or lacking:
             directory.mkdir(parents=True, exist_ok=True)
             written = {
                 "uid": spec.uid,
@@ -203,15 +205,15 @@ class ProcessRuntime:
                 "host_network": spec.host_network,
                 "host_pid": spec.host_pid,
                 "host_ipc": spec.host_ipc,
-                "created": self._clock.now().isoformat(),
+                "created": known["created"] if known is not None else self._clock.now().isoformat(),
             }
             if self._isolator is not None:
                 written |= noted(spec, self._holders.network)
             temporary = directory / ".sandbox.json"
             temporary.write_text(json.dumps(written))
             temporary.replace(note)
-        if self._isolator is not None:
-            await self._holders.hold(spec.uid, directory, json.loads(note.read_text()))
+        if lacking:
+            await self._holders.hold(spec.uid, directory, written)
         return SandboxId(spec.uid)
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:

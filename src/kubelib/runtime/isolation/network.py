@@ -28,7 +28,7 @@ PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 """Where the tools are."""
 TIMEOUT = 30.0
 ROUTES = Path("/proc/thread-self/net/route")
-DEVICES = Path("/proc/sys/net/ipv4/conf")
+DEVICES, DEVICES_6 = Path("/proc/sys/net/ipv4/conf"), Path("/proc/sys/net/ipv6/conf")
 
 
 def _run(words: Sequence[str], text: str = "") -> str:
@@ -96,6 +96,10 @@ class Network:
         if not why:
             try:
                 (DEVICES / device / "forwarding").write_text("1")
+                # A Pod may send as itself alone, and tell the host of no routers.
+                (DEVICES / device / "rp_filter").write_text("1")
+                if (silent := DEVICES_6 / device / "disable_ipv6").exists():
+                    silent.write_text("1")
             except OSError as error:
                 why = str(error)
         if why:
