@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.promised import PAGE, collected, page
 from tests.promises import NOT_IN_THE_SUITE, RECORDED, TABLES, lines_of
 
 TOP = Path(__file__).resolve().parents[2]
@@ -76,3 +77,7 @@ def test_cells_tell_passed_failed_skipped_and_not_there() -> None:
     assert two[-2:] == ["s", NOT_IN_THE_SUITE]
     assert kept[:5] == ["kept:", "memory", "1/2,", "etcd", "0/1;"]
     assert list(lines_of(stores, {})) == []
+
+
+def test_the_page_is_what_the_suites_say() -> None:
+    assert PAGE.read_text() == page(collected()), "write it anew: python -m tests.promised"

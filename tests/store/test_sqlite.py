@@ -25,6 +25,7 @@ from kubelib.store import (
     open_store,
 )
 from kubelib.store.sqlite import AT_ONCE, SqliteStore
+from kubelib.testing.clocks import MovableClock
 from kubelib.testing.store import Open, StoreSuite, put
 
 
@@ -178,11 +179,13 @@ async def test_the_file_stays_in_proportion_to_what_is_stored(tmp_path: Path) ->
 async def test_leases_outlive_a_restart(tmp_path: Path) -> None:
     from kubelib.store import Lease
 
-    path = tmp_path / "store.sqlite"
-    async with SqliteStore(path) as store:
-        await store.commit(Put("/a", b"", ABSENT, Lease(0.3)))
-    async with SqliteStore(path) as store:
+    path, clock = tmp_path / "store.sqlite", MovableClock()
+    async with SqliteStore(path, clock=clock) as store:
+        await store.commit(Put("/a", b"", ABSENT, Lease(3600)))
+    async with SqliteStore(path, clock=clock) as store:
         assert await store.get("/a") is not None
+    clock.advance(hours=1)
+    async with SqliteStore(path, clock=clock) as store:
         with anyio.fail_after(60):
             while await store.get("/a") is not None:
                 await anyio.sleep(0.02)

@@ -20,7 +20,7 @@ from kubelib.server import ApiServer
 from kubelib.server.authz import AlwaysAllow
 from kubelib.store import open_store
 from kubelib.transactions import Claim, Commit, Result, Transaction
-from tests.engines import PREFIXES, Etcd
+from tests.engines import PREFIXES, Etcd, ZooKeeper
 from tests.flow.test_room import node_with, pod_of, taken
 
 PODS, NODES = 60, 4
@@ -46,12 +46,12 @@ class Failing(httpx.AsyncBaseTransport):
         return response
 
 
-@pytest.fixture(params=["memory", "etcd"])
+@pytest.fixture(params=["memory", "etcd", "zookeeper"])
 async def servers(request: pytest.FixtureRequest) -> AsyncIterator[list[ApiServer]]:
     async with AsyncExitStack() as stack:
         urls = ["memory://"]
-        if request.param == "etcd":
-            engine: Etcd = request.getfixturevalue("etcd")
+        if request.param != "memory":
+            engine: Etcd | ZooKeeper = request.getfixturevalue(request.param)
             urls = [engine.url(next(PREFIXES))] * 2
         found = []
         for url in urls:
