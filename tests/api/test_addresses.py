@@ -105,7 +105,11 @@ def test_a_policy_keeps_a_network_with_bits_beyond_its_prefix() -> None:
     kind = SCHEME.kind("networking.k8s.io/v1", "NetworkPolicy")
     path = "spec.ingress[0].from[0].ipBlock"
     assert [(p.field, p.message) for p in validate_create(kind, policy("10.0.0.5/24", "010.0.0.0/28"))] == [
-        (f"{path}.cidr", 'Invalid value: "10.0.0.5/24": must not have bits set beyond the prefix length')
+        (f"{path}.cidr", 'Invalid value: "10.0.0.5/24": must not have bits set beyond the prefix length'),
+        (
+            f"{path}.except[0]",
+            'Invalid value: "010.0.0.0/28": must not have leading 0s in IP or prefix length',
+        ),
     ]
     assert validate_update(kind, policy("10.0.0.5/24", "10.0.0.0/28"), policy("10.0.0.5/24")) == []
     [problem] = validate_update(kind, policy("10.0.0.6/24"), policy("10.0.0.5/24"))

@@ -41,6 +41,7 @@ FLOW = {
         }
     ],
 }
+CERTIFICATE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").decode()
 GOOD: dict[str, dict[str, Any]] = {
     "admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration": {"webhooks": [HOOK]},
     "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration": {"webhooks": [HOOK]},
@@ -85,6 +86,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "storage.k8s.io/v1 CSIDriver": {"spec": {}},
     "storage.k8s.io/v1 CSINode": {"spec": {"drivers": [{"name": "csi.example.com", "nodeID": "n"}]}},
     "storage.k8s.io/v1 CSIStorageCapacity": {"storageClassName": "fast", "capacity": "10Gi"},
+    "storage.k8s.io/v1 StorageClass": {"provisioner": "csi.example.com", "parameters": {"kind": "fast"}},
     "storage.k8s.io/v1 VolumeAttachment": {
         "spec": {"attacher": "csi.example.com", "nodeName": "n", "source": {"persistentVolumeName": "pv"}}
     },
@@ -167,14 +169,68 @@ BAD = [
      'Invalid value: "v2.example.com": must be `spec.version+"."+spec.group`: "v1.example.com"'),
     ("CertificateSigningRequest", "spec.request", "AAAA", "spec.request",
      'Invalid value: "AAAA": PEM block type must be CERTIFICATE REQUEST'),
-    ("CertificateSigningRequest", "spec.usages", [], "spec.usages", "Required value"),
+    ("CertificateSigningRequest", "spec.usages", [], "spec.usages", "Required value: usages must be provided"),
+    ("CertificateSigningRequest", "spec.signerName", "", "spec.signerName", "Required value: signerName must be provided"),
+    ("CertificateSigningRequest", "spec.signerName", "kubernetes.io/legacy-unknown", "spec.signerName",
+     'Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version'),
+    ("CertificateSigningRequest", "spec.signerName", "plain", "spec.signerName",
+     "Invalid value: \"plain\": must be a fully qualified domain and path of the form 'example.com/signer-name'"),
+    ("CertificateSigningRequest", "spec.signerName", "com/x", "spec.signerName",
+     'Invalid value: "com": should be a domain with at least two segments separated by dots'),
+    ("CertificateSigningRequest", "spec.signerName", "A.com/x", "spec.signerName",
+     ('Invalid value: "A.com": validating label "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or \'-\', and must'
+     " start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')")),
+    ("CertificateSigningRequest", "spec.signerName", "a.com/" + "x." * 300 + "x", "spec.signerName", "Too long: may not be more than 571 bytes"),
+    ("CertificateSigningRequest", "status", {"conditions": [{"type": "Approved", "status": "False"}]}, "status.conditions[0].status",
+     'Unsupported value: "False": supported values: "True"'),
     ("FlowSchema", "spec.matchingPrecedence", 1, "spec.matchingPrecedence",
      "Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1"),
     ("FlowSchema", "spec.rules.0.subjects.0.user", None, "spec.rules[0].subjects[0].user",
      "Required value: user is required when subject kind is 'User'"),
     ("PriorityLevelConfiguration", "spec.type", "Exempt", "spec.type",
      'Invalid value: "Exempt": type must be \'Exempt\' if and only if name is \'exempt\''),
-    ("IPAddress", "metadata.name", "10.0.0.01", "metadata.name", 'Invalid value: "10.0.0.01": not a valid IP address'),
+    ("IPAddress", "metadata.name", "10.0.0.01", "metadata.name", 'Invalid value: "10.0.0.01": must not have leading 0s'),
+    ("IPAddress", "metadata.name", "2001:DB8::1", "metadata.name", 'Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1")'),
+    ("IPAddress", "metadata.name", "web", "metadata.name",
+     'Invalid value: "web": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
+    ("IPAddress", "spec.parentRef.group", "A", "spec.parentRef.group", None),
+    ("IPAddress", "spec.parentRef.namespace", "a/b", "spec.parentRef.namespace", "Invalid value: \"a/b\": may not contain '/'"),
+    ("ServiceCIDR", "spec.cidrs", ["10.0.0.0/24", "10.0.1.0/24"], "spec.cidrs",
+     'Invalid value: ["10.0.0.0/24","10.0.1.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64'),
+    ("ServiceCIDR", "spec.cidrs", ["10.0.0.5/24"], "spec.cidrs[0]", 'Invalid value: "10.0.0.5/24": must not have bits set beyond the prefix length'),
+    ("FlowSchema", "spec.rules.0.subjects",
+     [{"kind": "ServiceAccount", "serviceAccount": {"name": "A", "namespace": "a"}}], "spec.rules[0].subjects[0].serviceAccount.name", None),
+    ("PriorityLevelConfiguration", "spec.limited.limitResponse.queuing", {"queues": 1024, "handSize": 7, "queueLengthLimit": 1},
+     "spec.limited.limitResponse.queuing.handSize",
+     "Invalid value: 7: required entropy bits of deckSize 1024 and handSize 7 should not be greater than 60"),
+    ("CSINode", "spec.drivers.0.nodeID", "n" * 257, "spec.drivers[0].nodeID", None),
+    ("CSINode", "spec.drivers.0.topologyKeys", ["a", "a"], "spec.drivers[0]", 'Duplicate value: "a"'),
+    ("CSINode", "spec.drivers.0.name", "d" * 64, "spec.drivers[0].name", "Too long: may not be more than 63 bytes"),
+    ("CSIDriver", "spec.tokenRequests", [{"audience": "a", "expirationSeconds": 599}], "spec.tokenRequests[0].expirationSeconds",
+     "Invalid value: 599: may not specify a duration less than 10 minutes"),
+    ("CSIDriver", "spec.tokenRequests", [{"audience": "a", "expirationSeconds": (1 << 32) + 1}], "spec.tokenRequests[0].expirationSeconds",
+     "Invalid value: 4294967297: may not specify a duration larger than 2^32 seconds"),
+    ("CSIDriver", "spec.volumeLifecycleModes", ["Eternal"], "spec.volumeLifecycleModes",
+     'Unsupported value: "Eternal": supported values: "Persistent", "Ephemeral"'),
+    ("VolumeAttachment", "spec.attacher", "d" * 64, "spec.attacher", "Too long: may not be more than 63 bytes"),
+    ("VolumeAttachment", "spec.source.persistentVolumeName", "A", "spec.source.persistentVolumeName", None),
+    ("VolumeAttachment", "status", {"attachError": {"message": "m" * 1025}}, "status.attachError.message", "Too long: may not be more than 1024 bytes"),
+    ("VolumeAttachment", "status", {"detachError": {"errorCode": -1}}, "status.detachError.errorCode",
+     "Invalid value: -1: must be between 0 and 2147483647, inclusive"),
+    ("VolumeAttachment", "status", {"attachmentMetadata": {"a": "b" * (256 * 1024)}}, "status.attachmentMetadata",
+     "Too long: may not be more than 262144 bytes"),
+    ("VolumeAttributesClass", "parameters", {str(n): "" for n in range(513)}, "parameters", "Too long: may not be more than 512 bytes"),
+    ("StorageClass", "parameters", {"": "a"}, "parameters", 'Invalid value: "": field can not be empty.'),
+    ("StorageClass", "parameters", {"a": "b" * (256 * 1024)}, "parameters", "Too long: may not be more than 262144 bytes"),
+    ("StorageClass", "allowedTopologies", [{"matchLabelExpressions": [{"key": "a", "values": []}]}],
+     "allowedTopologies[0].matchLabelExpressions[0].values", "Required value"),
+    ("StorageClass", "allowedTopologies", [{"matchLabelExpressions": [{"key": "a", "values": ["x", "x"]}]}],
+     "allowedTopologies[0].matchLabelExpressions[0].values[1]", 'Duplicate value: "x"'),
+    ("StorageClass", "allowedTopologies", [{"matchLabelExpressions": [{"key": "a", "values": ["x"]}, {"key": "a", "values": ["y"]}]}],
+     "allowedTopologies[0].matchLabelExpressions[1].key", 'Duplicate value: "a"'),
+    ("StorageClass", "allowedTopologies", [{"matchLabelExpressions": [{"key": "a", "values": ["x", "y"]}]},
+                                           {"matchLabelExpressions": [{"key": "a", "values": ["y", "x"]}]}],
+     "allowedTopologies[1].matchLabelExpressions", 'Duplicate value: ""'),
     ("RuntimeClass", "handler", "", "handler", None),
     ("CSINode", "spec.drivers.0.nodeID", "", "spec.drivers[0].nodeID", "Required value"),
     ("CSIDriver", "spec.fsGroupPolicy", "Some", "spec.fsGroupPolicy",
@@ -205,6 +261,46 @@ def test_decisions_on_certificates_are_final() -> None:
     new["status"]["conditions"] = [{"type": "Denied", "status": "True"}]
     [problem] = validate_update(resource, new, old, subresource="approval")
     assert problem.message == 'Forbidden: updates may not remove a condition of type "Approved"'
+
+
+def test_the_level_of_those_who_are_exempt_may_lend() -> None:
+    resource, tree = document(kind_of("PriorityLevelConfiguration"))
+    tree["metadata"]["name"] = "exempt"
+    tree["spec"] = {"type": "Exempt", "exempt": {"nominalConcurrencyShares": -1, "lendablePercent": 101}}
+    assert [(p.field, p.message) for p in validate_create(resource, tree)] == [
+        ("spec.exempt.nominalConcurrencyShares", "Invalid value: -1: must be a non-negative integer"),
+        ("spec.exempt.lendablePercent", "Invalid value: 101: must be between 0 and 100, inclusive"),
+    ]
+
+
+def test_conditions_of_flows_have_types_that_differ() -> None:
+    resource, old = document(kind_of("FlowSchema"))
+    conditions = [{"type": "Dangling"}, {"type": "Dangling"}, {"type": ""}]
+    found = validate_update(
+        resource, {**old, "status": {"conditions": conditions}}, old, subresource="status"
+    )
+    assert [(p.field, p.message) for p in found] == [
+        ("status.conditions[1].type", 'Duplicate value: "Dangling"'),
+        ("status.conditions[2].type", "Required value: must not be empty"),
+    ]
+
+
+def test_a_certificate_is_not_replaced() -> None:
+    resource, old = document(kind_of("CertificateSigningRequest"))
+    old["status"] = {"certificate": CERTIFICATE}
+    new = {**old, "status": {"certificate": CERTIFICATE[:-4] + "AAAA"}}
+    [problem] = validate_update(resource, new, old, subresource="status")
+    assert problem.field == "status.certificate"
+    assert problem.message == "Forbidden: updates may not modify existing certificate content"
+
+
+def test_what_a_driver_says_of_attaching_stays() -> None:
+    resource, old = document(kind_of("CSIDriver"))
+    new = {**old, "spec": {**old["spec"], "attachRequired": False, "volumeLifecycleModes": ["Ephemeral"]}}
+    assert [p.field for p in validate_update(resource, new, old)] == [
+        "spec.attachedRequired",
+        "spec.volumeLifecycleModes",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_a_hash_becomes_letters_of_the_alphabet() -> None:
     ("kind", "name", "fine"),
     [
         ("Pod", "a.b-c", True), ("Pod", "A", False), ("Pod", "a" * 254, False), ("Namespace", "a.b", False),
-        ("Service", "1a", False), ("Service", "a1", True), ("ClusterRole", "system:node", True), ("Role", "a/b", False),
+        ("Service", "1a", True), ("Service", "a.b", False), ("Service", "a1", True), ("ClusterRole", "system:node", True), ("Role", "a/b", False),
         ("Role", "..", False), ("CronJob", "a" * 52, True), ("CronJob", "a" * 53, False), ("ConfigMap", "", False),
     ],
 )  # fmt: skip

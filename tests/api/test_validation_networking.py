@@ -109,14 +109,16 @@ AT = "spec.rules[0].http.paths[0]"
          f'{AT}.backend: Invalid value: "": cannot set both resource and service backends'),
         (f"{PATHS}__backend", {"resource": {"name": "n"}}, f"{AT}.backend.resource.kind: Required value"),
         (f"{PATHS}__backend__service__name", "", f"{AT}.backend.service.name: Required value"),
-        (f"{PATHS}__backend__service__name", "1s", f'{AT}.backend.service.name: Invalid value: "1s": a DNS-1035 label must consist'),
+        (f"{PATHS}__backend__service__name", "s.t", f'{AT}.backend.service.name: Invalid value: "s.t": a lowercase RFC 1123 label must consist'),
+        (f"{PATHS}__path", "a//b", f"{AT}.path: Invalid value: \"a//b\": must not contain '//'"),
+        (f"{PATHS}__backend", {"resource": {"apiGroup": "", "kind": "K", "name": "n"}}, f'{AT}.backend.resource.apiGroup: Invalid value: ""'),
         (f"{PATHS}__backend__service__port", {}, f"{AT}.backend: Required value: port name or number is required"),
         (f"{PATHS}__backend__service__port__name", "x", f'{AT}.backend: Invalid value: "": cannot set both port name & port number'),
         (f"{PATHS}__backend__service__port__number", 70000, f"{AT}.backend.service.port.number: Invalid value: 70000: must be between 1 and 65535, inclusive"),
         ("spec__tls__0__hosts", ["*"], "spec.tls[0].hosts[0]: Invalid value: \"*\": a wildcard"),
         ("spec__ingressClassName", "A", 'spec.ingressClassName: Invalid value: "A"'),
         ("metadata__annotations", {"kubernetes.io/ingress.class": "x"},
-         'annotations.kubernetes.io/ingress.class: Invalid value: "x": can not be set when the class field is also set'),
+         'annotations.kubernetes.io/ingress.class: Invalid value: "x": must match `ingressClassName` when both are specified'),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_an_ingress_is_said(path: str, value: Any, problem: str) -> None:
@@ -125,6 +127,7 @@ def test_what_is_wrong_with_an_ingress_is_said(path: str, value: Any, problem: s
 
 
 def test_an_ingress_may_keep_the_old_annotation_when_it_is_changed() -> None:
+    assert problems(f"{NET} Ingress", "metadata__annotations", {"kubernetes.io/ingress.class": "c"}) == []
     old = build(f"{NET} Ingress", "metadata__annotations", {"kubernetes.io/ingress.class": "x"})
     assert validate_update(SCHEME.kind(NET, "Ingress"), copy.deepcopy(old), old) == []
 
@@ -165,6 +168,8 @@ def test_what_is_wrong_with_a_class_is_said(path: str, value: Any, problem: str)
          'spec.egress[0].to[0].ipBlock.cidr: Invalid value: "10.0.0.300/8": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'),
         ("spec__egress__0__to__0__ipBlock__except", ["11.0.0.0/16"],
          'spec.egress[0].to[0].ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`'),
+        ("spec__egress__0__to__0__ipBlock__except", ["10.0.0.0/8"],
+         'spec.egress[0].to[0].ipBlock.except[0]: Invalid value: "10.0.0.0/8": must be a strict subset of `cidr`'),
         ("spec__podSelector", {"matchExpressions": [{"key": "a", "operator": "Near"}]},
          'spec.podSelector.matchExpressions[0].operator: Invalid value: "Near": not a valid selector operator'),
     ],
@@ -186,7 +191,9 @@ HPA = "autoscaling/v2 HorizontalPodAutoscaler"
 @pytest.mark.parametrize(
     ("path", "value", "problem"),
     [
-        ("spec__minReplicas", 0, "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1"),
+        ("spec__minReplicas", -1, "spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"),
+        ("spec__minReplicas", 0, "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas"),
+        ("spec__behavior__scaleUp__tolerance", "-100m", 'spec.behavior.scaleUp.tolerance: Invalid value: "-100m": must be greater than or equal to 0'),
         ("spec__minReplicas", 9, "spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`"),
         ("spec__scaleTargetRef__name", "a/b", "spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'"),
         (METRIC, {}, "spec.metrics[0].type: Required value: must specify a metric source type"),
@@ -223,6 +230,13 @@ def test_what_is_wrong_with_an_autoscaler_is_said(path: str, value: Any, problem
     assert problems(HPA, path, value) == [problem]
 
 
+def test_an_autoscaler_of_something_else_may_scale_to_zero() -> None:
+    tree = build(HPA, "spec__minReplicas", 0)
+    external = {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "5"}}
+    tree["spec"]["metrics"] = [{"type": "External", "external": external}]
+    assert validate_create(SCHEME.kind(*HPA.split()), tree) == []
+
+
 def test_an_autoscaler_measures_cpu_and_has_kubernetes_pace_unless_told_otherwise() -> None:
     spec = build(HPA, "spec__metrics", ...)["spec"]
     assert spec["metrics"][0]["resource"] == {
@@ -242,9 +256,10 @@ def test_an_autoscaler_measures_cpu_and_has_kubernetes_pace_unless_told_otherwis
     ("name", "path", "value", "problem"),
     [
         (f"{NET} IngressClass", "spec__controller", "example.com/d", 'spec.controller: Invalid value: "example.com/d": field is immutable'),
-        (f"{NET} ServiceCIDR", "spec__cidrs", ["10.0.1.0/24"], 'spec.cidrs: Invalid value: ["10.0.1.0/24"]: field is immutable'),
+        (f"{NET} ServiceCIDR", "spec__cidrs", ["10.0.1.0/24"], 'spec.cidrs[0]: Invalid value: "10.0.1.0/24": field is immutable'),
+        (f"{NET} ServiceCIDR", "spec__cidrs", [], "spec.cidrs: Invalid value: []: field is immutable"),
         ("storage.k8s.io/v1 CSINode", "spec__drivers__0__nodeID", "m",
-         'spec.drivers[0]: Invalid value: {"name":"d.example.com","nodeID":"m","topologyKeys":[]}: field is immutable'),
+         'spec.drivers: Invalid value: {"name":"d.example.com","nodeID":"m","topologyKeys":[]}: field is immutable'),
     ],
 )  # fmt: skip
 def test_what_may_not_change_is_said(name: str, path: str, value: Any, problem: str) -> None:

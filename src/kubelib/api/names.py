@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
-from kubelib.labels.validation import is_dns1035_label, is_dns1123_label, is_dns1123_subdomain
+from kubelib.labels.validation import is_dns1123_label, is_dns1123_subdomain
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Letters and digits that make neither words nor mistakes."""
@@ -50,7 +50,7 @@ def is_any_name(name: str) -> list[str]:
 
 _RULES: dict[str, Callable[[str], list[str]]] = {
     "Namespace": is_dns1123_label,
-    "Service": is_dns1035_label,
+    "Service": is_dns1123_label,
     "Role": is_path_segment,
     "ClusterRole": is_path_segment,
     "RoleBinding": is_path_segment,

@@ -8,7 +8,7 @@ such values keep them through updates; their owners are warned.
 import functools
 import ipaddress
 import re
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from kubelib.api.validation.problems import quote
 
@@ -25,8 +25,10 @@ STRICT = (ZEROS, MAPPED, CIDR_ZEROS, CIDR_MAPPED, CIDR_BITS)
 _OCTETS = re.compile(r"[0-9]+(\.[0-9]+){3}").fullmatch
 _ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 _TEXTS = 8192
+_MAPPED_BITS = 96
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 def _read(text: str) -> tuple[Address, bool] | None:
@@ -88,12 +90,32 @@ def network_messages(text: str) -> list[str]:
     return [CIDR_BITS] if network.network_address != address else []
 
 
+def canonical_address_messages(text: str) -> list[str]:
+    """Check an IP address in a field that takes the canonical form alone."""
+    if messages := address_messages(text):
+        return messages
+    canonical = str(ipaddress.ip_address(text))
+    return [] if text == canonical else [f"must be in canonical form ({quote(canonical)})"]
+
+
 def canonical_network_messages(text: str) -> list[str]:
     """Check a range of IP addresses in a field that takes the canonical form alone."""
     if messages := network_messages(text):
         return messages
     canonical = str(ipaddress.ip_network(text))
     return [] if text == canonical else [f"must be in canonical form ({quote(canonical)})"]
+
+
+def network(text: str) -> Network | None:
+    """Return a range of addresses that is written in any form, None if it is none."""
+    found = _read_network(text)
+    if found is None:
+        return None
+    address, prefix, _ = found
+    mapped = _mapped(address)
+    if mapped is not None and prefix >= _MAPPED_BITS:
+        address, prefix = mapped, prefix - _MAPPED_BITS
+    return ipaddress.ip_network((address, prefix), strict=False)
 
 
 def address_warnings(path: str, text: str) -> list[str]:
@@ -125,9 +147,7 @@ def network_warnings(path: str, text: str) -> list[str]:
     address, prefix, zeros = found
     whole = ipaddress.ip_network((address, prefix), strict=False)
     mapped, most = _mapped(address), address.max_prefixlen
-    shown = str(whole)
-    if mapped is not None and prefix >= 96:
-        shown = str(ipaddress.ip_network((mapped, prefix - 96), strict=False))
+    shown = str(network(text))
     told = []
     if whole.network_address != address:
         told.append(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubelib.api.errors import Problem
-from kubelib.api.quantity import QuantityError, parse_quantity
+from kubelib.api.quantity import ZERO, QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.validation.problems import each, forbidden, invalid, not_supported, required
 
@@ -19,8 +19,8 @@ def autoscaler_problems(tree: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     problems: list[Problem] = []
     least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        problems.append(invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
+    if least is not None and least < 0:
+        problems.append(invalid("spec.minReplicas", least, "must be greater than or equal to 0"))
     if most < 1:
         problems.append(invalid("spec.maxReplicas", most, "must be greater than 0"))
     if least is not None and most < least:
@@ -31,6 +31,9 @@ def autoscaler_problems(tree: Tree) -> list[Problem]:
         problems.append(invalid("spec.targetCPUUtilizationPercentage", utilization, "must be greater than 0"))
     for at, metric in enumerate(spec.get("metrics") or ()):
         _metric_problems(metric, f"spec.metrics[{at}]", problems)
+    if least == 0 and not any(m.get("object") or m.get("external") for m in spec.get("metrics") or ()):
+        why = "must specify at least one Object or External metric to support scaling to zero replicas"
+        problems.append(forbidden("spec.metrics", why))
     behavior = spec.get("behavior") or {}
     for direction in ("scaleUp", "scaleDown"):
         if behavior.get(direction) is not None:
@@ -175,6 +178,9 @@ def _rules_problems(rules: Tree, path: str, problems: list[Problem]) -> None:
         problems.append(invalid(f"{path}.stabilizationWindowSeconds", window, why))
     if choice is not None and choice not in ("Disabled", "Max", "Min"):
         problems.append(not_supported(f"{path}.selectPolicy", choice, ("Disabled", "Max", "Min")))
+    tolerance = rules.get("tolerance")
+    if tolerance is not None and parse_quantity(str(tolerance)) < ZERO:
+        problems.append(invalid(f"{path}.tolerance", tolerance, "must be greater than or equal to 0"))
     policies = rules.get("policies") or ()
     if not policies:
         problems.append(required(f"{path}.policies", "must specify at least one Policy"))

@@ -1,13 +1,12 @@
 """Rules of Ingresses, their classes, and network policies."""
 
-import ipaddress
 import re
 from typing import Any
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
-from kubelib.api.validation.addresses import is_address
+from kubelib.api.validation.addresses import is_address, network
 from kubelib.api.validation.autoscalers import path_segment
 from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.problems import (
@@ -26,7 +25,6 @@ _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _NOT_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _NOT_AT_THE_END = ("/..", "/.")
 _WILDCARD = re.compile(r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*").fullmatch
-_SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?").fullmatch
 _LONGEST_CONTROLLER = 250
 
 
@@ -37,8 +35,9 @@ def ingress_create_problems(tree: Tree) -> list[Problem]:
     """Check a new Ingress."""
     annotation = (tree["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
     problems: list[Problem] = []
-    if annotation is not None and (tree.get("spec") or {}).get("ingressClassName") is not None:
-        why = "can not be set when the class field is also set"
+    name = (tree.get("spec") or {}).get("ingressClassName")
+    if annotation is not None and name is not None and annotation != name:
+        why = "must match `ingressClassName` when both are specified"
         problems.append(invalid(f"annotations.{_CLASS_ANNOTATION}", annotation, why))
     return problems + ingress_problems(tree)
 
@@ -106,7 +105,6 @@ def _path_problems(one: Tree, path: str, problems: list[Problem]) -> None:
         case "Exact" | "Prefix":
             if not text.startswith("/"):
                 problems.append(invalid(f"{path}.path", text, "must be an absolute path"))
-                return
             problems += [
                 invalid(f"{path}.path", text, f"must not contain '{part}'")
                 for part in _NOT_IN_PATHS
@@ -135,7 +133,7 @@ def _backend_problems(backend: Tree, path: str, problems: list[Problem]) -> None
         if not name:
             problems.append(required(f"{path}.service.name"))
         else:
-            problems += each(f"{path}.service.name", name, _service_name(name))
+            problems += each(f"{path}.service.name", name, texts.label(name))
         named, number = port.get("name") or "", port.get("number") or 0
         if named and number:
             problems.append(invalid(path, "", "cannot set both port name & port number"))
@@ -149,21 +147,9 @@ def _backend_problems(backend: Tree, path: str, problems: list[Problem]) -> None
         problems.append(invalid(path, "", "resource or service backend is required"))
 
 
-def _service_name(name: str) -> list[str]:
-    if _SERVICE_NAME(name):
-        return [] if len(name) <= 63 else ["must be no more than 63 characters"]
-    return [
-        (
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and"
-            " end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is"
-            " '[a-z]([-a-z0-9]*[a-z0-9])?')"
-        )
-    ]
-
-
 def _reference_problems(reference: Tree, path: str, problems: list[Problem]) -> None:
     group = reference.get("apiGroup")
-    if group:
+    if group is not None:
         problems += each(f"{path}.apiGroup", group, texts.subdomain(group))
     for part in ("kind", "name"):
         value = reference.get(part) or ""
@@ -291,16 +277,14 @@ def _block_problems(block: Tree, path: str, problems: list[Problem]) -> None:
     if not cidr:
         problems.append(required(f"{path}.cidr"))
         return
-    if messages := texts.cidr(cidr):
-        problems += each(f"{path}.cidr", cidr, messages)
+    problems += each(f"{path}.cidr", cidr, texts.cidr(cidr))
+    if (whole := network(cidr)) is None:
         return
-    whole = ipaddress.ip_network(cidr, strict=False)
-    for at, part in enumerate(block.get("except") or ()):
+    for at, text in enumerate(block.get("except") or ()):
         here = f"{path}.except[{at}]"
-        if messages := texts.cidr(part):
-            problems += each(here, part, messages)
-        elif not _is_within(ipaddress.ip_network(part, strict=False), whole):
-            problems.append(invalid(here, part, "must be a strict subset of `cidr`"))
+        problems += each(here, text, texts.cidr(text))
+        if (part := network(text)) is not None and not _is_within(part, whole):
+            problems.append(invalid(here, text, "must be a strict subset of `cidr`"))
 
 
 def _is_within(part: Any, whole: Any) -> bool:

@@ -1,5 +1,6 @@
 """Rules of persistent volumes, claims and storage classes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubelib.api.errors import Problem
@@ -23,6 +24,10 @@ from kubelib.api.validation.resources import amount, amount_problems
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _VOLUME_MODES = ("Block", "Filesystem")
 _RECLAIM = ("Delete", "Recycle", "Retain")
+_MOST_PARAMETERS, _LARGEST_PARAMETERS = 512, 256 * 1024
+_LONGEST_DRIVER_NAME, _LONGEST_NODE_ID, _LONGEST_ERROR = 63, 256, 1024
+_LEAST_EXPIRATION = 600
+"""Seconds for which a token is valid at least."""
 _NOT_SOURCES = frozenset(
     (
         "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
@@ -225,6 +230,7 @@ def storage_class_problems(tree: Tree) -> list[Problem]:
         problems.append(required("provisioner"))
     else:
         problems += each("provisioner", provisioner, texts.qualified(provisioner.lower()))
+    problems += _parameter_problems(tree.get("parameters") or {})
     policy, mode = tree.get("reclaimPolicy"), tree.get("volumeBindingMode")
     if policy and policy not in ("Delete", "Retain"):
         problems.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
@@ -232,12 +238,48 @@ def storage_class_problems(tree: Tree) -> list[Problem]:
         problems.append(required("volumeBindingMode"))
     elif mode not in ("Immediate", "WaitForFirstConsumer"):
         problems.append(not_supported("volumeBindingMode", mode, ("Immediate", "WaitForFirstConsumer")))
+    return problems + _topology_problems(tree.get("allowedTopologies") or ())
+
+
+def _parameter_problems(parameters: Tree) -> list[Problem]:
+    if len(parameters) > _MOST_PARAMETERS:
+        return [too_long("parameters", _MOST_PARAMETERS)]
+    problems = [invalid("parameters", "", "field can not be empty.")] if "" in parameters else []
+    if _size(parameters) > _LARGEST_PARAMETERS:
+        problems.append(too_long("parameters", _LARGEST_PARAMETERS))
+    return problems
+
+
+def _size(texts: Tree) -> int:
+    return sum(len(name.encode()) + len(str(value).encode()) for name, value in texts.items())
+
+
+def _topology_problems(topologies: Sequence[Tree]) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: list[dict[str, set[str]]] = []
+    for at, topology in enumerate(topologies):
+        path, terms = f"allowedTopologies[{at}].matchLabelExpressions", {}
+        for number, expression in enumerate(topology.get("matchLabelExpressions") or ()):
+            here, key = f"{path}[{number}]", expression.get("key") or ""
+            values = expression.get("values") or ()
+            if not values:
+                problems.append(required(f"{here}.values"))
+            for which, value in enumerate(values):
+                if value in values[:which]:
+                    problems.append(duplicate(f"{here}.values[{which}]", value))
+            problems += each(f"{here}.key", key, texts.qualified(key))
+            if key in terms:
+                problems.append(duplicate(f"{here}.key", key))
+            terms[key] = set(values)
+        if terms in seen:
+            problems.append(duplicate(path, ""))
+        seen.append(terms)
     return problems
 
 
 def storage_class_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check that a StorageClass keeps what volumes were made by."""
-    problems = storage_class_problems(new)
+    problems: list[Problem] = []
     for field, why in (
         ("parameters", "updates to parameters are forbidden."),
         ("provisioner", "updates to provisioner are forbidden."),
@@ -255,7 +297,8 @@ def attributes_class_problems(tree: Tree) -> list[Problem]:
     driver = tree.get("driverName") or ""
     problems = [] if driver else [required("driverName")]
     if driver:
-        problems += each("driverName", driver, texts.subdomain(driver.lower()))
+        problems += each("driverName", driver, texts.qualified(driver.lower()))
+    problems += _parameter_problems(tree.get("parameters") or {})
     if not tree.get("parameters"):
         problems.append(required("parameters", "must contain at least one key/value pair"))
     return problems
@@ -275,10 +318,7 @@ def attachment_problems(tree: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     source, attacher, node = spec.get("source") or {}, spec.get("attacher") or "", spec.get("nodeName") or ""
     problems: list[Problem] = []
-    if not attacher:
-        problems.append(required("spec.attacher"))
-    else:
-        problems += each("spec.attacher", attacher, texts.subdomain(attacher.lower()))
+    problems += _driver_name_problems("spec.attacher", attacher)
     named, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
     if named is None and inline is None:
         problems.append(
@@ -292,7 +332,32 @@ def attachment_problems(tree: Tree) -> list[Problem]:
         problems.append(
             required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
         )
-    problems += each("spec.nodeName", node, texts.subdomain(node)) if node else [required("spec.nodeName")]
+    elif named is not None:
+        problems += each("spec.source.persistentVolumeName", named, texts.subdomain(named))
+    problems += each("spec.nodeName", node, texts.subdomain(node))
+    return problems + _attachment_status_problems(tree.get("status") or {})
+
+
+def _driver_name_problems(path: str, name: str) -> list[Problem]:
+    if not name:
+        return [required(path)]
+    problems = [too_long(path, _LONGEST_DRIVER_NAME)] if len(name) > _LONGEST_DRIVER_NAME else []
+    return problems + each(path, name, texts.subdomain(name.lower()))
+
+
+def _attachment_status_problems(status: Tree) -> list[Problem]:
+    problems: list[Problem] = []
+    if _size(status.get("attachmentMetadata") or {}) > _LARGEST_PARAMETERS:
+        problems.append(too_long("status.attachmentMetadata", _LARGEST_PARAMETERS))
+    for part in ("attachError", "detachError"):
+        error = status.get(part) or {}
+        if len((error.get("message") or "").encode()) > _LONGEST_ERROR:
+            problems.append(too_long(f"status.{part}.message", _LONGEST_ERROR))
+        code = error.get("errorCode")
+        if code is not None and code < 0:
+            problems.append(
+                invalid(f"status.{part}.errorCode", code, "must be between 0 and 2147483647, inclusive")
+            )
     return problems
 
 
@@ -302,16 +367,13 @@ def attachment_update_problems(new: Tree, old: Tree) -> list[Problem]:
 
 
 _GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
-_LIFECYCLES = ("Ephemeral", "Persistent")
+_LIFECYCLES = ("Persistent", "Ephemeral")
 
 
 def driver_problems(tree: Tree) -> list[Problem]:
     """Check a CSIDriver."""
-    spec, name = tree.get("spec") or {}, tree["metadata"].get("name") or ""
-    problems: list[Problem] = []
-    if len(name) > 63:
-        problems.append(too_long("metadata.name", 63))
-    problems += [
+    spec = tree.get("spec") or {}
+    problems = [
         not_supported("spec.volumeLifecycleModes", mode, _LIFECYCLES)
         for mode in spec.get("volumeLifecycleModes") or ()
         if mode not in _LIFECYCLES
@@ -324,7 +386,13 @@ def driver_problems(tree: Tree) -> list[Problem]:
         audience = request.get("audience") or ""
         if audience in audiences:
             problems.append(duplicate(f"spec.tokenRequests[{at}].audience", audience))
+            continue
         audiences.append(audience)
+        seconds, path = request.get("expirationSeconds"), f"spec.tokenRequests[{at}].expirationSeconds"
+        if seconds is not None and seconds < _LEAST_EXPIRATION:
+            problems.append(invalid(path, seconds, "may not specify a duration less than 10 minutes"))
+        if seconds is not None and seconds > 1 << 32:
+            problems.append(invalid(path, seconds, "may not specify a duration larger than 2^32 seconds"))
     period = spec.get("nodeAllocatableUpdatePeriodSeconds")
     if period is not None and period < 10:
         problems.append(
@@ -341,8 +409,9 @@ def driver_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check that a CSIDriver keeps what nodes rely on."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
     problems = driver_problems(new)
-    for field in ("attachRequired", "volumeLifecycleModes"):
-        problems += immutable(f"spec.{field}", after.get(field), before.get(field))
+    # So Kubernetes names the first of them.
+    for field, shown in (("attachRequired", "attachedRequired"), ("volumeLifecycleModes",) * 2):
+        problems += immutable(f"spec.{shown}", after.get(field), before.get(field))
     return problems
 
 
@@ -352,14 +421,23 @@ def storage_node_problems(tree: Tree) -> list[Problem]:
     seen: list[str] = []
     for at, driver in enumerate((tree.get("spec") or {}).get("drivers") or ()):
         path, name = f"spec.drivers[{at}]", driver.get("name") or ""
-        problems += (
-            each(f"{path}.name", name, texts.subdomain(name.lower())) if name else [required(f"{path}.name")]
-        )
+        problems += _driver_name_problems(f"{path}.name", name)
         if name in seen:
             problems.append(duplicate(f"{path}.name", name))
         seen.append(name)
-        if not driver.get("nodeID"):
+        node = driver.get("nodeID") or ""
+        if not node:
             problems.append(required(f"{path}.nodeID"))
+        if len(node.encode()) > _LONGEST_NODE_ID:
+            why = f"must be {_LONGEST_NODE_ID} characters or less"
+            problems.append(invalid(f"{path}.nodeID", node, why))
+        keys = driver.get("topologyKeys") or ()
+        for number, key in enumerate(keys):
+            if not key:
+                problems.append(required(path))
+            if key in keys[:number]:
+                problems.append(duplicate(path, key))
+            problems += each(path, key, texts.qualified(key))
         count = (driver.get("allocatable") or {}).get("count")
         if count is not None and count < 0:
             problems.append(invalid(f"{path}.allocatable.count", count, "must be greater than or equal to 0"))
@@ -370,10 +448,12 @@ def storage_node_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check a change to a CSINode: drivers come and go, but what one has said of itself stays."""
     problems = storage_node_problems(new)
     before = {driver.get("name"): driver for driver in (old.get("spec") or {}).get("drivers") or ()}
-    for at, driver in enumerate((new.get("spec") or {}).get("drivers") or ()):
-        was = before.get(driver.get("name"))
-        if was is not None and {**was, "allocatable": None} != {**driver, "allocatable": None}:
-            problems.append(invalid(f"spec.drivers[{at}]", driver, "field is immutable"))
+    for driver in (new.get("spec") or {}).get("drivers") or ():
+        was, now = (
+            {part: value for part, value in each_one.items() if part != "allocatable"}
+            for each_one in (before.get(driver.get("name"), driver), driver)
+        )
+        problems += immutable("spec.drivers", now, was)
     return problems
 
 
