@@ -1,5 +1,6 @@
 """The command that runs schedulers."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from reference_cluster.cli.leadership import leadership_options
 if TYPE_CHECKING:
     from kubelib.controllers.election import Timing
     from kubelib.sched.architectures import Architecture
+    from kubelib.sched.policies.configuration import Configuration, Leading
     from kubelib.transactions.base import DecisionTime
 
 ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-state")
@@ -22,6 +24,12 @@ ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-
 )
 @kubeconfig
 @policy
+@click.option(
+    "--config",
+    default="",
+    metavar="FILE",
+    help="A KubeSchedulerConfiguration: all its profiles, in place of --policy and --scheduler-name.",
+)
 @click.option(
     "--architecture",
     type=click.Choice(ARCHITECTURES),
@@ -123,6 +131,7 @@ ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-
 def scheduler(
     kubeconfig: Path,
     policy: str,
+    config: str,
     bind_address: str,
     secure_port: int,
     leader_elect: bool | None,
@@ -134,23 +143,55 @@ def scheduler(
     Several may run at once, of different architectures and policies: no interleaving of their decisions binds a Pod twice or
     overcommits a node.
     """
-    from reference_cluster.scheduler import DEFAULT_SCHEDULER, SchedulerSettings, run_scheduler
+    from kubelib.sched.policies.configuration import Leading
+    from reference_cluster.scheduler import (
+        DEFAULT_SCHEDULER,
+        SchedulerSettings,
+        configuration_of,
+        run_scheduler,
+    )
 
+    leading = Leading()
     try:
-        architecture = _architecture(policy, **options)
+        if config:
+            if policy != "default" or options["name"] != DEFAULT_SCHEDULER:
+                raise ValueError("--config stands for --policy and --scheduler-name: leave these out.")
+            configuration = configuration_of(config)
+            leading, timing = configuration.leading, _timing(configuration.leading, timing)
+            architecture = _architecture(policy, config, configuration, **options)
+        else:
+            architecture = _architecture(policy, "", None, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    usual = architecture.name == DEFAULT_SCHEDULER and architecture.only is None
+    usual = DEFAULT_SCHEDULER in (architecture.name, *architecture.profiles) and architecture.only is None
+    wanted = next((choice for choice in (leader_elect, leading.elect) if choice is not None), usual)
     settings = SchedulerSettings(
         architecture=architecture,
-        elect=timing if (usual if leader_elect is None else leader_elect) else None,
+        elect=timing if wanted else None,
         address=(bind_address, secure_port) if secure_port else None,
+        lease=leading.name,
     )
     run(lambda: run_scheduler(kubeconfig, settings))
 
 
+def _timing(leading: "Leading", usual: "Timing") -> "Timing":
+    """Return how a leader leads: as a file says, and otherwise as the options do."""
+    from kubelib.controllers.election import Timing
+
+    def chosen(told: float | None, otherwise: float) -> float:
+        return told if told is not None else otherwise
+
+    return Timing(
+        lease=chosen(leading.lease, usual.lease),
+        renew=chosen(leading.renew, usual.renew),
+        retry=chosen(leading.retry, usual.retry),
+    )
+
+
 def _architecture(
     policy: str,
+    config: str,
+    configuration: "Configuration | None",
     *,
     architecture: str,
     batch_policy: str,
@@ -159,11 +200,19 @@ def _architecture(
     **others: Any,
 ) -> "Architecture":
     from kubelib.sched.architectures import Architecture
-    from reference_cluster.scheduler import policy_named
+    from reference_cluster.scheduler import policy_named, profile_of
 
+    usual = partial(policy_named, policy, others["name"])
+    if configuration is not None:
+        makers = {name: partial(profile_of, config, name) for name in configuration.policies}
+        others["name"] = next(iter(makers))
+        usual = makers.pop(others["name"])
+        others["profiles"] = makers
+        others["first_backoff"] = configuration.first_backoff
+        others["longest_backoff"] = configuration.longest_backoff
     return Architecture(
         sharing=architecture,  # type: ignore[arg-type]
-        policy=lambda: policy_named(policy, others["name"]),
+        policy=usual,
         batch_policy=lambda: policy_named(batch_policy, others["name"]),
         time=_time(decision_time),
         batch_time=_time(batch_decision_time),

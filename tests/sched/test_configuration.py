@@ -8,8 +8,9 @@ from kubelib.sched.base import Policy
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeInfo
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies import configuration, default_policy, per_node
-from kubelib.sched.policies.configuration import ConfigurationError, read_configuration
+from kubelib.sched.policies import default_policy, per_node, profiles
+from kubelib.sched.policies.configuration import read_configuration, read_profiles
+from kubelib.sched.policies.profiles import ConfigurationError
 from kubelib.testing.policy import PolicySuite, fill, make_infos, make_table
 
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
@@ -60,14 +61,14 @@ def test_a_policy_from_a_file_places_as_it_says() -> None:
 
 
 def test_each_scheduler_has_its_own_profile() -> None:
-    both = "{}\n- {schedulerName: bare, plugins: {score: {disabled: [{name: '*'}]}}}"
+    both = "{schedulerName: default-scheduler}\n- {schedulerName: bare, plugins: {score: {disabled: [{name: '*'}]}}}"
     assert read(both, "bare").scores == ()
     assert read(both).scores
 
 
 def test_plug_ins_of_others_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("Odd", "tests.sched.test_configuration:make_odd", configuration.PLUGINS)
-    monkeypatch.setattr(configuration, "entry_points", lambda group: [point] if group == point.group else [])
+    point = EntryPoint("Odd", "tests.sched.test_configuration:make_odd", profiles.PLUGINS)
+    monkeypatch.setattr(profiles, "entry_points", lambda group: [point] if group == point.group else [])
     policy = read("{plugins: {multiPoint: {enabled: [{name: Odd}]}}}")
     table = make_table()
     places = fill(Cycle(table, policy, Random(1)), make_infos(6))
@@ -87,11 +88,29 @@ def make_odd() -> object:
     [
         ("[", "the configuration is no YAML"),
         ("a: 1", "the configuration is no KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1"),
-        (HEAD + "parallelism: 3", 'the configuration: "parallelism" is not supported'),
+        (HEAD + "extenders: []", 'the configuration: "extenders" is not supported'),
+        (HEAD + "parallelism: 0", "parallelism: Invalid value: 0: should be an integer value greater than zero"),
+        (HEAD + "parallelism: many", "parallelism: must be a whole number"),
+        (HEAD + "percentageOfNodesToScore: 101", "percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]"),
+        (HEAD + "profiles: [{percentageOfNodesToScore: -1}]", "profiles[0].percentageOfNodesToScore: Invalid value: -1: not in valid range [0-100]"),
+        (HEAD + "podInitialBackoffSeconds: 0", "podInitialBackoffSeconds: Invalid value: 0: must be greater than 0"),
+        (HEAD + "podInitialBackoffSeconds: 3\npodMaxBackoffSeconds: 2", "podMaxBackoffSeconds: Invalid value: 2: must be greater than or equal to PodInitialBackoffSeconds"),
+        (HEAD + "leaderElection: {resourceLock: endpoints}", 'leaderElection.resourceLock: Invalid value: "endpoints": resourceLock value must be "leases"'),
+        (HEAD + "leaderElection: {leaseDuration: soon}", "leaderElection.leaseDuration: "),
         (HEAD + "profiles: [{schedulerName: x}]", "no profile is for 'default-scheduler'; there are: x"),
-        (HEAD + "profiles: [{}, {}]", "profiles[1].schedulerName: 'default-scheduler' is there twice"),
-        (HEAD + "profiles: [{plugins: {bind: {}}}]", 'plugins: "bind" is not supported'),
-        (HEAD + "profiles: [{plugins: {score: {enabled: [{name: Nope}]}}}]", "plugins.score: no plug-in 'Nope'; there are: "),
+        (HEAD + "profiles: [{}, {}]", "profiles[0].schedulerName: Required value"),
+        (HEAD + "profiles: [{schedulerName: x}, {schedulerName: y}, {schedulerName: x}]", 'profiles[2].schedulerName: Duplicate value: "profiles[0].schedulerName"'),
+        (HEAD + "profiles: [{schedulerName: x}, {schedulerName: y, plugins: {queueSort: {enabled: [{name: PrioritySort}]}}}]",
+         'profiles[1].plugins.queueSort: Invalid value: {"enabled":[{"name":"PrioritySort"}]}: must be the same for all profiles'),
+        (HEAD + "profiles: [{plugins: {queueSort: {enabled: [{name: PrioritySort}, {name: Other}]}}}]", "profiles[0].plugins.queueSort.Enabled: Invalid value: 2: only one queue sort plugin can be enabled"),
+        (HEAD + "profiles: [{plugins: {multiPoint: {disabled: [{name: '*'}]}}}]", "profiles[0]: no queue sort plugin is enabled"),
+        (HEAD + "profiles: [{plugins: {bind: {disabled: [{name: DefaultBinder}]}}}]", 'profiles[0]: at least one bind plugin is needed for profile with scheduler name "default-scheduler"'),
+        (HEAD + "profiles: [{plugins: {permit: {}}}]", 'plugins: "permit" is not supported'),
+        (HEAD + "profiles: [{pluginConfig: [{name: NodeAffinity}, {name: NodeAffinity}]}]", 'profiles[0].pluginConfig[1]: Duplicate value: "NodeAffinity"'),
+        (HEAD + "profiles: [{pluginConfig: [{name: NodeAffinity, args: {kind: NodeResourcesFitArgs}}]}]", 'profiles[0].pluginConfig[0].args: Invalid value: "NodeResourcesFitArgs": has to match plugin args'),
+        (HEAD + "profiles: [{pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: 1}}}]}]", "profiles[0].pluginConfig[0].args.addedAffinity: "),
+        (HEAD + "profiles: [{pluginConfig: [{name: Odd}]}]", "profiles[0].pluginConfig[0]: Odd takes no arguments here"),
+        (HEAD + "profiles: [{plugins: {score: {enabled: [{name: Nope}]}}}]", "profiles[0].plugins.score: no plug-in 'Nope'; there are: "),
         (HEAD + "profiles: [{plugins: {score: {enabled: [{name: NodePorts}]}}}]", "NodePorts is no score plug-in"),
         (HEAD + "profiles: [{plugins: {score: {enabled: [{name: ImageLocality, weight: -1}]}}}]", "must be a number above 0"),
         (HEAD + "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Odd}}}]}]", "'Odd' is not among"),
@@ -100,3 +119,49 @@ def make_odd() -> object:
 def test_what_is_not_understood_is_refused_with_a_reason(text: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(why)):
         read_configuration(text, default_policy())
+
+
+def test_a_file_says_everything_of_a_scheduler() -> None:
+    text = f"""{HEAD}
+parallelism: 8
+percentageOfNodesToScore: 50
+podInitialBackoffSeconds: 2
+podMaxBackoffSeconds: 30
+leaderElection: {{leaderElect: false, leaseDuration: 30s, renewDeadline: 20s, retryPeriod: 5s, resourceLock: leases, resourceName: mine}}
+profiles:
+- schedulerName: usual
+- schedulerName: polite
+  plugins:
+    queueSort: {{}}
+    postFilter: {{disabled: [{{name: DefaultPreemption}}]}}
+    bind: {{enabled: [{{name: DefaultBinder}}]}}
+"""
+    found = read_profiles(text, default_policy())
+    assert list(found.policies) == ["usual", "polite"]
+    assert [policy.preempts for policy in found.policies.values()] == [True, False]
+    assert (found.first_backoff, found.longest_backoff) == (2.0, 30.0)
+    leading = found.leading
+    assert (leading.elect, leading.lease, leading.renew, leading.retry, leading.name) == (
+        False,
+        30.0,
+        20.0,
+        5.0,
+        "mine",
+    )
+    assert list(read_profiles(HEAD, default_policy()).policies) == ["default-scheduler"]
+
+
+ADDED = """{pluginConfig: [{name: NodeAffinity, args: {apiVersion: kubescheduler.config.k8s.io/v1, kind: NodeAffinityArgs,
+   addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [
+     {matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-1, node-2]}]}]}}}}]}"""
+
+
+def test_a_profile_keeps_its_pods_to_some_nodes() -> None:
+    table = make_table()
+    cycle = Cycle(table, read(ADDED), Random(1))
+    places = [place for place in fill(cycle, make_infos(30)) if place]
+    assert set(places) == {"node-1", "node-2"}
+    (pod,) = make_infos(1)
+    assert "node(s) didn't match scheduler-enforced node affinity" in cycle.reasons_on(
+        pod, table.rows["node-0"]
+    )

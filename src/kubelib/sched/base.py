@@ -162,3 +162,5 @@ class Policy:
     filters: Sequence[Filter]
     scores: Sequence[tuple[Score, float]] = ()
     choose: Chooser
+    preempts: bool = True
+    """Whether Pods of lower priority may have to leave for one that fits nowhere."""

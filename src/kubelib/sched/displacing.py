@@ -49,7 +49,7 @@ class Displacement:
 
     def plan(self, pod: PodInfo, verdict: Verdict) -> tuple[str, Plan | None]:
         """Look for Pods that would have to go for a Pod that fits nowhere; return what to say, and the plan if there is one."""
-        if not verdict.nodes:
+        if not verdict.nodes or not self._preemption.wanted:
             return verdict.message, None
         if self._is_way_being_made(pod):
             waiting = "not eligible due to a terminating pod on the nominated node."

@@ -128,7 +128,8 @@ def explain(snapshot: Snapshot, pod: Pod, policy: Policy, random: Random) -> Exp
             message = group.refusal
         elif not verdict.node:
             plan, message = outcome(preemption, info, verdict)
-            nodes = _with_preemption(cycle, preemption, info, nodes)
+            if preemption.wanted:
+                nodes = _with_preemption(cycle, preemption, info, nodes)
         nominated = snapshot.table.nominated_node(info.uid)
     totals = {node.node: node.total for node in nodes if node.fits}
     best = totals.get(node)
@@ -174,7 +175,7 @@ def _judge_group(snapshot: Snapshot, cycle: Cycle, pod: PodInfo) -> GroupVerdict
 
 def outcome(preemption: Preemption, pod: PodInfo, verdict: Verdict) -> tuple[Plan | None, str]:
     """Return what preemption would do for a Pod that was refused, and the whole sentence that its condition would say."""
-    if not verdict.nodes:
+    if not verdict.nodes or not preemption.wanted:
         return None, verdict.message
     plan = preemption.plan(pod)
     if isinstance(plan, NoPlan):

@@ -87,6 +87,11 @@ class Preemption:
         self._knowing = {id(f): f for f in filters if isinstance(f, SupportsPreemption)}
         self._yielding = {id(f) for f in filters if _yields(f)}
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the policy lets Pods be made to leave at all."""
+        return self._cycle.policy.preempts
+
     def plan(self, pod: PodInfo) -> Plan | NoPlan:
         """Return the preemption that hurts least."""
         table, filters = self._cycle.table, self._concerned(pod)

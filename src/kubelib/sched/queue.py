@@ -47,6 +47,7 @@ class SchedulingQueue:
 
     def __init__(self, groups: Groups | None = None) -> None:
         self.groups = groups if groups is not None else Groups()
+        self.first_backoff, self.longest_backoff = FIRST_BACKOFF, LONGEST_BACKOFF
         self._members: dict[Key, dict[Key, _Waiting]] = {}
         self._waiting: dict[Key, _Waiting] = {}
         self._stuck: dict[Key, _Waiting] = {}
@@ -134,7 +135,7 @@ class SchedulingQueue:
         waiting = self._took(pod)
         if waiting is not None:
             waiting.attempts -= 1
-            waiting.failed_at -= LONGEST_BACKOFF
+            waiting.failed_at -= self.longest_backoff
             waiting.part, waiting.retry_on, waiting.haste = "unschedulable", frozenset({"storage"}), 0
             self._stuck[pod.key] = waiting
             self._at(waiting, anyio.current_time() + FLUSH_AFTER)
@@ -172,7 +173,8 @@ class SchedulingQueue:
 
     def _wake(self, waiting: _Waiting) -> None:
         self._stuck.pop(waiting.pod.key, None)
-        due = waiting.failed_at + min(FIRST_BACKOFF * 2.0 ** min(waiting.attempts - 1, 10), LONGEST_BACKOFF)
+        backoff = self.first_backoff * 2.0 ** min(waiting.attempts - 1, 10)
+        due = waiting.failed_at + min(backoff, self.longest_backoff)
         if due <= anyio.current_time():
             self._activate(waiting)
         else:

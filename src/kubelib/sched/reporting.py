@@ -1,6 +1,7 @@
 """What a scheduler says of Pods: Events, conditions, and the node that is promised to one."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -47,12 +48,15 @@ class Reporter:
         clock: Clock,
         recorder: Recorder | None,
         limit: anyio.CapacityLimiter,
+        recorders: Mapping[str, Recorder] | None = None,
     ) -> None:
+        """Make one. Events about Pods that name a scheduler of `recorders` go there, others to the `recorder`."""
         self._pods = client.resource(Pod)
         self._groups = client.resource(PodGroup)
         self._following = following
         self._clock = clock
         self._recorder = recorder
+        self._recorders = recorders or {}
         self._limit = limit
 
     def bound(self, pod: PodInfo, node: str) -> None:
@@ -61,8 +65,9 @@ class Reporter:
 
     def normal(self, pod: PodInfo, reason: str, message: str) -> None:
         """Record an ordinary Event about a Pod."""
-        if self._recorder is not None:
-            self._recorder.normal(reference(pod), reason, message)
+        recorder = self._recorders.get(pod.scheduler, self._recorder)
+        if recorder is not None:
+            recorder.normal(reference(pod), reason, message)
 
     async def refused(self, pod: PodInfo, reason: str, message: str) -> None:
         """Say in the Pod's condition, and in an Event, why it has no node; and which one is promised to it."""
@@ -76,8 +81,9 @@ class Reporter:
             change["nominatedNodeName"] = nominated or None
         known = next((c for c in status.conditions if c.type == "PodScheduled"), None)
         if known is None or (known.status, known.reason, known.message) != ("False", reason, message):
-            if self._recorder is not None:
-                self._recorder.warning(reference(pod), "FailedScheduling", message)
+            recorder = self._recorders.get(pod.scheduler, self._recorder)
+            if recorder is not None:
+                recorder.warning(reference(pod), "FailedScheduling", message)
             since = format_time(self._clock.now())
             if known is not None and known.status == "False" and known.last_transition_time is not None:
                 since = format_time(known.last_transition_time)

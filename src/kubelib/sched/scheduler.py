@@ -4,7 +4,7 @@ It is monolithic as it stands. `kubelib.sched.architectures` makes the others of
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 
 import anyio
@@ -28,7 +28,7 @@ from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
 from kubelib.sched.preemption import Plan
-from kubelib.sched.queue import SchedulingQueue
+from kubelib.sched.queue import FIRST_BACKOFF, LONGEST_BACKOFF, SchedulingQueue
 from kubelib.sched.reporting import Recorder, Reporter
 from kubelib.sched.settling import Settler
 from kubelib.sched.together import Gathered, Together
@@ -69,6 +69,9 @@ class Terms:
     commit: Commit = "incremental"
     by_job: bool = False
     """Whether the Pods of each controller are a transaction of their own, and not all that wait."""
+    first_backoff: float = FIRST_BACKOFF
+    longest_backoff: float = LONGEST_BACKOFF
+    """How many seconds a Pod that fitted nowhere waits at least, after the first time and at most."""
 
     def __attrs_post_init__(self) -> None:
         if self.commit == "all-or-nothing" and not self.by_job:
@@ -105,13 +108,13 @@ class _Job:
     """Pods about which is decided at once."""
 
     line: _Line
-    pods: Sequence[PodInfo]
+    pods: list[PodInfo]
     group: Key | None = None
     """The group which all of them belong to, and with which they must be placed."""
 
 
 class Scheduler:
-    """Binds the Pods that name it, until it is cancelled."""
+    """Binds the Pods that name it, until it is cancelled; and those of other profiles, each by a policy of its own."""
 
     def __init__(
         self,
@@ -124,13 +127,19 @@ class Scheduler:
         recorder: Recorder | None = None,
         terms: Terms | None = None,
         title: str = "",
+        profiles: Mapping[str, Policy] | None = None,
+        recorders: Mapping[str, Recorder] | None = None,
     ) -> None:
-        """Make a scheduler for Pods whose ``spec.schedulerName`` is `name`; `title` tells it from others of that name."""
+        """Make a scheduler for Pods whose ``spec.schedulerName`` is `name`; `title` tells it from others of that name.
+
+        `profiles` has the policies for Pods of further names, which wait in the same queue, and `recorders` take their Events.
+        """
         self.name = name
         self.books = Books(title or name)
         self._groups = Groups()
         self.queue = SchedulingQueue(self._groups)
         self._terms = terms = terms or Terms()
+        self.queue.first_backoff, self.queue.longest_backoff = terms.first_backoff, terms.longest_backoff
         self._following = Following(
             client,
             queues=[self.queue],
@@ -140,7 +149,9 @@ class Scheduler:
             groups=self._groups,
         )
         self._limit = anyio.CapacityLimiter(32)
-        self._reporter = Reporter(client, self._following, clock=clock, recorder=recorder, limit=self._limit)
+        self._reporter = Reporter(
+            client, self._following, clock=clock, recorder=recorder, limit=self._limit, recorders=recorders
+        )
         self._committer = Committer(
             title or name,
             client,
@@ -153,13 +164,15 @@ class Scheduler:
         self._settler = Settler(self._following, self.queue, self._reporter, self.books)
         self._gathered = Gathered(self._following, self.queue)
         self._claimer = Claimer(client, self.table, limit=self._limit)
-        self._paths: dict[str, _Line] = {}
-        for path in (Path("", policy or default_policy(), terms.time), *terms.paths):
-            cycle = Cycle(self.table, path.policy, random)
-            displacement = Displacement(
-                name, client, cycle, self._following, self._reporter, clock=clock, random=random, limit=self._limit
-            )  # fmt: skip
-            self._paths[path.workload] = _Line(cycle, displacement, path.time)
+        self._lines: dict[tuple[str, str], _Line] = {}
+        """By the name in the Pods, and their workload if that has a path of its own."""
+        for profile, usual in {name: policy or default_policy(), **(profiles or {})}.items():
+            for path in (Path("", usual, terms.time), *terms.paths):
+                cycle = Cycle(self.table, path.policy, random)
+                displacement = Displacement(
+                    profile, client, cycle, self._following, self._reporter, clock=clock, random=random, limit=self._limit
+                )  # fmt: skip
+                self._lines[profile, path.workload] = _Line(cycle, displacement, path.time)
 
     @property
     def table(self) -> NodeTable:
@@ -167,7 +180,7 @@ class Scheduler:
         return self._following.table
 
     def _route(self, pod: Pod) -> SchedulingQueue | None:
-        if pod.spec.scheduler_name != self.name:
+        if (pod.spec.scheduler_name, "") not in self._lines:
             return None
         return self.queue if self._terms.pods is None or self._terms.pods(pod) else None
 
@@ -186,19 +199,20 @@ class Scheduler:
                         await self._attempt(job)
 
     def _line(self, pod: PodInfo) -> _Line:
-        return self._paths.get(pod.workload, self._paths[""])
+        line = self._lines.get((pod.scheduler, pod.workload))
+        return line if line is not None else self._lines[pod.scheduler, ""]
 
     def _jobs(self, pods: list[PodInfo]) -> Iterator[_Job]:
         """Yield what is decided about at once: the Pods of one path and, if so wanted, of one controller."""
-        if len(self._paths) == 1 and not self._terms.by_job:
-            yield _Job(self._paths[""], pods)
+        if len(self._lines) == 1 and not self._terms.by_job:
+            yield _Job(self._lines[self.name, ""], pods)
             return
-        jobs: dict[tuple[str, str], list[PodInfo]] = {}
+        jobs: dict[tuple[int, str], _Job] = {}
         for pod in pods:
-            path = pod.workload if pod.workload in self._paths else ""
-            jobs.setdefault((path, (pod.owner or pod.uid) if self._terms.by_job else ""), []).append(pod)
-        for (path, _), members in jobs.items():
-            yield _Job(self._paths[path], members)
+            line = self._line(pod)
+            key = id(line), (pod.owner or pod.uid) if self._terms.by_job else ""
+            jobs.setdefault(key, _Job(line, [])).pods.append(pod)
+        yield from jobs.values()
 
     # An attempt
 

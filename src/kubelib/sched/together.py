@@ -98,6 +98,15 @@ class Gathered:
             for pod in pods:
                 self._queue.failed(pod, NOTHING)
             return Together(group, refused=[(pod, "Unschedulable", missing) for pod in pods], message=missing)
+        names = sorted({pod.scheduler for pod in pods})
+        if len(names) > 1:
+            why = (
+                "all pods in a single pod group should have the same .spec.schedulerName set,"
+                f' got: "{names[0]}" and "{names[1]}"'
+            )
+            for pod in pods:
+                self._queue.failed(pod, NOTHING)
+            return Together(group, refused=[(pod, "SchedulerError", why) for pod in pods], message=why)
         trial = Trial()
         try:
             message = try_together(cycle, pods, minimum=minimum, bound=bound, put=put, trial=trial)

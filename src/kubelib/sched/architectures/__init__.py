@@ -6,6 +6,7 @@ async with anyio.create_task_group() as tasks:
         await tasks.start(component.run)
 """
 
+from collections.abc import Mapping
 from random import Random
 
 from kubelib.client.base import Client
@@ -51,8 +52,9 @@ def assemble(
     random: Random,
     clock: Clock,
     recorder: Recorder | None = None,
+    recorders: Mapping[str, Recorder] | None = None,
 ) -> Assembly:
-    """Return the components of an architecture, which are to be run on one event loop."""
+    """Return the components of an architecture, which are to be run on one event loop. Further profiles have their `recorders`."""
     if architecture.sharing == "two-level":
         return _two_level(architecture, client, random, clock, recorder)
     schedulers = [
@@ -65,6 +67,8 @@ def assemble(
             recorder=recorder,
             terms=_terms(architecture, number),
             title=architecture.title(number),
+            profiles={name: make() for name, make in architecture.profiles.items()},
+            recorders=recorders,
         )
         for number in architecture.numbers
     ]
@@ -89,6 +93,8 @@ def _terms(architecture: Architecture, number: int) -> Terms:
         time=architecture.time,
         detection=architecture.detection,
         commit=architecture.commit,
+        first_backoff=architecture.first_backoff,
+        longest_backoff=architecture.longest_backoff,
         by_job=architecture.by_job or architecture.commit == "all-or-nothing",
     )
 
@@ -100,6 +106,9 @@ def _two_level(
         service_framework(architecture.name, architecture.policy(), architecture.time),
         batch_framework(architecture.name, architecture.batch_policy(), architecture.batch_time),
     )
+    for framework in frameworks:
+        framework.queue.first_backoff = architecture.first_backoff
+        framework.queue.longest_backoff = architecture.longest_backoff
     manager = ResourceManager(
         client,
         frameworks,

@@ -1,6 +1,6 @@
 """Architectures: how several schedulers share one cluster. Values, and what they have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 from zlib import crc32
 
@@ -13,7 +13,7 @@ from kubelib.sched.base import Policy
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import group_of
 from kubelib.sched.policies import default_policy, random_policy
-from kubelib.sched.queue import SchedulingQueue
+from kubelib.sched.queue import FIRST_BACKOFF, LONGEST_BACKOFF, SchedulingQueue
 from kubelib.transactions.base import Commit, DecisionTime, Detection
 from kubelib.transactions.figures import Books
 
@@ -36,6 +36,8 @@ class Architecture:
     sharing: Sharing = "monolithic"
     name: str = "default-scheduler"
     policy: MakePolicy = default_policy
+    profiles: Mapping[str, MakePolicy] = {}
+    """Policies for Pods of further names: the same schedulers decide about them, on one table and with one queue."""
     batch_policy: MakePolicy = random_policy
     """For batch Pods, where they have a path or a framework of their own."""
     schedulers: int = 1
@@ -51,6 +53,9 @@ class Architecture:
     time: DecisionTime = AT_ONCE
     """How long decisions take at least: to study schedulers that are slower than these."""
     batch_time: DecisionTime = AT_ONCE
+    first_backoff: float = FIRST_BACKOFF
+    longest_backoff: float = LONGEST_BACKOFF
+    """How many seconds a Pod that fitted nowhere waits at least, after the first time and at most."""
     offer_interval: float = 0.05
     """How long the resource manager waits for more frameworks to ask before it makes an offer."""
     offer_nodes: int = 0
@@ -65,6 +70,10 @@ class Architecture:
             raise ValueError(
                 f"A {self.sharing} architecture has one scheduler: give one, or share the cluster in another way."
             )
+        if self.profiles and self.sharing == "two-level":
+            raise ValueError("The frameworks of a two-level architecture have one profile.")
+        if self.name in self.profiles:
+            raise ValueError(f"There are two profiles for {self.name}.")
         if self.only is not None and not 0 <= self.only < self.schedulers:
             raise ValueError(
                 f"There is no scheduler number {self.only}: they are numbered from 0 to {self.schedulers - 1}."

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
-from kubelib.api.core.references import NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from kubelib.sched.base import BoolColumn, Happening, Rows
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import EVERYWHERE, PODS, PodInfo
@@ -207,6 +207,14 @@ def term_matches(term: NodeSelectorTerm, nodes: NodeTable, rows: Rows) -> BoolCo
     return result
 
 
+def selector_matches(selector: NodeSelector, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+    """Return which nodes one of the terms of a node selector matches."""
+    result: BoolColumn | bool = False
+    for term in selector.node_selector_terms:
+        result = term_matches(term, nodes, rows) | result
+    return result
+
+
 class MatchesNodeAffinity:
     """The node has the labels that the Pod's node selector and required node affinity ask for."""
 
@@ -215,7 +223,7 @@ class MatchesNodeAffinity:
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        result: BoolColumn | bool = True
+        result = self._added(nodes, rows)
         for key, value in pod.node_selector.items():
             result = nodes.label(key).among((value,), rows) & result
         required = (
@@ -224,15 +232,31 @@ class MatchesNodeAffinity:
             else None
         )
         if required is not None:
-            one_does: BoolColumn | bool = False
-            for term in required.node_selector_terms:
-                one_does = term_matches(term, nodes, rows) | one_does
-            result = one_does & result
+            result = selector_matches(required, nodes, rows) & result
         return result
+
+    def _added(self, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        return True
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
         return ("node(s) didn't match Pod's node affinity/selector",)
+
+
+class IsAllowed(MatchesNodeAffinity):
+    """The node has the labels that the Pod asks for, and those that all Pods of a profile need."""
+
+    def __init__(self, added: NodeSelector) -> None:
+        self._selector = added
+
+    def _added(self, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        return selector_matches(self._selector, nodes, rows)
+
+    def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
+        """Say whose wish it is that the node does not meet."""
+        if not np.all(selector_matches(self._selector, nodes, np.array([row]))):
+            return ("node(s) didn't match scheduler-enforced node affinity",)
+        return super().reasons(pod, nodes, row)
 
 
 class HasFreePorts:
