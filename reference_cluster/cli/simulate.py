@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from kubelib.sim.cell.setup import Engine
     from kubelib.sim.sweep.base import Executor, Outcome
 
 
@@ -22,7 +23,8 @@ def simulate() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The table to write, .csv or .parquet (default: SWEEP's name with .csv).")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler, as tcp://host:8786; 'threads' is threads of this process.")  # fmt: skip
-def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None) -> None:
+@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; not two-level ones, and none with constraints, preemption, failures or policies.")  # fmt: skip
+def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None, engine: "Engine") -> None:
     """Run every point of a sweep and write a table with a row for each.
 
     A sweep that is interrupted, or killed, goes on where it was when the same command is given again.
@@ -34,7 +36,7 @@ def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None)
     with plain_errors(table):
         work = read_sweep(sweep)
         with progress("points") as tell:
-            outcomes = run_sweep(work, table, executor_of(processes, dask), tell)
+            outcomes = run_sweep(work, table, executor_of(processes, dask, engine), tell)
     click.echo(f"{len(outcomes)} points are in {table}.")
     for line in remarks(outcomes):
         click.echo(line)
@@ -50,6 +52,7 @@ def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None)
 @click.option("--machines", type=click.IntRange(50), default=10_000, show_default=True, help="How many machines the cell has; arrivals go with them.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler.")
+@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; not two-level ones, and none with constraints, preemption, failures or policies.")  # fmt: skip
 def figure(
     names: tuple[str, ...],
     out: Path,
@@ -58,6 +61,7 @@ def figure(
     machines: int,
     processes: int | None,
     dask: str | None,
+    engine: "Engine",
 ) -> None:
     """Make figures of the Omega paper anew: for each its data (CSV) and picture (PNG), and one report (HTML)."""
     from kubelib.sim.figures.base import Scale
@@ -69,7 +73,9 @@ def figure(
         raise click.ClickException(f"There is no figure {unknown[0]}: there are {', '.join(PLANS)}, and all.")
     out.mkdir(parents=True, exist_ok=True)
     with plain_errors(out / "points.csv"), progress("points") as tell:
-        made = make_figures(chosen, out, Scale(days, seeds, machines), executor_of(processes, dask), tell)
+        made = make_figures(
+            chosen, out, Scale(days, seeds, machines), executor_of(processes, dask, engine), tell
+        )
     for name, claim in made.claims:
         click.echo(
             f"{name:>3} {'holds' if claim.holds else 'DOES NOT HOLD'}: {claim.text} ({claim.measured})."
@@ -161,13 +167,13 @@ def generate(
     click.echo(f"{count} machines are in {machines}.")
 
 
-def executor_of(processes: int | None, dask: str | None) -> "Executor":
-    """Return where points are run."""
+def executor_of(processes: int | None, dask: str | None, engine: "Engine") -> "Executor":
+    """Return where points are run, and by which engine."""
     from kubelib.sim.sweep.executors import Inline, OnDask, Processes
 
     if dask:
-        return OnDask(dask)
-    return Inline() if processes == 1 else Processes(processes)
+        return OnDask(dask, engine)
+    return Inline(engine) if processes == 1 else Processes(processes, engine)
 
 
 @contextmanager

@@ -44,9 +44,9 @@ def fairness(shares: Iterable[float]) -> float:
     return fsum(given) ** 2 / (len(given) * squares) if squares else 1.0
 
 
-def _share(values: Sequence[float], share: float) -> float:
+def _share(ordered: Sequence[float], share: float) -> float:
     """Return the value below which a share of the values lie; NaN of none."""
-    return sorted(values)[int((len(values) - 1) * share)] if values else float("nan")
+    return ordered[int((len(ordered) - 1) * share)] if ordered else float("nan")
 
 
 @attrs.frozen
@@ -61,7 +61,8 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """Return the spread of values."""
         mean = fsum(values) / len(values) if values else float("nan")
-        return cls(mean, _share(values, 0.9), _share(values, 0.99))
+        ordered = sorted(values)
+        return cls(mean, _share(ordered, 0.9), _share(ordered, 0.99))
 
 
 class Waits:

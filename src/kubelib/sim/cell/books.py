@@ -1,10 +1,11 @@
 """A scheduler of a run: its queue, how it places, and what it did with its time."""
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 
 from kubelib.sim.cell.architecture import SchedulerSpec
 from kubelib.sim.cell.placement import Drawn, Placement, Replayed
-from kubelib.sim.cell.results import DAY, SchedulerResult, days_of
+from kubelib.sim.cell.results import DAY, CellResult, JobTable, Results, SchedulerResult, days_of
 from kubelib.sim.cell.setup import Setup
 from kubelib.sim.cell.state import Ledger, Snapshot
 from kubelib.transactions.figures import use_of
@@ -106,3 +107,34 @@ class Scheduler:
             saturated=behind > max(1.0, 0.01 * self.given) and self.busy_by_day[last] > 0.95 * length,
             end=end,
         )
+
+
+def results_of(
+    setup: Setup,
+    jobs: JobTable,
+    rows: Mapping[str, range],
+    schedulers: Sequence[Scheduler],
+    ledger: Ledger,
+    *,
+    prefilled: int,
+    breakdowns: int,
+    end: float,
+    events: int,
+) -> Results:
+    """Return what came of a run that has ended, and close the books."""
+    last = min(end, setup.horizon)
+    looks, exact = ledger.usage.means(last)
+    return Results(
+        workloads=tuple(jobs.result(name, which) for name, which in rows.items()),
+        schedulers=tuple(scheduler.result(end, days_of(setup.horizon)) for scheduler in schedulers),
+        cell=CellResult(
+            *looks,
+            *exact,
+            *ledger.locked.means(last)[1],
+            broken=ledger.lost.means(last)[1][0],
+            breakdowns=breakdowns,
+        ),
+        prefilled_tasks=prefilled,
+        end=end,
+        events=events,
+    )

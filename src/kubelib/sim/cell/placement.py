@@ -14,13 +14,16 @@ from kubelib.sim.cell.rng import JavaRandom
 from kubelib.sim.cell.state import LARGE, Claims, Ledger, View
 from kubelib.transactions.columns import overfull
 
-_MISSES = 48  # in a row: then looking at all machines at once is cheaper than going on
-_BLOCK = 2048
+MISSES = 48  # in a row: then looking at all machines at once is cheaper than going on
+BLOCK = 2048
 
 
 class Placement(Protocol):
     """Where the tasks of a job go."""
 
+    first: int
+    count: int
+    """How many machines it looks at, from the first on; for `Replayed` those are the first ones of its pool."""
     misses: int
     random: np.random.Generator
     """The scheduler's own stream."""
@@ -45,21 +48,22 @@ class Replayed:
     def __init__(self, ledger: Ledger, machines: range, blacklist: float, seed: int) -> None:
         self._ledger = ledger
         self._pool = list(machines)
-        self._candidates = max(0, len(machines) - int(blacklist * len(machines)))
+        self.first = machines.start
+        self.count = max(0, len(machines) - int(blacklist * len(machines)))
         self._random = JavaRandom(seed)
         self.random = np.random.Generator(np.random.PCG64(seed))
         self.misses = 0
 
     def among(self, machines: Integers) -> Integers:
         """Return which of some machines the placement looks at."""
-        return machines[np.isin(machines, self._pool[: self._candidates])]
+        return machines[np.isin(machines, self._pool[: self.count])]
 
     def place(
         self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
     ) -> Claims:
         """Take room for up to `tasks` equal tasks in the view; there are no constraints in what is replayed."""
         assert eligible is None
-        pool, remaining = self._pool, self._candidates
+        pool, remaining = self._pool, self.count
         used_cpu, used_memory = view.cpu, view.memory
         all_cpu, all_memory = self._ledger.cpu_capacity, self._ledger.memory_capacity
         below = self._random.below
@@ -97,15 +101,15 @@ class Drawn:
 
     def __init__(self, ledger: Ledger, machines: range, blacklist: float, seed: Sequence[int]) -> None:
         self._ledger = ledger
-        self._first = machines.start
-        self._count = max(0, len(machines) - int(blacklist * len(machines)))
+        self.first = machines.start
+        self.count = max(0, len(machines) - int(blacklist * len(machines)))
         self.random = np.random.Generator(np.random.PCG64(list(seed)))
         self._block: list[int] = []
         self.misses = 0
 
     def among(self, machines: Integers) -> Integers:
         """Return which of some machines the placement looks at."""
-        return machines[(machines >= self._first) & (machines < self._first + self._count)]
+        return machines[(machines >= self.first) & (machines < self.first + self.count)]
 
     def place(
         self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
@@ -113,7 +117,7 @@ class Drawn:
         """Take room for up to `tasks` equal tasks in the view and return their machines."""
         if eligible is not None:
             return self._place_among(view, tasks, cpu, memory, eligible)
-        if not self._count:
+        if not self.count:
             return []
         if tasks > LARGE:
             return self._place_many(view, tasks, cpu, memory)
@@ -123,7 +127,7 @@ class Drawn:
         missed = 0
         while tasks:
             if not self._block:
-                self._block = self.random.integers(self._first, self._first + self._count, _BLOCK).tolist()
+                self._block = self.random.integers(self.first, self.first + self.count, BLOCK).tolist()
             machine = self._block.pop()
             if (
                 all_cpu[machine] - used_cpu[machine] >= cpu
@@ -137,7 +141,7 @@ class Drawn:
             else:
                 self.misses += 1
                 missed += 1
-                if missed >= _MISSES:
+                if missed >= MISSES:
                     placed.extend(self._place_among_fitting(view, tasks, cpu, memory).tolist())
                     return placed
         return placed
@@ -145,7 +149,7 @@ class Drawn:
     def _place_many(self, view: View, tasks: int, cpu: float, memory: float) -> Integers:
         parts: list[Integers] = []
         while tasks:
-            drawn = self.random.integers(self._first, self._first + self._count, tasks + tasks // 4)
+            drawn = self.random.integers(self.first, self.first + self.count, tasks + tasks // 4)
             taken = self._accept(view, drawn, tasks, cpu, memory)
             parts.append(taken)
             tasks -= len(taken)
@@ -155,12 +159,12 @@ class Drawn:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _place_among_fitting(self, view: View, tasks: int, cpu: float, memory: float) -> Integers:
-        ledger, span = self._ledger, slice(self._first, self._first + self._count)
+        ledger, span = self._ledger, slice(self.first, self.first + self.count)
         fits = (view.cpus[span] + cpu <= ledger.cpu_total[span]) & (
             view.memories[span] + memory <= ledger.memory_total[span]
         )
         # nothing has room later that has none now
-        return self._place_among(view, tasks, cpu, memory, fits.nonzero()[0] + self._first)
+        return self._place_among(view, tasks, cpu, memory, fits.nonzero()[0] + self.first)
 
     def _place_among(self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers) -> Integers:
         ledger = self._ledger

@@ -23,13 +23,18 @@ def _jumps() -> (
     return np.array(factors, dtype=np.uint64), np.array(summands, dtype=np.uint64)
 
 
+def seeded(seed: int) -> int:
+    """Return the state that a seed leads to."""
+    return (seed ^ _MULTIPLIER) & _MASK
+
+
 class JavaRandom:
     """The 48-bit linear congruential generator of ``java.util.Random``."""
 
     _factors, _summands = _jumps()
 
     def __init__(self, seed: int) -> None:
-        self._state = (seed ^ _MULTIPLIER) & _MASK
+        self._state = seeded(seed)
         self._left: list[int] = []
 
     def bits(self) -> list[int]:

@@ -1,16 +1,16 @@
 """What all runs have in common: the agenda, the jobs, tasks that begin and end, attempts that are repeated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from kubelib.sim.cell.base import Integers, Workload
-from kubelib.sim.cell.books import Scheduler, placement_of
+from kubelib.sim.cell.books import Scheduler, placement_of, results_of
 from kubelib.sim.cell.disruption import Breakdowns, Tenants
-from kubelib.sim.cell.results import CellResult, JobTable, Results, days_of
+from kubelib.sim.cell.loading import load
+from kubelib.sim.cell.results import JobTable, Results
 from kubelib.sim.cell.setup import Setup
 from kubelib.sim.cell.state import Allocation, Claims, Ledger
 
@@ -18,9 +18,9 @@ DECIDED, BACK, ENDED, FAILED, REPAIRED, ROUND, OFFERED, ANSWERED, SAMPLED = rang
 Event = tuple[float, int, int, int, int, Any]
 """When, the order of equal times, what, of which scheduler, of which job, and what belongs to it."""
 
-_FRUITLESS_ATTEMPTS = 100
-_ATTEMPTS = 1000
-_PAUSE = 1.0
+FRUITLESS_ATTEMPTS = 100
+ATTEMPTS = 1000
+PAUSE = 1.0
 
 
 class Run(ABC):
@@ -36,7 +36,7 @@ class Run(ABC):
             Scheduler(number, spec, setup, self.ledger)
             for number, spec in enumerate(setup.architecture.schedulers)
         ]
-        self._load(setup.workloads)
+        self._load(setup)
         disrupted = setup.preemption or setup.failures is not None
         self._tenants = Tenants(self.ledger, self._killed) if disrupted else None
         self._now = 0.0
@@ -57,38 +57,25 @@ class Run(ABC):
     def freed(self, now: float, job: int, tasks: int) -> None:  # noqa: B027 -- most runs need not know
         """Hear that so many tasks of a job, -1 for the prefill, ended or were killed."""
 
-    def _load(self, workloads: Sequence[Workload]) -> None:
-        columns = [
-            np.concatenate([getattr(workload, name) for workload in workloads] or [np.zeros(0)])
-            for name in ("submit", "tasks", "duration", "cpu", "memory", "priority")
-        ]
-        submit, tasks, duration, cpu, memory, priority = columns
-        self.jobs = JobTable(tasks.astype(int).tolist())
-        self._duration, self._cpu, self._memory = duration.tolist(), cpu.tolist(), memory.tolist()
-        self._priority = priority.astype(int).tolist()
-        constraints = [text for workload in workloads for text in workload.constraint]
+    def _load(self, setup: Setup) -> None:
+        loaded = load(setup)
+        self.jobs = JobTable.of(loaded, self.ledger.totals)
+        self._duration, self._cpu, self._memory = (
+            column.tolist() for column in (loaded.duration, loaded.cpu, loaded.memory)
+        )
+        self._priority = loaded.priority.tolist()
+        constraints = [text for workload in setup.workloads for text in workload.constraint]
         self._constraint = constraints if any(constraints) else None
         self._eligible: dict[tuple[int, str], Integers] = {}
-        self.rows: dict[str, range] = {}
-        self._workload: list[str] = []
-        chosen: list[int] = []
-        turn = 0
-        for workload in workloads:
-            self.rows[workload.name] = range(len(chosen), len(chosen) + len(workload))
-            serving = [n for n, s in enumerate(self.schedulers) if workload.name in s.spec.decides]
-            for _ in range(len(workload)):
-                turn += 1
-                chosen.append(serving[turn % len(serving)])
-            self._workload += [workload.name] * len(workload)
-        given = np.bincount(np.array(chosen, dtype=int), minlength=len(self.schedulers)).tolist()
-        for scheduler, count in zip(self.schedulers, given, strict=True):
+        self.rows = loaded.rows
+        names = list(loaded.rows)
+        self._workload = [names[number] for number in loaded.workload.tolist()]
+        self._chosen = loaded.chosen.tolist()
+        for scheduler, count in zip(self.schedulers, loaded.given, strict=True):
             scheduler.given = count
-        order = np.argsort(submit, kind="stable")
-        self._arrivals = list(zip(submit[order].tolist(), order.tolist(), strict=True))
+        order = loaded.order
+        self._arrivals = list(zip(loaded.submit[order].tolist(), order.tolist(), strict=True))
         self._arrivals.reverse()
-        self._chosen = chosen
-        total_cpu, total_memory = self.ledger.totals
-        self.jobs.oversize = ((tasks * cpu > total_cpu) | (tasks * memory > total_memory)).tolist()
 
     def eligible(self, number: int, constraint: str) -> Integers:
         """Return the machines that a scheduler may use for jobs of a constraint."""
@@ -137,21 +124,14 @@ class Run(ABC):
     def results(self) -> Results:
         """Run to the horizon and return what came of it."""
         end = self._play()
-        days = days_of(self._setup.horizon)
-        last = min(end, self._setup.horizon)
-        ledger = self.ledger
-        looks, exact = ledger.usage.means(last)
-        return Results(
-            workloads=tuple(self.jobs.result(name, rows) for name, rows in self.rows.items()),
-            schedulers=tuple(scheduler.result(end, days) for scheduler in self.schedulers),
-            cell=CellResult(
-                *looks,
-                *exact,
-                *ledger.locked.means(last)[1],
-                broken=ledger.lost.means(last)[1][0],
-                breakdowns=self._breakdowns.count if self._breakdowns else 0,
-            ),
-            prefilled_tasks=self.prefilled,
+        return results_of(
+            self._setup,
+            self.jobs,
+            self.rows,
+            self.schedulers,
+            self.ledger,
+            prefilled=self.prefilled,
+            breakdowns=self._breakdowns.count if self._breakdowns else 0,
             end=end,
             events=self._events,
         )
@@ -213,11 +193,11 @@ class Run(ABC):
         """Bring a job back whose tasks are not all placed, unless it has been tried too often."""
         attempts = self.jobs.attempts[job]
         nothing = self.jobs.left[job] == self.jobs.tasks[job]
-        if (attempts > _FRUITLESS_ATTEMPTS and nothing) or attempts > _ATTEMPTS:
+        if (attempts > FRUITLESS_ATTEMPTS and nothing) or attempts > ATTEMPTS:
             self.schedulers[number].abandoned += 1
             self.jobs.abandoned.add(job)
         else:
-            self.push(now + _PAUSE, BACK, number, job, None)
+            self.push(now + PAUSE, BACK, number, job, None)
 
     def _killed(self, job: int, count: int, preempted: bool) -> None:
         jobs = self.jobs

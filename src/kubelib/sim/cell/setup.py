@@ -1,10 +1,14 @@
 """All that determines a run, refused if it cannot be simulated."""
 
+from typing import Literal
+
 import attrs
 import numpy as np
 
 from kubelib.sim.cell.architecture import Architecture
 from kubelib.sim.cell.base import Cell, Workload, positive
+
+Engine = Literal["python", "numba"]
 
 
 @attrs.frozen
@@ -26,7 +30,8 @@ class Setup:
     `prefill` is placed before the time begins. `blacklist` is the share of machines that no scheduler looks at
     ("pickiness"). With `preemption` a job whose tasks find no room takes the place of tasks of lower priority, which go
     back to their schedulers; whom to evict is decided at the commit, on the live state. With `exact` the run replays the simulator that came with the paper number for number: its random
-    numbers, its placement order, and the quirks of its commits (docs/omega.md).
+    numbers, its placement order, and the quirks of its commits (docs/omega.md). With the engine *numba* what `can_be_compiled` runs
+    as machine code, and all else as always: the results are the same to the last bit.
     """
 
     cell: Cell
@@ -39,6 +44,18 @@ class Setup:
     exact: bool = False
     preemption: bool = False
     failures: Failures | None = None
+    engine: Engine = "python"
+
+    @property
+    def can_be_compiled(self) -> bool:
+        """Whether there is a compiled run of it: not of two-level architectures, constraints, preemption and failures."""
+        workloads = (*self.workloads, *([self.prefill] if self.prefill else []))
+        return not (
+            self.architecture.sharing == "two-level"
+            or self.preemption
+            or self.failures
+            or any(any(workload.constraint) for workload in workloads)
+        )
 
     def __attrs_post_init__(self) -> None:
         if not 0 <= self.blacklist < 1:

@@ -56,7 +56,7 @@ class Allocation:
         self.machines = machines
 
 
-_REMEMBERED = 512
+REMEMBERED = 512
 
 
 class Freed:
@@ -64,7 +64,7 @@ class Freed:
 
     def __init__(self) -> None:
         self.count = 0
-        self._recent: deque[Claims] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[Claims] = deque(maxlen=REMEMBERED)
 
     def add(self, machines: Claims) -> None:
         """Note that tasks on some machines ended."""
@@ -234,6 +234,19 @@ class Usage:
         self._ticks += 1
         self._sums[0] += self._cpu
         self._sums[1] += self._memory
+
+    def restore(
+        self,
+        in_use: tuple[float, float],
+        ticks: int,
+        sums: tuple[float, float],
+        integrals: tuple[float, float],
+        last: float,
+    ) -> None:
+        """Take over what somebody else has summed up until `last`."""
+        self._cpu, self._memory = in_use
+        self._ticks, self._last = ticks, last
+        self._sums, self._integrals = list(sums), list(integrals)
 
     def means(self, end: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the shares of CPU and memory in use up to `end`: by looks, and by integrals."""

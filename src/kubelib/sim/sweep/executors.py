@@ -1,4 +1,4 @@
-"""Where points are run: in this process, in several, or wherever Dask's workers are."""
+"""Where points are run: in this process, in several, or wherever Dask's workers are; and by which engine, which changes no result."""
 
 import multiprocessing
 import os
@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
+from kubelib.sim.cell.setup import Engine
 from kubelib.sim.sweep.base import Lost, Outcome, Work
 from kubelib.sim.sweep.points import likeness, run_point
 
@@ -17,24 +19,28 @@ from kubelib.sim.sweep.points import likeness, run_point
 class Inline:
     """One point after the other, here."""
 
+    def __init__(self, engine: Engine = "python") -> None:
+        self._engine: Engine = engine
+
     def run(self, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
         """Yield the outcome of each work."""
         for one in sorted(work, key=likeness):
-            yield one, run_point(one)
+            yield one, run_point(one, self._engine)
 
 
 class Processes:
     """Some processes of this machine. They end when this one ends, however it does."""
 
-    def __init__(self, count: int | None = None) -> None:
+    def __init__(self, count: int | None = None, engine: Engine = "python") -> None:
         self.count = count or len(os.sched_getaffinity(0))
+        self._engine: Engine = engine
 
     def run(self, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
         """Yield the outcome of each work as it is ready."""
         context = _Recording()
         pool = ProcessPoolExecutor(min(self.count, len(work) or 1), context, _attend_to_parent)
         try:
-            futures = {pool.submit(run_point, one): one for one in sorted(work, key=likeness)}
+            futures = {pool.submit(run_point, one, self._engine): one for one in sorted(work, key=likeness)}
             yield from _collect(futures)
         except BrokenProcessPool:
             raise Lost(
@@ -84,8 +90,9 @@ class OnDask:
     kubelib, and a trace at the same path. Raises `Lost` if Dask is not there.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, engine: Engine = "python") -> None:
         self._address = address
+        self._run = partial(run_point, engine=engine)
 
     def run(self, work: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
         """Yield the outcome of each work as it is ready."""
@@ -95,7 +102,7 @@ class OnDask:
             return
         client, ready = self._connect(self._address)
         try:
-            futures = {client.submit(run_point, one, pure=False): one for one in ordered}
+            futures = {client.submit(self._run, one, pure=False): one for one in ordered}
             for future in ready(futures):
                 yield futures[future], future.result()
         finally:
@@ -111,7 +118,7 @@ class OnDask:
         for start in range(0, len(work), _BUNDLE):
             bundle = work[start : start + _BUNDLE]
             outcomes = library.compute(
-                *(library.delayed(run_point)(one) for one in bundle), scheduler="threads"
+                *(library.delayed(self._run)(one) for one in bundle), scheduler="threads"
             )
             yield from zip(bundle, outcomes, strict=True)
 

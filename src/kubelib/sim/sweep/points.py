@@ -10,6 +10,7 @@ import attrs
 from kubelib.sim.cell.base import Cell
 from kubelib.sim.cell.engine import simulate
 from kubelib.sim.cell.results import Results, SchedulerResult
+from kubelib.sim.cell.setup import Engine
 from kubelib.sim.cell.workloads import Day, paper_like
 from kubelib.sim.sweep.base import Outcome, Point, PointFailed, Row, Work
 from kubelib.sim.traces.schema import read_day
@@ -46,12 +47,13 @@ def likeness(work: Work) -> tuple[object, ...]:
     return (str(work.trace), point.seed, point.load, point.horizon, point.prefill, point.constrained)
 
 
-def run_point(work: Work) -> Outcome:
+def run_point(work: Work, engine: Engine = "python") -> Outcome:
     """Simulate a point. Raises `PointFailed` if that is impossible."""
     start = process_time()
     try:
         day = jobs_of(work)
-        results = simulate(work.point.setup(work.cell, (day.batch, day.service), day.prefill))
+        setup = work.point.setup(work.cell, (day.batch, day.service), day.prefill)
+        results = simulate(attrs.evolve(setup, engine=engine))
     except ValueError as error:
         raise PointFailed(str(error)) from None
     except MemoryError:

@@ -1,0 +1,138 @@
+"""Compiled runs have the results of plain ones, to the last bit."""
+
+import subprocess
+import sys
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from kubelib.sim.cell import (
+    Architecture,
+    Cell,
+    DecisionTime,
+    Job,
+    Machines,
+    Results,
+    Setup,
+    Workload,
+    simulate,
+)
+from kubelib.sim.cell.compiled import run as compiled_run
+from kubelib.sim.cell.compiled.run import CompiledRun
+from kubelib.sim.cell.workloads import paper_like
+from tests.sim.cell.test_invariants import ARCHITECTURES, SMALL, crowded, omega
+
+SERIAL = [architecture for architecture in ARCHITECTURES if architecture.sharing != "two-level"]
+
+
+def both(setup: Setup) -> tuple[Results, Results]:
+    """Return what the plain and what the compiled run of a setup says."""
+    assert setup.can_be_compiled
+    return simulate(setup), simulate(attrs.evolve(setup, engine="numba"))
+
+
+@pytest.mark.parametrize("architecture", SERIAL)
+@pytest.mark.parametrize("exact", [False, True])
+def test_results_are_equal_to_the_last_bit(architecture: Architecture, exact: bool) -> None:
+    """In a crowded cell, where claims conflict, tasks find no room, and jobs are tried again and given up."""
+    for seed in (1, 2):
+        plain, compiled = both(crowded(architecture, seed, exact=exact))
+        assert plain == compiled
+        assert sum(scheduler.no_room for scheduler in plain.schedulers) > 0
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_they_are_with_machines_that_no_scheduler_looks_at_and_a_queue_that_is_left(exact: bool) -> None:
+    plain, compiled = both(crowded(omega(60.0, 2), 3, exact=exact, blacklist=0.3))
+    assert plain == compiled
+    assert plain.saturated
+    assert sum(scheduler.queue_left for scheduler in plain.schedulers) > 10
+
+
+def test_they_are_over_days_of_jobs_of_a_thousand_tasks() -> None:
+    """Large jobs are placed in another way than small ones; days are booked one by one."""
+    cell = Cell((Machines(1_000, 4.0, 16.0),))
+    day = paper_like(load=0.1, cell=cell, horizon=200_000.0)
+    architecture = Architecture.shared_state(service=DecisionTime(10.0), batch_schedulers=2)
+    plain, compiled = both(
+        Setup(cell, (day.batch, day.service), architecture, day.prefill, horizon=200_000.0)
+    )
+    assert plain == compiled
+    assert len(plain.scheduler("service").useful_by_day) == 3
+    assert plain.conflict_fraction() > 0
+
+
+def test_they_are_when_what_is_kept_outgrows_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_run, "EVENTS", 8)
+    monkeypatch.setattr(compiled_run, "ENTRIES", 1)
+    setup = crowded(omega(20.0))
+    run = CompiledRun(attrs.evolve(setup, engine="numba"))
+    assert run.results() == simulate(setup)
+    assert len(run.state.agenda) > 500
+    assert len(run.state.diary) > 10_000
+
+
+def test_they_are_without_jobs_and_for_jobs_that_never_fit() -> None:
+    idle = Setup(SMALL, (Workload.of("batch", []),), Architecture.monolithic(), horizon=10.0)
+    plain, compiled = both(idle)
+    assert repr(plain) == repr(compiled)  # waits of no jobs are NaN, which differs from itself
+    cell = Cell((Machines(2, 4.0, 16.0),))
+    jobs = (
+        Workload.of("batch", [Job(0.0, 100, 1e9, 1.0, 1.0)]),
+        Workload.of("service", [Job(5.0, 1, 1.0, 4.0, 1.0)]),
+    )
+    plain, compiled = both(Setup(cell, jobs, Architecture.monolithic()))
+    assert repr(plain) == repr(compiled)
+    assert plain.workload("batch").abandoned == 1
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 1_000, 2**31 + 11])
+def test_streams_are_those_of_numpy(bound: int) -> None:
+    """Also where every other draw is refused, for bounds that are larger than any cell."""
+    from numba import njit
+
+    from kubelib.sim.cell.compiled.state import DESK, STREAM
+    from kubelib.sim.cell.compiled.streams import below, words_of
+
+    def drawing(desks: Any, bound: int, count: int) -> Any:
+        drawn = np.zeros(count, dtype=np.int64)
+        for index in range(count):
+            drawn[index] = below(desks[0], bound)
+        return drawn
+
+    draw: Any = njit(drawing)
+
+    generator = np.random.Generator(np.random.PCG64([7, 1]))
+    desks = np.zeros(1, dtype=DESK)
+    for name, word in zip(STREAM, words_of(generator), strict=True):
+        desks[name] = word
+    assert draw(desks, bound, 1_001).tolist() == generator.integers(0, bound, 1_001).tolist()
+    # an odd number of draws leaves half of a word
+    assert draw(desks, 77, 100).tolist() == generator.integers(0, 77, 100).tolist()
+
+
+def test_what_is_not_compiled_runs_as_always() -> None:
+    for setup in (crowded(ARCHITECTURES[-1]), crowded(omega(), preemption=True)):
+        assert not setup.can_be_compiled
+        assert simulate(attrs.evolve(setup, engine="numba")) == simulate(setup)
+
+
+def test_numba_is_loaded_only_when_it_is_asked_for_and_its_absence_is_one_sentence() -> None:
+    script = """
+import sys
+from kubelib.sim.cell import Architecture, Cell, Setup, Workload, simulate
+setup = Setup(Cell(), (Workload.of("batch", []),), Architecture.monolithic(), horizon=10.0)
+simulate(setup)
+assert "numba" not in sys.modules
+sys.modules["numba"] = None
+import attrs
+try:
+    simulate(attrs.evolve(setup, engine="numba"))
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("numba cannot be used (")
+    assert done.stdout.endswith("install kubelib-cluster[numba], or leave the engine at python.\n")
