@@ -229,5 +229,21 @@ class ZooKeeper:
         lines = dict(line.split(": ", 1) for line in answer.decode().splitlines() if ": " in line)
         return lines.get("Mode", "")
 
+    def cli(self, *arguments: str) -> str:
+        """Run ZooKeeper's own command line."""
+        done = subprocess.run(
+            [
+                *(program("java", "default-jre-headless"), "-Xmx64m", "-XX:+UseSerialGC"),
+                *("-cp", "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"),
+                *("org.apache.zookeeper.ZooKeeperMain", "-server", f"127.0.0.1:{self.ports[0]}", *arguments),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def url(self, chroot: str = "") -> str:
         return "zookeeper://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + chroot

@@ -10,7 +10,9 @@ from attrs import define
 from kubelib.store.base import (
     ABSENT,
     Change,
+    Delete,
     Entry,
+    Lease,
     Operation,
     Put,
     Revision,
@@ -177,6 +179,19 @@ def change_of(write: Write, revision: int) -> Change:
             write.key, write.value, Revision(write.previous_created or revision), Revision(revision)
         )
     return Change(write.key, Revision(revision), entry, previous)
+
+
+def operation_of(write: Write, now: float) -> Put | Delete:
+    """Return a write of the log as the operation that it was."""
+    if write.value is None:
+        return Delete(write.key, Revision(write.previous_modified))
+    lease = Lease(max(0.0, write.expires - now)) if write.expires else None
+    return Put(write.key, write.value, Revision(write.previous_modified), lease)
+
+
+def entry_of(node: Node) -> Entry:
+    """Return a key as it is kept as the entry that it is."""
+    return Entry(node.key, node.value, Revision(node.created), Revision(node.modified))
 
 
 def _cost(write: Write) -> int:

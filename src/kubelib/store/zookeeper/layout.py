@@ -97,6 +97,22 @@ def _unpacked(data: bytes) -> bytes:
     return zlib.decompress(data[1:]) if data[:1] == _COMPRESSED else data[1:]
 
 
+def founding(base: int) -> list[tuple[str, str, bytes]]:
+    """Return the transaction that makes a new store, whose revisions begin after `base`."""
+    empty = (LOG, DATA, *FOLDERS)
+    return [
+        ("create", MARKER, msgspec.json.encode(Marker(FORMAT))),
+        ("create", HEAD, msgspec.json.encode(Head(base, 0))),
+        ("create", COMPACTED, b"%d" % base),
+        *(("create", path, b"") for path in empty),
+    ]
+
+
+def read_head(data: bytes) -> Head:
+    """Read ``/head``. Raises `msgspec.DecodeError` for what is none."""
+    return msgspec.json.decode(data, type=Head)
+
+
 def unpack_node(data: bytes) -> Node:
     """Read a key's node. Raises `msgspec.DecodeError` and `zlib.error` for what is none."""
     return _decode_node(_unpacked(data))

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from kubelib.store.base import StoreUnavailable
+from kubelib.store.base import StoreCorrupt, StoreFull, StoreUnavailable
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.zookeeper.reads import ReadFailed, ReadMany
 
@@ -167,6 +167,11 @@ class Session:
             return StoreUnavailable(
                 f"{self.address} does not let {who} use {self.address.path or '/'}: name USER:PASSWORD@ in the URL"
             )
+        if isinstance(error, exceptions.QuotaExceededError):
+            return StoreFull(
+                f"{self.address} has used up the quota of {self.address.path or '/'}: raise it (zkCli.sh setquota);"
+                " nothing stored is lost"
+            )
         if isinstance(error, exceptions.UnimplementedError):
             return StoreUnavailable(f"{self.address} is older than ZooKeeper 3.6, which the store needs")
         if isinstance(error, exceptions.NotReadOnlyCallError):
@@ -185,9 +190,18 @@ class Session:
         return (self.address.path + path).rstrip("/") or "/"
 
     async def get(self, path: str) -> tuple[bytes, int]:
-        """Return a node's data and version."""
-        data, stat = await self._wait(self._connected_client.get_async(self._at(path)))
+        """Return the data and version of a node that every store has. Raises `StoreCorrupt` where it is gone."""
+        return await self._node(path, self._connected_client.get_async(self._at(path)))
+
+    async def _node(self, path: str, result: Any) -> tuple[bytes, int]:
+        try:
+            data, stat = await self._wait(result)
+        except NotThere:
+            raise self._incomplete(path) from None
         return data, stat.version
+
+    def _incomplete(self, path: str) -> StoreCorrupt:
+        return StoreCorrupt(f"{self.address} lacks the node {path} of the store: restore it from a backup")
 
     async def get_all(self, paths: Sequence[str]) -> list[bytes | None]:
         """Return the data of several nodes, asked for at once; None for one that is not there."""
@@ -197,7 +211,11 @@ class Session:
     async def children_of_all(self, paths: Sequence[str]) -> list[list[str]]:
         """Return the names of the children of several nodes that are there, asked for at once."""
         request = ReadMany([self._at(path) for path in paths], children=True)
-        return [names or [] for names in await self._wait(self._ask(request))]
+        found: list[list[str] | None] = await self._wait(self._ask(request))
+        for path, names in zip(paths, found, strict=True):
+            if names is None:
+                raise self._incomplete(path)
+        return [names or [] for names in found]
 
     async def read(self, paths: Sequence[str]) -> AsyncGenerator[list[bytes | None]]:
         """Yield the data of any number of nodes, a part at a time, while the next parts are on their way.
@@ -222,17 +240,19 @@ class Session:
         return result
 
     async def latest(self, path: str) -> tuple[bytes, int]:
-        """Return a node as of now, whatever the server that we are connected to has missed so far."""
+        """Return a node as `get` does, as of now, whatever the server that we are connected to has missed so far."""
         client = self._connected_client
         synced = client.sync_async(self._at(path))
         result = client.get_async(self._at(path))
         await self._wait(synced)
-        data, stat = await self._wait(result)
-        return data, stat.version
+        return await self._node(path, result)
 
     async def children(self, path: str) -> list[str]:
-        """Return the names of a node's children."""
-        return list(await self._wait(self._connected_client.get_children_async(self._at(path))))
+        """Return the names of the children of a node that every store has."""
+        try:
+            return list(await self._wait(self._connected_client.get_children_async(self._at(path))))
+        except NotThere:
+            raise self._incomplete(path) from None
 
     async def exists(self, path: str, on_change: Callable[[], None]) -> bool:
         """Return whether a node is there, and have `on_change` called on the loop when that changes."""
@@ -251,7 +271,7 @@ class Session:
     async def transact(self, *operations: tuple[Any, ...]) -> None:
         """Carry out ("set", path, data, version), ("create", path, data), ("delete", path): all or none.
 
-        Raises `Refused` when something was not as expected.
+        Raises `Refused` when something was not as expected, `StoreCorrupt` when a node that must be there is not.
         """
         transaction = self._connected_client.transaction()
         for kind, name, *rest in operations:
@@ -262,9 +282,14 @@ class Session:
                 transaction.create(path, rest[0])
             else:
                 transaction.delete(path)
-        for result in await self._wait(transaction.commit_async()):
+        for number, result in enumerate(await self._wait(transaction.commit_async())):
             if isinstance(result, Exception):
                 from kazoo.exceptions import RolledBackError, RuntimeInconsistency
 
                 if not isinstance(result, (RolledBackError, RuntimeInconsistency)):
-                    raise self._translated(result)
+                    translated = self._translated(result)
+                    raise (
+                        self._incomplete(operations[number][1])
+                        if isinstance(translated, NotThere)
+                        else translated
+                    )

@@ -20,12 +20,9 @@ import msgspec
 from kubelib.clock import SYSTEM_CLOCK, Clock, new_uid, system_random
 from kubelib.store.base import (
     ABSENT,
-    Delete,
     Entry,
-    Lease,
     Operation,
     Page,
-    Put,
     Revision,
     RevisionInFuture,
     StoreCorrupt,
@@ -35,9 +32,17 @@ from kubelib.store.base import (
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.engine import Changes, Engine
 from kubelib.store.zookeeper import layout
-from kubelib.store.zookeeper.batches import Chosen, Composer, Operations, Waiting, change_of
-from kubelib.store.zookeeper.layout import Batch, Head, Marker, Node, Write
-from kubelib.store.zookeeper.session import RETRY, Lost, NotThere, Refused, Session
+from kubelib.store.zookeeper.batches import (
+    Chosen,
+    Composer,
+    Operations,
+    Waiting,
+    change_of,
+    entry_of,
+    operation_of,
+)
+from kubelib.store.zookeeper.layout import Batch, Head, Marker
+from kubelib.store.zookeeper.session import RETRY, Lost, Refused, Session
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +99,7 @@ class ZooKeeperStore(Engine):
         try:
             await self._recognize()
             await self._load()
-        except (Lost, NotThere, Refused):
+        except (Lost, Refused):
             await self._session.close()
             raise StoreUnavailable(
                 f"{self.address} was lost while the store was being read: try again"
@@ -123,16 +128,8 @@ class ZooKeeperStore(Engine):
         session = self._session
         names = set(await session.children("/")) - {"zookeeper"}
         if not names:
-            head = msgspec.json.encode(Head(self._base, 0))
             with suppress(Refused):  # another process was quicker
-                await session.transact(
-                    ("create", layout.MARKER, msgspec.json.encode(Marker(layout.FORMAT))),
-                    ("create", layout.HEAD, head),
-                    ("create", layout.COMPACTED, str(int(self._base)).encode()),
-                    ("create", layout.LOG, b""),
-                    ("create", layout.DATA, b""),
-                    *(("create", folder, b"") for folder in layout.FOLDERS),
-                )
+                await session.transact(*layout.founding(self._base))
         elif layout.MARKER[1:] not in names:
             raise StoreCorrupt(
                 f"{self.address} has nodes that are not ours, such as {min(names)!r}: name a folder of your own,"
@@ -154,9 +151,9 @@ class ZooKeeperStore(Engine):
         """Read all keys, and the log, which also tells what was written meanwhile."""
         session = self._session
         data, version = await session.latest(layout.HEAD)
-        head = msgspec.json.decode(data, type=Head)
+        head = self._readable(layout.read_head, data)
         self._version = version - head.batch
-        compacted = int((await session.get(layout.COMPACTED))[0])
+        compacted = self._readable(int, (await session.get(layout.COMPACTED))[0])
         entries = await self._read_keys()
         leftover, batches = await self._read_log()
         first, last = min(batches, default=head.batch + 1), max(batches, default=head.batch)
@@ -180,7 +177,7 @@ class ZooKeeperStore(Engine):
                     if data is None:
                         continue  # deleted since
                     node = self._readable(layout.unpack_node, data)
-                    entries[node.key] = _entry(node)
+                    entries[node.key] = entry_of(node)
                     if node.expires:
                         self._add_lease(node.expires, node.key, Revision(node.modified))
         return entries
@@ -240,7 +237,7 @@ class ZooKeeperStore(Engine):
     def _readable(self, read: Callable[[bytes], Any], data: bytes) -> Any:
         try:
             return read(data)
-        except (msgspec.DecodeError, zlib.error):
+        except (ValueError, zlib.error):  # msgspec's errors are such
             raise StoreCorrupt(
                 f"{self.address} holds a damaged record: restore the store from a backup"
             ) from None
@@ -292,7 +289,7 @@ class ZooKeeperStore(Engine):
                 if anyio.current_time() > deadline:
                     raise StoreUnavailable(f"{self.address} does not answer") from None
                 await anyio.sleep(RETRY)
-        target = msgspec.json.decode(data, type=Head).batch
+        target = self._readable(layout.read_head, data).batch
         while self._batch < target:
             self._require_open()
             self._look()
@@ -322,8 +319,7 @@ class ZooKeeperStore(Engine):
             except Lost:
                 await anyio.sleep(RETRY)
             except StoreCorrupt as error:
-                self._fanout.close(str(error))
-                self._fail_all(error)
+                self._give_up(error)
                 return
             except StoreUnavailable as error:
                 log.warning("%s", error)
@@ -346,7 +342,7 @@ class ZooKeeperStore(Engine):
         """Read everything anew if the log has been trimmed beyond what this process has read of it."""
         session = self._session
         data, _ = await session.get(layout.HEAD)
-        if msgspec.json.decode(data, type=Head).batch <= self._batch:
+        if self._readable(layout.read_head, data).batch <= self._batch:
             return False
         (following,) = await session.get_all([layout.batch_path(self._batch + 1)])
         if following is None:  # although it was there when the head came to name it, or one after it
@@ -360,7 +356,7 @@ class ZooKeeperStore(Engine):
             return
         now = self._clock.now().timestamp()
         for commit in batch.commits:
-            self._apply(Revision(commit.revision), [_operation(write, now) for write in commit.writes])
+            self._apply(Revision(commit.revision), [operation_of(write, now) for write in commit.writes])
         self._batch = number
         self._kept.append((number, self._revision))
         for waiting, revision in self._mine.pop(batch.id, ()):
@@ -394,6 +390,9 @@ class ZooKeeperStore(Engine):
                 await self._to_do.wait()
             try:
                 await self._write_some()
+            except StoreCorrupt as error:
+                self._give_up(error)
+                return
             except (Lost, StoreUnavailable) as error:
                 now = anyio.current_time()
                 why = (
@@ -424,6 +423,12 @@ class ZooKeeperStore(Engine):
             ):  # somebody else was quicker; had it been ours after all, we would have read it
                 del self._mine[batch.id]
             return
+        except StoreUnavailable as error:  # nothing was done, and trying again would not help
+            for one, _ in self._mine.pop(batch.id):
+                one.fail(error)
+            if isinstance(error, StoreCorrupt):
+                raise
+            return
         except Lost:
             # The answer is lost. If the batch is in the log, reading on will show it and let its writers go on.
             await self._look_at_head()
@@ -441,6 +446,12 @@ class ZooKeeperStore(Engine):
             new_uid(self._random),
         )
         return composer.choose(tuple(self._waiting), self._check, self._confirmed)
+
+    def _give_up(self, error: StoreCorrupt) -> None:
+        """Close a store that cannot be gone on with, and say why to all who ask."""
+        log.error("%s", error)
+        self._fanout.close(str(error))
+        self._fail_all(error)
 
     def _fail_all(self, error: StoreError) -> None:
         for waiting in self._waiting:
@@ -483,15 +494,3 @@ class ZooKeeperStore(Engine):
                 await self._session.delete(layout.batch_path(number))
             except (Lost, StoreUnavailable):
                 return  # they are in nobody's way
-
-
-def _operation(write: Write, now: float) -> Put | Delete:
-    """Return a write of the log as the operation that it was."""
-    if write.value is None:
-        return Delete(write.key, Revision(write.previous_modified))
-    lease = Lease(max(0.0, write.expires - now)) if write.expires else None
-    return Put(write.key, write.value, Revision(write.previous_modified), lease)
-
-
-def _entry(node: Node) -> Entry:
-    return Entry(node.key, node.value, Revision(node.created), Revision(node.modified))
