@@ -187,6 +187,8 @@ class Storage:
         self.volumes: dict[str, Any] = {}
         self.classes: dict[str, Any] = {}
         self.limits: dict[str, dict[str, int]] = {}
+        self.counting: set[str] = set()
+        self.capacities: list[Any] = []
 
 
 def claims_of(pod: Pod) -> list[str]:
@@ -226,16 +228,34 @@ def late_claims_fit(claims: Sequence[Any], node: Node, storage: Storage) -> bool
             and int(v.spec.capacity["storage"]) >= size
             and reached(v, node)
         ]
-        storage_class = storage.classes[claim.spec.storage_class_name]
         if found:
             taken.append(min(found)[1])
-        elif storage_class.provisioner == "kubernetes.io/no-provisioner" or not all(
-            node.metadata.labels.get(e.key) in e.values
-            for term in storage_class.allowed_topologies
-            for e in term.match_label_expressions
-        ):
+        elif not can_be_made(storage.classes[claim.spec.storage_class_name], size, node, storage):
             return False
     return True
+
+
+def can_be_made(storage_class: Any, size: int, node: Node, storage: Storage) -> bool:
+    if storage_class.provisioner == "kubernetes.io/no-provisioner":
+        return False
+    expressions = [e for term in storage_class.allowed_topologies for e in term.match_label_expressions]
+    if not all(node.metadata.labels.get(e.key) in e.values for e in expressions):
+        return False
+    return storage_class.provisioner not in storage.counting or any(
+        capacity.storage_class_name == storage_class.metadata.name
+        and int(capacity.maximum_volume_size or capacity.capacity or 0) >= size
+        and has_access(node, capacity.node_topology)
+        for capacity in storage.capacities
+    )
+
+
+def has_access(node: Node, topology: Any) -> bool:
+    labels = node.metadata.labels
+    return (
+        topology is not None
+        and all(labels.get(key) == value for key, value in topology.match_labels.items())
+        and all(meets(e, labels) for e in topology.match_expressions)
+    )
 
 
 def attached(pod: Pod, storage: Storage) -> set[str]:

@@ -12,6 +12,7 @@ from kubelib.api.core.claims import (
     VolumeResourceRequirements,
 )
 from kubelib.api.core.drivers import GCEPersistentDiskVolumeSource
+from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node
 from kubelib.api.core.persistentvolumes import (
     CSIPersistentVolumeSource,
@@ -30,12 +31,23 @@ from kubelib.api.core.references import (
     TopologySelectorTerm,
 )
 from kubelib.api.core.volumes import PersistentVolumeClaimVolumeSource, Volume
+from kubelib.api.machinery import LabelSelector, LabelSelectorRequirement
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
-from kubelib.api.storage import CSINode, CSINodeDriver, CSINodeSpec, StorageClass, VolumeNodeResources
+from kubelib.api.storage import (
+    CSIDriver,
+    CSIDriverSpec,
+    CSINode,
+    CSINodeDriver,
+    CSINodeSpec,
+    CSIStorageCapacity,
+    StorageClass,
+    VolumeNodeResources,
+)
 from kubelib.clock import LoopClock
 from kubelib.controllers.builtin.persistentvolume import persistent_volume_controller
 from kubelib.informers import SharedInformers
+from kubelib.registry.base import Patch
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.elastic.base import NodeTemplate
 from kubelib.sched.elastic.planning import ClusterView, Offer, plan_growth
@@ -170,7 +182,41 @@ def make_storage(random: Random, table: NodeTable) -> plain.Storage:
         limit = random.randint(1, 3)
         storage.limits[f"n{number}"] = {DRIVER: limit}
         known.put_limits(f"n{number}", make_limits(f"n{number}", limit))
+    if random.random() < 0.5:
+        storage.counting.add(DRIVER)
+        known.put(make_driver(counts=True))
+    for number in range(random.randint(0, 4)):
+        storage.capacities.append(random_capacity(random, number))
+        known.put(storage.capacities[-1])
     return storage
+
+
+def make_capacity(name: str, cls: str, topology: LabelSelector | None, **amounts: str) -> CSIStorageCapacity:
+    meta = ObjectMeta(name=name, namespace="drivers")
+    return CSIStorageCapacity(metadata=meta, storage_class_name=cls, node_topology=topology, **amounts)
+
+
+def make_driver(*, counts: bool) -> CSIDriver:
+    return CSIDriver(metadata=ObjectMeta(name=DRIVER), spec=CSIDriverSpec(storage_capacity=counts))
+
+
+def random_capacity(random: Random, number: int) -> CSIStorageCapacity:
+    zone = random.choice("abc")
+    topology = random.choice(
+        (
+            None,
+            LabelSelector(),
+            LabelSelector(match_labels={ZONE: zone}),
+            LabelSelector(match_labels={ZONE: zone}),
+            LabelSelector(
+                match_expressions=(LabelSelectorRequirement(key=ZONE, operator="NotIn", values=(zone,)),)
+            ),
+        )
+    )
+    amounts = {"capacity": str(random.randint(0, 3))} if random.random() < 0.8 else {}
+    if random.random() < 0.3:
+        amounts["maximum_volume_size"] = str(random.randint(0, 3))
+    return make_capacity(f"k{number}", random.choice(["late", "made"]), topology, **amounts)
 
 
 def plain_reference(claim: PersistentVolumeClaim) -> Any:
@@ -252,6 +298,9 @@ HERE = make_pod("other", uid="other", node="n0", volumes=(claim_volume("c"),))
         ((make_claim("c", volume_name="v"), make_volume("v"), make_limits("n0", 0)), (), "1 node(s) exceed max volume count"),
         ((make_claim("c"), make_class("late", provisioner="kubernetes.io/no-provisioner")), (),
          "1 node(s) didn't find available persistent volumes to bind"),
+        ((make_claim("c"), make_class("late"), make_driver(counts=True)), (), "1 node(s) did not have enough free storage"),
+        ((make_claim("c", size=2), make_class("late"), make_driver(counts=True), make_capacity("k", "late", LabelSelector(), capacity="9", maximum_volume_size="1")),
+         (), "1 node(s) did not have enough free storage"),
         ((make_claim("c", modes=["ReadWriteOncePod"], volume_name="v"), make_volume("v")), (HERE,),
          "1 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"),
     ],
@@ -375,6 +424,29 @@ async def test_pods_with_storage_are_placed_under_hardship(make_world: Callable[
             await world.add_pod(f"p{number}", volumes=(claim_volume(f"c{number}"),))
         await anyio.sleep(400)
     assert all((await world.placed()).values())
+
+
+async def test_pods_go_where_there_is_enough_storage_and_wait_for_it(world: Any) -> None:
+    for number, zone in enumerate("abc"):
+        await world.add_node(machine(f"node-{number}", {ZONE: zone}))
+    in_b = LabelSelector(match_labels={ZONE: "b"})
+    await add(
+        world, make_driver(counts=True), make_class("late"), make_claim("c", size=2), make_claim("d", size=5)
+    )
+    await world.direct.resource(Namespace).create(Namespace(metadata=ObjectMeta(name="drivers")))
+    await add(world, make_capacity("k", "late", in_b, capacity="3"))
+    async with world.running(world.scheduler()), binding(world):
+        await world.add_pod("p", volumes=(claim_volume("c"),))
+        await world.add_pod("q", volumes=(claim_volume("d"),))
+        await anyio.sleep(10)
+        assert await world.placed() == {"p": "node-1", "q": ""}
+        assert "3 node(s) did not have enough free storage" in (await world.refusal("q"))[1]
+        more = Patch("merge", {"capacity": "6"})
+        await world.direct.resource(CSIStorageCapacity).patch(Key("drivers", "k"), more)
+        await anyio.sleep(20)
+    assert (await world.placed())["q"] == "node-1"
+    snapshot = await take_snapshot(world.direct, LoopClock().now())
+    assert snapshot.table.volumes.capacities.topologies(make_class("late"), 6) == [in_b]
 
 
 def test_nodes_are_asked_for_only_where_storage_lets_pods_use_them() -> None:

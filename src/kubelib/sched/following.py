@@ -18,7 +18,7 @@ from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
 from kubelib.api.scheduling_v1beta1 import PodGroup
-from kubelib.api.storage import CSINode, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
 from kubelib.client.base import Client
 from kubelib.informers import SharedInformers
 from kubelib.sched.base import Happening
@@ -31,6 +31,16 @@ from kubelib.sched.queue import SchedulingQueue
 StorageObject = TypeVar("StorageObject", bound=Object)
 
 log = logging.getLogger("kubelib.sched")
+
+STORAGE: tuple[type[Object], ...] = (
+    PersistentVolumeClaim,
+    PersistentVolume,
+    StorageClass,
+    CSINode,
+    CSIDriver,
+    CSIStorageCapacity,
+)
+"""The kinds that say something of storage."""
 
 Route = Callable[[Pod], SchedulingQueue | None]
 """Returns the queue in which a Pod is to wait for a node; None if it is somebody else's."""
@@ -64,7 +74,7 @@ class Following:
         self._nodes = self._informers.of(Node)
         self._namespaces = self._informers.of(Namespace)
         self._disruption_budgets = self._informers.of(PodDisruptionBudget)
-        for kind in (PersistentVolumeClaim, PersistentVolume, StorageClass, CSINode):
+        for kind in STORAGE:
             self._informers.of(kind)
         # Servers of earlier versions do not know groups: nobody waits for these informers.
         self._about_groups = SharedInformers(client, random=random)
@@ -93,6 +103,8 @@ class Following:
         self._learn(PersistentVolume, lambda key, found: known.put_volume(key.name, found))
         self._learn(PersistentVolumeClaim, known.put_claim)
         self._learn(CSINode, lambda key, found: known.put_limits(key.name, found))
+        self._learn(CSIDriver, lambda key, found: known.capacities.put_driver(key.name, found))
+        self._learn(CSIStorageCapacity, known.capacities.put)
         self._nodes.subscribe(self._on_node)
         self._disruption_budgets.subscribe(self._on_budget)
         self._pods.subscribe(self.on_pod)

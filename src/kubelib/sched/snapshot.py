@@ -15,7 +15,7 @@ from kubelib.api.errors import Forbidden, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.policy import PodDisruptionBudget
 from kubelib.api.scheduling_v1beta1 import PodGroup
-from kubelib.api.storage import CSINode, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
 from kubelib.client.base import Client
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.groups import Groups
@@ -99,6 +99,8 @@ async def take_snapshot(client: Client, now: datetime) -> Snapshot:
         *(await client.resource(PersistentVolume).list()).items,
         *(await client.resource(PersistentVolumeClaim).list()).items,
         *(await client.resource(CSINode).list()).items,
+        *(await client.resource(CSIDriver).list()).items,
+        *(await client.resource(CSIStorageCapacity).list()).items,
     ]
     return make_snapshot(
         (await client.resource(Node).list()).items,

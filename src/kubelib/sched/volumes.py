@@ -17,10 +17,13 @@ from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
-from kubelib.api.storage import CSINode, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
+from kubelib.sched.capacities import Capacities
 from kubelib.sched.pods import Disk, PodInfo
 
-StorageObject = PersistentVolumeClaim | PersistentVolume | StorageClass | CSINode
+StorageObject = (
+    PersistentVolumeClaim | PersistentVolume | StorageClass | CSINode | CSIDriver | CSIStorageCapacity
+)
 
 
 @attrs.frozen
@@ -40,6 +43,7 @@ class Volumes:
 
     def __init__(self) -> None:
         self.classes: dict[str, StorageClass] = {}
+        self.capacities = Capacities()
         self.limits: dict[str, Mapping[str, int]] = {}
         """By node, then by driver: how many volumes there may be."""
         self._claims: dict[Key, PersistentVolumeClaim] = {}
@@ -118,6 +122,10 @@ class Volumes:
                 return self.put_class(thing.metadata.name, thing)
             case CSINode():
                 return self.put_limits(thing.metadata.name, thing)
+            case CSIDriver():
+                return self.capacities.put_driver(thing.metadata.name, thing)
+            case CSIStorageCapacity():
+                return self.capacities.put(thing.key, thing)
 
     # What Pods need
 

@@ -18,7 +18,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.policy import PodDisruptionBudget
-from kubelib.api.storage import CSINode, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
 from kubelib.client.base import Client
 from kubelib.informers import SharedInformers
 from kubelib.labels.fields import parse_field_selector
@@ -71,6 +71,8 @@ class Elastic:
         self._volumes = self._informers.of(PersistentVolume)
         self._claims = self._informers.of(PersistentVolumeClaim)
         self._limits = self._informers.of(CSINode)
+        self._drivers = self._informers.of(CSIDriver)
+        self._capacities = self._informers.of(CSIStorageCapacity)
         self._spare_since: dict[str, float] = {}
         self._grown = self._kept_until = float("-inf")
         self._announced: set[str] = set()
@@ -146,6 +148,8 @@ class Elastic:
             *self._volumes.lister.list(),
             *self._claims.lister.list(),
             *self._limits.lister.list(),
+            *self._drivers.lister.list(),
+            *self._capacities.lister.list(),
         )
         return ClusterView(nodes=nodes, pods=infos, daemons=daemons, namespaces=labels, storage=storage)
 

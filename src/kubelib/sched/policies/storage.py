@@ -8,6 +8,8 @@ import numpy as np
 from kubelib.api.claiming import NO_PROVISIONER, SELECTED_NODE, class_of, requested
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
+from kubelib.api.core.references import NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import Key
 from kubelib.sched.base import BoolColumn, Happening, Rows
 from kubelib.sched.nodes import NodeTable
@@ -42,6 +44,8 @@ class Arrangement:
     """How late claims would get their volumes, node by node."""
 
     fits: BoolColumn
+    short: BoolColumn
+    """Where somebody would make a volume, if there were enough storage."""
     given: list[tuple[PersistentVolumeClaim, PersistentVolume, BoolColumn]]
     """Volumes that there are, for which claim, and where."""
 
@@ -49,7 +53,7 @@ class Arrangement:
 def arrange(pod: PodInfo, nodes: NodeTable, rows: Rows) -> Arrangement:
     """Find a volume for each late claim of a Pod, small claims first, or somebody who would make one."""
     fits = np.ones(len(nodes.present[rows]), bool)
-    arrangement = Arrangement(fits, [])
+    arrangement = Arrangement(fits, np.zeros(len(fits), bool), [])
     for claim in sorted(nodes.volumes.wanted(pod).late, key=lambda c: (requested(c).amount, c.metadata.name)):
         selected = claim.metadata.annotations.get(SELECTED_NODE, "")
         if selected:
@@ -68,7 +72,10 @@ def arrange(pod: PodInfo, nodes: NodeTable, rows: Rows) -> Arrangement:
             if not lacking.any():
                 break
         else:
-            fits &= ~lacking | (False if kept else _can_be_made(claim, nodes, rows))
+            made = ~lacking | (False if kept else _can_be_made(claim, nodes, rows))
+            space = ~lacking | _has_space(claim, nodes, rows)
+            arrangement.short |= fits & made & ~space
+            fits &= made & space
     return arrangement
 
 
@@ -85,6 +92,41 @@ def _can_be_made(claim: PersistentVolumeClaim, nodes: NodeTable, rows: Rows) -> 
             all_do = nodes.label(requirement.key).among(requirement.values, rows) & all_do
         one_does = all_do | one_does
     return one_does
+
+
+def _has_space(claim: PersistentVolumeClaim, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+    """Return from where enough storage for a claim can be reached, as far as its driver keeps count of it."""
+    storage_class = nodes.volumes.classes.get(class_of(claim))
+    if storage_class is None or "storage" not in claim.spec.resources.requests:
+        return True
+    topologies = nodes.volumes.capacities.topologies(storage_class, requested(claim).value())
+    if topologies is None:
+        return True
+    result: BoolColumn | bool = False
+    # Most say one value of one label, that of a node or a zone: all of them are looked for at once.
+    places: dict[str, set[str | None]] = {}
+    for topology in topologies:
+        if len(topology.match_labels) == 1 and not topology.match_expressions:
+            ((key, value),) = topology.match_labels.items()
+            places.setdefault(key, set()).add(value)
+        else:
+            result = _selects(topology, nodes, rows) | result
+    for key, values in places.items():
+        result = nodes.label(key).judge(values.__contains__, rows) | result
+    return result
+
+
+def _selects(selector: LabelSelector, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+    """Return which nodes a selector of labels matches; an empty one matches all."""
+    wanted = [
+        NodeSelectorRequirement(key=key, operator="In", values=(value,))
+        for key, value in selector.match_labels.items()
+    ]
+    wanted += [
+        NodeSelectorRequirement(key=e.key, operator=e.operator, values=e.values)
+        for e in selector.match_expressions
+    ]
+    return term_matches(NodeSelectorTerm(match_expressions=tuple(wanted)), nodes, rows) if wanted else True
 
 
 class FindsVolumes:
@@ -123,7 +165,10 @@ class FindsVolumes:
             reasons.append("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
         if not all(np.all(reaches(v, nodes, alone)) for v in wanted.bound if v is not None):
             reasons.append("node(s) had volume node affinity conflict")
-        if not arrange(pod, nodes, alone).fits.all():
+        arrangement = arrange(pod, nodes, alone)
+        if arrangement.short.any():
+            reasons.append("node(s) did not have enough free storage")
+        elif not arrangement.fits.all():
             reasons.append("node(s) didn't find available persistent volumes to bind")
         return reasons
 
