@@ -62,6 +62,7 @@ from kubelib.runtime.isolation.plan import (
     check_command,
     check_rights,
     entering,
+    entrance_note,
     shared_with_host,
 )
 from kubelib.runtime.news import News
@@ -307,6 +308,7 @@ class ProcessRuntime:
         # Before there is anything to clean up, it is written down what there will be.
         (directory / "spec.json").write_text(json.dumps(spec))
         if self._isolator is not None:
+            (directory / "entrance").write_bytes(entrance_note(spec))
             self._isolator.make_groups(groups_of(spec["isolation"]["note"]), container.resources)
         launched = subprocess.Popen(
             [sys.executable, "-I", "-S", _SHIM, str(directory)],

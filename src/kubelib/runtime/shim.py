@@ -15,6 +15,12 @@ import struct
 import sys
 import time
 
+if __name__ == "__main__":
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    from programs import LOOK_AROUND, become_user, execute, start_ticks, write_file
+else:
+    from kubelib.runtime.programs import LOOK_AROUND, become_user, execute, start_ticks, write_file
+
 LONGEST_LINE = 16 * 1024
 LARGEST_LOG = 10 * 1024 * 1024
 INPUT, INPUT_ENDS, SIZE, HELLO = 0, 1, 4, 5
@@ -24,22 +30,6 @@ SLOWEST = 1024 * 1024
 """Bytes that may wait for a visitor: with more, the container's output waits too, as with other engines."""
 PATIENCE = 5.0
 """Seconds in which a visitor that is waited for has to read something: otherwise it has to go."""
-LOOK_AROUND = 2000
-"""Milliseconds after which a shim sees that its directory was deleted: nobody could find, or end, its container then."""
-
-
-def write_file(path, text):
-    """Write a file so that it is there whole or not at all."""
-    with open(path + ".new", "w") as file:
-        file.write(text)
-        file.flush()
-    os.replace(path + ".new", path)
-
-
-def start_ticks(pid):
-    """Return when a process started: with its number, what tells it from a later one with the same number."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
 
 
 def myself():
@@ -349,31 +339,6 @@ def was_killed_for_memory(files):
         except (OSError, ValueError):
             pass
     return False
-
-
-def execute(argv, env):
-    """Become a program, looked for in PATH. Python's own way imports more, which is out of sight in another root."""
-    if "/" in argv[0]:
-        os.execve(argv[0], argv, env)
-    refused = FileNotFoundError(2, "No such file or directory", argv[0])
-    for directory in env.get("PATH", os.defpath).split(":"):
-        try:
-            os.execve((directory or ".") + "/" + argv[0], argv, env)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError as error:
-            refused = error
-    raise refused
-
-
-def become_user(spec):
-    """Become the user and the groups as which the container runs."""
-    if spec["group"] is not None or spec.get("groups"):
-        os.setgroups(spec.get("groups", []))
-    if spec["group"] is not None:
-        os.setgid(spec["group"])
-    if spec["user"] is not None:
-        os.setuid(spec["user"])
 
 
 def start(spec, stdin, out, err, failed):

@@ -1,6 +1,5 @@
 """The sandboxes of Pods that are isolated: for each a process that holds its namespaces, and what its network needs on the host."""
 
-import json
 import logging
 import os
 import select
@@ -18,13 +17,14 @@ from anyio.abc import TaskGroup
 from kubelib.runtime.base import CannotCreate, Dns, SandboxSpec
 from kubelib.runtime.isolation.network import Network, obstacle
 from kubelib.runtime.processstate import is_process, json_of
+from kubelib.runtime.programs import packed
 
 log = logging.getLogger("kubelib.runtime")
 
 _HOLDER = str(Path(__file__).with_name("holder.py"))
 START_TIMEOUT = 20.0
 END_TIMEOUT = 10.0
-RESOLV_CONF, HOSTNAME = "resolv.conf", "hostname"
+RESOLV_CONF, HOSTNAME, WISH = "resolv.conf", "hostname", "wish"
 
 
 class CannotIsolate(ValueError):
@@ -180,9 +180,16 @@ def _start(directory: Path, note: Mapping[str, Any], network: Network | None) ->
     """Start a holder, and give it its network; return its process. Raises `CannotCreate`."""
     (directory / RESOLV_CONF).write_text(note["dns"])
     (directory / HOSTNAME).write_text(f"{note['hostname']}\n")
-    wish = {key: note[key] for key in ("namespaces", "hostname", "sysctls", "ports", "address")}
+    (directory / WISH).write_bytes(
+        packed(
+            [note["hostname"], note["address"]],
+            note["namespaces"],
+            [f"{name}={value}" for name, value in note["sysctls"].items()],
+            [f"{p['protocol']}|{p['host_ip']}|{p['host_port']}|{p['port']}" for p in note["ports"]],
+        )
+    )
     starting = subprocess.Popen(
-        [sys.executable, "-I", "-S", _HOLDER, str(directory), json.dumps(wish)],
+        [sys.executable, "-I", "-S", _HOLDER, str(directory)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, cwd="/", start_new_session=True,
     )  # fmt: skip
     assert starting.stdin is not None
@@ -202,7 +209,7 @@ def _start(directory: Path, note: Mapping[str, Any], network: Network | None) ->
     return pid
 
 
-def _heard(descriptor: int, name: str) -> Any:
+def _heard(descriptor: int, name: str) -> str:
     """Return what a holder says. Raises `CannotCreate` if that is why it cannot be one."""
     line, poll = b"", select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -211,7 +218,7 @@ def _heard(descriptor: int, name: str) -> Any:
         if not data:
             raise CannotCreate("the holder of the namespaces does not answer")
         line += data
-    tree = json.loads(line)
-    if "failure" in tree:
-        raise CannotCreate(str(tree["failure"]))
-    return tree[name]
+    kind, _, said = line.decode(errors="replace").strip().partition(" ")
+    if kind != name:
+        raise CannotCreate(said)
+    return said

@@ -27,6 +27,8 @@ LINKS = {
     "ptmx": "pts/ptmx",
 }
 MOST_LINKS = 40
+HUP, INT, PIPE, TERM, CHLD = 1, 2, 13, 15, 17
+"""The numbers of signals."""
 MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger")
 READ_ONLY = ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs")
 
@@ -85,6 +87,12 @@ def bind(source: str, target: str, *, read_only: bool = False) -> None:
     mount(source, target, None, BIND | REC)
     if read_only:
         mount(None, target, None, BIND | REMOUNT | RDONLY)
+
+
+def handle_signals(numbers: tuple[int, ...], *, ignore: bool) -> None:
+    """Ignore signals, or leave it to the kernel what they do: without the module that would do it, which takes longer than the rest."""
+    for number in numbers:
+        _libc.signal(number, ctypes.c_void_p(1 if ignore else 0))
 
 
 def below(root: str, path: str) -> str:

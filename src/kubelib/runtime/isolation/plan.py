@@ -17,6 +17,7 @@ from kubelib.runtime.isolation.holders import CannotIsolate, files_of
 from kubelib.runtime.isolation.images import Image, Images
 from kubelib.runtime.isolation.inside import below
 from kubelib.runtime.isolation.seccomp import program_for
+from kubelib.runtime.programs import packed
 
 Level = Literal["none", "pod"]
 NETWORK_OF_HOST = "network (each Pod has its own loopback address)"
@@ -214,6 +215,22 @@ def check_command(pid: int, command: str, path: str, directory: str) -> None:
     if "/" in command:
         raise CannotStart(f'exec: "{command}": No such file or directory')
     raise CannotStart(f'exec: "{command}": executable file not found in $PATH')
+
+
+def entrance_note(spec: Mapping[str, Any]) -> bytes:
+    """Return what the file ``entrance`` says of a container."""
+    security = spec["isolation"]["security"]
+    users = ["" if number is None else str(number) for number in (spec["user"], spec["group"])]
+    rights = ["1" if security[name] else "" for name in ("privileged", "no_new_privileges")]
+    return packed(
+        users,
+        list(map(str, spec["groups"])),
+        [*rights, security["seccomp"]],
+        security["add"],
+        security["drop"],
+        spec["isolation"]["groups"],
+        [f"{name}={value}" for name, value in spec["env"].items()],
+    )
 
 
 def entering(directory: Path, pid: int) -> list[str]:
