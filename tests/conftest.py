@@ -25,6 +25,16 @@ settings.load_profile("repeatable")
 
 PURE = ("api", "cel", "controllers", "informers", "labels", "registry", "sched", "sim")
 """The rooms whose tests start no process and open no socket."""
+SAFETY = (
+    "store",
+    "transactions",
+    "flow",
+    "test_masters.py",
+    "test_contention.py",
+    "test_durability.py",
+    "test_killed.py",
+)
+"""Where tests look for what is lost, seen twice or overcommitted: there what happens once in a hundred runs is the finding."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] not in PURE:
+        place = item.path.relative_to(here).parts
+        if place[0] not in PURE and not {place[0], place[-1]} & {*SAFETY}:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

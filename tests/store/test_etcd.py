@@ -12,6 +12,7 @@ from kubelib.store import (
     ABSENT,
     Put,
     Revision,
+    RevisionCompacted,
     Store,
     StoreCorrupt,
     StoreFull,
@@ -158,6 +159,20 @@ class TestTrouble:
                     await store.commit(Put(entries[0].key, entries[0].value, entries[0].modified))
                 assert await store.get(entries[0].key) == entries[0]
 
+    async def test_history_is_compacted_by_one_of_all_who_have_the_store_open(self, etcd: Etcd) -> None:
+        url = etcd.url(next(PREFIXES))
+        async with EtcdStore(parse_url(url), keep=0.2) as one, EtcdStore(parse_url(url), keep=0.2) as other:
+            first = await one.commit(Put("/a", b"1", ABSENT))
+            await one.commit(Put("/a", b"2", first))
+            with anyio.fail_after(60):
+                while True:
+                    try:
+                        await other.list("/", at=first)
+                    except RevisionCompacted:
+                        break
+                    await anyio.sleep(0.1)
+            assert [entry.value for entry in (await other.list("/")).entries] == [b"2"]
+
     async def test_what_others_write_to_the_same_etcd_holds_nobody_up(self, etcd: Etcd) -> None:
         async with open_store(etcd.url(next(PREFIXES))) as store:
             await store.commit(Put("/a", b"", ABSENT))
@@ -232,6 +247,7 @@ class TestTrouble:
         ("etcd://h,:2379", "is not the URL of a store in etcd"),
         ("etcd://u:secret@h?cert=x", "needs both cert and key"),
         ("etcd://h?colour=blue", "unknown option 'colour'"),
+        ("etcd://h?keep=-1", "keep=-1: it must be a whole number"),
     ],
 )
 def test_a_bad_url_is_refused_without_its_password(url: str, message: str) -> None:
@@ -254,3 +270,4 @@ def test_a_url_says_all_there_is_to_know() -> None:
         key="/k.pem",
     )
     assert not parse_url("etcd://h").tls
+    assert parse_url("etcd://h?keep=60&max-txn-ops=1024").settings == {"keep": 60, "max-txn-ops": 1024}

@@ -18,6 +18,7 @@ from kubelib.store import (
     Delete,
     Put,
     Revision,
+    RevisionCompacted,
     RevisionMismatch,
     StoreCorrupt,
     StoreFull,
@@ -335,3 +336,17 @@ async def test_what_was_decided_before_the_store_is_closed_is_written(tmp_path: 
         await anyio.lowlevel.checkpoint()
     async with SqliteStore(tmp_path / "store.sqlite") as again:
         assert await again.get("/a") is not None
+
+
+async def test_the_url_says_how_much_history_is_kept(tmp_path: Path) -> None:
+    async with open_store(f"sqlite://{tmp_path}/store?history=3") as store:
+        revision = ABSENT
+        for number in range(20):
+            revision = await store.commit(Put("/a", str(number).encode(), revision))
+        with pytest.raises(RevisionCompacted):
+            async with store.watch("/", since=Revision(1)) as watch:
+                await watch.take()
+    with pytest.raises(ValueError, match="history=few: it must be a whole number"):
+        open_store(f"sqlite://{tmp_path}/store?history=few")
+    with pytest.raises(ValueError, match="unknown option 'keep': there is history"):
+        open_store(f"sqlite://{tmp_path}/store?keep=3")

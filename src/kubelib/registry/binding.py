@@ -24,9 +24,18 @@ from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.registry.keys import store_key
 from kubelib.registry.room import Held
-from kubelib.store import ABSENT, Lease, Put, Revision, RevisionMismatch, StoreUnavailable
+from kubelib.store import (
+    ABSENT,
+    Lease,
+    Put,
+    Revision,
+    RevisionMismatch,
+    StoreUnavailable,
+    most_operations,
+)
 from kubelib.transactions.base import Cause, Claim, Outcome, Result, Transaction
 from kubelib.transactions.commitpoint import Asking
+from kubelib.transactions.parts import parts_of
 from kubelib.transactions.rules import judge
 
 if TYPE_CHECKING:
@@ -91,14 +100,14 @@ async def _land(
     await pods.catch_up()
     point = pods.owner.commit_point
     if point is None or dry_run:
-        return await _Landing(pods, transaction, user, resource, refused).carry_out(dry_run=dry_run)
+        return await _in_parts(pods, transaction, user, resource, refused, dry_run)
     asking = _asking(pods, transaction)
     async with point.turn(asking):
         refused = dict(refused)
         for claim in transaction.claims:
             if why := point.refusal(asking, claim):
                 refused.setdefault(claim, conflict(resource, claim.pod.name, why))
-        result = await _Landing(pods, transaction, user, resource, refused).carry_out(dry_run=False)
+        result = await _in_parts(pods, transaction, user, resource, refused, dry_run)
         point.decided(asking, result)
         return result
 
@@ -113,6 +122,29 @@ def _asking(pods: "GenericRegistry", transaction: Transaction) -> Asking:
         transaction=transaction,
         schedulers=tuple(dict.fromkeys(spec.get("schedulerName") or "" for spec in specs)),
         priority=max((spec.get("priority") or 0 for spec in specs), default=0),
+    )
+
+
+async def _in_parts(
+    pods: "GenericRegistry",
+    transaction: Transaction,
+    user: str,
+    resource: str,
+    refused: Refused,
+    dry_run: bool,
+) -> Result:
+    """Carry out a transaction, in as many commits as the store needs for it."""
+    parts = parts_of(transaction, most_operations(pods.owner.store))
+    results = [
+        await _Landing(pods, part, user, resource, refused).carry_out(dry_run=dry_run) for part in parts
+    ]
+    if len(results) == 1:
+        return results[0]
+    outcomes = {outcome.claim.pod: outcome for result in results for outcome in result.outcomes}
+    return Result(
+        tuple(outcomes[claim.pod] for claim in transaction.claims),
+        max(result.revision for result in results),
+        repeated=all(result.repeated for result in results),
     )
 
 
@@ -257,7 +289,10 @@ class _Landing:
         except RevisionMismatch as mismatch:
             for position in puts:
                 del self._outcomes[position]
-            room.learn(mismatch)
+            try:
+                await room.learn(mismatch, nodes)
+            except StoreUnavailable as error:
+                raise ServiceUnavailable(str(error), retry_after=1) from None
             raise
         room.landed((claim.pod for claim in claims), nodes, revision, guarded=shared)
         return self._result("Outdated", None, revision)

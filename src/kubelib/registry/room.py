@@ -29,6 +29,8 @@ Port = tuple[str, str, int]
 """Protocol, address and number of a port of the host."""
 GUARDS = "/claims/"
 """Keys, one a node, that every binding on the node writes where several API servers share a store."""
+ONE_BY_ONE = 8
+"""Of more nodes than that the guards are read by one list of all."""
 _ANY = ("", "0.0.0.0")
 _ENDED = ("Succeeded", "Failed")
 _PODS = "pods"
@@ -179,10 +181,19 @@ class NodeRoom:
         if guarded:
             self._guards.update(dict.fromkeys(nodes, revision))
 
-    def learn(self, mismatch: RevisionMismatch) -> None:
-        """Take from a lost transaction who has been there."""
-        if mismatch.key.startswith(GUARDS):
-            self._guards[mismatch.key.removeprefix(GUARDS)] = mismatch.found
+    async def learn(self, mismatch: RevisionMismatch, nodes: "set[str]") -> None:
+        """Take from a lost transaction who has been on its nodes. Raises `StoreError`."""
+        if not mismatch.key.startswith(GUARDS):
+            return
+        self._guards[mismatch.key.removeprefix(GUARDS)] = mismatch.found
+        store = self._pods.owner.store
+        if len(nodes) > ONE_BY_ONE:
+            for entry in (await store.list(GUARDS)).entries:
+                self._guards[entry.key.removeprefix(GUARDS)] = entry.modified
+            return
+        for node in nodes - {mismatch.key.removeprefix(GUARDS)}:
+            found = await store.get(GUARDS + node)
+            self._guards[node] = found.modified if found is not None else ABSENT
 
     def _of(self, node: str) -> Amounts:
         document = self._nodes.get(Key("", node))
@@ -219,6 +230,9 @@ class NodeRoom:
                 # Of a Pod that others have put there it is only known when it was last written: that is not too early.
                 if not at and (before is None or before[0] != node):
                     at = int(document.meta.resource_version)
+                    # Who put it there wrote the guard in the same commit. If the Pod was written again since, this is a
+                    # wrong guess, and the first transaction on the node learns it.
+                    self._guards[node] = max(Revision(at), self._guards.get(node, ABSENT))
                 self._given[node] = max(at, self._given.get(node, 0))
                 if self._shares is not None:
                     self._shares.count(document, wanted)

@@ -7,6 +7,7 @@ from kubelib.store.base import (
     Delete,
     Entry,
     Lease,
+    LimitsCommits,
     Operation,
     Page,
     Put,
@@ -23,6 +24,7 @@ from kubelib.store.base import (
     ValueTooLarge,
     Watch,
     WatchLagged,
+    most_operations,
 )
 from kubelib.store.memory import MemoryStore, Snapshot
 from kubelib.store.urls import open_store
@@ -34,6 +36,7 @@ __all__ = [
     "Delete",
     "Entry",
     "Lease",
+    "LimitsCommits",
     "MemoryStore",
     "Operation",
     "Page",
@@ -52,5 +55,6 @@ __all__ = [
     "ValueTooLarge",
     "Watch",
     "WatchLagged",
+    "most_operations",
     "open_store",
 ]

@@ -156,6 +156,21 @@ class SupportsObserve(Protocol):
         ...
 
 
+@runtime_checkable
+class LimitsCommits(Protocol):
+    """A store that takes only so many operations in one commit: larger ones raise `ValueTooLarge`."""
+
+    @property
+    def most_operations(self) -> int:
+        """How many; 0 if there is no limit. It is the same for all who have the store open."""
+        ...
+
+
+def most_operations(store: Store) -> int:
+    """Return how many operations a store takes in one commit; 0 if there is no limit."""
+    return store.most_operations if isinstance(store, LimitsCommits) else 0
+
+
 class StoreError(Exception):
     """The tree: `RevisionMismatch`, `RevisionCompacted`, `RevisionInFuture`, `WatchLagged`, `ValueTooLarge`, `StoreUnavailable` (`StoreCorrupt`, `StoreFull`)."""
 

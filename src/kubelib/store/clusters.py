@@ -1,9 +1,9 @@
 """URLs of stores that are clusters of servers: ``scheme://[user:password@]host[:port],…[/path][?ca=FILE&cert=FILE&key=FILE]``."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl, unquote
 
-from attrs import frozen
+from attrs import field, frozen
 
 _FILES = ("ca", "cert", "key")
 
@@ -27,13 +27,18 @@ class ClusterAddress:
     ca: str = ""
     cert: str = ""
     key: str = ""
+    settings: Mapping[str, int] = field(factory=dict)
+    """The numbers that the URL gives, by the names that this kind of store knows."""
 
     def __str__(self) -> str:
         return f"{self.name} at " + ", ".join(self.endpoints)
 
 
-def parse_cluster_url(url: str, *, name: str, port: int) -> ClusterAddress:
-    """Read a URL; `port` is for hosts without one. Raises ValueError that says what is wrong, without the password."""
+def parse_cluster_url(url: str, *, name: str, port: int, settings: Collection[str] = ()) -> ClusterAddress:
+    """Read a URL; `port` is for hosts without one, `settings` are the numbers that it may give.
+
+    Raises ValueError that says what is wrong, without the password.
+    """
     scheme, _, rest = url.partition("://")
     rest, _, query = rest.partition("?")
     place, _, path = rest.partition("/")
@@ -51,7 +56,7 @@ def parse_cluster_url(url: str, *, name: str, port: int) -> ClusterAddress:
                 f"{shown} is not the URL of a store in {name}: write {example}, or {example.replace('host', 'host1')},host2:{port}"
             )
         endpoints.append(f"{server}:{number}")
-    options = _options(shown, query)
+    options = _options(shown, query, settings)
     return ClusterAddress(
         name=name,
         endpoints=tuple(endpoints),
@@ -62,14 +67,24 @@ def parse_cluster_url(url: str, *, name: str, port: int) -> ClusterAddress:
         ca=options["ca"],
         cert=options["cert"],
         key=options["key"],
+        settings=numbers_of(shown, {name: options[name] for name in settings if name in options}),
     )
 
 
-def _options(shown: str, query: str) -> Mapping[str, str]:
+def numbers_of(shown: str, options: Mapping[str, str]) -> Mapping[str, int]:
+    """Return options of a URL as the numbers that they are. Raises ValueError."""
+    for name, value in options.items():
+        if not (value.isascii() and value.isdigit()):
+            raise ValueError(f"{shown} has {name}={value}: it must be a whole number")
+    return {name: int(value) for name, value in options.items()}
+
+
+def _options(shown: str, query: str, settings: Collection[str]) -> Mapping[str, str]:
     options = dict.fromkeys(_FILES, "") | dict(parse_qsl(query, keep_blank_values=True))
+    known = (*_FILES, *settings)
     for name in options:
-        if name not in (*_FILES, "tls"):
-            raise ValueError(f"{shown} has an unknown option {name!r}: there are {', '.join(_FILES)} and tls")
+        if name not in (*known, "tls"):
+            raise ValueError(f"{shown} has an unknown option {name!r}: there are {', '.join(known)} and tls")
     if bool(options["cert"]) != bool(options["key"]):
         raise ValueError(f"{shown} needs both cert and key, or neither")
     return options

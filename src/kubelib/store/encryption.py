@@ -26,6 +26,7 @@ from kubelib.store.base import (
     StoreCorrupt,
     SupportsObserve,
     Watch,
+    most_operations,
 )
 
 _MARK = b"kubelib:enc:aesgcm:v1:"
@@ -168,6 +169,11 @@ class EncryptedStore:
         return tuple(
             attrs.evolve(c, entry=self._read(c.entry), previous=self._read(c.previous)) for c in changes
         )
+
+    @property
+    def most_operations(self) -> int:
+        """How many operations one commit may have; 0 if there is no limit."""
+        return most_operations(self._store)
 
     async def get(self, key: str) -> Entry | None:
         """Return the key's latest entry, or None."""

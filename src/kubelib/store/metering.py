@@ -18,6 +18,7 @@ from kubelib.store.base import (
     Store,
     SupportsObserve,
     Watch,
+    most_operations,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class MeteredStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.figures = StoreFigures()
+
+    @property
+    def most_operations(self) -> int:
+        """How many operations one commit may have; 0 if there is no limit."""
+        return most_operations(self._store)
 
     async def get(self, key: str) -> Entry | None:
         """Return the key's latest entry, or None."""

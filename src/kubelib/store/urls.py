@@ -1,10 +1,11 @@
 """Stores by URL: the scheme chooses the backend, further ones register in the entry point group ``kubelib.stores``."""
 
 from contextlib import AbstractAsyncContextManager
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.store.base import ABSENT, Revision, Store
+from kubelib.store.clusters import numbers_of
 
 ENTRY_POINTS = "kubelib.stores"
 
@@ -14,6 +15,8 @@ def open_store(
 ) -> AbstractAsyncContextManager[Store]:
     """Return a context manager that opens the store at `url`: ``memory://``, ``sqlite:///path``, ``etcd://host:2379``,
     ``zookeeper://host:2181`` or a plug-in's.
+
+    ``?history=N`` after a path in sqlite or ZooKeeper is how many changes are kept for watches to continue from, ``?keep=SECONDS`` how long in etcd.
 
     `base` is the revision that a store begins with where there is none yet. A plug-in is a callable that takes the URL, ``clock=``
     and, where one is wanted, ``base=``, and returns such a context manager. Raises ValueError,
@@ -33,7 +36,10 @@ def open_store(
             raise ValueError(
                 f"{url!r} names no file: write sqlite:///absolute/path or sqlite://relative/path"
             )
-        return SqliteStore(path, clock=clock, base=base)
+        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if unknown := given.keys() - {"history"}:
+            raise ValueError(f"{url!r} has an unknown option {min(unknown)!r}: there is history")
+        return SqliteStore(path, clock=clock, base=base, **numbers_of(repr(url), given))
     if found and scheme == "etcd":
         from kubelib.store.etcd import EtcdStore, parse_url
 

@@ -5,5 +5,9 @@ from kubelib.store.etcd.store import EtcdStore as EtcdStore
 
 
 def parse_url(url: str) -> ClusterAddress:
-    """Read ``etcd://[user:password@]host[:2379],…[/prefix][?ca=FILE&cert=FILE&key=FILE]``. Raises ValueError."""
-    return parse_cluster_url(url, name="etcd", port=2379)
+    """Read ``etcd://[user:password@]host[:2379],…[/prefix][?ca=FILE&cert=FILE&key=FILE]``. Raises ValueError.
+
+    Further options are ``keep``, the seconds of history that are kept (0 leaves compaction to others), and ``max-txn-ops``, with
+    which etcd was started.
+    """
+    return parse_cluster_url(url, name="etcd", port=2379, settings=("keep", "max-txn-ops"))

@@ -284,7 +284,10 @@ class Connection:
                 "etcd takes no more than --max-request-bytes in one commit (1.5 MiB unless set)"
             )
         if "too many operations" in details:
-            return ValueTooLarge("etcd takes no more than --max-txn-ops keys in one commit (128 unless set)")
+            return ValueTooLarge(
+                "etcd takes no more than --max-txn-ops keys in one commit (128 unless set): start it with more, and add"
+                " ?max-txn-ops=NUMBER to the URL of the store"
+            )
         if "corrupt" in details:
             return StoreCorrupt(f"{self.address} says that its data is damaged: {details}")
         if "invalid user ID or password" in details:

@@ -49,6 +49,8 @@ from kubelib.store.etcd.watch import EtcdWatch
 FORMAT = 1
 KEEP = 300.0
 """Seconds of history that are kept for watches to continue from, as kube-apiserver keeps."""
+MAX_TXN_OPS = 128
+"""How many keys etcd takes in one transaction unless it was started with another ``--max-txn-ops``."""
 PART = 2_000
 """How many entries are asked of etcd at once: a list of a hundred thousand must not be one message."""
 BELL_AFTER = 0.25
@@ -79,8 +81,8 @@ class _Shared:
 class EtcdStore:
     """A store in an etcd cluster. Any number of processes may have it open.
 
-    `keep` is how many seconds of history are kept; 0 leaves compaction to others. `base` is the revision that a new store
-    begins with. `patience` is how many seconds some member has to answer a call.
+    `keep` is how many seconds of history are kept, if the address does not say; 0 leaves compaction to others. `base` is the
+    revision that a new store begins with. `patience` is how many seconds some member has to answer a call.
     """
 
     def __init__(
@@ -93,7 +95,8 @@ class EtcdStore:
     ) -> None:
         self.address = address
         self.connection = Connection(address, patience)
-        self._keep = keep
+        self.most_operations = address.settings.get("max-txn-ops", MAX_TXN_OPS)
+        self._keep = address.settings.get("keep", keep)
         self._base = base
         self._prefix = address.path.encode()
         self._offset = 0

@@ -73,7 +73,7 @@ class ZooKeeperStore(Engine):
         base: Revision = ABSENT,
         patience: float = PATIENCE,
     ) -> None:
-        super().__init__(history=history, clock=clock, base=base)
+        super().__init__(history=address.settings.get("history", history), clock=clock, base=base)
         self.address = address
         self._random = random if random is not None else system_random()
         self._session = Session(address, patience)
