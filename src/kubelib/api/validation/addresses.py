@@ -106,6 +106,19 @@ def canonical_network_messages(text: str) -> list[str]:
     return [] if text == canonical else [f"must be in canonical form ({quote(canonical)})"]
 
 
+def interface_address_messages(text: str) -> list[str]:
+    """Check an address with the prefix of its network, as interfaces have it, in canonical form."""
+    found = _read_network(text)
+    if found is None:
+        return ["must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"]
+    address, prefix, _ = found
+    mapped = _mapped(address)
+    if mapped is not None and prefix > mapped.max_prefixlen:
+        address, prefix = mapped, prefix - _MAPPED_BITS
+    canonical = f"{address}/{prefix}"
+    return [] if text == canonical else [f"must be in canonical form ({quote(canonical)})"]
+
+
 def network(text: str) -> Network | None:
     """Return a range of addresses that is written in any form, None if it is none."""
     found = _read_network(text)

@@ -1,42 +1,53 @@
-"""Rules of device classes, claims and slices."""
+"""Rules of device classes and claims."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
+from kubelib.api.validation import texts
+from kubelib.api.validation.addresses import interface_address_messages
+from kubelib.api.validation.devicenames import (
+    binding_problems,
+    condition_problems,
+    driver_problems,
+    effect_problems,
+    items_problems,
+    label_problems,
+    name_of,
+    object_problems,
+    pool_problems,
+    qualified_problems,
+)
+from kubelib.api.validation.placement import node_selector_problems
 from kubelib.api.validation.problems import (
-    duplicate,
     each,
+    forbidden,
     immutable,
     invalid,
     not_supported,
+    one_of,
     required,
+    too_long,
     too_many,
 )
-from kubelib.labels.validation import is_dns1123_label, is_dns1123_subdomain, is_qualified_name
+from kubelib.api.validation.resources import is_extended
 
 MOST = 32
 """How many selectors, requests, constraints and configurations there may be."""
-MOST_ALTERNATIVES = 8
-MOST_DEVICES = 128
-MOST_COUNTER_SETS = 8
+MOST_ALTERNATIVES, MOST_TOLERATIONS = 8, 16
+MOST_CONSUMERS, MOST_CONDITIONS, MOST_ADDRESSES = 256, 8, 16
+LARGEST_PARAMETERS = 10 * 1024
+_PARTS_OF_A_NAME = 2
 _MODES = ("All", "ExactCount")
-_EFFECTS = ("NoExecute", "NoSchedule", "None")
-_PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
-
-
-def _name(path: str, value: Any, check: Any) -> list[Problem]:
-    return each(path, value, check(value)) if value else [required(path)]
-
-
-def _limited(path: str, items: Sequence[Any], limit: int) -> list[Problem]:
-    return [too_many(path, len(items), limit)] if len(items) > limit else []
+_OPERATORS = ("Equal", "Exists")
+_SOURCES = ("FromClaim", "FromClass")
 
 
 def _selectors(path: str, tree: Tree) -> list[Problem]:
     selectors = tree.get("selectors") or []
-    problems = _limited(f"{path}.selectors", selectors, MOST)
+    if len(selectors) > MOST:
+        return [too_many(f"{path}.selectors", len(selectors), MOST)]
+    problems: list[Problem] = []
     for number, selector in enumerate(selectors):
         where = f"{path}.selectors[{number}].cel"
         cel = selector.get("cel")
@@ -68,28 +79,34 @@ def expression_problems(path: str, text: str) -> list[Problem]:
     return []
 
 
-def _configurations(path: str, items: Sequence[Tree]) -> list[Problem]:
-    problems = _limited(path, items, MOST)
-    for number, item in enumerate(items):
-        opaque, where = item.get("opaque"), f"{path}[{number}].opaque"
-        if opaque is None:
-            problems.append(required(where, "exactly one configuration must be specified"))
-            continue
-        problems += _name(f"{where}.driver", opaque.get("driver"), is_dns1123_subdomain)
-        if opaque.get("parameters") is None:
-            problems.append(required(f"{where}.parameters"))
-    return problems
+def _configuration(item: Tree, path: str) -> list[Problem]:
+    opaque, where = item.get("opaque"), f"{path}.opaque"
+    if opaque is None:
+        return [required(where)]
+    problems = driver_problems(f"{where}.driver", opaque.get("driver") or "")
+    return problems + object_problems(f"{where}.parameters", opaque.get("parameters"), LARGEST_PARAMETERS)
 
 
 def device_class_problems(tree: Tree) -> list[Problem]:
     """Check a DeviceClass."""
     spec = tree.get("spec") or {}
-    return _selectors("spec", spec) + _configurations("spec.config", spec.get("config") or [])
+    problems = _selectors("spec", spec)
+    problems += items_problems("spec.config", spec.get("config") or (), MOST, _configuration)
+    name = spec.get("extendedResourceName")
+    if name is not None and not is_extended(name):
+        here = "spec.extendedResourceName"
+        problems.append(invalid(here, name, "must be a valid extended resource name"))
+    return problems
 
 
-def _demand(path: str, request: Tree) -> list[Problem]:
+def _demand(request: Tree, path: str) -> list[Problem]:
     """Check what a request or one of its alternatives asks for."""
-    problems = _name(f"{path}.deviceClassName", request.get("deviceClassName"), is_dns1123_subdomain)
+    name = request.get("deviceClassName") or ""
+    problems = (
+        each(f"{path}.deviceClassName", name, texts.subdomain(name))
+        if name
+        else [required(f"{path}.deviceClassName")]
+    )
     problems += _selectors(path, request)
     mode, count = request.get("allocationMode"), request.get("count") or 0
     if mode not in _MODES:
@@ -98,55 +115,96 @@ def _demand(path: str, request: Tree) -> list[Problem]:
         problems.append(invalid(f"{path}.count", count, "must be greater than zero"))
     elif mode == "All" and count:
         problems.append(invalid(f"{path}.count", count, "must not be specified when allocationMode is 'All'"))
+    return problems + items_problems(
+        f"{path}.tolerations", request.get("tolerations") or (), MOST_TOLERATIONS, _toleration
+    )
+
+
+def _toleration(toleration: Tree, path: str) -> list[Problem]:
+    key, operator = toleration.get("key") or "", toleration.get("operator") or ""
+    value, effect = toleration.get("value") or "", toleration.get("effect") or ""
+    problems = each(f"{path}.key", key, texts.qualified(key)) if key else []
+    if not operator:
+        problems.append(required(f"{path}.operator"))
+    elif operator not in _OPERATORS:
+        problems.append(not_supported(f"{path}.operator", operator, _OPERATORS))
+    elif operator == "Equal":
+        problems += each(f"{path}.value", value, texts.label_value(value))
+    elif value:
+        problems.append(invalid(f"{path}.value", value, "must be empty for operator `Exists`"))
+    return problems + (effect_problems(f"{path}.effect", effect) if effect else [])
+
+
+def _request(request: Tree, path: str) -> list[Problem]:
+    problems = label_problems(f"{path}.name", name_of(request))
+    exactly, alternatives = request.get("exactly"), request.get("firstAvailable") or ()
+    why = "exactly one of `exactly` or `firstAvailable` is required"
+    if exactly is None and not alternatives:
+        problems.append(required(path, why))
+    elif exactly is not None and alternatives:
+        problems.append(invalid(path, None, f"{why}, but multiple fields are set"))
+    elif exactly is not None:
+        problems += _demand(exactly, f"{path}.exactly")
+    else:
+        problems += items_problems(
+            f"{path}.firstAvailable", alternatives, MOST_ALTERNATIVES, _alternative, name_of
+        )
     return problems
 
 
-def _named(path: str, items: Sequence[Tree], limit: int) -> list[Problem]:
-    problems, seen = _limited(path, items, limit), set()
-    for number, item in enumerate(items):
-        name = item.get("name")
-        problems += _name(f"{path}[{number}].name", name, is_dns1123_label)
-        if name in seen:
-            problems.append(duplicate(f"{path}[{number}].name", name))
-        seen.add(name)
-    return problems
+def _alternative(alternative: Tree, path: str) -> list[Problem]:
+    return label_problems(f"{path}.name", name_of(alternative)) + _demand(alternative, path)
+
+
+def _names(devices: Tree) -> set[str]:
+    """Return how the requests of a claim can be named, with their alternatives."""
+    requests = devices.get("requests") or ()
+    return {name_of(request) for request in requests} | {
+        f"{name_of(request)}/{name_of(alternative)}"
+        for request in requests
+        for alternative in request.get("firstAvailable") or ()
+    }
+
+
+def _reference(names: set[str]) -> Callable[[str, str], list[Problem]]:
+    why = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+
+    def check(name: str, path: str) -> list[Problem]:
+        parts = name.split("/")
+        if len(parts) > _PARTS_OF_A_NAME:
+            return [invalid(path, name, why)]
+        problems = [problem for part in parts for problem in label_problems(path, part)]
+        return problems if name in names else [*problems, invalid(path, name, why)]
+
+    return check
 
 
 def _claim(path: str, spec: Tree) -> list[Problem]:
-    devices = spec.get("devices") or {}
-    path = f"{path}.devices"
-    requests = devices.get("requests") or []
-    problems = _named(f"{path}.requests", requests, MOST)
-    names = {request.get("name") for request in requests}
-    for number, request in enumerate(requests):
-        where = f"{path}.requests[{number}]"
-        exactly, alternatives = request.get("exactly"), request.get("firstAvailable") or []
-        if (exactly is None) == (not alternatives):
-            detail = "exactly one of `exactly` or `firstAvailable` is required"
-            problems.append(invalid(where, request, detail) if alternatives else required(where, detail))
-        elif exactly is not None:
-            problems += _demand(f"{where}.exactly", exactly)
-        problems += _named(f"{where}.firstAvailable", alternatives, MOST_ALTERNATIVES)
-        for index, alternative in enumerate(alternatives):
-            problems += _demand(f"{where}.firstAvailable[{index}]", alternative)
-            names.add(f"{request.get('name')}/{alternative.get('name')}")
-    for list_name in ("constraints", "config"):
-        items = devices.get(list_name) or []
-        for number, item in enumerate(items):
-            for index, name in enumerate(item.get("requests") or ()):
-                if name not in names:
-                    detail = (
-                        "must be the name of a request in the claim or the name of a request and a subrequest"
-                    )
-                    problems.append(invalid(f"{path}.{list_name}[{number}].requests[{index}]", name, detail))
-        if list_name == "constraints":
-            problems += _limited(f"{path}.constraints", items, MOST)
-            problems += [
-                required(f"{path}.constraints[{number}].matchAttribute")
-                for number, item in enumerate(items)
-                if not item.get("matchAttribute") and not item.get("distinctAttribute")
-            ]
-    return problems + _configurations(f"{path}.config", devices.get("config") or [])
+    devices, path = spec.get("devices") or {}, f"{path}.devices"
+    reference = _reference(_names(devices))
+
+    def requests(item: Tree, here: str) -> list[Problem]:
+        return items_problems(f"{here}.requests", item.get("requests") or (), MOST, reference, str)
+
+    def constraint(item: Tree, here: str) -> list[Problem]:
+        problems = requests(item, here)
+        for part in ("matchAttribute", "distinctAttribute"):
+            if item.get(part) is not None:
+                return problems + qualified_problems(f"{here}.{part}", item[part], fully=True)
+        # So is Kubernetes' sentence.
+        why = (
+            'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set'
+        )
+        return [*problems, required(here, why)]
+
+    def configuration(item: Tree, here: str) -> list[Problem]:
+        return requests(item, here) + _configuration(item, here)
+
+    return [
+        *items_problems(f"{path}.requests", devices.get("requests") or (), MOST, _request, name_of),
+        *items_problems(f"{path}.constraints", devices.get("constraints") or (), MOST, constraint),
+        *items_problems(f"{path}.config", devices.get("config") or (), MOST, configuration),
+    ]
 
 
 def resource_claim_problems(tree: Tree) -> list[Problem]:
@@ -156,7 +214,96 @@ def resource_claim_problems(tree: Tree) -> list[Problem]:
 
 def resource_claim_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check the change of a ResourceClaim: what it asks for stays."""
-    return resource_claim_problems(new) + immutable("spec", new.get("spec"), old.get("spec"))
+    return immutable("spec", new.get("spec"), old.get("spec"))
+
+
+def resource_claim_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check what was allocated for a ResourceClaim, for whom it is reserved, and what drivers say of their devices."""
+    status, before = new.get("status") or {}, old.get("status") or {}
+    allocation, reserved = status.get("allocation"), status.get("reservedFor") or ()
+    path = "status.reservedFor"
+    problems = items_problems(path, reserved, MOST_CONSUMERS, _consumer, lambda user: user.get("uid") or "")
+    allocated = {
+        _identity(result) for result in ((allocation or {}).get("devices") or {}).get("results") or ()
+    }
+
+    def device(one: Tree, here: str) -> list[Problem]:
+        return _device_status(one, here, allocated)
+
+    devices = status.get("devices") or ()
+    problems += items_problems("status.devices", devices, len(devices), device, _identity)
+    if reserved and allocation is None:
+        problems.append(forbidden(path, "may not be specified when `allocated` is not set"))
+    elif (new.get("metadata") or {}).get("deletionTimestamp") and any(
+        consumer not in (before.get("reservedFor") or ()) for consumer in reserved
+    ):
+        why = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"
+        problems.append(forbidden(path, why))
+    if allocation is None:
+        return problems
+    if before.get("allocation") is not None:
+        return problems + immutable("status.allocation", allocation, before["allocation"])
+    names = _names((new.get("spec") or {}).get("devices") or {})
+    return problems + _allocation(allocation, "status.allocation", names)
+
+
+def _consumer(consumer: Tree, path: str) -> list[Problem]:
+    return [required(f"{path}.{part}") for part in ("resource", "name", "uid") if not consumer.get(part)]
+
+
+def _identity(device: Tree) -> str:
+    parts = (device.get(part) or "" for part in ("driver", "pool", "device"))
+    share = device.get("shareID")
+    return "/".join(parts) + (f"/{share}" if share else "")
+
+
+def _device(device: Tree, path: str) -> list[Problem]:
+    """Check by what names a device of a pool of a driver is meant."""
+    problems = driver_problems(f"{path}.driver", device.get("driver") or "")
+    problems += pool_problems(f"{path}.pool", device.get("pool") or "")
+    return problems + label_problems(f"{path}.device", device.get("device") or "")
+
+
+def _device_status(device: Tree, path: str, allocated: set[str]) -> list[Problem]:
+    problems = _device(device, path)
+    if (identity := _identity(device)) not in allocated:
+        problems.append(invalid(path, identity, "must be an allocated device in the claim"))
+    conditions = device.get("conditions") or ()
+    if len(conditions) > MOST_CONDITIONS:
+        problems.append(too_many(f"{path}.conditions", len(conditions), MOST_CONDITIONS))
+    problems += condition_problems(f"{path}.conditions", conditions)
+    if device.get("data") is not None:
+        problems += object_problems(f"{path}.data", device["data"], LARGEST_PARAMETERS)
+    network, here = device.get("networkData") or {}, f"{path}.networkData"
+    for part, longest in (("interfaceName", 256), ("hardwareAddress", 128)):
+        if len(network.get(part) or "") > longest:
+            problems.append(too_long(f"{here}.{part}", longest))
+
+    def address(text: str, where: str) -> list[Problem]:
+        return each(where, text, interface_address_messages(text))
+
+    return problems + items_problems(f"{here}.ips", network.get("ips") or (), MOST_ADDRESSES, address, str)
+
+
+def _allocation(allocation: Tree, path: str, names: set[str]) -> list[Problem]:
+    reference, devices, here = _reference(names), allocation.get("devices") or {}, f"{path}.devices"
+
+    def result(one: Tree, where: str) -> list[Problem]:
+        problems = reference(one.get("request") or "", f"{where}.request")
+        return problems + _device(one, where) + binding_problems(one, where)
+
+    def configuration(one: Tree, where: str) -> list[Problem]:
+        problems = one_of(f"{where}.source", one.get("source"), _SOURCES)
+        requests = one.get("requests") or ()
+        problems += items_problems(f"{where}.requests", requests, MOST, reference, str)
+        return problems + _configuration(one, where)
+
+    problems = items_problems(f"{here}.results", devices.get("results") or (), MOST, result)
+    problems += items_problems(f"{here}.config", devices.get("config") or (), 2 * MOST, configuration)
+    selector = allocation.get("nodeSelector")
+    if selector is not None:
+        problems += node_selector_problems(selector, f"{path}.nodeSelector")
+    return problems
 
 
 def claim_template_problems(tree: Tree) -> list[Problem]:
@@ -166,53 +313,4 @@ def claim_template_problems(tree: Tree) -> list[Problem]:
 
 def claim_template_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check the change of a ResourceClaimTemplate: the claims that it makes stay the same."""
-    return claim_template_problems(new) + immutable("spec", new.get("spec"), old.get("spec"))
-
-
-def resource_slice_problems(tree: Tree) -> list[Problem]:
-    """Check a ResourceSlice."""
-    spec = tree.get("spec") or {}
-    problems = _name("spec.driver", spec.get("driver"), is_dns1123_subdomain)
-    pool = spec.get("pool") or {}
-    if not pool.get("name"):
-        problems.append(required("spec.pool.name"))
-    for part in pool.get("name", "").split("/") if pool.get("name") else ():
-        problems += each("spec.pool.name", pool["name"], is_dns1123_subdomain(part))
-    if (pool.get("resourceSliceCount") or 0) <= 0:
-        problems.append(
-            invalid(
-                "spec.pool.resourceSliceCount",
-                pool.get("resourceSliceCount") or 0,
-                "must be greater than zero",
-            )
-        )
-    if (pool.get("generation") or 0) < 0:
-        detail = "must be greater than or equal to zero"
-        problems.append(invalid("spec.pool.generation", pool["generation"], detail))
-    chosen = [place for place in _PLACES if spec.get(place)]
-    detail = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
-    if not chosen:
-        problems.append(required("spec", detail))
-    elif len(chosen) > 1:
-        problems.append(invalid("spec", f"{{{', '.join(chosen)}}}", detail))
-    devices = spec.get("devices") or []
-    problems += _named("spec.devices", devices, MOST_DEVICES)
-    for number, device in enumerate(devices):
-        for index, taint in enumerate(device.get("taints") or ()):
-            where = f"spec.devices[{number}].taints[{index}]"
-            problems += _name(f"{where}.key", taint.get("key"), is_qualified_name)
-            if not taint.get("effect"):
-                problems.append(required(f"{where}.effect"))
-            elif taint["effect"] not in _EFFECTS:
-                problems.append(not_supported(f"{where}.effect", taint["effect"], _EFFECTS))
-    return problems + _named("spec.sharedCounters", spec.get("sharedCounters") or [], MOST_COUNTER_SETS)
-
-
-def resource_slice_update_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check the change of a ResourceSlice: driver, pool and node stay."""
-    now, before = new.get("spec") or {}, old.get("spec") or {}
-    problems = resource_slice_problems(new)
-    for name in ("driver", "nodeName"):
-        problems += immutable(f"spec.{name}", now.get(name), before.get(name))
-    pools = [(spec.get("pool") or {}).get("name") for spec in (now, before)]
-    return problems + immutable("spec.pool.name", *pools)
+    return immutable("spec", new.get("spec"), old.get("spec"))

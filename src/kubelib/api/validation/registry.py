@@ -12,6 +12,7 @@ from kubelib.api.validation import (
     cluster,
     configuration,
     devices,
+    deviceslices,
     extensions,
     flows,
     groups,
@@ -114,7 +115,7 @@ _CREATE: dict[str, Callable[[Tree], list[Problem]]] = {
     "DeviceClass": devices.device_class_problems,
     "ResourceClaim": devices.resource_claim_problems,
     "ResourceClaimTemplate": devices.claim_template_problems,
-    "ResourceSlice": devices.resource_slice_problems,
+    "ResourceSlice": deviceslices.resource_slice_problems,
     "Role": access.role_problems,
     "ClusterRole": access.cluster_role_problems,
     "RoleBinding": access.role_binding_problems,
@@ -160,7 +161,7 @@ _UPDATE: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "CustomResourceDefinition": _definition_update_problems,
     "ResourceClaim": devices.resource_claim_update_problems,
     "ResourceClaimTemplate": devices.claim_template_update_problems,
-    "ResourceSlice": devices.resource_slice_update_problems,
+    "ResourceSlice": deviceslices.resource_slice_update_problems,
     "RoleBinding": access.role_binding_update_problems,
     "ClusterRoleBinding": access.cluster_role_binding_update_problems,
 }
@@ -188,6 +189,7 @@ _STATUS: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     ),
     "PersistentVolumeClaim": storage.claim_status_problems,
     "FlowSchema": flows.status_problems,
+    "ResourceClaim": devices.resource_claim_status_problems,
     "PriorityLevelConfiguration": flows.status_problems,
     "VolumeAttachment": lambda new, old: storage.attachment_problems(new),
 }  # fmt: skip

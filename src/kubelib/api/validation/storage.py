@@ -7,6 +7,7 @@ from kubelib.api.errors import Problem
 from kubelib.api.quantity import QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.devicenames import driver_problems as driver_name_problems
 from kubelib.api.validation.placement import label_selector_problems, node_selector_problems
 from kubelib.api.validation.podupdates import difference
 from kubelib.api.validation.problems import (
@@ -25,7 +26,7 @@ _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _VOLUME_MODES = ("Block", "Filesystem")
 _RECLAIM = ("Delete", "Recycle", "Retain")
 _MOST_PARAMETERS, _LARGEST_PARAMETERS = 512, 256 * 1024
-_LONGEST_DRIVER_NAME, _LONGEST_NODE_ID, _LONGEST_ERROR = 63, 256, 1024
+_LONGEST_NODE_ID, _LONGEST_ERROR = 256, 1024
 _LEAST_EXPIRATION = 600
 """Seconds for which a token is valid at least."""
 _NOT_SOURCES = frozenset(
@@ -318,7 +319,7 @@ def attachment_problems(tree: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     source, attacher, node = spec.get("source") or {}, spec.get("attacher") or "", spec.get("nodeName") or ""
     problems: list[Problem] = []
-    problems += _driver_name_problems("spec.attacher", attacher)
+    problems += driver_name_problems("spec.attacher", attacher)
     named, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
     if named is None and inline is None:
         problems.append(
@@ -336,13 +337,6 @@ def attachment_problems(tree: Tree) -> list[Problem]:
         problems += each("spec.source.persistentVolumeName", named, texts.subdomain(named))
     problems += each("spec.nodeName", node, texts.subdomain(node))
     return problems + _attachment_status_problems(tree.get("status") or {})
-
-
-def _driver_name_problems(path: str, name: str) -> list[Problem]:
-    if not name:
-        return [required(path)]
-    problems = [too_long(path, _LONGEST_DRIVER_NAME)] if len(name) > _LONGEST_DRIVER_NAME else []
-    return problems + each(path, name, texts.subdomain(name.lower()))
 
 
 def _attachment_status_problems(status: Tree) -> list[Problem]:
@@ -421,7 +415,7 @@ def storage_node_problems(tree: Tree) -> list[Problem]:
     seen: list[str] = []
     for at, driver in enumerate((tree.get("spec") or {}).get("drivers") or ()):
         path, name = f"spec.drivers[{at}]", driver.get("name") or ""
-        problems += _driver_name_problems(f"{path}.name", name)
+        problems += driver_name_problems(f"{path}.name", name)
         if name in seen:
             problems.append(duplicate(f"{path}.name", name))
         seen.append(name)
