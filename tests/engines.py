@@ -1,6 +1,7 @@
 """Real etcd and ZooKeeper servers on loopback, in a directory and on ports of their own."""
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -149,6 +150,15 @@ class Etcd:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def move_leader(self) -> None:
+        """Let another member lead."""
+        leader, members = 0, [0]
+        while not leader:  # they are electing one
+            found = json.loads(self.ctl("endpoint", "status", "--write-out", "json"))
+            members = [at["Status"]["header"]["member_id"] for at in found]
+            leader = found[0]["Status"].get("leader", 0)
+        self.ctl("move-leader", f"{next(one for one in members if one != leader):x}")
 
 
 class ZooKeeper:

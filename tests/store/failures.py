@@ -1,5 +1,6 @@
 """What must hold of every store on several servers, whatever is done to them."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -17,7 +18,7 @@ from kubelib.store import (
 
 
 async def nothing_is_lost(url: str, strike: Callable[[], Awaitable[None]]) -> None:
-    """Write from two processes' connections and watch from a third while servers are struck; then compare.
+    """Write from two processes' connections, compact, and watch from a third while servers are struck; then compare.
 
     Every acknowledged write was reported, at the revision that was acknowledged; revisions come in order, none twice, none left
     out, each with what was there before it.
@@ -41,6 +42,14 @@ async def nothing_is_lost(url: str, strike: Callable[[], Awaitable[None]]) -> No
                 revision = entry.modified if entry else ABSENT
             count += 1
 
+    async def compact(store: Store) -> None:
+        """Forget what the watch has seen: it must not hurt it, wherever it is just then."""
+        while not stop.is_set():
+            await anyio.sleep(0.1)
+            if seen:
+                with contextlib.suppress(StoreUnavailable):
+                    await store.compact(seen[-1].revision)
+
     async def follow(store: Store) -> None:
         async with store.watch("/", since=Revision(0)) as watch:
             while True:
@@ -56,6 +65,7 @@ async def nothing_is_lost(url: str, strike: Callable[[], Awaitable[None]]) -> No
         async with anyio.create_task_group() as writers:
             for n in range(4):
                 writers.start_soon(write, (one, two)[n % 2], f"w{n}")
+            writers.start_soon(compact, one)
             await anyio.sleep(0.3)
             await strike()
             before = len(acknowledged)

@@ -64,7 +64,7 @@ class TestFailures:
             yield running
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("blow", ["kill", "pause"])
+    @pytest.mark.parametrize("blow", ["kill", "pause", "move"])
     async def test_no_acknowledged_write_and_no_change_is_lost_with_any_member(
         self, cluster: Etcd, blow: str
     ) -> None:
@@ -75,6 +75,10 @@ class TestFailures:
                     await anyio.sleep(0.7)
                     member.start()
                     await anyio.sleep(0.8)
+            elif blow == "move":
+                for _ in range(6):
+                    await anyio.to_thread.run_sync(cluster.move_leader)
+                    await anyio.sleep(0.3)
             else:  # the member that both have been using: nothing says that it does not answer
                 cluster.members[0].pause()
                 await anyio.sleep(6)
@@ -204,6 +208,14 @@ class TestTrouble:
                 await store.commit(Put("/a", b"1", ABSENT))
                 async with store.watch("/", since=Revision(0)) as watch:
                     assert len(await watch.take()) == 1
+                    # A member forgets the tokens that it gave out: calls and watches sign in again.
+                    (member,) = guarded.members
+                    member.kill()
+                    member.start()
+                    guarded.wait(port)
+                    await store.commit(Put("/b", b"2", ABSENT))
+                    with anyio.fail_after(60):
+                        assert [change.key for change in await watch.take()] == ["/b"]
             for credentials, message in (
                 ("root:wrong@", "does not know user 'root' with this password"),
                 ("", "wants a user"),
