@@ -40,7 +40,7 @@ from kubelib.server.encodings import in_wanted_form
 from kubelib.server.flow import FlowControl, Seat
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
-from kubelib.server.request import RequestInfo, parse_request
+from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import (
     Receive,
     Response,
@@ -50,7 +50,7 @@ from kubelib.server.responses import (
     send_response,
 )
 from kubelib.server.reviews import Reviews
-from kubelib.server.verbs import Request, ResourceVerbs, is_set
+from kubelib.server.verbs import ResourceVerbs
 from kubelib.server.watching import Watches
 
 if TYPE_CHECKING:

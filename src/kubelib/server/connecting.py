@@ -11,7 +11,7 @@ from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree, UnknownKind
 from kubelib.registry.base import WriteOptions
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.server.verbs import Request
+from kubelib.server.request import Request
 
 CONNECTING = frozenset({"exec", "attach", "portforward", "proxy"})
 _KINDS = {

@@ -31,7 +31,7 @@ from kubelib.server.responses import Receive, Response, Scope, Send, send_respon
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
-    from kubelib.server.verbs import Request
+    from kubelib.server.request import Request
 
 _OURS = {b"authorization", b"host", b"accept-encoding"}
 """Headers that were for this server; the bodies of others are passed on as they are, so they are not asked to compress."""

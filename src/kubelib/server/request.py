@@ -1,9 +1,20 @@
-"""What a request is about: its path and method taken apart as kube-apiserver does."""
+"""What a request is about: its path and method taken apart as kube-apiserver does, and what it says besides."""
 
 import functools
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import attrs
+
+from kubelib.api.errors import BadRequest
+from kubelib.labels import SelectorError, parse_field_selector, parse_selector
+from kubelib.registry.base import Query, User
+from kubelib.server.responses import Accepted, negotiate
+
+if TYPE_CHECKING:
+    from kubelib.server.aggregation import Remote
+    from kubelib.server.audit.events import Record
+    from kubelib.server.flow import Flow
 
 Verb = Literal[
     "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection",
@@ -84,3 +95,79 @@ def parse_request(method: str, path: str) -> RequestInfo:
         "/".join(p for p in more if p),
         deprecated,
     )
+
+
+def is_set(query: Mapping[str, str], name: str) -> bool:
+    """Return a boolean query parameter: there, and neither ``false`` nor ``0``, as Kubernetes reads them."""
+    value = query.get(name)
+    return value is not None and value.lower() not in ("false", "0")
+
+
+@attrs.define
+class Request:
+    """An authorized request."""
+
+    info: RequestInfo
+    query: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    user: User
+    watching: bool = False
+    warnings: list[str] = attrs.Factory(list)
+    remote: "Remote | None" = None
+    """The other API server that answers, if it is not this one."""
+    flow: "Flow | None" = None
+    """Where it belongs among all requests; see `kubelib.server.flow`."""
+    audit: "Record | None" = None
+    """What the audit log notes of it; None if nothing is written."""
+    begun: Callable[[], None] | None = None
+    """Called when a watch has sent its beginning."""
+
+    def header(self, name: str) -> str:
+        """Return a header, empty if it is not there."""
+        return self.headers.get(name.encode(), b"").decode("latin1")
+
+    @property
+    def accepted(self) -> Accepted:
+        """What the client takes."""
+        return negotiate(self.header("accept"))
+
+    @property
+    def media_type(self) -> str:
+        """The type of the body, without parameters."""
+        return _media_type(self.headers.get(b"content-type", b""))
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean query parameter."""
+        return is_set(self.query, name)
+
+    def number(self, name: str) -> int | None:
+        """Return a numeric query parameter. Raises BadRequest."""
+        value = self.query.get(name)
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise BadRequest(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+
+
+@functools.lru_cache(maxsize=256)
+def _media_type(content_type: bytes) -> str:
+    return content_type.decode("latin1").partition(";")[0].strip().lower()
+
+
+def query_of(request: Request) -> Query:
+    """Return which objects a request is about. Raises BadRequest for a malformed selector."""
+    return _query(
+        request.info.namespace, request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _query(namespace: str, labels: str, fields: str) -> Query:
+    try:
+        return Query(namespace, parse_selector(labels), parse_field_selector(fields))
+    except SelectorError as error:
+        raise BadRequest(f'unable to parse "{labels}" as a label selector: {error}') from None
+    except ValueError as error:
+        raise BadRequest(str(error)) from None

@@ -28,7 +28,7 @@ from kubelib.server.responses import Response
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
-    from kubelib.server.verbs import Request
+    from kubelib.server.request import Request
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 RESOLUTION = 5.0

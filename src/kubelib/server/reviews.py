@@ -16,9 +16,9 @@ from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authn import API_AUDIENCE, Authenticator
 from kubelib.server.authz import Authorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
-from kubelib.server.request import RequestInfo
+from kubelib.server.bodies import read_body
+from kubelib.server.request import Request, RequestInfo
 from kubelib.server.responses import Response
-from kubelib.server.verbs import Request, read_body
 
 _KINDS = {
     "selfsubjectaccessreviews", "subjectaccessreviews", "localsubjectaccessreviews", "selfsubjectrulesreviews",

@@ -25,8 +25,8 @@ from kubelib.server.upgrades import EXTENSION
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
+    from kubelib.server.request import Request
     from kubelib.server.spdycommands import SpdyCommand
-    from kubelib.server.verbs import Request
 
 log = logging.getLogger("kubelib.server")
 

@@ -1,10 +1,8 @@
 """The verbs over HTTP: query parameters and bodies to registry calls, documents to bodies."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -16,17 +14,21 @@ from kubelib.api.errors import (
     MethodNotAllowed,
     NotFound,
     UnsupportedMediaType,
-    invalid,
 )
-from kubelib.api.meta import Key, Object
-from kubelib.api.model import Model
-from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind
-from kubelib.api.validation import problems
-from kubelib.labels import SelectorError, parse_field_selector, parse_selector
-from kubelib.registry.base import Patch, PatchType, Preconditions, Query, User, WriteOptions
+from kubelib.api.meta import Key
+from kubelib.api.scheme import Resource, Tree
+from kubelib.registry.base import Patch, PatchType, Preconditions, WriteOptions
 from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
+from kubelib.server.bodies import (
+    body_class,
+    look_for_duplicates,
+    parse_patch,
+    read_body,
+    require_applied_kind,
+    require_kind,
+)
 from kubelib.server.discovery import SUBRESOURCE_VERBS
 from kubelib.server.encodings import require_servable
 from kubelib.server.options import (
@@ -38,13 +40,8 @@ from kubelib.server.options import (
     require_table_options,
     require_write_options,
 )
-from kubelib.server.request import RequestInfo
-from kubelib.server.responses import Accepted, Body, Joined, Response, negotiate, warning_header
-
-if TYPE_CHECKING:
-    from kubelib.server.aggregation import Remote
-    from kubelib.server.audit.events import Record
-    from kubelib.server.flow import Flow
+from kubelib.server.request import Request, RequestInfo, query_of
+from kubelib.server.responses import Accepted, Body, Joined, Response, warning_header
 
 _PATCHES: dict[str, PatchType] = {
     "application/json-patch+json": "json",
@@ -56,108 +53,6 @@ _ORPHANED_PODS = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set"
     " propagationPolicy=Orphan to suppress this warning"
 )
-
-
-def is_set(query: Mapping[str, str], name: str) -> bool:
-    """Return a boolean query parameter: there, and neither ``false`` nor ``0``, as Kubernetes reads them."""
-    value = query.get(name)
-    return value is not None and value.lower() not in ("false", "0")
-
-
-@attrs.define
-class Request:
-    """An authorized request."""
-
-    info: RequestInfo
-    query: Mapping[str, str]
-    headers: Mapping[bytes, bytes]
-    user: User
-    watching: bool = False
-    warnings: list[str] = attrs.Factory(list)
-    remote: "Remote | None" = None
-    """The other API server that answers, if it is not this one."""
-    flow: "Flow | None" = None
-    """Where it belongs among all requests; see `kubelib.server.flow`."""
-    audit: "Record | None" = None
-    """What the audit log notes of it; None if nothing is written."""
-    begun: Callable[[], None] | None = None
-    """Called when a watch has sent its beginning."""
-
-    def header(self, name: str) -> str:
-        """Return a header, empty if it is not there."""
-        return self.headers.get(name.encode(), b"").decode("latin1")
-
-    @property
-    def accepted(self) -> Accepted:
-        """What the client takes."""
-        return negotiate(self.header("accept"))
-
-    @property
-    def media_type(self) -> str:
-        """The type of the body, without parameters."""
-        return _media_type(self.headers.get(b"content-type", b""))
-
-    def flag(self, name: str) -> bool:
-        """Return a boolean query parameter."""
-        return is_set(self.query, name)
-
-    def number(self, name: str) -> int | None:
-        """Return a numeric query parameter. Raises BadRequest."""
-        value = self.query.get(name)
-        if not value:
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            raise BadRequest(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
-
-
-@functools.lru_cache(maxsize=256)
-def _media_type(content_type: bytes) -> str:
-    return content_type.decode("latin1").partition(";")[0].strip().lower()
-
-
-def query_of(request: Request) -> Query:
-    """Return which objects a request is about. Raises BadRequest for a malformed selector."""
-    return _query(
-        request.info.namespace, request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
-    )
-
-
-def _of_another_kind(kind: str, api_version: str, resource: Resource, scheme: Scheme) -> BadRequest:
-    """Return Kubernetes' error for a body of another kind than its path is for."""
-    version = api_version.rpartition("/")[2]
-    prefix = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
-    try:
-        other = scheme.kind(api_version, kind)
-    except UnknownKind:
-        if kind == resource.kind:
-            return BadRequest(
-                f"the API version in the data ({api_version}) does not match the expected API version"
-                f" ({resource.api_version})"
-            )
-        return BadRequest(
-            f'{prefix}no kind "{kind}" is registered for version "{api_version}" in scheme'
-            ' "pkg/api/legacyscheme/scheme.go:30"'
-        )
-    if (other.storage_group, other.kind) == (resource.storage_group, resource.kind):
-        return BadRequest(
-            f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
-        )
-    package = resource.group.partition(".")[0] or "core"
-    return BadRequest(
-        f"{prefix}converting ({version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _query(namespace: str, labels: str, fields: str) -> Query:
-    try:
-        return Query(namespace, parse_selector(labels), parse_field_selector(fields))
-    except SelectorError as error:
-        raise BadRequest(f'unable to parse "{labels}" as a label selector: {error}') from None
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
 
 
 def write_options(request: Request) -> WriteOptions:
@@ -176,82 +71,6 @@ def write_options(request: Request) -> WriteOptions:
         warn=request.warnings.append,
         annotate=request.audit.annotate if request.audit is not None else None,
     )
-
-
-def read_body(
-    body: bytes, request: Request, resource: Resource | None, *, cls: type[Model] | None = None
-) -> Tree:
-    """Decode a body of any accepted type. Raises BadRequest, UnsupportedMediaType."""
-    media = request.media_type or "application/json"
-    try:
-        if media in ("application/json", "*/*"):
-            tree = codec.parse_json(body)
-        elif media in ("application/yaml", "application/x-yaml", "text/yaml"):
-            repeated: list[str] = []
-            tree = codec.parse_yaml(body, repeated)
-            if repeated:
-                _refuse_repeated(
-                    repeated,
-                    request,
-                    "strict decoding error: yaml: unmarshal errors:\n  " + "\n  ".join(repeated),
-                )
-        elif media == "application/vnd.kubernetes.protobuf":
-            from kubelib.api import protobuf
-
-            if resource is not None and not resource.cls.__dict__.get("__proto__"):
-                raise UnsupportedMediaType(
-                    "the body of the request was in an unknown format - accepted media types include: application/json,"
-                    " application/yaml"
-                )
-            api_version, kind, message = protobuf.decode_protobuf(body)
-            target = cls or (resource.cls if resource is not None else None)
-            if target is None:
-                raise UnsupportedMediaType("this body cannot be read from protocol buffers")
-            tree = {"apiVersion": api_version, "kind": kind, **protobuf.message_to_tree(message, target)}
-            if request.audit is not None:
-                request.audit.received_body, request.audit.media = codec.encode_json(tree), "application/json"
-        else:
-            raise UnsupportedMediaType(
-                "the body of the request was in an unknown format - accepted media types include: application/json,"
-                " application/yaml, application/vnd.kubernetes.protobuf"
-            )
-    except codec.DecodeError as error:
-        raise BadRequest(
-            f"the object provided is unrecognized (must be of type {resource.kind if resource else 'object'}): {error}"
-        ) from None
-    if not isinstance(tree, dict):
-        raise BadRequest("the object provided is unrecognized: it is not an object")
-    if media == "application/json" and b"null" not in body:
-        return tree  # there is nothing to drop, and the depth has been looked at
-    if resource is not None and resource.structure is not None and cls is resource.cls:
-        return tree  # what may be null is left to the schema
-    try:
-        codec.drop_nulls(tree)
-    except codec.DecodeError as error:
-        raise BadRequest(str(error)) from None
-    return tree
-
-
-def _check_kind(tree: Tree, resource: Resource, scheme: Scheme) -> None:
-    """Require that a body is of the kind of the resource; one that does not say is. Raises BadRequest."""
-    kind, version = tree.get("kind"), tree.get("apiVersion")
-    if not kind:
-        if not version:
-            tree["kind"], tree["apiVersion"] = resource.kind, resource.api_version
-            return
-        raise BadRequest("Object 'Kind' is missing in the request body")
-    if kind != resource.kind or version not in (resource.api_version, None, ""):
-        raise _of_another_kind(str(kind), str(version or resource.api_version), resource, scheme)
-    tree["apiVersion"] = resource.api_version
-
-
-def _require_applied_kind(tree: Tree, resource: Resource, subresource: str) -> None:
-    """Require that an applied configuration says that it is what its path is for. Raises BadRequest."""
-    cls = _body_class(resource, subresource)
-    expected = (resource.api_version, resource.kind) if cls is resource.cls else (cls.api_version, cls.kind)
-    version, kind = tree.get("apiVersion") or "", tree.get("kind") or ""
-    if (version, kind) != expected:
-        raise BadRequest(f"invalid object type: {version}, Kind={kind}")
 
 
 class ResourceVerbs:
@@ -383,11 +202,11 @@ class ResourceVerbs:
                 case "create":
                     return await self._create(request, body, registry, accepted)
                 case "update":
-                    cls = _body_class(resource, info.subresource)
+                    cls = body_class(resource, info.subresource)
                     tree = read_body(body, request, resource, cls=cls)
                     if cls is resource.cls:
-                        _look_for_duplicates(body, tree, request, resource)
-                        _check_kind(tree, resource, self._registries.scheme)
+                        look_for_duplicates(body, tree, request, resource)
+                        require_kind(tree, resource, self._registries.scheme)
                     document, created = await registry.update(
                         self.key(info, resource),
                         tree,
@@ -413,11 +232,11 @@ class ResourceVerbs:
         info, resource = request.info, registry.resource
         if info.name and not info.subresource:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
-        cls = _body_class(resource, info.subresource)
+        cls = body_class(resource, info.subresource)
         tree = read_body(body, request, resource, cls=cls)
         if cls is resource.cls:
-            _look_for_duplicates(body, tree, request, resource)
-            _check_kind(tree, resource, self._registries.scheme)
+            look_for_duplicates(body, tree, request, resource)
+            require_kind(tree, resource, self._registries.scheme)
         options = write_options(request)
         if resource.kind == "Binding":
             pods = self._registries.of(self._registries.scheme.path("", "v1", "pods"))
@@ -449,14 +268,14 @@ class ResourceVerbs:
                 + ", ".join(accepted_types)
             )
         try:
-            tree = _parse_patch(body, kind, request)
+            tree = parse_patch(body, kind, request)
         except codec.DecodeError as error:
             raise BadRequest(f"error decoding patch: {error}") from None
         options = write_options(request)
         if kind == "apply":
             if not isinstance(tree, dict):
                 raise BadRequest("the applied configuration is not an object")
-            _require_applied_kind(tree, resource, info.subresource)
+            require_applied_kind(tree, resource, info.subresource)
         patch = Patch(kind, tree, options.manager, request.flag("force"))
         document, created = await registry.patch(
             self.key(info, resource), patch, subresource=info.subresource, options=options
@@ -527,89 +346,3 @@ def _require_verb(info: RequestInfo, resource: Resource) -> None:
     verbs: Sequence[str] = SUBRESOURCE_VERBS[info.subresource] if info.subresource else resource.verbs
     if info.verb not in verbs or (info.verb in ("update", "patch") and not info.name):
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
-
-
-def _body_class(resource: Resource, subresource: str) -> type[Object]:
-    """Return the class of the body of a write."""
-    match subresource:
-        case "scale":
-            from kubelib.api.autoscaling import Scale
-
-            return Scale
-        case "binding":
-            from kubelib.api.core.pod import Binding
-
-            return Binding
-        case "eviction":
-            from kubelib.api.policy import Eviction
-
-            return Eviction
-        case "token":
-            from kubelib.api.authentication import TokenRequest
-
-            return TokenRequest
-    return resource.cls
-
-
-def _look_for_duplicates(body: bytes, tree: Tree, request: Request, resource: Resource) -> None:
-    """Refuse or warn of members that JSON names twice, as the request asks. Raises BadRequest."""
-    if request.query.get("fieldValidation") == "Ignore" or request.media_type not in ("", "application/json"):
-        return
-    messages = [f'duplicate field "{name}"' for name in codec.duplicate_fields(body, tree)]
-    if messages:
-        # One refusal tells all that is wrong; elsewhere the registry finds what is unknown.
-        unknown = [f'unknown field "{path}"' for path in _unknown_fields(tree, resource)]
-        _refuse_repeated(messages, request, f"strict decoding error: {', '.join([*unknown, *messages])}")
-
-
-def _unknown_fields(tree: Tree, resource: Resource) -> list[str]:
-    if resource.structure is None:
-        return sorted(codec.unknown_fields(tree, resource.cls))
-    unknown: list[str] = []
-    resource.structure.normalize(deepcopy(tree), unknown)
-    return sorted(unknown)
-
-
-def _refuse_repeated(messages: list[str], request: Request, text: str) -> None:
-    """Refuse or warn of what a body names twice, as the request asks. Raises BadRequest with the text."""
-    validation = request.query.get("fieldValidation") or "Warn"
-    if validation == "Strict":
-        raise BadRequest(text)
-    if validation == "Warn":
-        request.warnings += messages
-
-
-def _parse_patch(body: bytes, kind: PatchType, request: Request) -> Any:
-    """Decode a patch, and look for what it names twice. Raises BadRequest, Invalid."""
-    if kind == "apply":
-        repeated: list[str] = []
-        # YAML is what the type says, JSON is what most clients send: and that is read twenty times as fast.
-        if body.lstrip()[:1] == b"{":
-            try:
-                tree = codec.parse_json(body)
-                repeated += (f'key "{name}" already set in map' for name in codec.duplicate_fields(body))
-            except codec.DecodeError:
-                tree = codec.parse_yaml(body, repeated)
-        else:
-            tree = codec.parse_yaml(body, repeated)
-        if repeated:
-            text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
-            _refuse_repeated([text], request, f"error strict decoding YAML: {text}")
-        return tree
-    tree = codec.parse_json(body)
-    validation = request.query.get("fieldValidation") or "Warn"
-    if validation == "Ignore":
-        return tree
-    messages = [f'duplicate field "{name}"' for name in codec.duplicate_fields(body, tree)]
-    if kind == "json" and isinstance(tree, list):
-        messages += (
-            f'json patch unknown field "[{number}].{name}"'
-            for number, operation in enumerate(tree)
-            if isinstance(operation, dict)
-            for name in operation.keys() - {"op", "path", "from", "value"}
-        )
-    if messages and validation == "Strict":
-        why = f"strict decoding error: {', '.join(messages)}"
-        raise invalid("", "", "", [problems.invalid("patch", body.decode(errors="replace"), why)])
-    request.warnings += messages
-    return tree

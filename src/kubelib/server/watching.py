@@ -16,9 +16,9 @@ from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
 from kubelib.server.encodings import in_frames, require_servable
 from kubelib.server.options import require_list_options
+from kubelib.server.request import Request, query_of
 from kubelib.server.responses import STREAMED, Accepted, Receive, Send, warning_header
 from kubelib.server.turns import Rounds, Stream
-from kubelib.server.verbs import Request, query_of
 
 BOOKMARK_RETRY = 0.1
 BOOKMARK_EVERY = 60.0

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from kubelib.server.request import Request
     from kubelib.server.responses import Response
-    from kubelib.server.verbs import Request
 
 
 class Extension(Protocol):

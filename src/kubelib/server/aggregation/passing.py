@@ -24,7 +24,7 @@ from kubelib.server.responses import Headers, Receive, Response, Scope, Send
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
-    from kubelib.server.verbs import Request
+    from kubelib.server.request import Request
 
 HEAD_TIMEOUT = 60.0
 """Seconds until an answer must have begun, except for watches."""
