@@ -7,16 +7,23 @@ from random import Random
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Node, Taint
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.pod import Pod, PodSchedulingGroup
 from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
 from kubelib.api.machinery import LabelSelector
-from kubelib.api.meta import Key, OwnerReference
+from kubelib.api.meta import Key, ObjectMeta, OwnerReference
 from kubelib.api.model import replace
 from kubelib.api.policy import PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus
+from kubelib.api.scheduling_v1beta1 import (
+    GangSchedulingPolicy,
+    PodGroup,
+    PodGroupSchedulingPolicy,
+    PodGroupSpec,
+)
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.elastic import (
     ClusterView,
@@ -31,7 +38,9 @@ from kubelib.sched.elastic import (
     plan_growth,
 )
 from kubelib.sched.elastic.draining import DRAINING
+from kubelib.sched.elastic.planning import Growth
 from kubelib.sched.elastic.shrinking import SAFE
+from kubelib.sched.groups import Groups
 from kubelib.sched.pods import PodInfo
 from kubelib.testing.objects import make_meta, make_pod
 from kubelib.testing.provider import ProviderSuite
@@ -74,6 +83,25 @@ class TestPlanningGrowth:
         )
         assert growth.wanted == {"small": 1}
         assert [len(growth.helped), len(growth.hopeless)] == [1, 2]
+
+    def test_nothing_is_asked_for_a_gang_of_which_too_few_could_be_helped(self) -> None:
+        policy = PodGroupSchedulingPolicy(gang=GangSchedulingPolicy(min_count=3))
+        meta = ObjectMeta(name="gang", namespace="default")
+        group = PodGroup(metadata=meta, spec=PodGroupSpec(scheduling_policy=policy))
+        groups = Groups()
+        groups.put(group.key, group)
+        members = infos("2", "2", "2", scheduling_group=PodSchedulingGroup(pod_group_name="gang"))
+        others = [attrs.evolve(pod, uid=f"other-{pod.uid}") for pod in infos("2", "2")]
+
+        def growth(count: int) -> Growth:
+            view = ClusterView(nodes=[], pods=[], groups=groups)
+            return plan_growth(view, [*members, *others], [Offer(SMALL, count)], random=Random(1))
+
+        assert growth(5).wanted == {"small": 5}
+        found = growth(2)
+        assert found.wanted == {"small": 2}
+        assert {pod.uid for pod in found.helped} == {pod.uid for pod in others}
+        assert {pod.uid for pod in found.hopeless} == {pod.uid for pod in members}
 
     def test_taints_and_labels_of_templates_are_minded(self) -> None:
         tainted = NodeTemplate(

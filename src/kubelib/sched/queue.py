@@ -52,6 +52,7 @@ class SchedulingQueue:
         self._waiting: dict[Key, _Waiting] = {}
         self._stuck: dict[Key, _Waiting] = {}
         self._happened: dict[Happening, None] = {}
+        self._changed: dict[Key, None] = {}
         self._active: list[tuple[int, int, Key]] = []
         self._timed: list[tuple[float, int, Key]] = []
         self._tickets = itertools.count(1)
@@ -108,8 +109,14 @@ class SchedulingQueue:
 
     def regroup(self, group: Key) -> None:
         """Look anew at a group of which something has changed: that it is there, how many it must be, or how many have a node."""
+        # Noted only, and looked into once for many: a whole group is given nodes Pod by Pod.
+        if group in self._members:
+            self._changed[group] = None
+            self._news.set()
+
+    def _regroup(self, group: Key) -> None:
         members = self._members.get(group)
-        if not members or self.groups.missing(group, len(members)):
+        if members is None or self.groups.missing(group, len(members)):
             return
         for waiting in members.values():
             if waiting.part == "gathering":
@@ -202,6 +209,9 @@ class SchedulingQueue:
             for stuck in [w for w in self._stuck.values() if not w.retry_on.isdisjoint(self._happened)]:
                 self._wake(stuck)
             self._happened.clear()
+        for group in self._changed:
+            self._regroup(group)
+        self._changed.clear()
         now = anyio.current_time()
         while self._timed and self._timed[0][0] <= now:
             waiting = self._find(*heapq.heappop(self._timed)[1:])

@@ -11,8 +11,10 @@ from random import Random
 import attrs
 
 from kubelib.api.core.node import Node
+from kubelib.api.meta import Key
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.elastic.base import NodeTemplate
+from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PODS, PodInfo, amount
 from kubelib.sched.policies import most_allocated_policy
@@ -37,6 +39,8 @@ class ClusterView:
     namespaces: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict)
     storage: Sequence[StorageObject] = ()
     """What is known of it: a Pod with claims of which nothing is known fits nowhere."""
+    groups: Groups = attrs.field(factory=Groups)
+    """Which Pods are of use only together."""
 
 
 @attrs.frozen
@@ -125,8 +129,36 @@ def plan_growth(
 ) -> Growth:
     """Return the cheapest nodes found that help as many of the `pending` Pods as can be helped.
 
-    `upcoming` nodes have been asked for and are filled first.
+    `upcoming` nodes have been asked for and are filled first. Nothing is asked for on behalf of a group of Pods of which too few could be helped.
     """
+    growth, in_vain = _plan_growth(view, pending, offers, upcoming, random), []
+    while vain := _in_vain(view.groups, pending, growth):
+        in_vain += [pod for pod in pending if pod.group in vain]
+        pending = [pod for pod in pending if pod.group not in vain]
+        growth = _plan_growth(view, pending, offers, upcoming, random)
+    return attrs.evolve(growth, hopeless=(*growth.hopeless, *in_vain)) if in_vain else growth
+
+
+def _in_vain(groups: Groups, pending: Sequence[PodInfo], growth: Growth) -> set[Key]:
+    """Return the groups of which too few Pods would have a node."""
+    hopeful: dict[Key, int] = {}
+    for pod in pending:
+        group = groups.gang(pod)
+        if group is not None:
+            hopeful[group] = hopeful.get(group, 0) + 1
+    for pod in growth.hopeless:
+        if pod.group in hopeful:
+            hopeful[pod.group] -= 1
+    return {group for group, count in hopeful.items() if groups.missing(group, count)}
+
+
+def _plan_growth(
+    view: ClusterView,
+    pending: Sequence[PodInfo],
+    offers: Sequence[Offer],
+    upcoming: Sequence[tuple[str, NodeTemplate]],
+    random: Random,
+) -> Growth:
     rehearsal = Rehearsal(view, random)
     for name, template in upcoming:
         rehearsal.add(template, name)

@@ -18,6 +18,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
 from kubelib.client.base import Client
 from kubelib.informers import SharedInformers
@@ -30,6 +31,7 @@ from kubelib.sched.elastic.draining import DRAINING, drain, uncordon
 from kubelib.sched.elastic.planning import ClusterView, Offer, plan_growth
 from kubelib.sched.elastic.settings import ElasticSettings
 from kubelib.sched.elastic.shrinking import Spare, find_spare, is_over, why_not_moved
+from kubelib.sched.groups import Groups
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.reporting import Recorder
 from kubelib.sched.volumes import StorageObject
@@ -73,6 +75,9 @@ class Elastic:
         self._limits = self._informers.of(CSINode)
         self._drivers = self._informers.of(CSIDriver)
         self._capacities = self._informers.of(CSIStorageCapacity)
+        # Servers of earlier versions do not know groups: nobody waits for these informers.
+        self._about_groups = SharedInformers(client, random=random)
+        self._groups = self._about_groups.of(PodGroup)
         self._spare_since: dict[str, float] = {}
         self._grown = self._kept_until = float("-inf")
         self._announced: set[str] = set()
@@ -82,6 +87,7 @@ class Elastic:
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once the cluster is known."""
         async with anyio.create_task_group() as group:
+            group.start_soon(self._about_groups.run)
             await group.start(self._informers.run)
             self._drains = group
             task_status.started()
@@ -123,11 +129,15 @@ class Elastic:
         }
 
     def _view(self, nodes: Sequence[Node], pods: Sequence[Pod]) -> ClusterView:
-        infos = []
+        infos, groups = [], Groups()
+        for pod_group in self._groups.lister.list():
+            groups.put(pod_group.key, pod_group)
         for pod in pods:
             node = pod.spec.node_name or pod.status.nominated_node_name
             if node and not is_over(pod):
                 infos.append(attrs.evolve(PodInfo.of(pod), node=node))
+                if pod.spec.node_name:
+                    groups.bind(infos[-1])
         daemons = [
             PodInfo.of(
                 Pod(
@@ -151,7 +161,9 @@ class Elastic:
             *self._drivers.lister.list(),
             *self._capacities.lister.list(),
         )
-        return ClusterView(nodes=nodes, pods=infos, daemons=daemons, namespaces=labels, storage=storage)
+        return ClusterView(
+            nodes=nodes, pods=infos, daemons=daemons, namespaces=labels, storage=storage, groups=groups
+        )
 
     # More nodes
 
