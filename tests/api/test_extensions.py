@@ -155,7 +155,35 @@ BAD = [
     ("ValidatingAdmissionPolicy", "spec.validations.0.expression", " ", "spec.validations[0].expression",
      "Required value: expression is not specified"),
     ("ValidatingAdmissionPolicyBinding", "spec.validationActions", ["Deny", "Warn"], "spec.validationActions",
-     'Invalid value: ["Deny","Warn"]: "Deny" and "Warn" may not be used together'),
+     ('Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and'
+     " headers serves no purpose)")),
+    ("ValidatingAdmissionPolicyBinding", "spec.validationActions", [], "spec.validationActions",
+     "Required value: at least one validation action is required"),
+    ("ValidatingAdmissionPolicyBinding", "spec.validationActions", ["Deny", "Deny"], "spec.validationActions[1]", 'Duplicate value: "Deny"'),
+    ("ValidatingAdmissionPolicyBinding", "spec.paramRef", {"parameterNotFoundAction": "Deny"}, "spec.paramRef",
+     "Required value: one of name or selector must be specified"),
+    ("ValidatingAdmissionPolicyBinding", "spec.paramRef", {"name": "a", "selector": {}, "parameterNotFoundAction": "Deny"}, "spec.paramRef.name",
+     "Forbidden: name and selector are mutually exclusive"),
+    ("ValidatingAdmissionPolicyBinding", "spec.paramRef", {"name": "a/b", "parameterNotFoundAction": "Deny"}, "spec.paramRef.name",
+     "Invalid value: \"a/b\": may not contain '/'"),
+    ("ValidatingAdmissionPolicyBinding", "spec.paramRef", {"name": "a", "parameterNotFoundAction": "Wait"}, "spec.paramRef.parameterNotFoundAction",
+     'Unsupported value: "Wait": supported values: "Deny", "Allow"'),
+    ("ValidatingAdmissionPolicy", "spec.validations.0.message", " ", "spec.validations[0].message",
+     'Invalid value: " ": message must be non-empty if specified'),
+    ("ValidatingAdmissionPolicy", "spec.validations.0.message", "a\nb", "spec.validations[0].message",
+     'Invalid value: "a\\nb": message must not contain line breaks'),
+    ("ValidatingAdmissionPolicy", "spec.validations.0.messageExpression", " ", "spec.validations[0].messageExpression",
+     'Invalid value: " ": must be non-empty if specified'),
+    ("ValidatingAdmissionPolicy", "spec.paramKind", {"apiVersion": "a/b/c", "kind": "K"}, "spec.paramKind.apiVersion",
+     'Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c'),
+    ("ValidatingAdmissionPolicy", "spec.paramKind", {"apiVersion": "a.b/", "kind": "K"}, "spec.paramKind.apiVersion",
+     'Invalid value: "a.b/": version must be specified'),
+    ("ValidatingAdmissionPolicy", "spec.paramKind", {"apiVersion": "v1", "kind": "A_B"}, "spec.paramKind.kind", None),
+    ("ValidatingAdmissionPolicy", "spec.matchConstraints.resourceRules.0.resourceNames", ["a", "a"],
+     "spec.matchConstraints.resourceRules[0].resourceNames[1]", 'Duplicate value: "a"'),
+    ("ValidatingAdmissionPolicy", "spec.auditAnnotations", [{"key": "k", "valueExpression": "'a'"}] * 2, "spec.auditAnnotations[1].key",
+     'Duplicate value: "k"'),
+    ("ValidatingAdmissionPolicy", "spec.auditAnnotations", [{"key": f"k{n}", "valueExpression": "'a'"} for n in range(21)], "spec.auditAnnotations", None),
     ("MutatingAdmissionPolicy", "spec.reinvocationPolicy", "Often", "spec.reinvocationPolicy",
      'Unsupported value: "Often": supported values: "IfNeeded", "Never"'),
     ("MutatingAdmissionPolicy", "spec.mutations", [], "spec.mutations",
@@ -282,6 +310,24 @@ def test_conditions_of_flows_have_types_that_differ() -> None:
     assert [(p.field, p.message) for p in found] == [
         ("status.conditions[1].type", 'Duplicate value: "Dangling"'),
         ("status.conditions[2].type", "Required value: must not be empty"),
+    ]
+
+
+def test_an_expression_over_several_lines_needs_no_message() -> None:
+    resource, tree = document(kind_of("ValidatingAdmissionPolicy"))
+    tree["spec"]["validations"] = [{"expression": "object.spec.replicas <=\n  5"}]
+    assert validate_create(resource, tree) == []
+
+
+def test_what_is_said_of_a_policy_s_types_has_a_place() -> None:
+    resource, old = document(kind_of("ValidatingAdmissionPolicy"))
+    status = {"typeChecking": {"expressionWarnings": [{"warning": "w"}]}, "conditions": [{"type": "Ready"}]}
+    found = validate_update(resource, {**old, "status": status}, old, subresource="status")
+    assert [p.field for p in found] == [
+        "status.typeChecking.expressionWarnings[0].fieldRef",
+        "status.conditions[0].status",
+        "status.conditions[0].lastTransitionTime",
+        "status.conditions[0].reason",
     ]
 
 

@@ -79,14 +79,17 @@ def policy_expression_problems(name: str, spec: Tree) -> list[Problem]:
             problems += expression_problems(f"{path}.expression", text, scope, types.BOOL)
         message = str(validation.get("messageExpression") or "").strip()
         if validation.get("messageExpression") and not message:
-            problems.append(required(f"{path}.messageExpression", "must be non-empty if specified"))
+            why, given = "must be non-empty if specified", validation["messageExpression"]
+            problems.append(invalid(f"{path}.messageExpression", given, why))
         elif message:
             problems += expression_problems(f"{path}.messageExpression", message, plain, types.STRING)
     for at, annotation in enumerate(spec.get("auditAnnotations") or ()):
         path = f"spec.auditAnnotations[{at}]"
         text, key = str(annotation.get("valueExpression") or "").strip(), str(annotation.get("key") or "")
-        if key and name:
+        if name:
             problems += each(f"{path}.key", key, texts.qualified(f"{name}/{key}"))
+        else:
+            problems.append(invalid(f"{path}.key", key, "requires metadata.name be non-empty"))
         if len(text.encode()) > _LONGEST_VALUE_EXPRESSION:
             problems.append(
                 required(

@@ -188,6 +188,7 @@ _STATUS: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
         "disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods", "observedGeneration"
     ),
     "PersistentVolumeClaim": storage.claim_status_problems,
+    "ValidatingAdmissionPolicy": webhooks.admission_policy_status_problems,
     "FlowSchema": flows.status_problems,
     "ResourceClaim": devices.resource_claim_status_problems,
     "PriorityLevelConfiguration": flows.status_problems,

@@ -7,13 +7,15 @@ from urllib.parse import urlsplit
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.autoscalers import path_segment
+from kubelib.api.validation.devicenames import condition_problems
 from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.policies import (
     condition_expression_problems,
     mutation_expression_problems,
     policy_expression_problems,
 )
-from kubelib.api.validation.problems import duplicate, each, invalid, not_supported, required
+from kubelib.api.validation.problems import duplicate, each, forbidden, invalid, not_supported, required
 from kubelib.labels.validation import is_dns1035_label
 
 _FAILURE_POLICIES = ("Fail", "Ignore")
@@ -26,7 +28,7 @@ _SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 _PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
-_MOST_CONDITIONS = 64
+_MOST_CONDITIONS, _MOST_ANNOTATIONS = 64, 20
 
 
 def _choice(path: str, value: Any, allowed: Sequence[str]) -> list[Problem]:
@@ -249,6 +251,12 @@ def _match_resources(match: Tree, path: str) -> list[Problem]:
             problems += label_selector_problems(match[name], f"{path}.{name}")
     for name in ("resourceRules", "excludeResourceRules"):
         for at, rule in enumerate(match.get(name) or ()):
+            names = rule.get("resourceNames") or ()
+            for number, resource in enumerate(names):
+                here = f"{path}.{name}[{at}].resourceNames[{number}]"
+                problems += each(here, resource, path_segment(resource))
+                if resource in names[:number]:
+                    problems.append(duplicate(here, resource))
             problems += _rule(rule, f"{path}.{name}[{at}]")
     policy = match.get("matchPolicy")
     return problems + (
@@ -258,15 +266,35 @@ def _match_resources(match: Tree, path: str) -> list[Problem]:
     )
 
 
+def _param_kind(kind: Tree, path: str) -> list[Problem]:
+    api_version, name = kind.get("apiVersion") or "", kind.get("kind") or ""
+    here, (group, _slash, version) = f"{path}.apiVersion", api_version.rpartition("/")
+    problems: list[Problem] = []
+    if not api_version:
+        problems.append(required(here))
+    elif api_version.count("/") > 1:
+        problems.append(invalid(here, api_version, f"unexpected GroupVersion string: {api_version}"))
+    else:
+        if group and (messages := texts.subdomain(group)):
+            problems.append(invalid(here, group, ",".join(messages)))
+        if not version:
+            problems.append(invalid(here, api_version, "version must be specified"))
+        elif messages := is_dns1035_label(version):
+            problems.append(invalid(here, version, ",".join(messages)))
+    if not name:
+        problems.append(required(f"{path}.kind"))
+    elif messages := is_dns1035_label(name.lower()):
+        why = f"may have mixed case, but should otherwise match: {','.join(messages)}"
+        problems.append(invalid(f"{path}.kind", name, why))
+    return problems
+
+
 def _policy(spec: Tree) -> list[Problem]:
     """Check what policies of both kinds have."""
     problems = _choice("spec.failurePolicy", spec.get("failurePolicy"), _FAILURE_POLICIES)
     kind = spec.get("paramKind")
     if kind is not None:
-        if not kind.get("apiVersion"):
-            problems.append(required("spec.paramKind.apiVersion"))
-        if not kind.get("kind"):
-            problems.append(required("spec.paramKind.kind"))
+        problems += _param_kind(kind, "spec.paramKind")
     match = spec.get("matchConstraints")
     if match is None:
         problems.append(required("spec.matchConstraints"))
@@ -287,23 +315,27 @@ def admission_policy_problems(tree: Tree) -> list[Problem]:
         problems += [required("spec.validations", text), required("spec.auditAnnotations", text)]
     for at, validation in enumerate(validations):
         expression, message = str(validation.get("expression") or "").strip(), validation.get("message") or ""
+        trimmed = message.strip()
         path = f"spec.validations[{at}]"
         if not expression:
             problems.append(required(f"{path}.expression", "expression is not specified"))
-        if "\n" in message.strip():
+        if message and not trimmed:
+            problems.append(invalid(f"{path}.message", message, "message must be non-empty if specified"))
+        elif "\n" in trimmed or "\r" in trimmed:
             problems.append(invalid(f"{path}.message", message, "message must not contain line breaks"))
-        elif "\n" in expression and not message.strip():
-            problems.append(
-                required(f"{path}.message", "message must be specified if expression contains line breaks")
-            )
         problems += _choice(f"{path}.reason", validation.get("reason"), _REASONS)
+    if len(annotations) > _MOST_ANNOTATIONS:
+        why = f"must not have more than {_MOST_ANNOTATIONS} auditAnnotations"
+        problems.append(invalid("spec.auditAnnotations", annotations, why))
+    keys: set[str] = set()
     for at, annotation in enumerate(annotations):
+        if (key := annotation.get("key") or "") in keys:
+            problems.append(duplicate(f"spec.auditAnnotations[{at}].key", key))
+        keys.add(key)
         if not str(annotation.get("valueExpression") or "").strip():
             problems.append(
                 required(f"spec.auditAnnotations[{at}].valueExpression", "valueExpression is not specified")
             )
-        if not annotation.get("key"):
-            problems.append(required(f"spec.auditAnnotations[{at}].key"))
     name = (tree.get("metadata") or {}).get("name") or ""
     return problems + policy_expression_problems(name, spec)
 
@@ -355,23 +387,21 @@ def mutating_policy_binding_problems(tree: Tree) -> list[Problem]:
     )
     reference = spec.get("paramRef")
     if reference is not None:
-        named, selected = bool(reference.get("name")), reference.get("selector") is not None
-        if named == selected:
-            text = (
-                "name and selector are mutually exclusive"
-                if named
-                else "one of name or selector must be specified"
-            )
-            problems.append(
-                Problem("FieldValueForbidden", "spec.paramRef.name", f"Forbidden: {text}")
-                if named
-                else required("spec.paramRef", text)
-            )
+        named, selector = reference.get("name") or "", reference.get("selector")
+        if named:
+            problems += each("spec.paramRef.name", named, path_segment(named))
+        if selector is not None:
+            problems += label_selector_problems(selector, "spec.paramRef.selector")
+        if named and selector is not None:
+            why = "name and selector are mutually exclusive"
+            problems += [forbidden(f"spec.paramRef.{part}", why) for part in ("name", "selector")]
+        elif not named and selector is None:
+            problems.append(required("spec.paramRef", "one of name or selector must be specified"))
         action = reference.get("parameterNotFoundAction")
         if action is None:
             problems.append(required("spec.paramRef.parameterNotFoundAction"))
         else:
-            problems += _choice("spec.paramRef.parameterNotFoundAction", action, ("Allow", "Deny"))
+            problems += _choice("spec.paramRef.parameterNotFoundAction", action, ("Deny", "Allow"))
     if spec.get("matchResources") is not None:
         problems += _match_resources(spec["matchResources"], "spec.matchResources")
     return problems
@@ -382,15 +412,30 @@ def admission_policy_binding_problems(tree: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     problems = mutating_policy_binding_problems(tree)
     actions = spec.get("validationActions") or ()
-    if not actions:
-        problems.append(required("spec.validationActions"))
     for at, action in enumerate(actions):
         if action not in _ACTIONS:
             problems.append(not_supported(f"spec.validationActions[{at}]", action, _ACTIONS))
-        elif action in actions[:at]:
+        if action in actions[:at]:
             problems.append(duplicate(f"spec.validationActions[{at}]", action))
     if "Deny" in actions and "Warn" in actions:
-        problems.append(
-            invalid("spec.validationActions", list(actions), '"Deny" and "Warn" may not be used together')
+        why = (
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API response and"
+            " headers serves no purpose)"
         )
+        problems.append(invalid("spec.validationActions", list(actions), why))
+    if not actions:
+        problems.append(required("spec.validationActions", "at least one validation action is required"))
     return problems
+
+
+def admission_policy_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check what type checking says of a ValidatingAdmissionPolicy, and its conditions."""
+    status, path = new.get("status") or {}, "status.typeChecking.expressionWarnings"
+    warnings = (status.get("typeChecking") or {}).get("expressionWarnings") or ()
+    problems = [
+        required(f"{path}[{at}].{part}")
+        for at, warning in enumerate(warnings)
+        for part in ("warning", "fieldRef")
+        if not (warning.get(part) or "").strip()
+    ]
+    return problems + condition_problems("status.conditions", status.get("conditions") or ())
