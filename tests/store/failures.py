@@ -1,7 +1,9 @@
 """What must hold of every store on several servers, whatever is done to them."""
 
 import contextlib
-from collections.abc import Awaitable, Callable
+import resource
+import signal
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
 
@@ -15,6 +17,30 @@ from kubelib.store import (
     StoreUnavailable,
     open_store,
 )
+
+
+class SmallDisk:
+    """How far files of this process may grow: beyond that the kernel refuses, as a full disk does."""
+
+    def __init__(self, limits: tuple[int, int]) -> None:
+        self._limits = limits
+
+    def grow(self) -> None:
+        """Let files grow as far as before."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+
+
+@contextlib.contextmanager
+def files_end_at(size: int) -> Iterator[SmallDisk]:
+    """Let no file of this process grow beyond a size, in bytes."""
+    disk = SmallDisk(limits := resource.getrlimit(resource.RLIMIT_FSIZE))
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield disk
+    finally:
+        disk.grow()
+        signal.signal(signal.SIGXFSZ, previous)
 
 
 async def nothing_is_lost(url: str, strike: Callable[[], Awaitable[None]]) -> None:

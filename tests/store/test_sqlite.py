@@ -1,5 +1,4 @@
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -28,6 +27,7 @@ from kubelib.store import (
 from kubelib.store.sqlite import AT_ONCE, SqliteStore
 from kubelib.testing.clocks import MovableClock
 from kubelib.testing.store import Open, StoreSuite, put
+from tests.store.failures import SmallDisk, files_end_at
 
 
 class TestSqliteStore(StoreSuite):
@@ -83,17 +83,14 @@ async def test_no_acknowledged_write_is_lost_by_kill_9_in_thirty_rounds(tmp_path
 
 
 @pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process may not grow beyond 300 kB: the kernel refuses, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, previous)
+def small_disk() -> Iterator[SmallDisk]:
+    with files_end_at(300_000) as disk:
+        yield disk
 
 
-async def test_a_full_disk_is_a_clear_error_and_corrupts_nothing(tmp_path: Path, small_disk: None) -> None:
+async def test_a_full_disk_is_a_clear_error_and_corrupts_nothing(
+    tmp_path: Path, small_disk: SmallDisk
+) -> None:
     path = tmp_path / "store.sqlite"
     written = 0
     async with SqliteStore(path) as store:
@@ -103,8 +100,7 @@ async def test_a_full_disk_is_a_clear_error_and_corrupts_nothing(tmp_path: Path,
         assert len((await store.list("/")).entries) == written > 3
         with pytest.raises(StoreFull):
             await put(store, "/more", b"x" * 200_000)
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits[1], limits[1]))
+        small_disk.grow()
         assert await put(store, "/after") == written + 1
     async with SqliteStore(path) as store:
         assert [e.key for e in (await store.list("/")).entries] == [
@@ -267,7 +263,7 @@ async def test_a_file_of_the_first_format_is_read_and_written_on(tmp_path: Path)
 
 
 async def test_a_check_of_a_write_that_fails_on_its_way_is_not_acknowledged(
-    tmp_path: Path, small_disk: None
+    tmp_path: Path, small_disk: SmallDisk
 ) -> None:
     async with SqliteStore(tmp_path / "store.sqlite") as store:
         outcomes: list[str] = []

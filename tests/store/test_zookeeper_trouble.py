@@ -39,6 +39,21 @@ async def test_a_server_that_is_frozen_does_not_answer(tmp_path: Path) -> None:
                 pass
 
 
+async def test_all_who_read_at_once_from_a_server_that_is_gone_are_told(tmp_path: Path) -> None:
+    with ZooKeeper(tmp_path / "zookeeper") as alone:
+        async with ZooKeeperStore(parse_url(alone.url()), patience=1) as store:
+            await store.commit(Put("/a", b"1", ABSENT))
+            alone.members[0].kill()
+
+            async def read() -> None:
+                with pytest.raises(StoreUnavailable, match="does not answer"):
+                    await store.get("/a")
+
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(read)
+
+
 async def test_who_has_used_up_its_quota_is_told_so_at_once_and_goes_on_with_a_larger_one(
     strict: ZooKeeper,
 ) -> None:

@@ -43,6 +43,7 @@ from kubelib.store.zookeeper.batches import (
 )
 from kubelib.store.zookeeper.layout import Batch, Head, Marker
 from kubelib.store.zookeeper.session import RETRY, Lost, Refused, Session
+from kubelib.store.zookeeper.sharing import Shared
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,7 @@ class ZooKeeperStore(Engine):
         self._to_do = anyio.Event()
         self._news = anyio.Event()
         self._came = anyio.Event()
-        self._looking = anyio.Lock(fast_acquire=True)
-        self._next_look: anyio.Event | None = None
+        self._share_look = Shared(self._look_at_head)
 
     async def __aenter__(self) -> Self:
         await self._session.open()
@@ -263,19 +263,7 @@ class ZooKeeperStore(Engine):
     async def _catch_up(self) -> None:
         """Read the log up to where it is now. All who ask at the same time share one look."""
         self._require_open()
-        look = self._next_look
-        if look is not None:
-            await look.wait()
-            return
-        look = self._next_look = anyio.Event()
-        try:
-            async with self._looking:
-                self._next_look = None  # who asks from here on may have seen more than this look will
-                await self._look_at_head()
-        finally:
-            if self._next_look is look:
-                self._next_look = None
-            look.set()
+        await self._share_look()
 
     async def _look_at_head(self) -> None:
         count = self._count
