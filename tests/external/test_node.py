@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -127,19 +128,18 @@ def _are_reached_and_entered(kubectl: Kubectl, cluster: Cluster) -> None:
     kubectl("wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s")
     service = kubectl("get", "service", "one", "-o", "jsonpath={.spec.clusterIP}")
     assert service.startswith("10.96.") and field("one", ".status.podIP").startswith("10.244.")
-    for _ in range(2):
-        assert (get("one", "127.0.0.1"), get("two", "127.0.0.1")) == ("one\n", "two\n")
-        assert get("two", field("one", ".status.podIP")) == "one\n"
-        for pod in ("one", "two"):  # a Pod reaches itself by its Service too
-            assert eventually(lambda pod=pod: get(pod, service)) == "one\n"
-        assert urlopen("http://127.0.0.1:8088/", timeout=20).read() == b"one\n"
-        assert kubectl("get", "--raw", "/api/v1/namespaces/default/services/two/proxy/") == "two\n"
-        devices = len(run("ip", "-brief", "link").splitlines())
-        cluster.kill()  # and once more, by one that finds what is there
-        cluster.start()
-        kubectl("wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s")
-        assert len(run("ip", "-brief", "link").splitlines()) == devices == 3
-        assert field("one", ".status.containerStatuses[0].restartCount") == "0"
+    assert (get("one", "127.0.0.1"), get("two", "127.0.0.1")) == ("one\n", "two\n")
+    assert get("two", field("one", ".status.podIP")) == "one\n"
+    assert eventually(lambda: get("one", service)) == "one\n", "a Pod reaches itself by its Service too"
+    assert kubectl("get", "--raw", "/api/v1/namespaces/default/services/two/proxy/") == "two\n"
+    devices = len(run("ip", "-brief", "link").splitlines())
+    cluster.kill()
+    cluster.start()  # it finds what is there
+    kubectl("wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s")
+    assert len(run("ip", "-brief", "link").splitlines()) == devices == 3
+    assert field("one", ".status.containerStatuses[0].restartCount") == "0"
+    assert eventually(lambda: get("two", service)) == "one\n"
+    assert urlopen("http://127.0.0.1:8088/", timeout=20).read() == b"one\n"
     hosts = kubectl("exec", "one", "--", "cat", "/etc/hosts")
     assert "192.0.2.7\tfar.example" in hosts and f"{field('one', '.status.podIP')}\tone" in hosts
     assert kubectl("exec", "one", "--", "sh", "-c", "echo $$ > /x; cat /proc/1/comm").startswith("python")
@@ -147,5 +147,12 @@ def _are_reached_and_entered(kubectl: Kubectl, cluster: Cluster) -> None:
     assert "GET / HTTP" in kubectl("logs", "one")
     top = eventually(lambda: kubectl("top", "pod", "one", "--no-headers"), within=60)
     assert int(str(top).split()[2].removesuffix("Mi")) > 0
+    sandbox = cluster.directory / "nodes/node-1/runtime/sandboxes" / field("two", ".metadata.uid")
+    holder = json.loads((sandbox / "holder.json").read_text())["pid"]
+    os.kill(holder, signal.SIGKILL)
+    assert eventually(lambda: field("two", ".status.containerStatuses[0].restartCount") == "1")
+    kubectl("wait", "--for=condition=Ready", "pod/two", "--timeout=60s")
+    assert "Pod sandbox changed" in kubectl("get", "events")
+    assert get("one", field("two", ".status.podIP")) == "two\n"
     kubectl("delete", "pod", "one", "two", "--grace-period=1")
     assert len(run("ip", "-brief", "link").splitlines()) == 1
