@@ -34,7 +34,7 @@ from kubelib.server.authz.escalation import EscalationCheck
 from kubelib.server.authz.nodes import NodeAuthorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
 from kubelib.server.conditional import tagged, unless_known
-from kubelib.server.connecting import CONNECTING, admit_connection
+from kubelib.server.connecting import COMMANDS, CONNECTING, admit_connection
 from kubelib.server.deadlines import Deadlines
 from kubelib.server.encodings import in_wanted_form
 from kubelib.server.flow import FlowControl, Seat
@@ -69,7 +69,7 @@ GIT_VERSION = "v1.37.0+kubelib"
 
 AUDIT = "kubelib.audit"
 """Where the scope of a request has what the audit log notes of it."""
-LASTING = frozenset({"log", "proxy", "exec", "attach", "portforward"})
+LASTING = COMMANDS | {"log", "proxy"}
 DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
 MODES = ("Node", "RBAC")
@@ -265,6 +265,10 @@ class ApiServer:
 
             await answer_log(self, request, receive, send)
             return None
+        if info.subresource in COMMANDS and info.verb == "create":
+            from kubelib.server.streams import require_upgrade
+
+            await require_upgrade(self, request)
         if info.subresource == "proxy":
             from kubelib.server.proxying import answer_proxy
 
@@ -313,7 +317,7 @@ class ApiServer:
             info = _named(info, query["fieldSelector"])
         if watching:
             info = _as_watch(info)
-        if info.subresource in ("exec", "attach", "portforward"):
+        if info.subresource in COMMANDS and info.verb == "get":
             info = _as_create(info)
         record: Record | None = None
         state = scope.get("state", {})

@@ -13,7 +13,9 @@ from kubelib.registry.base import WriteOptions
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.request import Request
 
-CONNECTING = frozenset({"exec", "attach", "portforward", "proxy"})
+COMMANDS = frozenset({"exec", "attach", "portforward"})
+"""What a client does with a Pod through a connection that leaves HTTP."""
+CONNECTING = COMMANDS | {"proxy"}
 _KINDS = {
     ("pods", "exec"): "PodExecOptions",
     ("pods", "attach"): "PodAttachOptions",

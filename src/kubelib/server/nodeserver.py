@@ -20,7 +20,7 @@ from kubelib.server.channels import channel_protocol
 from kubelib.server.forwarding import TUNNEL, forwarding_protocol, ports_of, serve_forwarding
 from kubelib.server.nodes import LogOptions, NodeFigures, NodeProxy
 from kubelib.server.responses import Receive, Response, Scope, Send, error_response, send_response
-from kubelib.server.streams import refuse_upgrade, send_log, serve_command
+from kubelib.server.streams import STDIN, refuse_upgrade, send_log, serve_command, wanted_channels
 from kubelib.server.upgrades import EXTENSION
 
 log = logging.getLogger("kubelib.server")
@@ -143,7 +143,7 @@ class NodeServer:
     async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._authorize(scope, "proxy")
         query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
-        stdin, tty = _flag(query, "input"), _flag(query, "tty")
+        tty = _flag(query, "tty")
         with anyio.CancelScope() as running:
             self._open.add(running)
             try:
@@ -152,13 +152,14 @@ class NodeServer:
                         pod, command = self._pod(namespace, name), query.get("command") or []
                         if not command:
                             raise BadRequest("you must specify at least 1 container command")
-                        protocol = channel_protocol(scope)
-                        opened = self._nodes.exec(pod, container, command, stdin=stdin, tty=tty)
-                        await serve_command(opened, protocol, receive, send)
+                        protocol, wanted = channel_protocol(scope), _wanted(query)
+                        opened = self._nodes.exec(pod, container, command, stdin=STDIN in wanted, tty=tty)
+                        await serve_command(opened, protocol, wanted, receive, send)
                     case ["attach", namespace, name, container]:
                         pod, protocol = self._pod(namespace, name), channel_protocol(scope)
-                        opened = self._nodes.attach(pod, container, stdin=stdin, tty=tty)
-                        await serve_command(opened, protocol, receive, send)
+                        wanted = _wanted(query)
+                        opened = self._nodes.attach(pod, container, stdin=STDIN in wanted, tty=tty)
+                        await serve_command(opened, protocol, wanted, receive, send)
                     case ["portForward", namespace, name]:
                         pod, protocol = self._pod(namespace, name), forwarding_protocol(scope)
                         ports = [] if protocol.name == TUNNEL else ports_of(query.get("port") or [])
@@ -173,6 +174,16 @@ class NodeServer:
 
 def _flag(query: Query, name: str) -> bool:
     return (query.get(name) or ["0"])[0] in ("1", "true")
+
+
+def _wanted(query: Query) -> frozenset[int]:
+    """Return the channels that a kubelet is asked for. Raises BadRequest for none."""
+    return wanted_channels(
+        stdin=_flag(query, "input"),
+        stdout=_flag(query, "output"),
+        stderr=_flag(query, "error"),
+        tty=_flag(query, "tty"),
+    )
 
 
 def _log_options(query: Query) -> LogOptions:

@@ -8,7 +8,7 @@ import base64
 import logging
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qs
 
 import anyio
@@ -16,9 +16,12 @@ import anyio
 from kubelib.api.codec import DecodeError, encode_json, parse_json
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
+from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, invalid
 from kubelib.api.meta import Key
+from kubelib.api.times import parse_time
+from kubelib.api.validation import problems
 from kubelib.server.channels import ChannelProtocol, channel_protocol
+from kubelib.server.connecting import COMMANDS
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
 from kubelib.server.responses import Receive, Scope, Send, unless_gone
 from kubelib.server.upgrades import EXTENSION
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kubelib.server")
 
-COMMANDS = ("exec", "attach", "portforward")
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 
 
@@ -72,22 +74,58 @@ def _nodes(server: "ApiServer", pod: Pod) -> NodeProxy:
     return server.nodes
 
 
-async def answer_log(server: "ApiServer", request: "Request", receive: Receive, send: Send) -> None:
-    """Send a container's log. Raises ApiError before anything is sent."""
+async def require_upgrade(server: "ApiServer", request: "Request") -> NoReturn:
+    """Refuse exec, attach and port-forward over plain HTTP: what is wrong with the rest of the request is said first.
+
+    Raises NotFound for no such Pod, ServiceUnavailable, and BadRequest.
+    """
     _, pod = await _pod(server, request)
-    container = _container(pod, request.query.get("container", ""))
-    tail, since = request.number("tailLines"), request.number("sinceSeconds")
-    if tail is not None and tail < 0:
-        raise BadRequest("tailLines: Invalid value: must be greater than or equal to 0")
-    options = LogOptions(
+    if request.info.subresource != "portforward":
+        _container(pod, request.query.get("container", ""))
+    _nodes(server, pod)
+    raise BadRequest("Upgrade request required")
+
+
+def log_options(request: "Request") -> LogOptions:
+    """Return which part of a log is asked for. Raises BadRequest for what cannot be read, Invalid for what makes no sense."""
+    query = request.query
+    tail, since, limit = (request.number(name) for name in ("tailLines", "sinceSeconds", "limitBytes"))
+    since_time = query.get("sinceTime", "")
+    if since_time:
+        try:
+            parse_time(since_time)
+        except ValueError as error:
+            raise BadRequest(f"sinceTime: {error}") from None
+    wrong = [] if tail is None else problems.non_negative("tailLines", tail)
+    if limit is not None and limit < 1:
+        wrong.append(problems.invalid("limitBytes", limit, "must be greater than 0"))
+    if since is not None and since_time:
+        wrong.append(
+            problems.forbidden("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified")
+        )
+    elif since is not None and since < 1:
+        wrong.append(problems.invalid("sinceSeconds", since, "must be greater than 0"))
+    if "stream" in query:
+        # One of a container's streams alone is chosen only with PodLogsQuerySplitStreams, an alpha feature that is off.
+        wrong.append(problems.forbidden("stream", "may not be specified"))
+    if wrong:
+        raise invalid("PodLogOptions", "", request.info.name, wrong)
+    return LogOptions(
         follow=request.flag("follow"),
         previous=request.flag("previous"),
         timestamps=request.flag("timestamps"),
         tail_lines=tail,
         since_seconds=since,
-        since_time=request.query.get("sinceTime", ""),
-        limit_bytes=request.number("limitBytes"),
+        since_time=since_time,
+        limit_bytes=limit,
     )
+
+
+async def answer_log(server: "ApiServer", request: "Request", receive: Receive, send: Send) -> None:
+    """Send a container's log. Raises ApiError before anything is sent."""
+    options = log_options(request)
+    _, pod = await _pod(server, request)
+    container = _container(pod, request.query.get("container", ""))
     with server.watches.stoppable():
         await send_log(_nodes(server, pod).logs(pod, container, options), receive, send)
 
@@ -150,21 +188,26 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
             await _forward(server, pod, scope, query.get("ports") or [], receive, send)
             return
         container = _container(pod, (query.get("container") or [""])[0])
-        stdin, tty = request.flag("stdin"), request.flag("tty")
+        command = query.get("command") or []
+        if request.info.subresource == "exec" and not command:
+            raise BadRequest("you must specify at least 1 container command")
+        nodes = _nodes(server, pod)
+        tty = request.flag("tty")
+        wanted = wanted_channels(
+            **{flag: request.flag(flag) for flag in ("stdin", "stdout", "stderr", "tty")}
+        )
+        stdin = STDIN in wanted
         command_over_spdy: SpdyCommand | None = None
         if over_spdy:
             from kubelib.server import spdycommands
 
             name = spdycommands.command_protocol(scope)
-            asked = {flag: request.flag(flag) for flag in ("stdin", "stdout", "stderr", "tty")}
-            expected = spdycommands.expected_streams(name, **asked)
+            expected = spdycommands.expected_streams(
+                name, stdin=stdin, stdout=STDOUT in wanted, stderr=STDERR in wanted, tty=tty
+            )
             command_over_spdy = spdycommands.SpdyCommand(name, expected, receive, send)
         else:
             protocol = channel_protocol(scope)
-        command = query.get("command") or []
-        if request.info.subresource == "exec" and not command:
-            raise BadRequest("you must specify at least 1 container command")
-        nodes = _nodes(server, pod)
         if request.info.subresource == "exec":
             opened = nodes.exec(pod, container, command, stdin=stdin, tty=tty)
         else:
@@ -176,7 +219,18 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
         if command_over_spdy is not None:
             await command_over_spdy.serve(opened)
         else:
-            await serve_command(opened, protocol, receive, send)
+            await serve_command(opened, protocol, wanted, receive, send)
+
+
+def wanted_channels(*, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> frozenset[int]:
+    """Return which of a command's channels a request asks for. Raises BadRequest for none.
+
+    A terminal has one output: what the command says on its standard error comes on the standard output.
+    """
+    asked = {STDIN: stdin, STDOUT: stdout, STDERR: stderr and not tty}
+    if not any(asked.values()):
+        raise BadRequest("you must specify at least 1 of stdin, stdout, stderr")
+    return frozenset(channel for channel, there in asked.items() if there)
 
 
 _READING = ("binary.k8s.io", "base64.binary.k8s.io")
@@ -235,14 +289,18 @@ async def _forward(
 
 
 async def serve_command(
-    opened: AbstractAsyncContextManager[Stream], protocol: ChannelProtocol, receive: Receive, send: Send
+    opened: AbstractAsyncContextManager[Stream],
+    protocol: ChannelProtocol,
+    wanted: frozenset[int],
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Accept the upgrade and carry a command's streams until it ends."""
+    """Accept the upgrade and carry those of a command's streams that are wanted until it ends."""
     send = unless_gone(send)
     await send(protocol.accept())
     try:
         async with opened as stream:
-            status = exit_status(await _relay(stream, protocol, receive, send))
+            status = exit_status(await _relay(stream, protocol, wanted, receive, send))
     except ApiError as error:
         status = error.status()
     except anyio.get_cancelled_exc_class():
@@ -268,7 +326,9 @@ async def refuse_upgrade(send: Send, error: ApiError, scope: Scope) -> None:
         await send({"type": "websocket.close", "code": 1008})
 
 
-async def _relay(stream: Stream, protocol: ChannelProtocol, receive: Receive, send: Send) -> int:
+async def _relay(
+    stream: Stream, protocol: ChannelProtocol, wanted: frozenset[int], receive: Receive, send: Send
+) -> int:
     """Carry bytes both ways until the command has ended; return its exit code."""
     ended = False
     async with anyio.create_task_group() as group:
@@ -279,7 +339,9 @@ async def _relay(stream: Stream, protocol: ChannelProtocol, receive: Receive, se
                 if message["type"] == "websocket.disconnect":
                     group.cancel_scope.cancel()
                     return
-                await _accept(stream, *protocol.read(message))
+                channel, data = protocol.read(message)
+                if channel != STDIN or STDIN in wanted:
+                    await _accept(stream, channel, data)
 
         group.start_soon(inwards)
         while True:
@@ -288,7 +350,8 @@ async def _relay(stream: Stream, protocol: ChannelProtocol, receive: Receive, se
             except anyio.EndOfStream:
                 break
             channel = STDOUT if name == "stdout" else STDERR
-            await send(protocol.message(channel, data))
+            if channel in wanted:
+                await send(protocol.message(channel, data))
         ended = True
         group.cancel_scope.cancel()
     return await stream.wait() if ended else 137
