@@ -16,6 +16,8 @@ import pytest
 
 from kubelib.api.coordination import Lease
 from kubelib.api.core.config import ConfigMap
+from kubelib.api.core.container import Container
+from kubelib.api.core.pod import Pod, PodSpec
 from kubelib.api.errors import AlreadyExists, ApiError, Expired, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.client.http import HttpClient
@@ -347,6 +349,30 @@ async def test_of_several_schedulers_and_managers_one_each_leads_and_hands_over_
             assert double == []
 
 
+def pod_named(name: str) -> Pod:
+    command = ("sh", "-c", f"echo I am {name}; exec sleep 1000")
+    container = Container(name="main", image="process", command=command)
+    spec = PodSpec(containers=(container,), termination_grace_period_seconds=1)
+    return Pod(metadata=ObjectMeta(name=name, namespace="default"), spec=spec)
+
+
+async def runs(client: HttpClient, name: str) -> None:
+    """Create a Pod and wait until it runs and tells its name."""
+    pods = client.resource(Pod)
+    with anyio.fail_after(90):
+        while True:
+            try:
+                await pods.create(pod_named(name))
+            except AlreadyExists:
+                break
+            except ApiError:  # the namespace may have no account for it yet
+                await anyio.sleep(0.1)
+        while (await pods.get(Key("default", name))).status.phase != "Running":
+            await anyio.sleep(0.1)
+        said = await client.request("GET", f"/api/v1/namespaces/default/pods/{name}/log", accept="*/*")
+    assert said.body == f"I am {name}\n".encode()
+
+
 @pytest.mark.slow
 async def test_who_knows_all_servers_needs_no_load_balancer(masters: Masters) -> None:
     assert masters.haproxy is not None
@@ -355,7 +381,15 @@ async def test_who_knows_all_servers_needs_no_load_balancer(masters: Masters) ->
     connection = load_connection([masters.kubeconfig])
     assert connection.others == tuple(f"https://{address}" for address in masters.addresses)
     leases = Query(namespace="kube-system")
+    out = masters.directory / "node"
+    kubelib("credentials", "node", "node", "--data-dir", str(masters.directory / "a"), "--out", str(out))
+    node = Daemon(
+        masters.directory, "kubelet", "kubelet", "node", "--kubeconfig", str(out / "kubeconfig"),
+        "--data-dir", str(out / "data"), "--port", "0", "--pod-network", "127.239.0.0/16",
+    )  # fmt: skip
+    masters.others.append(node.start())
     async with HttpClient(connection) as client:
+        await runs(client, "first")
         for server in masters.servers[:2]:
             server.end(signal.SIGKILL)
             began = {
@@ -369,3 +403,12 @@ async def test_who_knows_all_servers_needs_no_load_balancer(masters: Masters) ->
                     key = Key("kube-system", name)
                     while await client.resource(Lease).get(key) == began[name]:
                         await anyio.sleep(0.2)
+            await runs(client, f"without-{server.name}")  # and so does the node
+        names = ["first", *(f"without-{server.name}" for server in masters.servers[:2])]
+        for name in names:
+            pod = await client.resource(Pod).get(Key("default", name))
+            assert pod.status.container_statuses[0].restart_count == 0
+            await client.resource(Pod).delete(pod.key)
+        with anyio.fail_after(60):
+            while (await client.resource(Pod).list(HERE)).items:
+                await anyio.sleep(0.1)
