@@ -23,7 +23,7 @@ from kubelib.runtime.base import (
     Security,
 )
 from kubelib.runtime.isolation import network as networks
-from kubelib.runtime.isolation.holders import CannotIsolate, holder_of
+from kubelib.runtime.isolation.holders import CannotIsolate, holder_of, servers_of_host
 from kubelib.runtime.isolation.network import Network, obstacle
 from kubelib.runtime.process import ProcessRuntime
 from tests.ownnetwork import networks_left, own_network, rules, run
@@ -419,6 +419,19 @@ async def test_a_command_may_no_more_than_its_container(runtime: ProcessRuntime)
     )
     assert said.stdout.decode().split()[-1] == "77"
     assert said.exit_code == 137
+
+
+def test_a_server_of_names_on_the_hosts_loopback_device_is_replaced_by_those_behind_it(
+    tmp_path: Path,
+) -> None:
+    host, behind = tmp_path / "host", tmp_path / "behind"
+    assert servers_of_host((host, behind)) == ""
+    host.write_text("nameserver 127.0.0.53\n")
+    assert servers_of_host((host, behind)) == "", "nobody knows better"
+    behind.write_text("nameserver 192.0.2.53\nsearch example\n")
+    assert servers_of_host((host, behind)) == behind.read_text()
+    host.write_text("nameserver 127.0.0.53\nnameserver 192.0.2.54\n")
+    assert servers_of_host((host, behind)) == "", "the host's own will do"
 
 
 def test_devices_are_named_after_their_owner_and_pod() -> None:

@@ -6,7 +6,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from kubelib.runtime.base import CannotCreate, Dns, SandboxSpec
 from kubelib.runtime.isolation.network import Network, obstacle
+from kubelib.runtime.names import parse_resolv_conf
 from kubelib.runtime.processstate import is_process, json_of
 from kubelib.runtime.programs import packed
 
@@ -25,6 +26,8 @@ _HOLDER = str(Path(__file__).with_name("holder.py"))
 START_TIMEOUT = 20.0
 END_TIMEOUT = 10.0
 RESOLV_CONF, HOSTNAME, WISH = "resolv.conf", "hostname", "wish"
+HOST_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""Where the host's servers are told, and where those behind systemd's own one."""
 
 
 class CannotIsolate(ValueError):
@@ -45,6 +48,21 @@ def resolv_conf(dns: Dns) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def servers_of_host(files: Sequence[Path] = HOST_FILES) -> str:
+    """Return the ``/etc/resolv.conf`` of Pods that ask for none, and that have networks of their own; empty: the host's.
+
+    A server that listens on the host's loopback device is out of their reach; where it is systemd's, these are behind it.
+    """
+    for number, path in enumerate(files):
+        try:
+            text = path.read_text()
+        except OSError:
+            continue
+        if any(not server.startswith("127.") for server in parse_resolv_conf(text).servers):
+            return text if number else ""
+    return ""
+
+
 def written(spec: SandboxSpec, network: Network | None) -> dict[str, Any]:
     """Return what is noted of a sandbox beside what every one has: what its holder needs to be made, now or anew."""
     own_network = network is not None and not spec.host_network and network.holds(spec.address)
@@ -61,7 +79,7 @@ def written(spec: SandboxSpec, network: Network | None) -> dict[str, Any]:
         ]
         if own_network
         else [],
-        "dns": resolv_conf(spec.dns),
+        "dns": resolv_conf(spec.dns) or (servers_of_host() if own_network else ""),
     }
 
 
