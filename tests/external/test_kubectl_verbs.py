@@ -3,11 +3,14 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kubelib.api.builtin import SCHEME
+from kubelib.api.scheme import Resource
 from tests.conformance.kinds import SAMPLES
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 
@@ -333,6 +336,26 @@ def test_what_kubectl_tells_of_the_server(k: In, tmp_path: Path) -> None:
     assert "name: pre-a" in k(f"kustomize {tmp_path}")
     assert "configmap/pre-a created" in k(f"apply -k {tmp_path}")
     eventually(lambda: k.kubectl.run("top", "nodes").stdout.count("node-") == 2, within=60)
+
+
+def test_every_kind_is_explained_and_so_are_fields_deep_inside(k: In) -> None:
+    def explained(resource: Resource) -> str:
+        version = f"{resource.group}/{resource.version}" if resource.group else resource.version
+        return k(f"explain {resource.plural} --api-version={version}")
+
+    explainable = [r for r in SCHEME if "list" in r.verbs]
+    with ThreadPoolExecutor(4) as pool:
+        for resource, page in zip(explainable, pool.map(explained, explainable), strict=True):
+            assert f"KIND:       {resource.kind}\nVERSION:    {resource.version}\n" in page
+            assert "<no description available>" not in page
+            assert page.count("\n  metadata\t<ObjectMeta>") == 1
+    protocol = k("explain deployments.spec.template.spec.containers.ports.protocol")
+    assert "FIELD: protocol <string>\nENUM:\n    SCTP\n    TCP\n    UDP\n" in protocol
+    assert "processes of the node" in k("explain pod.spec.hostPID")
+    operator = "pods.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+    assert "DoesNotExist" in k(f"explain {operator}.nodeSelectorTerms.matchExpressions.operator")
+    assert "jsonPath" in k("explain crd.spec.versions.additionalPrinterColumns")
+    assert "ReadWriteOncePod" in k("explain pvc.spec.accessModes")
 
 
 def test_a_namespace_goes_with_all_that_is_in_it(kubectl: Kubectl) -> None:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable
 
 from kubelib.api.codec import encode_json
+from kubelib.api.descriptions import FIELDS
 from kubelib.api.machinery import DeleteOptions, Status
 from kubelib.api.meta import ListMeta, Object, ObjectMeta
 from kubelib.api.model import Model
@@ -165,10 +166,10 @@ def _list_schema(resource: Resource, dialect: Dialect) -> Schema:
         "description": f"A list of objects of the kind {resource.kind}.",
         "required": ["items"],
         "properties": {
-            "apiVersion": {"type": "string"},
-            "items": {"type": "array", "items": item},
-            "kind": {"type": "string"},
-            "metadata": metadata,
+            "apiVersion": {"type": "string", "description": FIELDS["apiVersion"]},
+            "items": {"type": "array", "items": item, "description": FIELDS["items"]},
+            "kind": {"type": "string", "description": FIELDS["kind"]},
+            "metadata": {**metadata, "description": "What is known about the list as a whole."},
         },
         "x-kubernetes-group-version-kind": [
             {"group": resource.group, "kind": resource.list_kind, "version": resource.version}

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from kubelib.api.descriptions import FIELDS
+from kubelib.api.descriptions import description as describe
+from kubelib.api.enums import DEFAULTS, ENUMS, ZEROS
 from kubelib.api.fields import FieldType, field_types
 from kubelib.api.merging import MergeFact, merge_facts
 from kubelib.api.meta import Object
@@ -69,11 +71,17 @@ def models_of(cls: type[Model]) -> Iterator[type[Model]]:
 def schema(cls: type[Model], dialect: Dialect) -> Schema:
     """Return the schema of a class; the classes in its fields are referred to."""
     facts, types = merge_facts(cls), field_types(cls)  # type: ignore[arg-type]
+    required = required_fields(cls)
     properties: Schema = {}
-    # What a field of a custom kind means, only its author knows.
-    known = FIELDS if cls.__module__.startswith("kubelib.api.") else {"metadata": FIELDS["metadata"]}
     for name, kind in types.items():
-        properties[name] = _field(kind, facts.get(name), known.get(name, ""), dialect)
+        properties[name] = _field(kind, facts.get(name), dialect)
+        if cls.__module__.startswith("kubelib.api."):
+            _say(properties[name], cls.__name__, name)
+            if dialect == 3:
+                _default(properties[name], f"{cls.__name__}.{name}", kind, required=name in required)
+        elif name == "metadata":
+            # What other fields of a custom kind mean, only its author knows.
+            properties[name]["description"] = FIELDS["metadata"]
     if issubclass(cls, Object) or cls.__name__ in IDENTIFIED:
         properties = {
             "apiVersion": {"type": "string", "description": FIELDS["apiVersion"]},
@@ -85,7 +93,7 @@ def schema(cls: type[Model], dialect: Dialect) -> Schema:
         "description": _summary(cls),
         "properties": dict(sorted(properties.items())),
     }
-    if required := required_fields(cls):
+    if required:
         result["required"] = sorted(required)
     if vars(cls).get("__atomic__"):
         result["x-kubernetes-map-type"] = "atomic"
@@ -102,7 +110,33 @@ def _summary(cls: type[Model]) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-def _field(kind: FieldType, fact: MergeFact | None, description: str, dialect: Dialect) -> Schema:
+def _say(field: Schema, cls: str, name: str) -> None:
+    """Add what a field means and which values it has."""
+    if text := describe(cls, name):
+        field["description"] = text
+    values = ENUMS.get(f"{cls}.{name}")
+    if values is not None:
+        (_inner(field) or field)["enum"] = list(values)
+
+
+def _inner(field: Schema) -> Schema | None:
+    """Return the schema of the items of a list or a map."""
+    return field.get("items") or field.get("additionalProperties")
+
+
+def _default(field: Schema, name: str, kind: FieldType, *, required: bool) -> None:
+    """Add the default of a field, and those of its items."""
+    inner = _inner(field)
+    zero = ZEROS.get(kind.scalar) if kind.model is None else None
+    if name in DEFAULTS:
+        field["default"] = DEFAULTS[name]
+    elif zero is not None and inner is not None:
+        inner["default"] = zero
+    elif zero is not None and required and not kind.optional:
+        field["default"] = zero
+
+
+def _field(kind: FieldType, fact: MergeFact | None, dialect: Dialect) -> Schema:
     item = _item(kind, dialect)
     if kind.shape == "list":
         result: Schema = {"type": "array", "items": item}
@@ -115,8 +149,7 @@ def _field(kind: FieldType, fact: MergeFact | None, description: str, dialect: D
             result["default"] = {}
     else:
         result = item
-    description = description or (_summary(kind.model) if kind.model is not None else "")
-    if description:
+    if description := _summary(kind.model) if kind.model is not None else "":
         result = {**result, "description": description}
     if fact is not None:
         result.update(_merging(fact, named=kind.shape == "one" and kind.model is not None))

@@ -1,7 +1,4 @@
-"""What fields of the same name mean wherever they occur, for ``kubectl explain``.
-
-Fields that hold an object are described by the object's class; only the others, and the everyday ones, are here.
-"""
+"""Fields that nearly every kind has, and the everyday ones."""
 
 FIELDS = {
     "activeDeadlineSeconds": "How long it may run before it is stopped and counted as failed.",
