@@ -6,7 +6,7 @@ import pytest
 from kubelib.api.builtin import SCHEME, builtin_scheme
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
-from kubelib.api.openapi import group_versions, openapi_v2, openapi_v3, openapi_v3_index
+from kubelib.api.openapi import document_paths, group_versions, openapi_v2, openapi_v3, openapi_v3_index
 from kubelib.api.schemas import definition_name
 from kubelib.api.scheme import Resource
 
@@ -28,7 +28,7 @@ class Gadget(Object):
 
 V2 = json.loads(openapi_v2(SCHEME))
 CORE = json.loads(openapi_v3(SCHEME, "api/v1"))
-DOCUMENTS = [V2, *(json.loads(openapi_v3(SCHEME, path)) for path in group_versions(SCHEME))]
+DOCUMENTS = [V2, *(json.loads(openapi_v3(SCHEME, path)) for path in document_paths(SCHEME))]
 
 
 def references(value: Any) -> set[str]:
@@ -119,9 +119,66 @@ def test_subresources_with_kinds_of_their_own_say_so() -> None:
     assert "/api/v1/nodes/{name}/proxy/{path}" in CORE["paths"]
 
 
+def query(path: str, method: str = "get") -> set[str]:
+    """Return the names in the query of an operation of the core group, the same in both versions of the document."""
+    in_v2, in_v3 = (
+        {p["name"] for p in document["paths"][path][method]["parameters"] if p["in"] == "query"}
+        for document in (V2, CORE)
+    )
+    assert in_v2 == in_v3
+    return in_v2
+
+
+def test_connections_to_pods_say_what_can_be_asked_for() -> None:
+    pod = "/api/v1/namespaces/{namespace}/pods/{name}"
+    assert query(f"{pod}/log") == {
+        "container", "follow", "insecureSkipTLSVerifyBackend", "limitBytes", "pretty", "previous", "sinceSeconds", "stream",
+        "tailLines", "timestamps",
+    }  # fmt: skip
+    assert query(f"{pod}/exec", "post") == {"command", "container", "stderr", "stdin", "stdout", "tty"}
+    assert query(f"{pod}/attach") == {"container", "stderr", "stdin", "stdout", "tty"}
+    assert query(f"{pod}/portforward") == {"ports"}
+    assert query(f"{pod}/proxy", "delete") == query("/api/v1/nodes/{name}/proxy/{path}", "put") == {"path"}
+    assert query(pod) == {"pretty"}
+
+
+ROOTS = {
+    "/.well-known/openid-configuration/": ("getServiceAccountIssuerOpenIDConfiguration", ""),
+    "/api/": ("getCoreAPIVersions", "meta.v1.APIVersions"),
+    "/api/v1/": ("getCoreV1APIResources", "meta.v1.APIResourceList"),
+    "/apis/": ("getAPIVersions", "meta.v1.APIGroupList"),
+    "/apis/rbac.authorization.k8s.io/": ("getRbacAuthorizationAPIGroup", "meta.v1.APIGroup"),
+    "/apis/apps/v1/": ("getAppsV1APIResources", "meta.v1.APIResourceList"),
+    "/openid/v1/jwks/": ("getServiceAccountIssuerOpenIDKeyset", ""),
+    "/version/": ("getCodeVersion", "pkg.version.Info"),
+}
+
+
+@pytest.mark.parametrize("path", ROOTS)
+def test_what_is_no_resource_is_documented_too(path: str) -> None:
+    name, answer = ROOTS[path]
+    for document in (V2, json.loads(openapi_v3(SCHEME, path.strip("/")))):
+        get = document["paths"][path]["get"]
+        assert get["operationId"] == name
+        assert (
+            any(reference.endswith(answer) for reference in references(get))
+            if answer
+            else not references(get)
+        )
+
+
+def test_operations_are_named_by_the_whole_group() -> None:
+    role = V2["paths"]["/apis/rbac.authorization.k8s.io/v1/clusterroles"]["get"]
+    assert (role["operationId"], role["tags"]) == (
+        "listRbacAuthorizationV1ClusterRole",
+        ["rbacAuthorization_v1"],
+    )
+
+
 def test_the_index_names_every_document_by_its_hash() -> None:
     index = json.loads(openapi_v3_index(SCHEME))["paths"]
-    assert tuple(index) == group_versions(SCHEME)
+    assert tuple(index) == document_paths(SCHEME)
+    assert set(group_versions(SCHEME)) <= set(index)
     assert index["api/v1"]["serverRelativeURL"].startswith("/openapi/v3/api/v1?hash=")
     assert len({entry["serverRelativeURL"] for entry in index.values()}) == len(index)
 

@@ -9,13 +9,13 @@ from kubelib.api.builtin import SCHEME
 from kubelib.api.defaults import apply_defaults
 from kubelib.api.descriptions import FIELDS, classes, cluster, common, devices, pods, storage
 from kubelib.api.enums import DEFAULTS, ENUMS
-from kubelib.api.openapi import group_versions, openapi_v2, openapi_v3
+from kubelib.api.openapi import document_paths, openapi_v2, openapi_v3
 from kubelib.api.validation import validate_create
 
 V2 = json.loads(openapi_v2(SCHEME))["definitions"]
 V3: dict[str, Any] = {}
-for group_version in group_versions(SCHEME):
-    V3.update(json.loads(openapi_v3(SCHEME, group_version))["components"]["schemas"])
+for path in document_paths(SCHEME):
+    V3.update(json.loads(openapi_v3(SCHEME, path))["components"]["schemas"])
 
 FIELDS_OF_ALL = {
     f"{name.rpartition('.')[2]}.{field}"

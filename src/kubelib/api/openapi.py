@@ -15,6 +15,14 @@ from kubelib.api.machinery import DeleteOptions, Status
 from kubelib.api.meta import ListMeta, Object, ObjectMeta
 from kubelib.api.model import Model
 from kubelib.api.paths import SUBRESOURCE_KINDS, operations, v2_operation, v3_operation
+from kubelib.api.roots import (
+    VERSION_INFO,
+    Root,
+    path_item,
+    resources_root,
+    roots_of,
+    version_definition,
+)
 from kubelib.api.schemas import (
     META,
     Dialect,
@@ -54,12 +62,18 @@ def openapi_v2(scheme: Scheme) -> bytes:
     return _cached(scheme, "", resources, lambda: encode_json(_v2(resources)))
 
 
-def openapi_v3(scheme: Scheme, group_version: str) -> bytes:
-    """Return the OpenAPI 3.0 document of one group and version: ``api/v1``, ``apis/apps/v1``. Raises KeyError."""
-    own = tuple(resource for resource in scheme if _root(resource) == group_version)
-    if not own:
-        raise KeyError(group_version)
-    return _cached(scheme, group_version, own, lambda: encode_json(_v3(own, group_version)))
+def openapi_v3(scheme: Scheme, path: str) -> bytes:
+    """Return the OpenAPI 3.0 document of one path. Raises KeyError.
+
+    Of a group and version: ``api/v1``, ``apis/apps/v1``. What is no resource has documents too: ``apis/apps``, ``version``.
+    """
+    own = tuple(resource for resource in scheme if _root(resource) == path)
+    if own:
+        return _cached(scheme, path, own, lambda: encode_json(_v3(own, path)))
+    root = next((root for root in roots_of(_groups(scheme)) if root.document == path), None)
+    if root is None:
+        raise KeyError(path)
+    return _cached(scheme, path, (), lambda: encode_json(_v3_root(root)))
 
 
 def openapi_v3_index(scheme: Scheme) -> bytes:
@@ -71,7 +85,7 @@ def openapi_v3_index(scheme: Scheme) -> bytes:
                 path: {
                     "serverRelativeURL": f"/openapi/v3/{path}?hash={document_hash(openapi_v3(scheme, path))}"
                 }
-                for path in group_versions(scheme)
+                for path in document_paths(scheme)
             }
         }
     )
@@ -87,6 +101,20 @@ def group_versions(scheme: Scheme) -> tuple[str, ...]:
     return tuple(sorted({_root(resource) for resource in scheme}))
 
 
+def document_paths(scheme: Scheme) -> tuple[str, ...]:
+    """Return the paths of all documents, sorted."""
+    return tuple(sorted({root.document for root in roots_of(_groups(scheme))}))
+
+
+def _groups(scheme: Iterable[Resource]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for resource in scheme:
+        versions = groups.setdefault(resource.group, [])
+        if resource.version not in versions:
+            versions.append(resource.version)
+    return groups
+
+
 def _cached(scheme: Scheme, path: str, resources: tuple[Resource, ...], build: Callable[[], bytes]) -> bytes:
     documents = _built.setdefault(scheme, {})
     known = documents.get(path)
@@ -99,7 +127,7 @@ def _forget_gone(scheme: Scheme) -> None:
     """Drop the documents of groups and versions that are no more."""
     documents = _built.get(scheme)
     if documents is not None:
-        there = {"", *group_versions(scheme)}
+        there = {"", *document_paths(scheme)}
         for path in [path for path in documents if path not in there]:
             del documents[path]
 
@@ -136,7 +164,24 @@ def _definitions(
             waiting.append(resource.cls)
         if "list" in resource.verbs:
             found[definition_name(resource.cls) + "List"] = _list_schema(resource, dialect)
-    kinds.setdefault(Status, []).append({"group": "", "kind": "Status", "version": "v1"})
+    kinds.setdefault(Status, []).append(_machinery_kind(Status))
+    _follow(found, waiting, kinds, dialect)
+    if any(name.endswith(".JSONSchemaProps") for name in found):
+        found |= schema_definitions()
+    return dict(sorted(found.items()))
+
+
+def _machinery_kind(cls: type[Model]) -> Schema:
+    return {"group": "", "kind": cls.__name__, "version": "v1"}
+
+
+def _follow(
+    found: dict[str, Schema],
+    waiting: list[type[Model]],
+    kinds: dict[type[Model], list[Schema]],
+    dialect: Dialect,
+) -> None:
+    """Add the definitions of the classes that wait, and of all that they refer to."""
     while waiting:
         cls = waiting.pop()
         name = definition_name(cls)
@@ -151,9 +196,6 @@ def _definitions(
             unique = {tuple(identity.items()): identity for identity in identities}
             found[name]["x-kubernetes-group-version-kind"] = list(unique.values())
         waiting.extend(models_of(cls))
-    if any(name.endswith(".JSONSchemaProps") for name in found):
-        found |= schema_definitions()
-    return dict(sorted(found.items()))
 
 
 def _list_schema(resource: Resource, dialect: Dialect) -> Schema:
@@ -185,11 +227,14 @@ def _v2(resources: tuple[Resource, ...]) -> Schema:
     for resource in resources:
         for path, by_method in operations(resource, "/" + _root(resource)).items():
             paths[path] = {method: v2_operation(operation) for method, operation in by_method.items()}
+    roots = roots_of(_groups(resources))
+    paths |= {root.path: path_item(root, 2) for root in roots}
+    definitions = _definitions(resources, 2, SUBRESOURCE_KINDS.values()) | _root_definitions(roots, 2)
     return {
         "swagger": "2.0",
         "info": _INFO,
         "paths": dict(sorted(paths.items())),
-        "definitions": _definitions(resources, 2, SUBRESOURCE_KINDS.values()),
+        "definitions": dict(sorted(definitions.items())),
         "securityDefinitions": _SECURITY,
         "security": [{"BearerToken": []}],
     }
@@ -202,10 +247,30 @@ def _v3(own: tuple[Resource, ...], group_version: str) -> Schema:
         for path, by_method in operations(resource, "/" + group_version).items():
             paths[path] = {method: v3_operation(operation) for method, operation in by_method.items()}
         taken += (SUBRESOURCE_KINDS[name] for name in resource.subresources if name in SUBRESOURCE_KINDS)
+    root = resources_root(own[0].group, own[0].version)
+    paths[root.path] = path_item(root, 3)
+    return _v3_document(paths, _definitions(own, 3, taken) | _root_definitions([root], 3))
+
+
+def _v3_root(root: Root) -> Schema:
+    return _v3_document({root.path: path_item(root, 3)}, _root_definitions([root], 3))
+
+
+def _root_definitions(roots: Iterable[Root], dialect: Dialect) -> dict[str, Schema]:
+    found: dict[str, Schema] = {}
+    answers = dict.fromkeys(root.answer for root in roots)
+    if VERSION_INFO in answers:
+        found[VERSION_INFO] = version_definition()
+    classes = [answer for answer in answers if not isinstance(answer, str)]
+    _follow(found, list(classes), {cls: [_machinery_kind(cls)] for cls in classes}, dialect)
+    return found
+
+
+def _v3_document(paths: Schema, schemas: dict[str, Schema]) -> Schema:
     return {
         "openapi": "3.0.0",
         "info": _INFO,
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": _definitions(own, 3, taken), "securitySchemes": _SECURITY},
+        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": _SECURITY},
         "security": [{"BearerToken": []}],
     }

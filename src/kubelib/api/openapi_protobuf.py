@@ -46,6 +46,7 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
     if "default" in schema:
         parts.append(_field(5, _any(schema["default"])))
     parts += [_text(19, name) for name in schema.get("required", ())]
+    parts += [_field(20, _any(value)) for value in schema.get("enum", ())]
     extra = schema.get("additionalProperties")
     if isinstance(extra, Mapping):
         parts.append(_field(21, _field(1, _schema(extra))))

@@ -22,7 +22,6 @@ SUBRESOURCE_KINDS: dict[str, type[Object]] = {
 }
 """Subresources that have a kind of their own; the others have the kind of their resource."""
 
-_CONNECTED = ("exec", "attach", "portforward", "proxy")
 _PATCHES = (
     "application/apply-patch+yaml",
     "application/json-patch+json",
@@ -31,6 +30,7 @@ _PATCHES = (
 )
 _BODIES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _ANSWERS = ("application/json",)
+_LOGGED = ("text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _STREAMED = ("application/json", "application/json;stream=watch")
 
 _DRY_RUN = ("dryRun", "string", "All: do everything but store the result.")
@@ -59,6 +59,41 @@ _LIST = (
     ("sendInitialEvents", "boolean", "Whether a watch begins with the objects that there are."),
     ("timeoutSeconds", "integer", "When to end the watch."),
     ("watch", "boolean", "Stay, and report changes."),
+)
+_PRETTY = ("pretty", "string", "Whether JSON is indented; by default for browsers and curl.")
+_PATH = ("path", "string", "The path to ask for there.")
+_CONTAINER = ("container", "string", "The container; not needed if there is only one.")
+_STREAMS = (
+    ("stderr", "boolean", "Whether the output of errors is sent."),
+    ("stdin", "boolean", "Whether there is input for the process."),
+    ("stdout", "boolean", "Whether the output is sent."),
+    ("tty", "boolean", "Whether there is a terminal in between."),
+)
+_CONNECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "attach": (_CONTAINER, *_STREAMS),
+    "exec": (
+        ("command", "string", "The program or an argument; once for each, in order. Not run in a shell."),
+        _CONTAINER,
+        *_STREAMS,
+    ),
+    "portforward": (("ports", "integer", "The ports of the Pod, separated by commas."),),
+    "proxy": (_PATH,),
+}
+"""Subresources that connect to what runs on a node, with what can be asked for in the query."""
+_LOG = (
+    _CONTAINER,
+    ("follow", "boolean", "Stay, and send what is written later."),
+    (
+        "insecureSkipTLSVerifyBackend",
+        "boolean",
+        "Whether the node's certificate need not be checked.",
+    ),
+    ("limitBytes", "integer", "At most so many bytes."),
+    ("previous", "boolean", "The log of the container before its last restart."),
+    ("sinceSeconds", "integer", "Only what was written in the last so many seconds."),
+    ("stream", "string", "All, Stdout or Stderr."),
+    ("tailLines", "integer", "Only so many lines from the end."),
+    ("timestamps", "boolean", "Whether each line begins with its time."),
 )
 
 Parameter = tuple[str, str, str]
@@ -157,14 +192,21 @@ def _on_subresource(resource: Resource, subresource: str, *, path: bool = False)
     kind = SUBRESOURCE_KINDS.get(subresource, resource.cls)
     name = definition_name(kind)
     suffix = subresource.capitalize() + ("WithPath" if path else "")
-    if subresource in _CONNECTED:
+    if subresource in _CONNECTIONS:
         methods = (
             ("get", "post", "put", "delete", "patch", "head", "options")
             if subresource == "proxy"
             else ("get", "post")
         )
         for method in methods:
-            connect = _operation(resource, "connect", method.capitalize() + suffix, named=True)
+            connect = _operation(
+                resource,
+                "connect",
+                method.capitalize() + suffix,
+                named=True,
+                offers=("*/*",),
+                query=_CONNECTIONS[subresource],
+            )
             yield (
                 method,
                 attrs.evolve(connect, path_parameters=(*connect.path_parameters, "path"))
@@ -172,7 +214,7 @@ def _on_subresource(resource: Resource, subresource: str, *, path: bool = False)
                 else connect,
             )
     elif subresource == "log":
-        yield "get", _operation(resource, "get", "Log", offers=("text/plain",), named=True)
+        yield "get", _operation(resource, "get", "Log", offers=_LOGGED, named=True, query=_LOG)
     elif subresource in ("binding", "eviction", "token"):
         yield (
             "post",
@@ -225,7 +267,7 @@ def _operation(
     kind: type[Object] | None = None,
     **details: Any,
 ) -> Operation:
-    group = resource.group.partition(".")[0].capitalize() or "Core"
+    group = camel_case(resource.group, capital=True)
     scope = "Namespaced" if resource.namespaced and suffix != "ForAllNamespaces" else ""
     verb = {"post": "create", "put": "replace", "get": "read", "deletecollection": "deleteCollection"}.get(
         action, action
@@ -239,8 +281,20 @@ def _operation(
         action=action,
         kind=kind or resource.cls,
         path_parameters=parameters,
+        query=(*details.pop("query", ()), *(() if action == "connect" else (_PRETTY,))),
         **details,
     )
+
+
+def group_tag(group: str) -> str:
+    """Return the tag of a group's operations, as Kubernetes makes it: ``core``, ``apps``, ``rbacAuthorization``."""
+    return camel_case(group, capital=False)
+
+
+def camel_case(group: str, *, capital: bool) -> str:
+    """Return the name of a group as it is in the names of operations, beginning with a capital or not."""
+    first, *rest = (group.removesuffix(".k8s.io") or "core").split(".")
+    return (first.capitalize() if capital else first) + "".join(map(str.capitalize, rest))
 
 
 def _list(resource: Resource) -> str:
@@ -305,7 +359,7 @@ def _common(operation: Operation) -> Schema:
         group, version = resource.group, resource.version
     kind = resource.kind if operation.kind is resource.cls else operation.kind.kind
     return {
-        "tags": [f"{resource.group.partition('.')[0] or 'core'}_{resource.version}"],
+        "tags": [f"{group_tag(resource.group)}_{resource.version}"],
         "description": f"{operation.action} {resource.kind}",
         "operationId": operation.id,
         "x-kubernetes-action": operation.action,
