@@ -111,6 +111,45 @@ def test_a_request_that_is_wrong_is_refused_with_a_status(
     assert message in json.dumps(answer["message"])
 
 
+@pytest.mark.parametrize(
+    ("path", "label", "message"),
+    [
+        ("/api/v1/pods", "spec.x", "field label not supported: spec.x"),
+        (
+            "/api/v1/configmaps",
+            "data.x",
+            '"data.x" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
+        (
+            "/apis/networking.k8s.io/v1/ingresses",
+            "foo.bar",
+            '"foo.bar" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
+        ("/apis/batch/v1/jobs", "foo.bar", 'field label "foo.bar" not supported for batchv1.Job'),
+        (
+            "/apis/resource.k8s.io/v1/resourceslices",
+            "spec.pool.name",
+            "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: spec.pool.name",
+        ),
+        ("/api/v1/nodes", "metadata.namespace", "field label not supported: metadata.namespace"),
+        ("/api/v1/namespaces", "metadata.namespace", "field label not supported: metadata.namespace"),
+    ],
+)
+@pytest.mark.parametrize("watch", ["", "&watch=true&timeoutSeconds=1"])
+def test_a_field_that_cannot_be_selected_by_is_refused_in_the_words_for_its_kind(
+    send: Send, path: str, label: str, message: str, watch: str
+) -> None:
+    status, answer = send("GET", f"{path}?fieldSelector={label}%3Da{watch}", None)
+    assert (status, answer["reason"], answer["message"]) == (400, "BadRequest", message)
+
+
+def test_kinds_without_fields_of_their_own_take_the_namespace_also_if_they_have_none(send: Send) -> None:
+    status, answer = send(
+        "GET", "/apis/storage.k8s.io/v1/storageclasses?fieldSelector=metadata.namespace%3Da", None
+    )
+    assert (status, answer["items"]) == (200, [])
+
+
 def test_a_body_that_is_too_large_is_refused(send: Send) -> None:
     status, _ = send("POST", MAPS, json.dumps({"metadata": {"name": "a"}, "data": {"x": "y" * 3_200_000}}))
     assert status == 413

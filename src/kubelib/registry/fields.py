@@ -9,15 +9,17 @@ import msgspec
 from kubelib.api.document import Document
 from kubelib.api.errors import BadRequest
 from kubelib.api.scheme import Resource
+from kubelib.api.validation.problems import quote
 from kubelib.labels import FieldSelector
 
-_META = ("metadata.name", "metadata.namespace")
+_NAME, _NAMESPACE = "metadata.name", "metadata.namespace"
 
 
 class FieldReader:
     """Reads the selectable fields of one resource's documents."""
 
     def __init__(self, resource: Resource) -> None:
+        self._resource = resource
         self.defaults = dict(resource.selectable)
         self._paths = {label: tuple(label.split(".")) for label in self.defaults}
         self._decode = (
@@ -27,7 +29,7 @@ class FieldReader:
     def read(self, document: Document) -> dict[str, str]:
         """Return the values of all selectable fields."""
         meta = document.meta
-        values = {"metadata.name": meta.name, "metadata.namespace": meta.namespace}
+        values = {_NAME: meta.name, _NAMESPACE: meta.namespace}
         if self._decode is not None:
             tree = self._decode(document.raw)
             for label, path in self._paths.items():
@@ -39,9 +41,24 @@ class FieldReader:
 
     def require_known(self, selector: FieldSelector) -> None:
         """Refuse a selector that names other fields. Raises `BadRequest`."""
+        plain = self._resource.builtin and not self._paths
         for requirement in selector.requirements:
-            if requirement.field not in self._paths and requirement.field not in _META:
-                raise BadRequest(f"field label not supported: {requirement.field}")
+            label = requirement.field
+            if label in self._paths or label == _NAME:
+                continue
+            if label != _NAMESPACE or not (plain or self._resource.namespaced):
+                raise BadRequest(_unknown(self._resource, label, plain=plain))
+
+
+def _unknown(resource: Resource, label: str, *, plain: bool) -> str:
+    """Say that a field cannot be selected by, in the words that Kubernetes has for the kind."""
+    if plain:
+        return f'{quote(label)} is not a known field selector: only "{_NAME}", "{_NAMESPACE}"'
+    if resource.builtin and resource.kind == "Job":
+        return f"field label {quote(label)} not supported for batchv1.Job"
+    if resource.builtin and resource.kind == "ResourceSlice":
+        return f"field label not supported for {resource.api_version}, Kind=ResourceSlice: {label}"
+    return f"field label not supported: {label}"
 
 
 def _text(value: Any) -> str:
