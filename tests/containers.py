@@ -23,6 +23,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "images"
 AWAY = (docker.errors.DockerException, requests.exceptions.RequestException)
 """What calls raise when there is no engine."""
 BUSYBOX = "localhost/kubelib/busybox:1"
+COPY = "localhost/kubelib/copy"
 
 
 RANGES = {"docker": (241, 31), "podman": (242, 30)}
@@ -88,8 +89,14 @@ class Network:
         _ip("netns", "del", self.name)
 
 
+REGISTRY_PORTS = {"docker": 0, "podman": 5000}
+"""By kind of engine: where a registry may listen from which it fetches without TLS; 0: on any port."""
+
+
 class Docker:
     """A Docker Engine whose API is a socket in its directory."""
+
+    kind = "docker"
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
@@ -167,6 +174,32 @@ class Docker:
         with self.client() as client:
             return [name.lstrip("/") for line in client.containers(all=True) for name in line["Names"]]
 
+    def copy_image(self) -> str:
+        """Make an image of its own with two names that has what busybox's has; return one of them."""
+        with self.client() as client:
+            made = client.create_container_from_config({"Image": BUSYBOX, "Cmd": ["true"]}, "copied")
+            client.commit(made["Id"], COPY, "1")
+            client.remove_container(made["Id"])
+            client.tag(f"{COPY}:1", COPY, "2")
+        return f"{COPY}:1"
+
+    def forget_image(self, image: str) -> None:
+        """Take a name from an image, and remove the image if it has no other."""
+        with self.client() as client:
+            client.remove_image(image)
+
+    def kill(self) -> None:
+        """Kill it. Its containers run on, until it is started again: it then ends what it finds."""
+        assert self.server is not None
+        self.server.kill()
+        # Its containerd ends with it, a little later: one that is started before would take it for its own.
+        note = self.data / "exec" / "containerd" / "containerd.pid"
+        with contextlib.suppress(FileNotFoundError):
+            pid = int(note.read_text())
+            while is_running(pid):
+                time.sleep(0.01)
+            note.unlink()
+
     def __exit__(self, *_: object) -> None:
         assert self.network is not None
         assert self.server is not None
@@ -203,6 +236,8 @@ default_subnet = "{subnet}"
 class Podman:
     """A Podman service whose API is a socket in its directory, with storage and networks of its own."""
 
+    kind = "podman"
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket = directory / "podman.sock"
@@ -217,7 +252,8 @@ class Podman:
         self.settings = self.directory / "containers.conf"
         self.settings.write_text(CONTAINERS_CONF.format(subnet=f"{self.network.pods}.0/24"))
         self.registries = self.directory / "registries.conf"
-        self.registries.write_text(f'[[registry]]\nlocation = "{self.network.host}:5000"\ninsecure = true\n')
+        place = f"{self.network.host}:{REGISTRY_PORTS[self.kind]}"
+        self.registries.write_text(f'[[registry]]\nlocation = "{place}"\ninsecure = true\n')
         self.environment = {
             "CONTAINERS_CONF": str(self.settings),
             "CONTAINERS_REGISTRIES_CONF": str(self.registries),
@@ -300,6 +336,23 @@ class Podman:
             pods = client.api.get("/pods/json").json() or []
         return [name for line in listed or [] for name in line["Names"]] + [pod["Name"] for pod in pods]
 
+    def copy_image(self) -> str:
+        """Make an image of its own with two names that has what busybox's has; return one of them."""
+        self.run("create", "--name", "copied", BUSYBOX, "true")
+        self.run("commit", "-q", "copied", f"{COPY}:1")
+        self.run("rm", "copied")
+        self.run("tag", f"{COPY}:1", f"{COPY}:2")
+        return f"{COPY}:1"
+
+    def forget_image(self, image: str) -> None:
+        """Take a name from an image, and remove the image if it has no other."""
+        self.run("rmi", image)
+
+    def kill(self) -> None:
+        """Kill it. What runs does not depend on it."""
+        assert self.server is not None
+        self.server.kill()
+
     def __exit__(self, *_: object) -> None:
         assert self.network is not None
         if self.server is not None and self.server.running:
@@ -328,6 +381,14 @@ class Podman:
                 if process.name.isdigit() and str(self.data).encode() in (process / "cmdline").read_bytes():
                     found.append(int(process.name))
         return found
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process is there, and not only waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def mounts_below(directory: Path) -> list[str]:

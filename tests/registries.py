@@ -43,8 +43,8 @@ def _blobs(archive: Path) -> tuple[bytes, dict[str, bytes]]:
 
 
 @contextmanager
-def private_registry(address: str, archive: Path) -> Iterator[str]:
-    """Serve an image as ``private:1`` to who knows the password; yields the registry's name."""
+def private_registry(address: str, archive: Path, port: int = 0) -> Iterator[str]:
+    """Serve an image as ``private:1`` to who knows the password; yields the registry's name. Port 0: any that is free."""
     manifest, blobs = _blobs(archive)
     allowed = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
@@ -80,7 +80,7 @@ def private_registry(address: str, archive: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             return
 
-    with ThreadingHTTPServer((address, 0), Handler) as server:
+    with ThreadingHTTPServer((address, port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -1,10 +1,8 @@
 """Containers on a real Podman: the suite's promises, and what Podman adds to them."""
 
-import contextlib
 import os
 import re
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,10 @@ import anyio.to_thread
 import pytest
 
 from kubelib.runtime.base import (
-    BadContainerConfig,
-    CannotCreate,
     CannotStart,
-    Dns,
-    Mount,
-    PortMapping,
-    Resources,
     RuntimeEvent,
     RuntimeUnavailable,
     SandboxId,
-    Security,
 )
 from kubelib.runtime.podman import PodmanRuntime, rotation
 from kubelib.runtime.podman.engine import check_version
@@ -42,15 +33,15 @@ from kubelib.testing.runtime import (
     TerminalSuite,
     WorkingDirectorySuite,
     _see,
-    _Suite,
     containers,
-    ended,
     text_of,
 )
-from tests.containers import BUSYBOX, Podman
+from tests.containers import Podman
+from tests.enginesuite import EngineSuite
 
 
 class TestPodmanRuntime(
+    EngineSuite,
     RuntimeSuite,
     ExecSuite,
     AttachSuite,
@@ -61,194 +52,16 @@ class TestPodmanRuntime(
     ImageNameSuite,
     WorkingDirectorySuite,
 ):
-    image = BUSYBOX
-    missing_image = "127.0.0.1:1/no/such/image:1"
-
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        return "asyncio"
+    refused = r"unauthorized|authentication required"
 
     @pytest.fixture
     def open_runtime(self, podman_service: Podman, tmp_path: Path) -> Iterator[Open]:
         self.engine, self.owner = podman_service, str(tmp_path)
-
-        def opened() -> AbstractAsyncContextManager[Any]:
-            return PodmanRuntime(self.owner, url=podman_service.url)
-
-        yield opened
+        yield lambda: self.opened(self.owner)
         assert podman_service.containers() == []
 
-    def leftovers(self) -> list[str]:
-        return self.engine.containers()
-
-
-class TestPodman(_Suite):
-    """What is Podman's own, or shows only in real containers."""
-
-    image = BUSYBOX
-    address = ""
-
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        return "asyncio"
-
-    @pytest.fixture
-    async def runtime(self, podman_service: Podman, tmp_path: Path) -> AsyncIterator[PodmanRuntime]:
-        async with PodmanRuntime(str(tmp_path), url=podman_service.url) as runtime:
-            yield runtime
-            for sandbox in await runtime.list_sandboxes():
-                await runtime.remove_sandbox(sandbox.id)
-        assert podman_service.containers() == []
-
-    async def say(self, runtime: PodmanRuntime, shell: str, tmp_path: Path, **more: Any) -> str:
-        """Run a line of shell in a container; return what it writes, but for errors: their place among the rest is anybody's guess."""
-        log = tmp_path / f"{more.get('name', 'main')}.log"
-        sandbox = await runtime.run_sandbox(more.pop("sandbox", self.sandbox()))
-        words = ("sh", "-c", f"exec 2>/dev/null; {shell}")
-        spec = self.container(Program(), command=words, log_path=str(log), **more)
-        await ended(runtime, await runtime.start_container(sandbox, spec))
-        return (await text_of(log)).decode()
-
-    async def test_limits_are_kept_and_who_breaks_them_is_known(
-        self, runtime: PodmanRuntime, tmp_path: Path
-    ) -> None:
-        limits = Resources(memory=32 << 20, cpu=0.5, cpu_request=0.25, pids=50)
-        identity = await self.start(runtime, Program(), name="calm", resources=limits)
-        cgroup = runtime._running(identity).cgroup
-        figures = {
-            name: (Path("/sys/fs/cgroup") / name.split(".")[0] / cgroup.strip("/") / name).read_text().strip()
-            for name in ("cpu.cfs_quota_us", "cpu.shares", "memory.limit_in_bytes", "pids.max")
-        }
-        assert figures == {
-            "cpu.cfs_quota_us": "50000",
-            "cpu.shares": "256",
-            "memory.limit_in_bytes": str(32 << 20),
-            "pids.max": "50",
-        }
-        hungry = ("sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x)")
-        found = await ended(
-            runtime, await self.start(runtime, Program(), name="hungry", resources=limits, command=hungry)
-        )
-        assert (found.exit_code, found.reason) == (137, "OOMKilled")
-        await runtime.stop_container(identity, grace=0)
-        assert (await containers(runtime))[identity].reason == "Error"
-
-    async def test_a_container_is_who_it_is_to_be_and_may_what_it_may(
-        self, runtime: PodmanRuntime, tmp_path: Path
-    ) -> None:
-        look = "id; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; touch /x || echo read-only; pwd"
-        security = Security(
-            read_only_root=True,
-            drop_capabilities=["ALL"],
-            no_new_privileges=True,
-            supplemental_groups=[3000],
-            seccomp="Unconfined",
-        )
-        said = await self.say(
-            runtime, look, tmp_path, user=1000, group=2000, security=security, working_dir="/tmp"
-        )
-        who = re.sub(r"\(\w+\)", "", said.splitlines()[0])
-        assert who == "uid=1000 gid=2000 groups=2000,3000"
-        assert {"CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t0", "/tmp"} <= set(
-            said.splitlines()
-        )
-        assert "read-only" in said
-        plain = await self.say(runtime, look, tmp_path, name="plain")
-        assert {"NoNewPrivs:\t0", "Seccomp:\t2"} <= set(plain.splitlines())
-        assert "read-only" not in plain
-
-    async def test_a_container_that_must_not_be_root_is_refused_if_its_image_is(
-        self, runtime: PodmanRuntime
-    ) -> None:
-        with pytest.raises(BadContainerConfig, match="image will run as root"):
-            await self.start(runtime, Program(), security=Security(non_root=True))
-        identity = await self.start(runtime, Program(seconds=0), user=1, security=Security(non_root=True))
-        assert (await ended(runtime, identity)).exit_code == 0
-
-    async def test_the_containers_of_a_sandbox_share_its_name_network_and_processes(
-        self, runtime: PodmanRuntime, tmp_path: Path
-    ) -> None:
-        dns = Dns(servers=("192.0.2.53",), searches=("a.example",), options=("ndots:3",))
-        sandbox = self.sandbox(hostname="front", dns=dns, share_processes=True)
-        server = ("sh", "-c", "echo hello > /tmp/index.html; exec httpd -f -p 127.0.0.1:8080 -h /tmp")
-        await runtime.run_sandbox(sandbox)
-        await self.start(runtime, Program(), name="server", command=server)
-        ask = (
-            "until wget -q -O- http://127.0.0.1:8080/; do sleep 0.1; done; hostname; cat /etc/resolv.conf; ps"
-        )
-        said = await self.say(runtime, ask, tmp_path, sandbox=sandbox)
-        assert said.startswith("hello\nfront\n")
-        assert {"nameserver 192.0.2.53", "search a.example", "options ndots:3"} <= set(said.splitlines())
-        assert "httpd -f" in said
-        stream = await runtime.connect(SandboxId(sandbox.uid), 8080)
-        async with stream:
-            await stream.send(b"GET / HTTP/1.0\r\n\r\n")
-            answer = b""
-            with pytest.raises(anyio.EndOfStream):
-                while True:
-                    answer += await stream.receive()
-        assert answer.endswith(b"hello\n")
-
-    async def test_ports_of_the_host_lead_to_the_sandbox_and_are_not_given_twice(
-        self, runtime: PodmanRuntime, podman_service: Podman
-    ) -> None:
-        sandbox = self.sandbox(ports=[PortMapping(8088, 80)])
-        await runtime.run_sandbox(sandbox)
-        await self.start(runtime, Program(), command=("httpd", "-f", "-p", "80", "-h", "/etc"))
-        assert podman_service.network is not None
-        url = f"http://{podman_service.network.inside}:8088/passwd"
-
-        def ask() -> bytes:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                body: bytes = answer.read()
-                return body
-
-        with anyio.fail_after(30):
-            while True:
-                with contextlib.suppress(OSError):
-                    assert b"root" in await anyio.to_thread.run_sync(ask)
-                    break
-                await anyio.sleep(0.1)
-        other = self.sandbox("99999999-other", name="other", ports=[PortMapping(8088, 80)])
-        with pytest.raises(CannotCreate):
-            await runtime.run_sandbox(other)
-        assert [s.uid for s in await runtime.list_sandboxes()] == [sandbox.uid]
-
-    async def test_a_sandbox_may_be_on_the_hosts_network_and_see_its_processes(
-        self, runtime: PodmanRuntime, podman_service: Podman, tmp_path: Path
-    ) -> None:
-        sandbox = self.sandbox(host_network=True, host_pid=True, host_ipc=True)
-        said = await self.say(
-            runtime, "ip -o -4 addr; ps; readlink /proc/self/ns/ipc", tmp_path, sandbox=sandbox
-        )
-        assert podman_service.network is not None
-        assert podman_service.network.inside in said
-        assert "system service" in said
-        assert os.readlink("/proc/self/ns/ipc") in said
-
-    async def test_a_container_looks_into_another(self, runtime: PodmanRuntime, tmp_path: Path) -> None:
-        target = await self.start(runtime, Program(), name="target", command=("sleep", "4242"))
-        said = await self.say(runtime, "ps", tmp_path, name="debugger", target=target)
-        assert "sleep 4242" in said
-        assert "sleep 4242" not in await self.say(runtime, "ps", tmp_path, name="stranger")
-
-    async def test_mounts_are_made_where_they_are_missing_and_may_be_read_only(
-        self, runtime: PodmanRuntime, tmp_path: Path
-    ) -> None:
-        mounts = [Mount(str(tmp_path / "new"), "/data"), Mount(str(tmp_path / "ro"), "/ro", True)]
-        said = await self.say(
-            runtime, "echo x > /data/file; touch /ro/x || echo refused", tmp_path, mounts=mounts
-        )
-        assert (tmp_path / "new" / "file").read_text() == "x\n"
-        assert said.endswith("refused\n")
-
-    async def test_a_user_that_the_image_does_not_have_or_a_mount_that_is_bad_is_an_error(
-        self, runtime: PodmanRuntime, tmp_path: Path
-    ) -> None:
-        (tmp_path / "file").touch()
-        bad = Mount(str(tmp_path / "file"), "/bin")  # a file where there is a directory
-        with pytest.raises((CannotCreate, CannotStart)):
-            await self.start(runtime, Program(), mounts=[bad])
+    def opened(self, owner: str) -> AbstractAsyncContextManager[Any]:
+        return PodmanRuntime(owner, url=self.engine.url)
 
     async def test_one_that_could_not_be_started_says_why_and_may_be_tried_again(
         self, runtime: PodmanRuntime, tmp_path: Path, podman_service: Podman
@@ -320,22 +133,6 @@ class TestPodman(_Suite):
         assert (found[brief].exit_code, found[kept].state, found[kept].pid) == (5, "running", pid)
         assert await text_of(log) == b"said\n"
         assert (await runtime.exec(kept, ("echo", "still"))).stdout == b"still\n"
-
-    async def test_nothing_is_left_open(
-        self, runtime: PodmanRuntime, podman_service: Podman, tmp_path: Path
-    ) -> None:
-        identity = await self.start(runtime, Program(echo=True), stdin=True)
-        terminal = await self.start(runtime, Program(echo=True), name="terminal", stdin=True, tty=True)
-        open_before: list[int] = []
-        for _ in range(3):
-            async with PodmanRuntime(str(tmp_path), url=podman_service.url) as other, other.events():
-                for one in (identity, terminal):
-                    async with other.attach(one, stdin=True) as stream:
-                        await stream.send(b"x\n")
-                        await stream.receive()
-                await other.exec(identity, ("true",))
-            open_before.append(len(os.listdir("/proc/self/fd")))
-        assert len(set(open_before[1:])) == 1
 
 
 async def test_a_service_that_is_not_there_or_cannot_be_one_is_told_in_a_sentence(tmp_path: Path) -> None:

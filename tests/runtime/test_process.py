@@ -1,5 +1,6 @@
 """The process runtime: the suite's promises, and what it adds to them."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from kubelib.testing.runtime import (
     StatsSuite,
     TerminalSuite,
     WorkingDirectorySuite,
+    containers,
     ended,
     output_of,
     text_of,
@@ -123,6 +125,33 @@ class TestProcessRuntime(
         text = await text_of(log)
         assert text.count(b"x") == 15_000_000
         assert len(text.splitlines()) == 1500
+
+    @pytest.mark.parametrize("line", [1000, 1], ids=["long lines", "short lines"])
+    async def test_output_without_end_fills_neither_the_disk_nor_memory_and_the_node_lives(
+        self, runtime: ProcessRuntime, tmp_path: Path, line: int
+    ) -> None:
+        # As fast as it is read: more than 100 MB/s on a machine that has nothing else to do.
+        size, log = (200 if line > 1 else 4) << 20, tmp_path / "0.log"
+        flood = f"yes $(head -c {line} /dev/zero | tr '\\0' x) | head -c {size}"
+        identity = await self.start(
+            runtime, Program(), command=("sh", "-c", flood), log_path=str(log), name="flood"
+        )
+        note = json.loads((Path(identity) / "state.json").read_text())
+        other = await runtime.run_sandbox(self.sandbox("99999999-uid", name="other"))
+        calm = await runtime.start_container(other, self.container(Program()))
+        most = 0
+        while (await containers(runtime))[identity].state != "exited":
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{note['shim']}/status").read_text()
+                most = max(most, *(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line))
+            assert (await runtime.exec(calm, ("echo", "well"))).stdout == b"well\n"
+            with contextlib.suppress(FileNotFoundError):  # it is being moved away
+                assert sum(path.stat().st_size for path in tmp_path.glob("0.log*")) <= 2 * (10 << 20)
+            await anyio.sleep(0.02)
+        assert (await containers(runtime))[identity].exit_code == 0
+        assert 0 < most < 64 << 10, "in KiB: the shim"
+        assert sorted(path.name for path in tmp_path.glob("0.log*")) == ["0.log", "0.log.1"]
+        assert (await text_of(log)).splitlines()[0] == b"x" * line
 
     async def test_what_must_not_run_as_root_does_not(self, runtime: ProcessRuntime) -> None:
         sandbox = await runtime.run_sandbox(self.sandbox())

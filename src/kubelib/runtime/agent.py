@@ -31,6 +31,7 @@ from kubelib.runtime.base import (
     RuntimeFailure,
     Sandbox,
     SupportsAddresses,
+    SupportsHealth,
     SupportsImages,
     SupportsProbes,
     SupportsRoots,
@@ -39,6 +40,7 @@ from kubelib.runtime.base import (
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.environment import API_SERVICE, ConfigMissing
 from kubelib.runtime.garbage import ImageCollector
+from kubelib.runtime.health import RuntimeHealth
 from kubelib.runtime.mirrors import document_hash, is_mirror
 from kubelib.runtime.names import dns_of, hosts_file, parse_resolv_conf
 from kubelib.runtime.node import NoAddress, NodeReporter
@@ -161,14 +163,20 @@ class NodeAgent:
             known = {document.meta.uid for document in self._pods.cache}
             if self.static is not None:
                 known |= {pod.metadata.uid for pod in self.static.pods().values()}
-            for uid in sandboxes.keys() - known - self.workers.keys():
+            known |= self.workers.keys()
+            for uid in sandboxes.keys() - known:
                 group.start_soon(self._remove_orphan, sandboxes[uid])
+            # Of an agent that was killed before it had made the sandbox, or after it had removed it.
+            for uid in self._on_disk() - sandboxes.keys() - known:
+                self.forget(uid)
             self._pods.subscribe(self._on_pod)
             group.start_soon(self.node.heartbeat)
             group.start_soon(self.node.report)
             group.start_soon(self._resync)
             if self.settings.eviction_hard or not isinstance(self.runtime, SupportsProbes):
                 group.start_soon(self.eviction.run)
+            if isinstance(self.runtime, SupportsHealth):
+                group.start_soon(RuntimeHealth(self, self.runtime).run)
             if self.images is not None:
                 group.start_soon(self.images.run)
             self.registered = True
@@ -351,6 +359,13 @@ class NodeAgent:
         self._addresses.pop(uid, None)
         self.volumes.remove(uid)
         shutil.rmtree(self.pod_directory(uid), ignore_errors=True)
+        for directory in (self.root / "logs").glob(f"*_{uid}"):
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _on_disk(self) -> set[str]:
+        """Return the UIDs of the Pods of which there is something in the node's directory."""
+        places = [path for part in ("pods", "volumes", "logs") for path in (self.root / part).glob("*")]
+        return {path.name.rpartition("_")[2] for path in places}
 
     def log_path(self, pod: Pod, container: str, attempt: int) -> Path:
         """Return where the log of one attempt of a container is."""

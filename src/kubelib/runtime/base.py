@@ -413,6 +413,15 @@ class SupportsVersion(Protocol):
 
 
 @runtime_checkable
+class SupportsHealth(Protocol):
+    """Is an engine that may go away, or hang."""
+
+    async def check(self) -> None:
+        """Ask it something that it must know; does not return before it answers. Raises `RuntimeUnavailable`. May be cancelled."""
+        ...
+
+
+@runtime_checkable
 class SupportsLookup(Protocol):
     """Finds one sandbox without listing all."""
 

@@ -78,6 +78,8 @@ class NodeReporter:
         self._uid = ""
         self.labels: Mapping[str, str] | None = None
         """The node's labels, as they were when it was last looked at; None before."""
+        self.problems: tuple[str, ...] = ()
+        """What keeps the node from being ready, in the kubelet's words."""
         self.pressures: tuple[str, ...] = ()
         """The conditions of pressure that the node is in."""
         self._note = root / POD_CIDR
@@ -218,6 +220,9 @@ class NodeReporter:
         conditions = []
         for kind, *said in _CONDITIONS:
             status, reason, message = _PRESSURE[kind] if kind in self.pressures else said
+            if kind == "Ready" and (problems := ", ".join(self.problems)):
+                several = len(self.problems) > 1
+                status, reason, message = "False", "KubeletNotReady", f"[{problems}]" if several else problems
             old = known.get(kind)
             since = old.last_transition_time if old is not None and old.status == status else None
             conditions.append(

@@ -68,11 +68,13 @@ from kubelib.runtime.isolation.plan import (
 from kubelib.runtime.news import News
 from kubelib.runtime.processspec import DEFAULT_PATH, in_the_open, shut_in
 from kubelib.runtime.processstate import (
+    claim,
     container_of,
     containers_of,
     exit_of,
     has_shim,
     is_alive,
+    is_unborn,
     json_of,
     kill,
     send_signal,
@@ -285,6 +287,8 @@ class ProcessRuntime:
         if not base.exists():
             raise NoSuchContainer(f"there is no sandbox {sandbox}")
         directory = base / "containers" / f"{container.name}-{container.attempt}"
+        if directory.exists() and is_unborn(directory):
+            await self.remove_container(ContainerId(str(directory)))
         directory.mkdir(parents=True, exist_ok=True)
         spec: dict[str, Any] = {
             "name": container.name,
@@ -305,19 +309,7 @@ class ProcessRuntime:
             spec |= await shut_in(self._isolator, base, container)
         if container.tty:
             spec["env"].setdefault("TERM", "xterm")
-        # Before there is anything to clean up, it is written down what there will be.
-        (directory / "spec.json").write_text(json.dumps(spec))
-        if self._isolator is not None:
-            (directory / "entrance").write_bytes(entrance_note(spec))
-            self._isolator.make_groups(groups_of(spec["isolation"]["note"]), container.resources)
-        launched = subprocess.Popen(
-            [sys.executable, "-I", "-S", _SHIM, str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
+        launched = self._launch(directory, spec, container)
         try:
             await _started(directory)
         finally:
@@ -329,6 +321,28 @@ class ProcessRuntime:
         identity = ContainerId(str(directory))
         self._news.tell(RuntimeEvent("started", sandbox, identity))
         return identity
+
+    def _launch(
+        self, directory: Path, spec: dict[str, Any], container: ContainerSpec
+    ) -> "subprocess.Popen[bytes]":
+        claimed = claim(directory)
+        try:
+            # Before there is anything to clean up, it is written down what there will be.
+            (directory / "spec.json").write_text(json.dumps(spec))
+            if self._isolator is not None:
+                (directory / "entrance").write_bytes(entrance_note(spec))
+                self._isolator.make_groups(groups_of(spec["isolation"]["note"]), container.resources)
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", _SHIM, str(directory), str(claimed)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=(claimed,),
+            )
+        finally:
+            os.close(claimed)
 
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
         """Send SIGTERM to the container's process group, SIGKILL after `grace` seconds."""

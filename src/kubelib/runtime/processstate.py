@@ -1,6 +1,7 @@
 """What the shims of the process runtime have written down, and what of it is still so."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -12,9 +13,36 @@ from kubelib.runtime.base import Container, ContainerId
 
 
 def containers_of(sandbox: Path) -> list[Path]:
-    """Return the directories of a sandbox's containers."""
+    """Return the directories of a sandbox's containers, without those that were never started and will not be."""
     base = sandbox / "containers"
-    return sorted(path for path in base.iterdir() if (path / "spec.json").exists()) if base.exists() else []
+    if not base.exists():
+        return []
+    return sorted(path for path in base.iterdir() if (path / "spec.json").exists() and not is_unborn(path))
+
+
+def claim(directory: Path) -> int:
+    """Return a descriptor that says, for as long as it or a copy in a shim is open, that somebody has a container in hand."""
+    descriptor = os.open(directory / "claim", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def is_unborn(directory: Path) -> bool:
+    """Return whether a container was prepared by somebody who was killed before its shim had begun: it will never run."""
+    if (directory / "state.json").exists() or (directory / "exit.json").exists():
+        return False
+    try:
+        descriptor = os.open(directory / "claim", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    # Its shim may have noted something, and gone, in between.
+    return not (directory / "state.json").exists() and not (directory / "exit.json").exists()
 
 
 def json_of(path: Path) -> dict[str, Any] | None:

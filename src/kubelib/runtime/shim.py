@@ -1,7 +1,8 @@
 """The parent of one container's process: a program of its own, so that containers survive the agent that started them.
 
-It is run as ``python -I -S shim.py DIRECTORY`` and imports little. It starts what ``spec.json`` says, writes the output to the
-log in the CRI format (time, stream, ``F`` or ``P``, text), notes in ``state.json`` what runs and in ``exit.json`` how it ended,
+It is run as ``python -I -S shim.py DIRECTORY DESCRIPTOR`` and imports little: the descriptor is kept open, which says that the
+container is in hand. It starts what ``spec.json`` says, writes the output to the log in the CRI format (time, stream, ``F`` or
+``P``, text), notes in ``state.json`` what runs and in ``exit.json`` how it ended,
 and rings a bell (a named pipe) for whoever listens. Whoever connects to the socket ``attach`` sees the output from then on, and
 reaches the input and the terminal. Nothing here imports kubelib.
 """
@@ -531,4 +532,5 @@ if __name__ == "__main__":
     if os.fork():
         os._exit(0)
     os.setsid()
+    os.set_inheritable(int(sys.argv[2]), False)
     main(sys.argv[1])

@@ -71,7 +71,8 @@ class Images:
     async def remove(self, identity: str) -> int:
         """Remove an image with all its names, unless a container has it; return its size."""
         found = await self.find(identity)
-        if found is None:
+        # It is seen before: the engine would refuse only the last of its names.
+        if found is None or await self._engine.call(partial(_is_used, found["Id"])):
             return 0
         try:
             for name in found.get("RepoTags") or [found["Id"]]:
@@ -91,6 +92,10 @@ class Images:
                 return image
         await self.pull(PAUSES[-1])
         return PAUSES[-1]
+
+
+def _is_used(identity: str, client: Any) -> bool:
+    return bool(client.containers(all=True, filters={"ancestor": identity}))
 
 
 def _remove(name: str, client: Any) -> None:

@@ -91,6 +91,12 @@ class DockerRuntime:
         """The engine's version."""
         return self.engine.version.engine
 
+    async def check(self) -> None:
+        """Ask for a container, on a connection of its own: what hangs keeps no thread busy for this."""
+        async with self.engine.stream("GET", "/containers/json", {"limit": 1}) as answer:
+            async for _ in answer:
+                pass
+
     # Images
 
     async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:

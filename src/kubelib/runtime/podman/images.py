@@ -2,10 +2,13 @@
 
 import base64
 import json
+import os
 from typing import Any
 from urllib.parse import quote
 
-from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer
+import anyio.to_thread
+
+from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer, Space
 from kubelib.runtime.credentials import DEFAULT_REGISTRY, registry_of
 from kubelib.runtime.enginestreams import EngineRefused
 from kubelib.runtime.podman.engine import Engine
@@ -61,6 +64,33 @@ class Images:
         if found is None:
             raise ImageNotFound(f"{image} was fetched and is not there")
         return ImageId(found["Id"])
+
+    async def space(self) -> Space | None:
+        """Return what there is of the disk that has the images; None if it is not one that this process sees."""
+        root = str((await self._engine.call("GET", "/info"))["store"]["graphRoot"])
+        try:
+            disk = await anyio.to_thread.run_sync(os.statvfs, root)
+        except OSError:
+            return None
+        return Space(capacity=disk.f_blocks * disk.f_frsize, available=disk.f_bavail * disk.f_frsize)
+
+    async def remove(self, identity: str) -> int:
+        """Remove an image with all its names, unless a container has it; return its size."""
+        try:
+            found = await self._engine.call("GET", f"/images/{identity}/json")
+            # It is seen before: Podman would refuse only the last of its names.
+            query = {"all": "true", "filters": json.dumps({"ancestor": [found["Id"]]})}
+            if await self._engine.call("GET", "/containers/json", query):
+                return 0
+            for name in found.get("RepoTags") or [found["Id"]]:
+                await self._engine.call("DELETE", f"/images/{quote(name, safe='')}")
+        except NoSuchContainer:
+            return 0
+        except EngineRefused as error:
+            if error.status == 409:  # in use
+                return 0
+            raise
+        return int(found["Size"])
 
 
 def _header(credentials: Credentials) -> str:

@@ -28,6 +28,7 @@ from kubelib.runtime.base import (
     Sandbox,
     SandboxId,
     SandboxSpec,
+    Space,
 )
 from kubelib.runtime.commands import run_to_end
 from kubelib.runtime.containers import (
@@ -73,8 +74,6 @@ class PodmanRuntime:
         self.engine = Engine(url)
         self.images = Images(self.engine)
         self._stock = Stock(self.engine, owner)
-        self._starting: set[str] = set()
-        """The names of the containers that are being created and started."""
         self._locks: dict[str, anyio.Lock] = {}
         """By Pod UID: held while its sandbox is made."""
         self._group: anyio.abc.TaskGroup | None = None
@@ -109,6 +108,12 @@ class PodmanRuntime:
         """The engine's version."""
         return self.engine.version
 
+    async def check(self) -> None:
+        """Ask for a container, on a connection of its own: what hangs keeps no thread busy for this."""
+        async with self.engine.stream("GET", "/containers/json", {"limit": 1}) as answer:
+            async for _ in answer:
+                pass
+
     # Images
 
     async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
@@ -120,6 +125,14 @@ class PodmanRuntime:
         """Return whether the service has an image."""
         check_image_name(image)
         return await self.images.find(image) is not None
+
+    async def image_space(self) -> Space | None:
+        """Return what there is of the disk that has the images."""
+        return await self.images.space()
+
+    async def remove_image(self, image: str) -> int:
+        """Remove an image unless a container has it; return its size."""
+        return await self.images.remove(image.removeprefix("podman://").removeprefix("sha256:"))
 
     # What there is
 
@@ -139,7 +152,8 @@ class PodmanRuntime:
         own = [
             readings.container_of(known)
             for known in self._stock.containers.values()
-            if known.uid == uid and not (known.unborn and known.name in self._starting)
+            # One that is being started, or whose agent was killed before it could start it, has not begun.
+            if known.uid == uid and (known.failure or not known.unborn)
         ]
         own.sort(key=lambda container: (container.name, container.attempt))
         return readings.sandbox_of(self._stock.sandboxes[uid], tuple(own))
@@ -245,22 +259,18 @@ class PodmanRuntime:
         await anyio.to_thread.run_sync(_prepare, container)
         name = container_name(container, infra.labels)
         request = requests.container_request(container, image["Id"], infra.pod, infra.labels)
-        self._starting.add(name)
+        identity = await self._create(request, name)
         try:
-            identity = await self._create(request, name)
-            try:
-                await self.engine.call("POST", f"/containers/{identity}/start")
-            except (EngineRefused, NoSuchContainer) as error:
-                joined = await self._now(infra)
-                if joined is None or not joined.running:  # nothing is wrong with the container
-                    await self.remove_container(ContainerId(identity))
-                    raise NoSuchContainer(f"sandbox {sandbox} has ended") from error
-                await self._stock.look(identity, failure=str(error))
-                raise CannotStart(f"failed to start container {container.name!r}: {error}") from error
-            if await self._stock.look(identity) is None:
-                raise NoSuchContainer(f"container {identity[:12]} was removed as soon as it was started")
-        finally:
-            self._starting.discard(name)
+            await self.engine.call("POST", f"/containers/{identity}/start")
+        except (EngineRefused, NoSuchContainer) as error:
+            joined = await self._now(infra)
+            if joined is None or not joined.running:  # nothing is wrong with the container
+                await self.remove_container(ContainerId(identity))
+                raise NoSuchContainer(f"sandbox {sandbox} has ended") from error
+            await self._stock.look(identity, failure=str(error))
+            raise CannotStart(f"failed to start container {container.name!r}: {error}") from error
+        if await self._stock.look(identity) is None:
+            raise NoSuchContainer(f"container {identity[:12]} was removed as soon as it was started")
         return ContainerId(identity)
 
     async def _create(self, request: dict[str, Any], name: str) -> str:
