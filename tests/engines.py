@@ -110,10 +110,14 @@ class Etcd:
 
     def __enter__(self) -> "Etcd":
         self.directory.mkdir(parents=True, exist_ok=True)
-        for member in self.members:
-            member.start()
-        for port in self.ports:
-            self.wait(port)
+        try:
+            for member in self.members:
+                member.start()
+            for port in self.ports:
+                self.wait(port)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,17 +203,22 @@ class ZooKeeper:
                     "-XX:+UseSerialGC",
                     "-Dzookeeper.fsync.warningthresholdms=10000",
                 ),
-                *("-cp", "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"),
+                # What the package names of Netty in its own class path is not enough for TLS.
+                *("-cp", "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar:/usr/share/java/netty-codec.jar"),
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain",
                 str(configuration),
             ]
             self.members.append(Server(command, home / "log"))
 
     def __enter__(self) -> "ZooKeeper":
-        for member in self.members:
-            member.start()
-        for port in self.ports:
-            self.wait(port)
+        try:
+            for member in self.members:
+                member.start()
+            for port in self.ports:
+                self.wait(port)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

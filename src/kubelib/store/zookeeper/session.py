@@ -71,6 +71,7 @@ class Session:
         if address.tls:
             options.update(
                 use_ssl=True,
+                check_hostname=True,  # else any server with a certificate of the same authority would do
                 ca=address.ca or ssl.get_default_verify_paths().cafile,
                 certfile=address.cert or None,
                 keyfile=address.key or None,
