@@ -1,5 +1,6 @@
 """The page of what is promised by whom: ``python -m tests.promised`` writes it to docs/promises.md."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ TOP = Path(__file__).resolve().parents[1]
 PAGE = TOP / "docs" / "promises.md"
 IMPORTED = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 """This module has imported the plug-in before pytest does."""
-WHERE = ("tests/store", "tests/runtime", "tests/contracts/test_store_page.py")
-"""Where the heirs of the suites are."""
+FOLDERS = ("tests/store", "tests/runtime", "tests/contracts")
+"""Where the heirs of the suites are: in files that name one."""
 
 HEAD = f"""# What stores and runtimes promise
 
@@ -51,8 +52,10 @@ class Collected:
 
 def collected() -> Outcomes:
     """Ask pytest, in a process of its own, who inherits which promises."""
+    files = (file for folder in FOLDERS for file in sorted((TOP / folder).glob("test_*.py")))
+    where = [str(file) for file in files if re.search(r"\b(Store|Runtime)Suite\b", file.read_text())]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.promised", "--collect", *WHERE],
+        [sys.executable, "-m", "tests.promised", "--collect", *where],
         capture_output=True,
         text=True,
         timeout=300,
