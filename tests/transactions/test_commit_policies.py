@@ -230,7 +230,7 @@ async def test_a_transaction_that_is_given_up_while_it_waits_leaves_the_turn_to_
 
 @pytest.mark.parametrize(
     "text",
-    ["nobody", "precedence", "fair-shares=colour", "fair-shares=namespace:a=x", "fair-shares=namespace:a=0", "ageing=0", "ageing=old", "priority=1"],
+    ["nobody", "precedence", "fair-shares=colour", "fair-shares=namespace:a=x", "fair-shares=namespace:a=0", "ageing=0", "ageing=old", "ageing=3:old", "ageing=3:0", "priority=1"],
 )  # fmt: skip
 def test_policies_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -238,11 +238,20 @@ def test_policies_that_cannot_be_are_refused(text: str) -> None:
 
 
 def test_policies_are_loaded_by_name() -> None:
-    texts = ("priority", "precedence=a,b", "fair-shares=namespace:a=2:b=50%", "ageing=7")
+    texts = (
+        "priority",
+        "precedence=a,b",
+        "fair-shares=namespace:a=2:b=50%",
+        "ageing=7",
+        "ageing=7:30",
+        "ageing",
+    )
     assert [load_commit_policy(text).name for text in texts] == [
         "priority",
         "precedence",
         "fair-shares",
+        "ageing",
+        "ageing",
         "ageing",
     ]
 

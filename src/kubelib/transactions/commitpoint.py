@@ -6,7 +6,7 @@ the one that the policies put first. Where several API servers share a store, ea
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
 import attrs
@@ -82,6 +82,63 @@ class SupportsHolding(Protocol):
         ...
 
 
+class Waiter(Protocol):
+    """Who waits for a turn."""
+
+    @property
+    def asking(self) -> Asking:
+        """What it waits with."""
+        ...
+
+    @property
+    def arrival(self) -> int:
+        """A number that rises from one that came to the next."""
+        ...
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class Turns:
+    """Whose turn it is, as policies say. It knows no waiting and no clock: clusters and the cell simulator ask the same."""
+
+    def __init__(self, policies: Sequence[CommitPolicy], ground: Ground) -> None:
+        self.policies = tuple(policies)
+        self._ground = ground
+
+    def refusal(self, asking: Asking, claim: Claim) -> str:
+        """Return why a claim must not land now; empty if it may."""
+        for policy in self.policies:
+            if isinstance(policy, SupportsRefusal) and (why := policy.refuses(asking, claim, self._ground)):
+                return why
+        return ""
+
+    def decided(self, asking: Asking, result: Result, now: float) -> None:
+        """Tell the policies what became of a transaction."""
+        for policy in self.policies:
+            if isinstance(policy, SupportsMemory):
+                policy.decided(asking, result, now)
+
+    def held(self, now: float) -> tuple[frozenset[Key] | None, float]:
+        """Return for whom the commit point is kept free, None for nobody in particular, and until when."""
+        for policy in self.policies:
+            held = policy.held_for(now) if isinstance(policy, SupportsHolding) else None
+            if held is not None:
+                return held
+        return None, float("inf")
+
+    def first(self, waiting: Sequence[W], now: float) -> W | None:
+        """Return whose turn it is of those that wait; None if the commit point is kept free for others."""
+        pods, _ = self.held(now)
+        eligible = [w for w in waiting if pods is None or w.asking.pods & pods]
+        if not eligible:
+            return None
+        return min(
+            eligible,
+            key=lambda w: (*(p.rank(w.asking, self._ground) for p in self.policies), w.arrival),
+        )
+
+
 @attrs.define(eq=False)
 class _Waiting:
     asking: Asking
@@ -94,18 +151,14 @@ class CommitPoint:
     """Lets transactions have their turn, one at a time, in the order that policies want."""
 
     def __init__(self, policies: Sequence[CommitPolicy], ground: Ground) -> None:
-        self.policies = tuple(policies)
-        self._ground = ground
+        self._turns = Turns(policies, ground)
         self._waiting: list[_Waiting] = []
         self._busy = False
         self._arrivals = 0
 
     def refusal(self, asking: Asking, claim: Claim) -> str:
         """Return why a claim must not land now; empty if it may."""
-        for policy in self.policies:
-            if isinstance(policy, SupportsRefusal) and (why := policy.refuses(asking, claim, self._ground)):
-                return why
-        return ""
+        return self._turns.refusal(asking, claim)
 
     @asynccontextmanager
     async def turn(self, asking: Asking) -> AsyncIterator[None]:
@@ -117,7 +170,8 @@ class CommitPoint:
             self._call()
             while not waiting.has_turn:
                 waiting.news = anyio.Event()
-                with anyio.move_on_after(self._held()[1]):
+                now = anyio.current_time()
+                with anyio.move_on_after(self._turns.held(now)[1] - now):
                     await waiting.news.wait()
                 self._call()
             yield
@@ -134,31 +188,15 @@ class CommitPoint:
 
     def decided(self, asking: Asking, result: Result) -> None:
         """Tell the policies what became of a transaction."""
-        for policy in self.policies:
-            if isinstance(policy, SupportsMemory):
-                policy.decided(asking, result, anyio.current_time())
-
-    def _held(self) -> tuple[frozenset[Key] | None, float]:
-        """Return for whom the commit point is kept free, None for nobody in particular, and for how long."""
-        now = anyio.current_time()
-        for policy in self.policies:
-            held = policy.held_for(now) if isinstance(policy, SupportsHolding) else None
-            if held is not None:
-                return held[0], held[1] - now
-        return None, float("inf")
+        self._turns.decided(asking, result, anyio.current_time())
 
     def _call(self) -> None:
         """Give somebody the turn if nobody has it."""
         if self._busy or not self._waiting:
             return
-        pods, _ = self._held()
-        eligible = [w for w in self._waiting if pods is None or w.asking.pods & pods]
-        if not eligible:
+        chosen = self._turns.first(self._waiting, anyio.current_time())
+        if chosen is None:
             return
-        chosen = min(
-            eligible,
-            key=lambda w: (*(p.rank(w.asking, self._ground) for p in self.policies), w.arrival),
-        )
         self._waiting.remove(chosen)
         self._busy = True
         chosen.has_turn = True

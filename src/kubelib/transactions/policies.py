@@ -156,9 +156,15 @@ def _fair_shares(text: str) -> FairShares:
 
 
 def _ageing(text: str) -> Ageing:
-    if text and not text.isdecimal():
-        raise ValueError(f"ageing begins after a number of losses, not {text!r}")
-    return Ageing(int(text)) if text else Ageing()
+    """Read a number of losses and, after a colon, for how many seconds the commit point is kept free then."""
+    losses, _, hold = text.partition(":")
+    if losses and not losses.isdecimal():
+        raise ValueError(f"ageing begins after a number of losses, not {losses!r}")
+    try:
+        return Ageing(int(losses or 5), float(hold or 2.0))
+    except ValueError as error:
+        why = f"ageing keeps the commit point free for a number of seconds, not {hold!r}"
+        raise ValueError(str(error) if str(error).startswith("ageing") else why) from None
 
 
 def _by_priority(text: str) -> ByPriority:

@@ -24,7 +24,7 @@ from kubelib.sim.cell.compiled.run import CompiledRun
 from kubelib.sim.cell.workloads import paper_like
 from tests.sim.cell.test_invariants import ARCHITECTURES, SMALL, crowded, omega
 
-SERIAL = [architecture for architecture in ARCHITECTURES if architecture.sharing != "two-level"]
+SERIAL = [a for a in ARCHITECTURES if a.sharing != "two-level" and not a.has_commit_point]
 
 
 def both(setup: Setup) -> tuple[Results, Results]:
@@ -114,7 +114,7 @@ def test_streams_are_those_of_numpy(bound: int) -> None:
 
 
 def test_what_is_not_compiled_runs_as_always() -> None:
-    for setup in (crowded(ARCHITECTURES[-1]), crowded(omega(), preemption=True)):
+    for setup in (crowded(ARCHITECTURES[-1]), crowded(ARCHITECTURES[-2]), crowded(omega(), preemption=True)):
         assert not setup.can_be_compiled
         assert simulate(attrs.evolve(setup, engine="numba")) == simulate(setup)
 

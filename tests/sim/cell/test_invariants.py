@@ -56,6 +56,7 @@ ARCHITECTURES = [
     *(omega(detection=detection, commit=commit) for detection, commit in MODES),
     Architecture.monolithic(),
     Architecture.partitioned(SMALL, 0.5),
+    omega(commit_policies=("ageing=2:20", "fair-shares"), commit_time=0.5, commit="all-or-nothing"),
     Architecture.two_level(
         DecisionTime(2.0), DecisionTime(5.0), batch_schedulers=2, allocator=Allocator(minimum=1.0)
     ),
@@ -122,7 +123,7 @@ def test_the_crowded_cell_is_crowded() -> None:
     assert sum(scheduler.no_room for scheduler in results.schedulers) > 0
 
 
-@pytest.mark.parametrize(("architecture", "more"), DISRUPTIONS[6:])
+@pytest.mark.parametrize(("architecture", "more"), DISRUPTIONS[5:])
 def test_equal_setups_have_equal_results(architecture: Architecture, more: dict[str, Any]) -> None:
     setup = crowded(architecture, **more)
     assert simulate(setup) == simulate(setup)

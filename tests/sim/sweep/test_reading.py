@@ -81,6 +81,13 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     (broken(sweep__preemption=True, sweep__architecture="two-level"), "cannot preempt"),
     (broken(sweep__architecture="partitioned", sweep__batch_share=1.0), "leaves one partition empty"),
     (broken(sweep__failures_between=100.0, sweep__failures_repair=0.0), "repair of Failures is 0.0"),
+    (broken(sweep__commit_policy="ageing", sweep__architecture="two-level"), "are of shared-state cells"),
+    (broken(sweep__commit_policy="agein", sweep__architecture="shared-state"), "no commit policy 'agein'"),
+    (broken(sweep__commit_policy=3), "commit_policy is 3: give text"),
+    (
+        broken(sweep__commit_time=-2, sweep__architecture="shared-state"),
+        "commit_time of Architecture is -2.0",
+    ),
     (broken(seeds=0), "seeds is 0"),
     (broken(seeds=[]), "seeds is []"),
     (broken(seeds="x"), "seeds is 'x'"),

@@ -9,6 +9,7 @@ from kubelib.sim.cell.base import Cell, not_negative, positive
 from kubelib.transactions.base import Commit as Commit
 from kubelib.transactions.base import DecisionTime as DecisionTime
 from kubelib.transactions.base import Detection as Detection
+from kubelib.transactions.policies import load_commit_policy
 
 Sharing = Literal["monolithic", "partitioned", "two-level", "shared-state"]
 
@@ -59,6 +60,15 @@ class Architecture:
     detection: Detection = "fine"
     commit: Commit = "incremental"
     allocator: "Allocator | None" = None
+    commit_policies: tuple[str, ...] = ()
+    """Who goes first at the commit point of a shared state, as `kubelib.transactions.policies` names them: ``ageing=3:60``."""
+    commit_time: float = attrs.field(default=0.0, validator=not_negative)
+    """How long the commit point takes for a transaction; others wait meanwhile."""
+
+    @property
+    def has_commit_point(self) -> bool:
+        """Whether transactions wait for their turn."""
+        return bool(self.commit_policies) or self.commit_time > 0
 
     def __attrs_post_init__(self) -> None:
         names = [scheduler.name for scheduler in self.schedulers]
@@ -72,6 +82,13 @@ class Architecture:
             self._check_partitions()
         if (self.sharing == "two-level") != (self.allocator is not None):
             raise ValueError("Two-level architectures have an allocator, and no others do.")
+        if self.has_commit_point and self.sharing != "shared-state":
+            raise ValueError("Only schedulers that share their state have a commit point.")
+        for text in self.commit_policies:
+            try:
+                load_commit_policy(text)
+            except ValueError as error:
+                raise ValueError(f"The commit policy {text!r} cannot be: {error}.") from None
 
     def _check_partitions(self) -> None:
         taken = 0
@@ -122,9 +139,18 @@ class Architecture:
         batch_schedulers: int = 1,
         detection: Detection = "fine",
         commit: Commit = "incremental",
+        commit_policies: tuple[str, ...] = (),
+        commit_time: float = 0.0,
     ) -> "Architecture":
         """Return Omega's: some schedulers for batch jobs and one for service jobs, all on all machines."""
-        return cls("shared-state", _several(batch, service, batch_schedulers), detection, commit)
+        return cls(
+            "shared-state",
+            _several(batch, service, batch_schedulers),
+            detection,
+            commit,
+            commit_policies=commit_policies,
+            commit_time=commit_time,
+        )
 
     @classmethod
     def two_level(

@@ -30,6 +30,8 @@ class Scheduler:
         """How many jobs it thinks about."""
         self.asked = 0
         """How many tasks the job had that it began to think about."""
+        self.since = 0
+        """How many releases the state had seen on which it placed that."""
         self.given = 0
         self.stuck: dict[int, int] = {}
         """Jobs for whose tasks there was no room anywhere, and how many releases there had been then."""
@@ -43,17 +45,30 @@ class Scheduler:
         self.busy_by_day = [0.0] * days
         self.by_workload = {name: [0.0, 0.0] for name in spec.decides}
         self.fruitless = 0.0
-        self.retried = self.landed = self.refused = self.no_room = self.abandoned = self.offers = 0
+        self.retried = self.landed = self.refused = self.no_room = self.denied = self.abandoned = (
+            self.offers
+        ) = 0
 
     def account(
-        self, workload: str, now: float, think: float, placed: int, landed: int, *, again: bool
+        self,
+        workload: str,
+        now: float,
+        think: float,
+        placed: int,
+        landed: int,
+        *,
+        again: bool,
+        denied: bool = False,
     ) -> bool:
         """Book a decision of so many claims, of which some landed; return whether its time was useful."""
         day = min(int(now / DAY), len(self.useful_by_day) - 1)
         self.busy_by_day[day] += think
         use = use_of(placed, landed)
         if use == "fruitless":
-            self.no_room += 1
+            if denied:
+                self.denied += 1
+            else:
+                self.no_room += 1
             self.fruitless += think
             return False
         self.landed += landed
@@ -100,6 +115,7 @@ class Scheduler:
             claims_landed=self.landed,
             claims_refused=self.refused,
             no_room=self.no_room,
+            denied=self.denied,
             abandoned=self.abandoned,
             offers=self.offers,
             queue_left=len(self.queue),

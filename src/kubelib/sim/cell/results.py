@@ -35,6 +35,10 @@ class WorkloadResult:
     attempts: Spread
     task_attempts: Spread
     useful_seconds: Spread
+    wait_at_commit: Spread
+    """Of all attempts on a job together."""
+    time_until_placed: Spread
+    """From submission until a job was placed whole for the first time, decisions and pauses included; of those that were."""
     total_attempts: int
     larger_than_the_cell: int
     """Jobs whose tasks all together ask for more than the whole cell has, and so never run all at once."""
@@ -69,6 +73,8 @@ class SchedulerResult:
     claims_landed: int
     claims_refused: int
     no_room: int
+    denied: int
+    """Transactions that a policy of the commit point refused; they are not among those that failed, and their seconds are fruitless."""
     abandoned: int
     offers: int
     queue_left: int
@@ -167,6 +173,10 @@ class JobTable:
         self.attempts = [0] * count
         self.task_attempts = [0] * count
         self.useful = [0.0] * count
+        self.wait_at_commit = [0.0] * count
+        self.submit = [0.0] * count
+        self.placed_at: dict[int, float] = {}
+        """When jobs were placed whole for the first time."""
         self.abandoned: set[int] = set()
         self.killed: Counter[int] = Counter()
         self.preempted: Counter[int] = Counter()
@@ -178,6 +188,7 @@ class JobTable:
     def of(cls, loaded: Loaded, totals: tuple[float, float]) -> "JobTable":
         """Return the table of jobs of which nothing has become yet, in a cell of so many CPUs and GB."""
         table = cls(loaded.tasks.tolist())
+        table.submit = loaded.submit.tolist()
         asked = (loaded.tasks * loaded.cpu, loaded.tasks * loaded.memory)
         table.oversize = ((asked[0] > totals[0]) | (asked[1] > totals[1])).tolist()
         return table
@@ -192,6 +203,7 @@ class JobTable:
         for row, waited in self.waited_until_placed.items():
             if row in rows:
                 until_placed[row - rows.start] = waited
+        times = [at - self.submit[row] for row, at in self.placed_at.items() if row in rows]
         return WorkloadResult(
             name=name,
             jobs=len(rows),
@@ -204,6 +216,8 @@ class JobTable:
             attempts=_spread(attempts[attempted]),
             task_attempts=_spread(np.array(self.task_attempts[chosen], dtype=np.int64)[attempted]),
             useful_seconds=_spread(np.array(self.useful[chosen])[attempted]),
+            wait_at_commit=_spread(np.array(self.wait_at_commit[chosen])[attempted]),
+            time_until_placed=_spread(np.array(times)),
             total_attempts=int(attempts.sum()),
             larger_than_the_cell=sum(self.oversize[chosen]),
             killed_tasks=sum(count for row, count in self.killed.items() if row in rows),

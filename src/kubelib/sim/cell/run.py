@@ -13,8 +13,9 @@ from kubelib.sim.cell.loading import load
 from kubelib.sim.cell.results import JobTable, Results
 from kubelib.sim.cell.setup import Setup
 from kubelib.sim.cell.state import Allocation, Claims, Ledger
+from kubelib.transactions.base import Party
 
-DECIDED, BACK, ENDED, FAILED, REPAIRED, ROUND, OFFERED, ANSWERED, SAMPLED = range(9)
+DECIDED, BACK, ENDED, FAILED, REPAIRED, ROUND, OFFERED, ANSWERED, SAMPLED, COMMITTED, CALLED = range(11)
 Event = tuple[float, int, int, int, int, Any]
 """When, the order of equal times, what, of which scheduler, of which job, and what belongs to it."""
 
@@ -112,6 +113,18 @@ class Run(ABC):
                 count += len(placed)
         return count
 
+    def owners(self, job: int) -> "tuple[tuple[Party, str], tuple[Party, str]]":
+        """Return whose a job is: a scheduler's, and a workload's."""
+        return ("scheduler", self.schedulers[self._chosen[job]].spec.name), ("namespace", self._workload[job])
+
+    def request(self, job: int) -> tuple[float, float]:
+        """Return how many CPUs and GB a task of a job asks for."""
+        return self._cpu[job], self._memory[job]
+
+    def priority(self, job: int) -> int:
+        """Return the priority of a job."""
+        return int(self._priority[job])
+
     def push(self, time: float, kind: int, number: int, job: int, what: Any) -> None:
         """Put an event on the agenda."""
         self._serial += 1
@@ -184,6 +197,8 @@ class Run(ABC):
         jobs = self.jobs
         allocation = Allocation(job, self._cpu[job], self._memory[job], machines)
         jobs.left[job] -= len(machines)
+        if not jobs.left[job]:
+            jobs.placed_at.setdefault(job, now)
         if self._tenants:
             self._tenants.add(allocation, self._priority[job])
         self._serial += 1

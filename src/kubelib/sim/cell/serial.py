@@ -6,9 +6,11 @@ import numpy as np
 
 from kubelib.sim.cell.base import Integers
 from kubelib.sim.cell.books import Scheduler
+from kubelib.sim.cell.commitpoint import CellCommitPoint
 from kubelib.sim.cell.commits import Commits
 from kubelib.sim.cell.run import DECIDED, Event, Run
 from kubelib.sim.cell.setup import Setup
+from kubelib.sim.cell.state import Claims
 
 
 class SerialRun(Run):
@@ -17,6 +19,9 @@ class SerialRun(Run):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self._commits = Commits(setup.architecture, self.ledger, exact=setup.exact)
+        self._point: CellCommitPoint | None = None
+        if setup.architecture.has_commit_point:
+            self._point = CellCommitPoint(setup.architecture, self, self._have_turn)
 
     def enqueue(self, number: int, job: int, now: float) -> None:
         """Give a job to a scheduler, which thinks about it at once if it is idle."""
@@ -28,9 +33,23 @@ class SerialRun(Run):
             self._think(scheduler, number, job, now)
 
     def handle(self, event: Event) -> None:
-        """End a decision."""
-        now, _, _, number, job, think = event
-        self._decided(self.schedulers[number], number, job, now, think)
+        """End a decision, or what belongs to the commit point."""
+        now, _, kind, number, job, what = event
+        if kind == DECIDED:
+            self._decided(self.schedulers[number], number, job, now, what)
+        elif self._point is not None:
+            self._point.handle(kind, now, what)
+
+    def begin(self, job: int, machines: Claims, now: float) -> None:
+        """Let tasks of a job run on machines whose claims landed."""
+        super().begin(job, machines, now)
+        if self._point is not None:
+            self._point.occupy(job, len(machines))
+
+    def freed(self, now: float, job: int, tasks: int) -> None:
+        """Take back what ended from whoever's share it was."""
+        if self._point is not None and job >= 0:
+            self._point.occupy(job, -tasks)
 
     def _think(self, scheduler: Scheduler, number: int, job: int, now: float) -> None:
         jobs = self.jobs
@@ -68,10 +87,18 @@ class SerialRun(Run):
         jobs.task_attempts[job] += asked
         cpu, memory = self._cpu[job], self._memory[job]
         eligible = self._worth_a_look(scheduler, number, job)
-        since = ledger.freed.count
-        if scheduler.snapshot is not None and ledger.close(scheduler.snapshot):
+        scheduler.since = ledger.freed.count
+        if self._point is not None and scheduler.snapshot is not None:
+            scheduler.since = scheduler.snapshot.since
+            view = ledger.private(scheduler.snapshot)
+            placed = scheduler.placement.place(view, asked, cpu, memory, eligible)
+            if len(placed):
+                self._point.arrive(number, job, now, (think, placed))
+                return
+            landed = placed
+        elif scheduler.snapshot is not None and ledger.close(scheduler.snapshot):
             view = scheduler.snapshot.view
-            since = scheduler.snapshot.since
+            scheduler.since = scheduler.snapshot.since
             placed = scheduler.placement.place(view, asked, cpu, memory, eligible)
             landed = self._commits.commit(view, placed, cpu, memory, now) if len(placed) else placed
         else:
@@ -79,19 +106,46 @@ class SerialRun(Run):
             placed = landed = scheduler.placement.place(ledger, asked, cpu, memory, eligible)
             if len(placed):
                 ledger.claim(placed, cpu, memory, now, placed=True)
-        count, fine = len(placed), len(landed)
-        if count < asked and fine == count and not self._setup.exact:
-            scheduler.stuck[job] = since
+        self._settle(number, job, now, think, len(placed), landed)
+
+    def _have_turn(self, number: int, job: int, now: float, what: tuple[float, Claims], denied: bool) -> bool:
+        """Carry out a transaction whose turn it is; return whether all of it landed."""
+        think, placed = what
+        scheduler = self.schedulers[number]
+        if denied:
+            self._settle(number, job, now, think, 0, [], denied=True)
+            return False
+        assert scheduler.snapshot
+        landed = self._commits.commit(scheduler.snapshot.view, placed, self._cpu[job], self._memory[job], now)
+        self._settle(number, job, now, think, len(placed), landed)
+        return len(landed) == len(placed)
+
+    def _settle(
+        self,
+        number: int,
+        job: int,
+        now: float,
+        think: float,
+        count: int,
+        landed: Claims,
+        *,
+        denied: bool = False,
+    ) -> None:
+        """Book what became of a decision that placed so many tasks, and go on with the next job."""
+        jobs, scheduler = self.jobs, self.schedulers[number]
+        asked, fine = scheduler.asked, len(landed)
+        if count < asked and fine == count and not (denied or self._setup.exact):
+            scheduler.stuck[job] = scheduler.since
         elif scheduler.stuck:
             scheduler.stuck.pop(job, None)
         if fine:
             self.begin(job, landed, now)
-        if count < asked and (won := self.make_room(number, job, asked - count, now)):
+        if not denied and count < asked and (won := self.make_room(number, job, asked - count, now)):
             self.begin(job, won, now)
             count += len(won)
             fine += len(won)
         again = jobs.attempts[job] > 1
-        if scheduler.account(self._workload[job], now, think, count, fine, again=again):
+        if scheduler.account(self._workload[job], now, think, count, fine, again=again, denied=denied):
             jobs.useful[job] += think
         if jobs.left[job]:
             self.repeat_or_abandon(number, job, now)

@@ -48,12 +48,13 @@ class Setup:
 
     @property
     def can_be_compiled(self) -> bool:
-        """Whether there is a compiled run of it: not of two-level architectures, constraints, preemption and failures."""
+        """Whether there is a compiled run of it: not of two-level architectures, commit points, constraints, preemption and failures."""
         workloads = (*self.workloads, *([self.prefill] if self.prefill else []))
         return not (
             self.architecture.sharing == "two-level"
             or self.preemption
             or self.failures
+            or self.architecture.has_commit_point
             or any(any(workload.constraint) for workload in workloads)
         )
 
@@ -91,6 +92,7 @@ class Setup:
             "two-level sharing": self.architecture.sharing == "two-level",
             "preemption": self.preemption,
             "failures": self.failures is not None,
+            "a commit point": self.architecture.has_commit_point,
             "constraints": any(any(workload.constraint) for workload in self.workloads),
         }
         if self.exact and (names := [name for name, used in beyond.items() if used]):

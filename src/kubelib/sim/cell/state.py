@@ -132,13 +132,23 @@ class Ledger(View):
             self.open.remove(snapshot)
         return snapshot.copied
 
+    def private(self, snapshot: Snapshot) -> View:
+        """End a snapshot and return what it shows, copied if it has not been yet."""
+        if not snapshot.copied:
+            self.open.remove(snapshot)
+            self._copy_to(snapshot)
+        return snapshot.view
+
+    def _copy_to(self, snapshot: Snapshot) -> None:
+        np.copyto(snapshot.view.cpus, self.cpus)
+        np.copyto(snapshot.view.memories, self.memories)
+        if self.numbered:
+            np.copyto(snapshot.view.sequences, self.sequences)
+        snapshot.copied = True
+
     def _before_change(self) -> None:
         for snapshot in self.open:
-            np.copyto(snapshot.view.cpus, self.cpus)
-            np.copyto(snapshot.view.memories, self.memories)
-            if self.numbered:
-                np.copyto(snapshot.view.sequences, self.sequences)
-            snapshot.copied = True
+            self._copy_to(snapshot)
         self.open.clear()
 
     def claim(self, machines: Claims, cpu: float, memory: float, now: float, *, placed: bool = False) -> None:

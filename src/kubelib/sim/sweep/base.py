@@ -42,7 +42,7 @@ class Point:
     """The parameters of one simulation; times are in seconds.
 
     In a single path jobs of both workloads take the decision time of service jobs. `load` multiplies the arrival rate
-    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`). Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
+    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`). `commit_policy` names policies of the commit point, the first one first, with spaces between them, and `commit_time` is how long that takes for a transaction. Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
     """
 
     architecture: Scheme = attrs.field(default="shared-state", validator=_one_of(Scheme))
@@ -53,6 +53,8 @@ class Point:
     batch_schedulers: int = attrs.field(default=1, validator=_at_least_one)
     detection: Detection = attrs.field(default="fine", validator=_one_of(Detection))
     commit: Commit = attrs.field(default="incremental", validator=_one_of(Commit))
+    commit_policy: str = ""
+    commit_time: float = 0.0
     batch_share: float = 0.5
     load: float = attrs.field(default=1.0, validator=positive)
     prefill: float = attrs.field(default=0.6, validator=_share)
@@ -69,6 +71,11 @@ class Point:
         """Return the architecture that the parameters name; raises ValueError if it is impossible in the cell."""
         batch = DecisionTime(self.batch_t_job, self.batch_t_task)
         service = DecisionTime(self.service_t_job, self.service_t_task)
+        policies = tuple(self.commit_policy.split())
+        if self.architecture != "shared-state" and (policies or self.commit_time):
+            raise ValueError(
+                "commit_policy and commit_time are of shared-state cells: others have no commit point."
+            )
         match self.architecture:
             case "single-path":
                 return Architecture.monolithic(service, service)
@@ -85,6 +92,8 @@ class Point:
                     batch_schedulers=self.batch_schedulers,
                     detection=self.detection,
                     commit=self.commit,
+                    commit_policies=policies,
+                    commit_time=self.commit_time,
                 )
 
     def setup(self, cell: Cell, workloads: tuple[Workload, ...], prefill: Workload | None) -> Setup:

@@ -225,6 +225,8 @@ def _decided(state: State, number: int, job: int, now: float, think: float) -> N
     task.stuck = since if placed < asked and landed == placed and not sheet.exact else -1
     if landed:
         task.left -= landed
+        if not task.left:
+            task.placed_at = now
         _begin(state, job, landed, now)
     _account(state, number, job, now, think, placed, landed)
     if task.left:

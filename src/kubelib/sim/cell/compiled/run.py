@@ -119,6 +119,8 @@ class CompiledRun:
         table, rows = JobTable.of(self._loaded, self._ledger.totals), self.state.jobs[:jobs]
         for name in ("left", "attempts", "task_attempts", "wait_first", "wait_full", "useful"):
             setattr(table, name, rows[name].tolist())
+        placed = np.flatnonzero(rows["left"] == 0)
+        table.placed_at = dict(zip(placed.tolist(), rows["placed_at"][placed].tolist(), strict=True))
         table.abandoned = set(np.flatnonzero(rows["abandoned"]).tolist())
         return table
 

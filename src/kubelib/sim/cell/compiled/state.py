@@ -64,6 +64,7 @@ JOB = np.dtype(
         ("wait_first", "f8"),
         ("wait_full", "f8"),
         ("useful", "f8"),
+        ("placed_at", "f8"),
         ("stuck", "i8"),
         ("abandoned", "i8"),
         ("follower", "i8"),
