@@ -5,6 +5,7 @@ import pytest
 from kubelib.sim.cell import Architecture, Cell, Setup
 from kubelib.sim.cell.engine import simulate
 from kubelib.sim.cell.results import Results
+from kubelib.sim.cell.setup import Engine
 from kubelib.sim.cell.workloads import Day, paper_like
 
 days = cache(paper_like)
@@ -23,6 +24,7 @@ class Runs:
         horizon: float = 86_400.0,
         prefill: float = 0.6,
         prefill_horizon: float | None = None,
+        engine: Engine = "python",
     ) -> Results:
         day = self.day(load, horizon, prefill)
         held = self.day(load, prefill_horizon, prefill) if prefill_horizon else day
@@ -34,6 +36,7 @@ class Runs:
             horizon=horizon,
             seed=seed,
             exact=exact,
+            engine=engine,
         )
         return simulate(setup)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -22,6 +23,7 @@ from kubelib.sim.cell import (
 from kubelib.sim.cell.compiled import run as compiled_run
 from kubelib.sim.cell.compiled.run import CompiledRun
 from kubelib.sim.cell.workloads import paper_like
+from tests.sim.cell.conftest import Runs
 from tests.sim.cell.test_invariants import ARCHITECTURES, SMALL, crowded, omega
 
 SERIAL = [a for a in ARCHITECTURES if a.sharing != "two-level" and not a.has_commit_point]
@@ -136,3 +138,62 @@ except ValueError as error:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("numba cannot be used (")
     assert done.stdout.endswith("install kubelib-cluster[numba], or leave the engine at python.\n")
+
+
+@pytest.mark.parametrize(
+    ("load", "schedulers", "fraction", "busy", "wait", "cpu"),
+    [
+        (4, 1, ".0003", ".367", "2.69", 0.832),
+        (4, 4, ".0282", ".109", ".384", 0.832),
+        (4, 32, ".0352", ".014", ".030", 0.832),
+        (6, 1, ".0006", ".764", "135", 0.923),
+    ],
+)
+def test_exact_runs_under_load_give_the_published_numbers(
+    run: Runs, load: float, schedulers: int, fraction: str, busy: str, wait: str, cpu: float
+) -> None:
+    results = run(
+        Architecture.shared_state(batch_schedulers=schedulers), exact=True, load=load, engine="numba"
+    )
+
+    def printed(value: float, like: str) -> str:
+        return f"{value:.{len(like.partition('.')[2])}f}".lstrip("0")
+
+    assert printed(results.conflict_fraction("batch"), fraction) == fraction
+    busyness = sum(s.busyness for s in results.schedulers if s.name.startswith("batch")) / schedulers
+    assert printed(busyness, busy) == busy
+    assert printed(results.workload("batch").wait_to_first_attempt.mean, wait) == wait
+    # one figure is published for any number of schedulers
+    assert results.cell.cpu == pytest.approx(cpu, abs=6e-4)
+
+
+def test_enough_load_saturates_a_batch_scheduler_of_a_shared_state(run: Runs) -> None:
+    """Figure 8: near six times the load of this day."""
+    saturated = {
+        load: run(Architecture.shared_state(), load=load, horizon=21_600.0, engine="numba").saturated
+        for load in (4, 8)
+    }
+    assert saturated == {4: False, 8: True}
+
+
+def test_under_load_conflicts_rise_and_busyness_and_waits_fall_with_every_batch_scheduler_more(
+    run: Runs,
+) -> None:
+    """Figures 9a and 9b, at six times the load: the conflict fraction levels off from 16 schedulers on."""
+    counts = (1, 2, 4, 8, 16, 32)
+    runs = [
+        run(Architecture.shared_state(batch_schedulers=count), load=6, horizon=21_600.0, engine="numba")
+        for count in counts
+    ]
+    fractions = [results.conflict_fraction("batch") for results in runs]
+    assert all(after > before for before, after in pairwise(fractions[:-1]))
+    assert fractions[-1] > 0.9 * fractions[-2]
+    busy = [
+        sum(s.busyness for s in results.schedulers if s.name.startswith("batch")) / count
+        for count, results in zip(counts, runs, strict=True)
+    ]
+    waits = [results.workload("batch").wait_to_first_attempt.mean for results in runs]
+    for falling in (busy, waits):
+        assert all(after < before for before, after in pairwise(falling))
+    # conflicts are work: 32 have more than a 32nd of it each
+    assert busy[-1] > 2 * busy[0] / 32

@@ -53,10 +53,19 @@ def test_a_single_path_leaves_most_and_shared_state_least() -> None:
     cell = Cell((Machines(1_000, 4.0, 16.0),))
     run = Runs(cell, {"horizon": 3 * HOUR, "load": 0.2, "prefill": 0.7, "service_t_job": 100.0})
     left = {
-        scheme: unscheduled(run(architecture=scheme)) for scheme in ("single-path", "two-level", "shared-state")
+        scheme: unscheduled(run(architecture=scheme)) for scheme in ("single-path", "multi-path", "two-level", "shared-state")
     }  # fmt: skip
     assert left["single-path"] > 0.5
+    assert left["single-path"] > left["multi-path"]
     assert left["single-path"] > left["two-level"] > left["shared-state"]
+
+
+def test_a_service_scheduler_is_hardly_busy_over_most_decision_times() -> None:
+    """Figure 11."""
+    run = Runs(mixed_cell(1_000), {"horizon": 2 * HOUR, "load": 0.1, "constrained": 0.3})
+    for t_job in (0.1, 10.0):
+        for t_task in (0.001, 1.0):
+            assert float(run(service_t_job=t_job, service_t_task=t_task)["service_busyness"]) < 0.3
 
 
 @pytest.mark.parametrize("seed", [1, 2])
