@@ -37,6 +37,7 @@ from kubelib.server.conditional import tagged, unless_known
 from kubelib.server.connecting import COMMANDS, CONNECTING, admit_connection
 from kubelib.server.deadlines import Deadlines
 from kubelib.server.encodings import in_wanted_form
+from kubelib.server.figures import RequestFigures
 from kubelib.server.flow import FlowControl, Seat
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
@@ -152,8 +153,7 @@ class ApiServer:
         self.request_timeout = request_timeout
         self._deadlines = Deadlines(request_timeout)
         self._in_flight = 0
-        self.answered: dict[tuple[str, int], int] = {}
-        """How many requests were answered, by method and status."""
+        self.figures = RequestFigures(registries.scheme)
         self._documents: dict[tuple[str, str], tuple[object, Response]] = {}
 
     def _allows(
@@ -210,6 +210,7 @@ class ApiServer:
         headers = dict(scope["headers"])
         seat: Seat | None = None
         request: Request | None = None
+        began = self.figures.now()
         try:
             response: Response | None = None
             try:
@@ -234,8 +235,7 @@ class ApiServer:
                     response.headers.append((b"audit-id", record.uid.encode()))
             if response is None:
                 return
-            answered = (method, response.status)
-            self.answered[answered] = self.answered.get(answered, 0) + 1
+            self.figures.note(request, method, response, began)
             if request is not None and request.flow is not None:
                 response.headers += request.flow.headers
             response = in_wanted_form(response, scope, headers, self.registries.scheme)
@@ -367,6 +367,8 @@ class ApiServer:
         if self.flow is None and self._in_flight >= MAX_IN_FLIGHT:
             raise TooManyRequests("the server has too many requests in flight: try again", retry_after=1)
         self._in_flight += 1
+        writes = request.info.verb not in ("get", "list")
+        self.figures.in_flight[writes] += 1
         try:
             if request.info.verb in ("get", "list") and request.info.resource:
                 return await self._verbs.read(request)
@@ -386,6 +388,7 @@ class ApiServer:
             raise BadRequest("the document is nested too deeply") from None
         finally:
             self._in_flight -= 1
+            self.figures.in_flight[writes] -= 1
 
     async def _route(self, request: Request, body: bytes) -> Response:
         info = request.info
@@ -415,6 +418,10 @@ class ApiServer:
                 from kubelib.server.metrics import render
 
                 return Response(render(self), content_type=CONTENT_TYPE)
+            case ["metrics", "slis"]:
+                from kubelib.server.metrics import health_figures
+
+                return Response(await health_figures(self), content_type=CONTENT_TYPE)
             case ["api"] | ["apis"]:
                 core = parts[0] == "api"
                 version, media = discovery.wanted_form(accept)
@@ -461,6 +468,7 @@ class ApiServer:
                     "/healthz",
                     "/livez",
                     "/metrics",
+                    "/metrics/slis",
                     "/openapi/v2",
                     "/openapi/v3",
                     "/openid/v1/jwks",
@@ -502,7 +510,8 @@ class ApiServer:
             raise NotFound("the server could not find the requested resource")
         return Response(b"404 page not found\n", 404, b"text/plain; charset=utf-8")
 
-    async def _health(self, which: str, check: list[str], request: Request) -> Response:
+    async def checks(self, which: str) -> dict[str, bool]:
+        """Return what is healthy, by the name of the check, for ``healthz``, ``livez`` or ``readyz``."""
         checks = {"ping": True, "store": True}
         try:
             await self.registries.store.revision()
@@ -510,6 +519,12 @@ class ApiServer:
             checks["store"] = False
         if which == "readyz" and self.ready is not None:
             checks["components"] = await self.ready()
+        for name, healthy in checks.items():
+            self.figures.checked(which, name, healthy=healthy)
+        return checks
+
+    async def _health(self, which: str, check: list[str], request: Request) -> Response:
+        checks = await self.checks(which)
         if check:
             if check[0] not in checks:
                 raise NotFound("the server could not find the requested resource")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from kubelib.exposition import Sample, family, text
 from kubelib.registry.admission.webhooks.figures import WebhookFigures
+from kubelib.server.process import process_figures
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
@@ -24,11 +25,15 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
         "apiserver_storage_objects",
         "gauge",
         "Number of stored objects.",
-        (
-            Sample(len(registries.of(resource).cache), {"resource": resource.group_resource})
-            for resource in registries.scheme
-            if "list" in resource.verbs
-        ),
+        [
+            Sample(count, {"resource": name})
+            for name, count in {
+                # Several versions of a kind are the same objects.
+                resource.group_resource: len(registries.of(resource).cache)
+                for resource in registries.scheme
+                if "list" in resource.verbs
+            }.items()
+        ],
     )
     yield family(
         "apiserver_longrunning_requests",
@@ -36,15 +41,8 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
         "Number of open watches.",
         [Sample(server.watches.running, {"verb": "WATCH"})],
     )
-    yield family(
-        "apiserver_request_total",
-        "counter",
-        "Number of requests answered.",
-        (
-            Sample(count, {"verb": verb, "code": str(code)})
-            for (verb, code), count in sorted(server.answered.items())
-        ),
-    )
+    yield from _requests(server)
+    yield from _admission(server)
     yield from _landings(registries.landings)
     if server.storage is not None:
         yield from _storage(server.storage)
@@ -64,6 +62,92 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
             "Number of audit events lost.",
             [Sample(server.auditor.dropped, {"plugin": "log"})],
         )
+    yield from process_figures()
+
+
+def _requests(server: "ApiServer") -> Iterator[list[str]]:
+    """Return what was asked, how long it took, and what is under way."""
+    figures = server.figures
+    yield family(
+        "apiserver_request_total",
+        "counter",
+        "Number of requests answered, by verb, resource, scope, dry run and status.",
+        figures.totals(),
+    )
+    yield family(
+        "apiserver_request_duration_seconds",
+        "histogram",
+        "Seconds until requests were answered.",
+        figures.durations(),
+    )
+    yield family("apiserver_response_sizes", "histogram", "Bytes of answers to reads.", figures.sizes())
+    reading, writing = figures.in_flight
+    yield family(
+        "apiserver_current_inflight_requests",
+        "gauge",
+        "Requests under way that only read, and those that write. Watches do not count.",
+        [Sample(writing, {"request_kind": "mutating"}), Sample(reading, {"request_kind": "readOnly"})],
+    )
+    yield family(
+        "apiserver_requested_deprecated_apis",
+        "gauge",
+        "Deprecated resources that were asked for.",
+        (
+            Sample(
+                1,
+                {
+                    "group": group,
+                    "removed_release": "",
+                    "resource": resource,
+                    "subresource": subresource,
+                    "version": version,
+                },
+            )
+            for group, version, resource, subresource in sorted(figures.deprecated)
+        ),
+    )
+
+
+def _admission(server: "ApiServer") -> Iterator[list[str]]:
+    """Return how long admission took. That of a step includes what its plug-ins waited for."""
+    figures = server.registries.admission.figures
+    for what, about in (
+        ("step", "Seconds that a step of admission took, all plug-ins together."),
+        ("controller", "Seconds that a plug-in of admission took."),
+    ):
+        yield family(
+            f"apiserver_admission_{what}_admission_duration_seconds",
+            "histogram",
+            about,
+            figures.samples(steps=what == "step"),
+        )
+
+
+async def health_figures(server: "ApiServer") -> bytes:
+    """Return what ``/metrics/slis`` shows: each check of health, made now, and how often it was made with which outcome."""
+    for which in ("healthz", "livez", "readyz"):
+        await server.checks(which)
+    figures = server.figures
+    return text(
+        family(
+            "kubernetes_healthcheck",
+            "gauge",
+            "Whether the check succeeded when it was last made.",
+            (
+                Sample(int(healthy), {"name": name, "type": which})
+                for (which, name), healthy in sorted(figures.health.items())
+            ),
+        ),
+        family(
+            "kubernetes_healthchecks_total",
+            "counter",
+            "How often the check was made.",
+            (
+                Sample(count, {"name": name, "status": "success" if healthy else "error", "type": which})
+                for (which, name, healthy), count in sorted(figures.checks.items())
+            ),
+        ),
+    )
 
 
 def _storage(figures: "StoreFigures") -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import TypeAlias
 
 import attrs
 
@@ -16,16 +17,21 @@ from kubelib.registry.admission.base import (
     SupportsValidation,
     Verb,
 )
+from kubelib.registry.admission.figures import AdmissionFigures, Step
 from kubelib.store import Operation, RevisionMismatch
 
 TRIES = 32
 """How often a write begins anew because what it is charged to has changed meanwhile."""
 
 
+_Call: TypeAlias = tuple[str, Callable[[Attributes], Awaitable[None]]]
+"""The name of a plug-in, and how it is asked."""
+
+
 @attrs.frozen
 class _Steps:
-    mutating: tuple[SupportsMutation, ...]
-    validating: tuple[SupportsValidation, ...]
+    mutating: "tuple[_Call, ...]"
+    validating: "tuple[_Call, ...]"
     reserving: tuple[SupportsReservation, ...]
 
 
@@ -35,6 +41,7 @@ class AdmissionChain:
     def __init__(self, plugins: Sequence[Admission] = ()) -> None:
         self.plugins = tuple(plugins)
         self._steps: dict[tuple[str, str, str, str], _Steps] = {}
+        self.figures = AdmissionFigures()
 
     def add(self, plugin: Admission) -> None:
         """Ask one more plug-in, after all others; one of the same name is replaced."""
@@ -51,8 +58,8 @@ class AdmissionChain:
         if steps is None:
             wanted = [p for p in self.plugins if p.handles(verb, resource, subresource)]
             steps = self._steps[key] = _Steps(
-                tuple(p for p in wanted if isinstance(p, SupportsMutation)),
-                tuple(p for p in wanted if isinstance(p, SupportsValidation)),
+                tuple((p.name, p.mutate) for p in wanted if isinstance(p, SupportsMutation)),
+                tuple((p.name, p.validate) for p in wanted if isinstance(p, SupportsValidation)),
                 tuple(p for p in wanted if isinstance(p, SupportsReservation)),
             )
         return steps
@@ -73,18 +80,45 @@ class AdmissionChain:
 
     async def mutate(self, attributes: Attributes) -> None:
         """Let the plug-ins change the document; once more, if one of them wants what the others make of its changes."""
-        plugins = self._of(attributes.verb, attributes.resource, attributes.subresource).mutating
-        for plugin in plugins:
-            await plugin.mutate(attributes)
+        calls = self._of(attributes.verb, attributes.resource, attributes.subresource).mutating
+        if not calls:
+            return
+        began = self.figures.now()
+        await self._asked(calls, attributes, "admit", began)
         if attributes.reinvocation.wanted:
             attributes.reinvocation.again = True
-            for plugin in plugins:
-                await plugin.mutate(attributes)
+            await self._asked(calls, attributes, "admit", began)
+        self.figures.note("", attributes.verb, "admit", self.figures.now() - began)
 
     async def validate(self, attributes: Attributes) -> None:
         """Let the plug-ins refuse the document."""
-        for plugin in self._of(attributes.verb, attributes.resource, attributes.subresource).validating:
-            await plugin.validate(attributes)
+        calls = self._of(attributes.verb, attributes.resource, attributes.subresource).validating
+        if calls:
+            began = self.figures.now()
+            await self._asked(calls, attributes, "validate", began)
+            self.figures.note("", attributes.verb, "validate", self.figures.now() - began)
+
+    async def _asked(
+        self,
+        calls: Sequence[_Call],
+        attributes: Attributes,
+        step: Step,
+        began: float,
+    ) -> None:
+        """Ask plug-ins one after the other, and count how long each took. `began` is when the step did."""
+        figures, verb = self.figures, attributes.verb
+        last = figures.now()
+        for name, ask in calls:
+            try:
+                await ask(attributes)
+            except Exception:
+                now = figures.now()
+                figures.note(name, verb, step, now - last, rejected=True)
+                figures.note("", verb, step, now - began, rejected=True)
+                raise
+            now = figures.now()
+            figures.note(name, verb, step, now - last)
+            last = now
 
     async def commit(
         self,

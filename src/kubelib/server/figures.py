@@ -1,0 +1,146 @@
+"""What is counted of requests: how many, how long they took, how large the answers were, and how many are under way.
+
+The labels are those of Kubernetes' metrics. Clients choose what they ask for, so whatever is no resource of this server shares
+one set of labels: strangers cannot make the figures grow.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
+
+import attrs
+
+from kubelib.api.scheme import Scheme, UnknownKind
+from kubelib.exposition import Histogram, Sample
+from kubelib.server.request import Request
+from kubelib.server.responses import Response
+
+DURATIONS: Final = (
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+)  # fmt: skip
+"""Of Kubernetes' histogram, in seconds."""
+SIZES: Final = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+"""Of Kubernetes' histogram, in bytes."""
+
+_VERBS = {
+    "get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE",
+    "deletecollection": "DELETECOLLECTION", "post": "POST", "put": "PUT", "head": "HEAD", "options": "OPTIONS",
+}  # fmt: skip
+_CONNECTED = frozenset({"exec", "attach", "portforward", "proxy"})
+_APPLY = "application/apply-patch+"
+_SIZED = frozenset({"GET", "LIST"})
+
+_Key: TypeAlias = tuple[str, str, str, str, str, str, str]
+"""Verb, group, version, resource, subresource, scope, dry run."""
+
+
+@attrs.define(eq=False)
+class Answered:
+    """Requests of one kind."""
+
+    labels: Mapping[str, str]
+    dry_run: str
+    codes: dict[int, int] = attrs.Factory(dict)
+    durations: Histogram = attrs.Factory(lambda: Histogram(DURATIONS))
+    sizes: Histogram | None = None
+    """In bytes; None for verbs whose answers are small."""
+
+
+class RequestFigures:
+    """What an API server has answered since it started."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        self._scheme = scheme
+        self._answered: dict[_Key, Answered] = {}
+        self.in_flight = [0, 0]
+        """Requests under way: those that only read, and the others."""
+        self.deprecated: set[tuple[str, str, str, str]] = set()
+        """Group, version, resource and subresource of requests for what is deprecated."""
+        self.health: dict[tuple[str, str], bool] = {}
+        """What was healthy when it was last asked, by endpoint and check."""
+        self.checks: dict[tuple[str, str, bool], int] = {}
+        """How often each check was made, by endpoint, check and whether it succeeded."""
+
+    def checked(self, which: str, name: str, *, healthy: bool) -> None:
+        """Count a check of health."""
+        self.health[which, name] = healthy
+        key = (which, name, healthy)
+        self.checks[key] = self.checks.get(key, 0) + 1
+
+    @staticmethod
+    def now() -> float:
+        """Return the seconds of the event loop's clock, which a simulation turns."""
+        return asyncio.get_running_loop().time()
+
+    def note(self, request: Request | None, method: str, response: Response, began: float) -> None:
+        """Count a request. None is one that was refused before it was known what it is about."""
+        if request is None:
+            key = (_VERBS.get(method.lower(), "other"), "", "", "", "", "", "")
+        else:
+            info = request.info
+            verb = _VERBS.get(info.verb, "other")
+            if verb == "PATCH" and request.headers.get(b"content-type", b"").startswith(_APPLY.encode()):
+                verb = "APPLY"
+            elif info.subresource in _CONNECTED:
+                verb = "CONNECT"
+            scope = (
+                "resource" if info.name or verb == "POST" else "namespace" if info.namespace else "cluster"
+            )
+            dry_run = request.query.get("dryRun", "") and "All"
+            key = (verb, info.group, info.version, info.resource, info.subresource, scope, dry_run)
+        answered = self._answered.get(key)
+        if answered is None:
+            answered = self._new(key)
+        codes = answered.codes
+        codes[response.status] = codes.get(response.status, 0) + 1
+        answered.durations.add(self.now() - began)
+        if answered.sizes is not None:
+            answered.sizes.add(len(response.body))
+
+    def _new(self, key: _Key) -> Answered:
+        verb, group, version, resource, subresource, scope, dry_run = key
+        known = None
+        if resource:
+            try:
+                known = self._scheme.path(group, version, resource)
+            except UnknownKind:
+                pass
+            else:
+                if subresource and subresource not in known.subresources:
+                    known = None
+        if known is None:
+            key = (verb, "", "", "", "", "", "")
+            group = version = resource = subresource = scope = dry_run = ""
+            if key in self._answered:
+                return self._answered[key]
+        elif known.warning:
+            self.deprecated.add((group, version, resource, subresource))
+        labels = {
+            "component": "apiserver",
+            "group": group,
+            "resource": resource,
+            "scope": scope,
+            "subresource": subresource,
+            "verb": verb,
+            "version": version,
+        }
+        sizes = Histogram(SIZES) if verb in _SIZED else None
+        answered = self._answered[key] = Answered(labels, dry_run, sizes=sizes)
+        return answered
+
+    def totals(self) -> Iterator[Sample]:
+        """Return how many requests were answered, by what they were and by status."""
+        for answered in self._answered.values():
+            for code, count in sorted(answered.codes.items()):
+                yield Sample(count, {**answered.labels, "code": str(code), "dry_run": answered.dry_run})
+
+    def durations(self) -> Iterator[Sample]:
+        """Return how long requests took, in seconds."""
+        for answered in self._answered.values():
+            yield from answered.durations.samples({**answered.labels, "dry_run": answered.dry_run})
+
+    def sizes(self) -> Iterator[Sample]:
+        """Return how large the answers were that were read, in bytes."""
+        for answered in self._answered.values():
+            if answered.sizes is not None and not answered.dry_run:
+                yield from answered.sizes.samples(answered.labels)
