@@ -107,7 +107,6 @@ class WorkloadSpec(Model):
     """What is wanted of a Workload."""
 
     __proto__: ClassVar[str] = "1-2"
-    __required__: ClassVar[str] = "podGroupTemplates"
     __merge__: ClassVar[Merging] = {"podGroupTemplates": BY_NAME}
 
     controller_ref: TypedLocalObjectReference | None = None
