@@ -1,5 +1,6 @@
 """A plain object of each kind that is stored, and a change to it that everybody may make."""
 
+import base64
 from typing import Any, NamedTuple
 
 Tree = dict[str, Any]
@@ -16,6 +17,19 @@ REQUEST = (
     "1TbmV1NjVDLzBQZXMyaisyWllDSVFDYXRWVXJ5UUtNOXljT1pXQTZXVGsyOEJoNAp0RitrMnVTcXM3S1pCc2MvNWc9PQotLS0tLUVORCBDRVJU"
     "SUZJQ0FURSBSRVFVRVNULS0tLS0K"
 )
+ANCHOR = (
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBcjCCARegAwIBAgIULBBWQRAQIDeAGZqc/nADKiPXAC0wCgYIKoZIzj0EAwIw\n"
+    "DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI2MTEwNjMzWhgPMjEyNjExMDIxMTA2MzNa\n"
+    "MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE6I9CfxJR\n"
+    "6q/ZVmlbpVk40FrSrVWyp8mHbsoA5AuErMxNxK+h207yJXfQSUlqw2qLrYfxeJAi\n"
+    "JNymcxjY7ZxnnaNTMFEwHQYDVR0OBBYEFMhZ0njvBP1HInzcmgomsoOPcjulMB8G\n"
+    "A1UdIwQYMBaAFMhZ0njvBP1HInzcmgomsoOPcjulMA8GA1UdEwEB/wQFMAMBAf8w\n"
+    "CgYIKoZIzj0EAwIDSQAwRgIhAMe5aNX9nfrrOvucd+9cqG1XhRAO2nfkVKmTXj6M\n"
+    "0dO1AiEAurHvgq4Pzh4aR1b5E7IWZVB5p47nEo7kkz0jvdDcTIQ=\n"
+    "-----END CERTIFICATE-----\n"
+)
+STUB = "".join(base64.b64decode(REQUEST).decode().splitlines()[1:-1])
 RULE = {
     "operations": ["CREATE"],
     "apiGroups": ["nobody.example.com"],
@@ -173,6 +187,16 @@ SAMPLES = [
         "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 2, "limitResponse": {"type": "Reject"}}}},
         namespaced=False, status=_condition("StatusUpdate")),
     Sample(DEVICES, "deviceclasses", {"spec": {}}, namespaced=False, returned=True),
+    Sample("/apis/certificates.k8s.io/v1", "clustertrustbundles", {"spec": {"trustBundle": ANCHOR}}, namespaced=False),
+    Sample("/apis/certificates.k8s.io/v1", "podcertificaterequests", {
+        "spec": {"signerName": "example.com/pods", "podName": "p", "podUID": "1", "serviceAccountName": "s",
+                 "serviceAccountUID": "2", "nodeName": "n", "nodeUID": "3", "stubPKCS10Request": STUB}},
+        status=_condition("Denied")),
+    Sample("/apis/storagemigration.k8s.io/v1", "storageversionmigrations", {
+        "spec": {"resource": {"group": "apps", "resource": "deployments"}}}, namespaced=False, status=_condition("Running")),
+    Sample(DEVICES, "devicetaintrules", {
+        "spec": {"deviceSelector": {"driver": "gpu.example.com"}, "taint": {"key": "broken", "effect": "NoExecute"}}},
+        namespaced=False, status=_condition("EvictionInProgress")),
     Sample(DEVICES, "resourceclaims", {
         "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "d"}}]}}}, returned=True),
     Sample(DEVICES, "resourceclaimtemplates", {

@@ -25,6 +25,7 @@ from kubelib.api import (
     scheduling,
     scheduling_v1beta1,
     storage,
+    storagemigration,
     transactions,
 )
 from kubelib.api.autoscaler_forms import columns_of_v1
@@ -46,6 +47,7 @@ from kubelib.api.scheme import Column, Resource, Scheme
 
 CREATE_ONLY = ("create",)
 EVERY_VERB = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+ONE_BY_ONE = tuple(verb for verb in EVERY_VERB if verb != "deletecollection")
 
 
 def _resource(
@@ -134,7 +136,7 @@ def builtin_scheme() -> Scheme:
         ),
         _resource(
             namespace.Namespace, "namespaces", short=("ns",), namespaced=False, subresources=("status", "finalize"),
-            shown=columns.NAMESPACE, selectable={"status.phase": ""},
+            shown=columns.NAMESPACE, selectable={"status.phase": ""}, verbs=ONE_BY_ONE,
         ),
         _resource(config.ConfigMap, "configmaps", short=("cm",), shown=columns.CONFIG_MAP),
         _resource(config.Secret, "secrets", shown=columns.SECRET, selectable={"type": ""}),
@@ -213,12 +215,21 @@ def builtin_scheme() -> Scheme:
             shown=columns.VOLUME_ATTACHMENT,
         ),
         _resource(storage.CSIDriver, "csidrivers", namespaced=False, shown=columns.CSI_DRIVER),
-        _resource(storage.CSINode, "csinodes", namespaced=False, shown=columns.CSI_NODE),
+        _resource(storage.CSINode, "csinodes", namespaced=False, subresources=_STATUS, shown=columns.CSI_NODE),
         _resource(storage.CSIStorageCapacity, "csistoragecapacities", shown=columns.CSI_STORAGE_CAPACITY),
         _resource(runtimeclass.RuntimeClass, "runtimeclasses", namespaced=False, shown=columns.RUNTIME_CLASS),
         _resource(
             certificates.CertificateSigningRequest, "certificatesigningrequests", short=("csr",), namespaced=False,
             subresources=("approval", "status"), shown=columns.CERTIFICATE_SIGNING_REQUEST,
+            selectable={"spec.signerName": ""},
+        ),
+        _resource(
+            certificates.PodCertificateRequest, "podcertificaterequests", subresources=_STATUS,
+            shown=columns.POD_CERTIFICATE_REQUEST,
+            selectable={"spec.signerName": "", "spec.podName": "", "spec.nodeName": ""},
+        ),
+        _resource(
+            certificates.ClusterTrustBundle, "clustertrustbundles", namespaced=False, shown=columns.CLUSTER_TRUST_BUNDLE,
             selectable={"spec.signerName": ""},
         ),
         _resource(
@@ -261,11 +272,16 @@ def builtin_scheme() -> Scheme:
             shown=columns.PRIORITY_LEVEL,
         ),
         _resource(resource.DeviceClass, "deviceclasses", namespaced=False, shown=columns.DEVICE_CLASS),
+        _resource(resource.DeviceTaintRule, "devicetaintrules", namespaced=False, subresources=_STATUS),
         _resource(resource.ResourceClaim, "resourceclaims", subresources=_STATUS, shown=columns.RESOURCE_CLAIM),
         _resource(resource.ResourceClaimTemplate, "resourceclaimtemplates", shown=columns.RESOURCE_CLAIM_TEMPLATE),
         _resource(
             resource.ResourceSlice, "resourceslices", namespaced=False, shown=columns.RESOURCE_SLICE,
             selectable={"spec.nodeName": "", "spec.driver": ""},
+        ),
+        _resource(
+            storagemigration.StorageVersionMigration, "storageversionmigrations", namespaced=False, subresources=_STATUS,
+            shown=columns.STORAGE_VERSION_MIGRATION,
         ),
         _resource(authentication.TokenReview, "tokenreviews", namespaced=False, verbs=CREATE_ONLY),
         _resource(authentication.SelfSubjectReview, "selfsubjectreviews", namespaced=False, verbs=CREATE_ONLY),

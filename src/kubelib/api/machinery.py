@@ -44,6 +44,16 @@ class Condition(Model):
     message: str = ""
 
 
+class GroupResource(Model):
+    """A resource in whatever version."""
+
+    __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "group resource"
+
+    group: str = ""
+    resource: str = ""
+
+
 class Preconditions(Model):
     """What must be true of an object for it to be deleted."""
 

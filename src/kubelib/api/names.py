@@ -58,6 +58,7 @@ _RULES: dict[str, Callable[[str], list[str]]] = {
     "APIService": is_path_segment,
     "CronJob": is_cron_job_name,
     "CertificateSigningRequest": is_any_name,
+    "ClusterTrustBundle": is_any_name,  # the rules of the kind say more
     "IPAddress": is_any_name,  # the rules of the kind say more
 }
 

@@ -442,3 +442,44 @@ class ResourceSlice(Object):
     __required__: ClassVar[str] = "spec"
 
     spec: ResourceSliceSpec = ResourceSliceSpec()
+
+
+class DeviceTaintSelector(Model):
+    """Selects devices by what they are called; an empty one selects all."""
+
+    __proto__: ClassVar[str] = "2-4"
+
+    driver: str | None = None
+    pool: str | None = None
+    device: str | None = None
+
+
+class DeviceTaintRuleSpec(Model):
+    """Which devices are tainted, and how."""
+
+    __proto__: ClassVar[str] = "1-2"
+    __required__: ClassVar[str] = "taint"
+
+    device_selector: DeviceTaintSelector | None = None
+    taint: DeviceTaint = DeviceTaint()
+
+
+class DeviceTaintRuleStatus(Model):
+    """What came of a taint."""
+
+    __proto__: ClassVar[str] = "1"
+    __merge__: ClassVar[Merging] = {"conditions": keyed_by("type")}
+
+    conditions: tuple[Condition, ...] = ()
+
+
+class DeviceTaintRule(Object):
+    """Taints devices as if their driver had done so."""
+
+    api_version: ClassVar[str] = "resource.k8s.io/v1"
+    kind: ClassVar[str] = "DeviceTaintRule"
+    __proto__: ClassVar[str] = "2-3"
+    __required__: ClassVar[str] = "spec"
+
+    spec: DeviceTaintRuleSpec = DeviceTaintRuleSpec()
+    status: DeviceTaintRuleStatus = DeviceTaintRuleStatus()

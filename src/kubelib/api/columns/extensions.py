@@ -86,6 +86,32 @@ CERTIFICATE_SIGNING_REQUEST = (
     Column("Condition", _decision),
 )
 
+CLUSTER_TRUST_BUNDLE = (NAME, Column("SignerName", field("spec", "signerName", default=NONE)))
+
+
+def _outcome(tree: Tree, now: datetime) -> str:
+    types = {condition.get("type") for condition in at(tree, "status", "conditions") or ()}
+    return next((kind for kind in ("Issued", "Denied", "Failed") if kind in types), "Pending")
+
+
+POD_CERTIFICATE_REQUEST = (
+    NAME,
+    Column("PodName", field("spec", "podName")),
+    Column("ServiceAccountName", field("spec", "serviceAccountName")),
+    Column("NodeName", field("spec", "nodeName")),
+    Column("SignerName", field("spec", "signerName")),
+    Column("State", _outcome),
+    AGE,
+)
+
+
+def _migrated(tree: Tree, now: datetime) -> str:
+    resource = at(tree, "spec", "resource") or {}
+    return ".".join(part for part in (resource.get("resource"), resource.get("group")) if part)
+
+
+STORAGE_VERSION_MIGRATION = (NAME, Column("Resource", _migrated))
+
 CUSTOM_RESOURCE_DEFINITION = (
     NAME,
     Column(

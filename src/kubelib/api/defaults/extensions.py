@@ -126,3 +126,8 @@ def default_runtime_class(tree: Tree) -> None:
     overhead = tree.get("overhead")
     if isinstance(overhead, dict):
         canonical_quantities(overhead.get("podFixed"))
+
+
+def default_pod_certificate_request(tree: Tree) -> None:
+    """Fill in a PodCertificateRequest: it is for a day."""
+    _spec(tree).setdefault("maxExpirationSeconds", 86400)

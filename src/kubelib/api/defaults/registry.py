@@ -292,6 +292,7 @@ _DEFAULTS: dict[str, Callable[[Any], None]] = {
     "StorageClass": _storage_class,
     "NetworkPolicy": _network_policy,
     "IngressClass": _ingress_class,
+    "PodCertificateRequest": extensions.default_pod_certificate_request,
     "CSIDriver": extensions.default_storage_driver,
     "RuntimeClass": extensions.default_runtime_class,
     "ValidatingWebhookConfiguration": extensions.default_validating_webhooks,

@@ -9,6 +9,7 @@ from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.devicenames import (
     binding_problems,
+    condition_problems,
     driver_problems,
     effect_problems,
     items_problems,
@@ -31,6 +32,7 @@ from kubelib.api.validation.problems import (
 _MOST_DEVICES, _MOST_SPECIAL_DEVICES = 128, 64
 _MOST_COUNTER_SETS, _MOST_COUNTERS, _MOST_CONSUMPTIONS = 8, 32, 2
 _MOST_PROPERTIES, _MOST_TAINTS, _MOST_OPTIONS = 32, 16, 10
+_MOST_CONDITIONS = 8
 _LONGEST_VALUE = 64
 _PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
 _EXACTLY_ONE = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
@@ -270,3 +272,23 @@ def _range_problems(bounds: Tree, default: Quantity, whole: Quantity, path: str)
             for value in (default, *([most] if most is not None else []))
         ]
     return [invalid(f"{path}.{part}", str(value), why) for wrong, part, value, why in found if wrong]
+
+
+def taint_rule_problems(tree: Tree) -> list[Problem]:
+    """Check a DeviceTaintRule."""
+    spec = tree.get("spec") or {}
+    selector, path = spec.get("deviceSelector") or {}, "spec.deviceSelector"
+    problems: list[Problem] = []
+    for part, check in (("driver", driver_problems), ("pool", pool_problems), ("device", label_problems)):
+        if part in selector:
+            problems += check(f"{path}.{part}", selector[part])
+    return problems + _taint_problems(spec.get("taint") or {}, "spec.taint")
+
+
+def taint_rule_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check what is said of a DeviceTaintRule."""
+    path, conditions = "status.conditions", (new.get("status") or {}).get("conditions") or ()
+    problems = condition_problems(path, conditions)
+    if len(conditions) > _MOST_CONDITIONS:
+        problems.append(too_many(path, len(conditions), _MOST_CONDITIONS))
+    return problems

@@ -50,7 +50,7 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
             problems.append(not_supported(f"spec.usages[{at}]", usage, _USAGES))
         elif usage in usages[:at]:
             problems.append(duplicate(f"spec.usages[{at}]", usage))
-    problems += _signer_problems(spec.get("signerName") or "")
+    problems += signer_problems(spec.get("signerName") or "")
     problems += _condition_problems((tree.get("status") or {}).get("conditions") or ())
     seconds = spec.get("expirationSeconds")
     if seconds is not None and seconds < _LEAST_EXPIRATION:
@@ -64,7 +64,8 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
     return problems
 
 
-def _signer_problems(name: str) -> list[Problem]:
+def signer_problems(name: str) -> list[Problem]:
+    """Check the name of a signer."""
     path = "spec.signerName"
     if name == _LEGACY:
         return [invalid(path, name, "the legacy signerName is not allowed via this API version")]

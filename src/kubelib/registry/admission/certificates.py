@@ -2,7 +2,9 @@
 
 import base64
 
+from kubelib.api.errors import invalid
 from kubelib.api.scheme import Resource
+from kubelib.api.validation.problems import forbidden
 from kubelib.registry.admission.base import Attributes, Verb
 
 GROUP = "certificates.k8s.io"
@@ -12,6 +14,10 @@ MASTERS = "system:masters"
 
 def _is_request(resource: Resource) -> bool:
     return resource.group == GROUP and resource.plural == "certificatesigningrequests"
+
+
+def _is_request_of_a_pod(resource: Resource) -> bool:
+    return resource.group == GROUP and resource.plural == "podcertificaterequests"
 
 
 def _may(attributes: Attributes, verb: str, signer: str) -> bool:
@@ -48,18 +54,52 @@ class CertificateSigning:
     name = "CertificateSigning"
 
     def handles(self, verb: Verb, resource: Resource, subresource: str) -> bool:
-        """Look at statuses."""
-        return verb == "update" and subresource == "status" and _is_request(resource)
+        """Look at statuses, of what Pods ask for too."""
+        return (
+            verb == "update"
+            and subresource == "status"
+            and (_is_request(resource) or _is_request_of_a_pod(resource))
+        )
 
     async def validate(self, attributes: Attributes) -> None:
         """Refuse a certificate or a condition."""
         before = (attributes.old or {}).get("status") or {}
         after = attributes.tree.get("status") or {}
+        signer = _signer(attributes)
+        if _is_request_of_a_pod(attributes.resource):
+            if before.get("certificateChain") != after.get("certificateChain") and not _may(
+                attributes, "sign", signer
+            ):
+                detail = f'User "{attributes.user.name}" is not permitted to "sign" for signer "{signer}"'
+                raise invalid(
+                    "PodCertificateRequest",
+                    GROUP,
+                    attributes.key.name,
+                    [forbidden("spec.signerName", detail)],
+                )
+            return
         if all(before.get(part) == after.get(part) for part in ("certificate", "conditions")):
             return
-        signer = _signer(attributes)
         if not _may(attributes, "sign", signer):
             raise attributes.forbidden(f'user not permitted to sign requests with signerName "{signer}"')
+
+
+class ClusterTrustBundleAttest:
+    """Lets those say whom to trust for a signer who may attest for it."""
+
+    name = "ClusterTrustBundleAttest"
+
+    def handles(self, verb: Verb, resource: Resource, subresource: str) -> bool:
+        """Look at new and changed bundles."""
+        return (
+            verb in ("create", "update") and resource.group == GROUP and resource.kind == "ClusterTrustBundle"
+        )
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Refuse a bundle."""
+        signer = str((attributes.tree.get("spec") or {}).get("signerName") or "")
+        if signer and not _may(attributes, "attest", signer):
+            raise attributes.forbidden(f'user not permitted to attest for signerName "{signer}"')
 
 
 class CertificateSubjectRestriction:

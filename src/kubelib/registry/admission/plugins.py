@@ -7,6 +7,7 @@ from kubelib.registry.admission.certificates import (
     CertificateApproval,
     CertificateSigning,
     CertificateSubjectRestriction,
+    ClusterTrustBundleAttest,
 )
 from kubelib.registry.admission.ingresses import DefaultIngressClass
 from kubelib.registry.admission.limits import LimitRanger
@@ -45,6 +46,7 @@ PLUGINS: dict[str, Callable[[], Admission]] = {
     "RuntimeClass": RuntimeClassAdmission,
     "CertificateApproval": CertificateApproval,
     "CertificateSigning": CertificateSigning,
+    "ClusterTrustBundleAttest": ClusterTrustBundleAttest,
     "CertificateSubjectRestriction": CertificateSubjectRestriction,
     "DefaultIngressClass": DefaultIngressClass,
     "MutatingAdmissionPolicy": MutatingAdmissionPolicyPlugin,

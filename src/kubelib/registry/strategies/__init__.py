@@ -2,7 +2,8 @@
 
 from kubelib.api.scheme import Resource
 from kubelib.registry.strategies.base import Strategy
-from kubelib.registry.strategies.certificates import SigningRequestStrategy
+from kubelib.registry.strategies.certificates import PodRequestStrategy, SigningRequestStrategy
+from kubelib.registry.strategies.devices import TaintRuleStrategy
 from kubelib.registry.strategies.namespaces import NamespaceStrategy
 from kubelib.registry.strategies.pods import PodStrategy
 from kubelib.registry.strategies.serviceaccounts import ServiceAccountStrategy
@@ -28,6 +29,7 @@ _UPDATED_BY_VERSION = {
     "Lease", "PodDisruptionBudget", "CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttachment", "RuntimeClass",
     "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "MutatingAdmissionPolicy",
     "MutatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "APIService",
+    "ClusterTrustBundle", "PodCertificateRequest", "StorageVersionMigration", "DeviceTaintRule",
 }  # fmt: skip
 
 
@@ -56,6 +58,10 @@ def strategy_of(resource: Resource) -> Strategy:
             return DefinitionStrategy()
         case "CertificateSigningRequest":
             return SigningRequestStrategy()
+        case "PodCertificateRequest":
+            return PodRequestStrategy()
+        case "DeviceTaintRule":
+            return TaintRuleStrategy()
     if "scale" in resource.subresources:
         return ScaledStrategy(orphans_by_default=resource.kind == "ReplicationController")
     strategy = Strategy()

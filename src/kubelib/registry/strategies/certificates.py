@@ -59,6 +59,27 @@ class SigningRequestStrategy(Strategy):
         return super().prepare_for_update(registry, {**tree, "status": status}, old, "status")
 
 
+class PodRequestStrategy(Strategy):
+    """What is special about requests for certificates of Pods."""
+
+    unconditional_update = False
+
+    def prepare_for_update(
+        self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
+    ) -> Tree:
+        """Date the conditions that have no date."""
+        tree = super().prepare_for_update(registry, tree, old, subresource)
+        conditions = (tree.get("status") or {}).get("conditions")
+        if subresource == "status" and conditions:
+            before = (old.get("status") or {}).get("conditions") or []
+            now = format_time(registry.owner.clock.now())
+            dated = [_dated(condition, before, now) for condition in conditions]
+            for condition in dated:
+                condition.pop("lastUpdateTime")
+            tree["status"] = {**tree["status"], "conditions": dated}
+        return tree
+
+
 def _dated(condition: Tree, before: list[Tree], now: str) -> Tree:
     """Return a condition with the dates that it lacks."""
     same = next((c for c in before if c.get("type") == condition.get("type")), None)
