@@ -1,6 +1,7 @@
 """Priority and fairness: who waits, who is refused, and who is not disturbed by either."""
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
@@ -286,6 +287,40 @@ def test_the_built_in_objects_are_there_shown_and_kept(admin: httpx.Client) -> N
     answer = admin.get("/api", headers={"impersonate-user": "jane", "impersonate-group": "system:nodes"})
     assert answer.headers["x-kubernetes-pf-flowschema-uid"] == schemas["system-nodes"]["metadata"]["uid"]
     assert answer.headers["x-kubernetes-pf-prioritylevel-uid"]
+
+
+@pytest.mark.parametrize("name", ["exempt", "catch-all"])
+@pytest.mark.parametrize(
+    ("plural", "change"),
+    [
+        ("flowschemas", {"matchingPrecedence": 5}),
+        ("prioritylevelconfigurations", {"limited": {"nominalConcurrencyShares": 7}}),
+    ],
+)
+def test_what_is_mandatory_cannot_be_changed_and_returns(
+    admin: httpx.Client, name: str, plural: str, change: dict[str, Any]
+) -> None:
+    path, patch = f"{GROUP}/{plural}/{name}", {"content-type": "application/merge-patch+json"}
+    before = admin.get(path).raise_for_status().json()
+    answer = admin.patch(path, json={"spec": change}, headers=patch)
+    assert answer.status_code == 422
+    assert f"spec of '{name}' must equal the fixed value" in answer.json()["message"]
+    # Labels and annotations are everybody's.
+    admin.patch(path, json={"metadata": {"labels": {"a": "b"}}}, headers=patch).raise_for_status()
+    admin.delete(path).raise_for_status()
+    deadline = time.monotonic() + 60
+    while (answer := admin.get(path)).status_code == 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert answer.json()["spec"] == before["spec"]
+    assert answer.json()["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+def test_the_share_of_the_exempt_level_may_be_changed(admin: httpx.Client) -> None:
+    path = f"{GROUP}/prioritylevelconfigurations/exempt"
+    patch, share = {"content-type": "application/merge-patch+json"}, {"nominalConcurrencyShares": 10}
+    changed = admin.patch(path, json={"spec": {"exempt": share}}, headers=patch).raise_for_status().json()
+    assert changed["spec"]["exempt"] == {"nominalConcurrencyShares": 10, "lendablePercent": 0}
 
 
 def test_a_schema_of_ones_own_is_heeded_at_once_and_refusals_say_when_to_come_again(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from kubelib.api.errors import Problem
+from kubelib.api.mandatoryflows import fixed
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.problems import duplicate, each, forbidden, invalid, not_supported, required
@@ -19,6 +20,14 @@ def _one_or_star(path: str, values: Sequence[str], what: str, none: str) -> list
     if len(values) > 1 and "*" in values:
         return [invalid(path, list(values), f"if '*' is present, must not specify other {what}")]
     return []
+
+
+def _fixed_problems(kind: str, tree: Tree) -> list[Problem]:
+    name, spec = tree["metadata"].get("name") or "", tree.get("spec") or {}
+    wanted = fixed(kind, name, spec)
+    if wanted is None or wanted == spec:
+        return []
+    return [invalid("spec", spec, f"spec of '{name}' must equal the fixed value")]
 
 
 def _verb_problems(path: str, verbs: Sequence[str]) -> list[Problem]:
@@ -171,7 +180,7 @@ def flow_schema_problems(tree: Tree) -> list[Problem]:
             problems += _resource_rule(part, f"{path}.resourceRules[{index}]")
         for index, part in enumerate(others):
             problems += _non_resource_rule(part, f"{path}.nonResourceRules[{index}]")
-    return problems
+    return problems + _fixed_problems("FlowSchema", tree)
 
 
 def priority_level_problems(tree: Tree) -> list[Problem]:
@@ -194,7 +203,7 @@ def priority_level_problems(tree: Tree) -> list[Problem]:
             problems += _limited(limited)
     else:
         problems.append(not_supported("spec.type", kind, ("Exempt", "Limited")))
-    return problems
+    return problems + _fixed_problems("PriorityLevelConfiguration", tree)
 
 
 def _share_problems(level: Tree, path: str) -> list[Problem]:

@@ -13,12 +13,13 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from kubelib.api.flowcontrol import FlowSchema, PriorityLevelConfiguration
+from kubelib.api.mandatoryflows import FLOW_SCHEMAS
 from kubelib.api.scheme import UnknownKind
 from kubelib.api.times import format_time
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY, OBJECTS_PER_SEAT, Gone
-from kubelib.server.flow.defaults import MANDATORY, ensure_flow_objects, show_dangling
+from kubelib.server.flow.defaults import ensure_flow_objects, show_dangling
 from kubelib.server.flow.matching import Schema, in_order, schema_of
 from kubelib.server.flow.queues import Level, LevelSettings, Pool, Queue, Waiting, deal, hash_of
 from kubelib.server.request import RequestInfo
@@ -117,7 +118,7 @@ class FlowControl:
             document.meta.name: settings_of(document.view(PriorityLevelConfiguration))
             for document in self._levels_cache.all()
         }
-        for name in MANDATORY:
+        for name in FLOW_SCHEMAS:
             wanted.setdefault(name, LevelSettings(name=name, exempt=name == "exempt", shares=5))
         for name in [name for name in self.levels if name not in wanted]:
             if not self.levels[name].executing and not self.levels[name].in_queue:

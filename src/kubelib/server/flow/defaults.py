@@ -11,38 +11,28 @@ import anyio
 
 from kubelib.api.errors import ApiError, NotFound
 from kubelib.api.flowcontrol import FlowSchema, PriorityLevelConfiguration
+from kubelib.api.mandatoryflows import FLOW_SCHEMAS, PRIORITY_LEVELS, everything, fixed, groups
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree
 from kubelib.registry.registries import ResourceRegistries
 
 API_VERSION = "flowcontrol.apiserver.k8s.io/v1"
 AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
-MANDATORY = ("exempt", "catch-all")
 
 _LEVELS = (
-    # name, shares, percent that may be lent, queues, hand (no queues: refuse at once)
+    # name, shares, percent that may be lent, queues, hand
     ("system", 30, 33, 64, 6),
     ("node-high", 40, 25, 64, 6),
     ("leader-election", 10, 0, 16, 4),
     ("workload-high", 40, 50, 128, 6),
     ("workload-low", 100, 90, 128, 6),
     ("global-default", 20, 50, 128, 6),
-    ("catch-all", 5, 0, 0, 0),
 )
 QUEUE_LENGTH = 50
-
-_EVERY_RESOURCE: Tree = {
-    "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"],
-}  # fmt: skip
-_EVERY_PATH: Tree = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 
 
 def _users(*names: str) -> list[Tree]:
     return [{"kind": "User", "user": {"name": name}} for name in names]
-
-
-def _groups(*names: str) -> list[Tree]:
-    return [{"kind": "Group", "group": {"name": name}} for name in names]
 
 
 def _accounts(*names: str) -> list[Tree]:
@@ -50,10 +40,6 @@ def _accounts(*names: str) -> list[Tree]:
         {"kind": "ServiceAccount", "serviceAccount": {"namespace": "kube-system", "name": name}}
         for name in names
     ]
-
-
-def _everything(subjects: list[Tree]) -> Tree:
-    return {"subjects": subjects, "resourceRules": [_EVERY_RESOURCE], "nonResourceRules": [_EVERY_PATH]}
 
 
 def _of(subjects: list[Tree], *rules: Tree) -> Tree:
@@ -76,14 +62,13 @@ _MANAGER, _SCHEDULER = "system:kube-controller-manager", "system:kube-scheduler"
 _LEASES = _rule("get create update", "coordination.k8s.io", "leases")
 _SCHEMAS: tuple[tuple[str, str, int, str, Tree], ...] = (
     # name, level, precedence, what tells flows apart, rule
-    ("exempt", "exempt", 1, "", _everything(_groups("system:masters"))),
     (
         "probes",
         "exempt",
         2,
         "",
         {
-            "subjects": _groups("system:unauthenticated", "system:authenticated"),
+            "subjects": groups("system:unauthenticated", "system:authenticated"),
             "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"]}],
         },
     ),
@@ -111,52 +96,43 @@ _SCHEMAS: tuple[tuple[str, str, int, str, Tree], ...] = (
         400,
         "ByUser",
         _of(
-            _groups("system:nodes"),
+            groups("system:nodes"),
             _rule("*", "", "nodes nodes/status", cluster=True),
             _rule("*", "coordination.k8s.io", "leases"),
         ),
     ),
-    ("system-nodes", "system", 500, "ByUser", _everything(_groups("system:nodes"))),
-    ("kube-controller-manager", "workload-high", 800, "ByNamespace", _everything(_users(_MANAGER))),
-    ("kube-scheduler", "workload-high", 800, "ByNamespace", _everything(_users(_SCHEDULER))),
-    ("kube-system-service-accounts", "workload-high", 900, "ByNamespace", _everything(_accounts("*"))),
-    ("service-accounts", "workload-low", 9000, "ByUser", _everything(_groups("system:serviceaccounts"))),
+    ("system-nodes", "system", 500, "ByUser", everything(groups("system:nodes"))),
+    ("kube-controller-manager", "workload-high", 800, "ByNamespace", everything(_users(_MANAGER))),
+    ("kube-scheduler", "workload-high", 800, "ByNamespace", everything(_users(_SCHEDULER))),
+    ("kube-system-service-accounts", "workload-high", 900, "ByNamespace", everything(_accounts("*"))),
+    ("service-accounts", "workload-low", 9000, "ByUser", everything(groups("system:serviceaccounts"))),
     (
         "global-default",
         "global-default",
         9900,
         "ByUser",
-        _everything(_groups("system:unauthenticated", "system:authenticated")),
-    ),
-    (
-        "catch-all",
-        "catch-all",
-        10000,
-        "ByUser",
-        _everything(_groups("system:unauthenticated", "system:authenticated")),
+        everything(groups("system:unauthenticated", "system:authenticated")),
     ),
 )
 
 
 def priority_levels() -> Iterator[Tree]:
     """Yield the built-in priority levels."""
-    exempt = {"nominalConcurrencyShares": 0, "lendablePercent": 0}
-    yield _object("PriorityLevelConfiguration", "exempt", {"type": "Exempt", "exempt": exempt})
+    yield _object("PriorityLevelConfiguration", "exempt", PRIORITY_LEVELS["exempt"])
     for name, shares, lendable, queues, hand in _LEVELS:
-        response: Tree = {"type": "Reject"}
-        if queues:
-            queuing = {"queues": queues, "handSize": hand, "queueLengthLimit": QUEUE_LENGTH}
-            response = {"type": "Queue", "queuing": queuing}
+        queuing = {"queues": queues, "handSize": hand, "queueLengthLimit": QUEUE_LENGTH}
         limited = {
             "nominalConcurrencyShares": shares,
             "lendablePercent": lendable,
-            "limitResponse": response,
+            "limitResponse": {"type": "Queue", "queuing": queuing},
         }
         yield _object("PriorityLevelConfiguration", name, {"type": "Limited", "limited": limited})
+    yield _object("PriorityLevelConfiguration", "catch-all", PRIORITY_LEVELS["catch-all"])
 
 
 def flow_schemas() -> Iterator[Tree]:
     """Yield the built-in flow schemas."""
+    yield _object("FlowSchema", "exempt", FLOW_SCHEMAS["exempt"])
     for name, level, precedence, method, rule in _SCHEMAS:
         spec: Tree = {
             "priorityLevelConfiguration": {"name": level},
@@ -166,6 +142,7 @@ def flow_schemas() -> Iterator[Tree]:
         if method:
             spec["distinguisherMethod"] = {"type": method}
         yield _object("FlowSchema", name, spec)
+    yield _object("FlowSchema", "catch-all", FLOW_SCHEMAS["catch-all"])
 
 
 def _object(kind: str, name: str, spec: Tree) -> Tree:
@@ -194,8 +171,8 @@ async def _ensure(registries: ResourceRegistries, kind: Any, wanted: Tree) -> No
             return
         tree = found.tree()
         annotation = (tree["metadata"].get("annotations") or {}).get(AUTOUPDATE)
-        if key.name in MANDATORY:
-            ours = True
+        if (fixed_now := fixed(wanted["kind"], key.name, tree["spec"])) is not None:
+            ours, wanted = True, {**wanted, "spec": fixed_now}
         elif annotation is None:
             ours = tree["metadata"].get("generation", 1) == 1
         else:
