@@ -12,7 +12,7 @@ import attrs
 
 from kubelib.api.scheme import Scheme, UnknownKind
 from kubelib.exposition import Histogram, Sample
-from kubelib.server.request import Request
+from kubelib.server.request import Request, RequestInfo
 from kubelib.server.responses import Response
 
 DURATIONS: Final = (
@@ -26,8 +26,9 @@ _VERBS = {
     "get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE",
     "deletecollection": "DELETECOLLECTION", "post": "POST", "put": "PUT", "head": "HEAD", "options": "OPTIONS",
 }  # fmt: skip
+MOST_READS: Final = 4096
 _CONNECTED = frozenset({"exec", "attach", "portforward", "proxy"})
-_APPLY = "application/apply-patch+"
+_APPLY = b"application/apply-patch+"
 _SIZED = frozenset({"GET", "LIST"})
 
 _Key: TypeAlias = tuple[str, str, str, str, str, str, str]
@@ -52,6 +53,8 @@ class RequestFigures:
     def __init__(self, scheme: Scheme) -> None:
         self._scheme = scheme
         self._answered: dict[_Key, Answered] = {}
+        self._reads: dict[RequestInfo, Answered] = {}
+        """What is asked again and again is found at once."""
         self.in_flight = [0, 0]
         """Requests under way: those that only read, and the others."""
         self.deprecated: set[tuple[str, str, str, str]] = set()
@@ -74,28 +77,38 @@ class RequestFigures:
 
     def note(self, request: Request | None, method: str, response: Response, began: float) -> None:
         """Count a request. None is one that was refused before it was known what it is about."""
+        info = request.info if request is not None else None
+        answered = self._reads.get(info) if info is not None else None
+        if answered is None:
+            answered = self._of(request, method)
+            if info is not None and answered.sizes is not None:
+                if len(self._reads) >= MOST_READS:
+                    self._reads.clear()
+                self._reads[info] = answered
+        codes, status = answered.codes, response.status
+        codes[status] = codes.get(status, 0) + 1
+        answered.durations.add(self.now() - began)
+        if answered.sizes is not None:
+            answered.sizes.add(len(response.body))
+
+    def _of(self, request: Request | None, method: str) -> Answered:
         if request is None:
             key = (_VERBS.get(method.lower(), "other"), "", "", "", "", "", "")
         else:
             info = request.info
             verb = _VERBS.get(info.verb, "other")
-            if verb == "PATCH" and request.headers.get(b"content-type", b"").startswith(_APPLY.encode()):
+            dry_run = ""
+            if verb == "PATCH" and request.headers.get(b"content-type", b"").startswith(_APPLY):
                 verb = "APPLY"
             elif info.subresource in _CONNECTED:
                 verb = "CONNECT"
+            if verb not in _SIZED and "dryRun" in request.query:
+                dry_run = "All"
             scope = (
                 "resource" if info.name or verb == "POST" else "namespace" if info.namespace else "cluster"
             )
-            dry_run = request.query.get("dryRun", "") and "All"
             key = (verb, info.group, info.version, info.resource, info.subresource, scope, dry_run)
-        answered = self._answered.get(key)
-        if answered is None:
-            answered = self._new(key)
-        codes = answered.codes
-        codes[response.status] = codes.get(response.status, 0) + 1
-        answered.durations.add(self.now() - began)
-        if answered.sizes is not None:
-            answered.sizes.add(len(response.body))
+        return self._answered.get(key) or self._new(key)
 
     def _new(self, key: _Key) -> Answered:
         verb, group, version, resource, subresource, scope, dry_run = key

@@ -1,6 +1,5 @@
 """What is counted of admission: how long each step and each plug-in took, and whether it refused."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -18,22 +17,17 @@ class AdmissionFigures:
     def __init__(self) -> None:
         self._durations: dict[tuple[str, str, Step, bool], Histogram] = {}
 
-    @staticmethod
-    def now() -> float:
-        """Return the time of the event loop's clock."""
-        return asyncio.get_running_loop().time()
-
-    def note(self, name: str, operation: str, step: Step, seconds: float, *, rejected: bool = False) -> None:
-        """Count what a plug-in took; that of a whole step has no name."""
+    def of(self, name: str, operation: str, step: Step, *, rejected: bool = False) -> Histogram:
+        """Return where the durations of a plug-in are counted; those of a whole step have no name."""
         key = (name, operation, step, rejected)
         durations = self._durations.get(key)
         if durations is None:
             durations = self._durations[key] = Histogram(BOUNDS)
-        durations.add(seconds)
+        return durations
 
     def samples(self, *, steps: bool) -> Iterator[Sample]:
         """Return the durations of whole steps, or those of plug-ins."""
         for (name, operation, step, rejected), durations in sorted(self._durations.items()):
-            if bool(name) is not steps:
+            if bool(name) is not steps and durations.count:
                 labels = {"operation": operation.upper(), "rejected": str(rejected).lower(), "type": step}
                 yield from durations.samples({**labels, "name": name} if name else labels)
