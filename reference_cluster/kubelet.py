@@ -111,6 +111,7 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
                     pod_network=pod_network,
                     static_pods=settings.static_pods,
                     annotations=node_annotations(settings.runtime, isolation),
+                    pids_limit=isolation.pids,
                     eviction_hard=DEFAULT_HARD if settings.eviction_hard is None else settings.eviction_hard,
                 ),
                 settings.root,

@@ -26,7 +26,7 @@ class IsolationSettings:
     images: Path | None = None
     """Where unpacked images are; None: below the node's own directory."""
     pids: int | None = None
-    """How many processes a container may have; None: as many as the machine."""
+    """How many processes a container may have, on container engines too; None: as many as the machine, or the engine, lets it."""
     network: str = ""
     """Where Pods that have networks of their own get their addresses; empty: all of them have the host's network."""
 
@@ -71,8 +71,7 @@ def open_runtime(
     A plug-in is a callable that takes the directory and returns such a context manager. Raises ValueError, naming the
     runtimes that there are, for an unknown one.
     """
-    if isolation.level != "none" and name != "process":
-        raise ValueError(f"--isolation is for the runtime process: {name} isolates as it does")
+    _refuse_what_has_no_effect(name, isolation)
     if name == "process":
         from kubelib.runtime.process import ProcessRuntime
 
@@ -80,7 +79,6 @@ def open_runtime(
             root / "runtime",
             isolation=isolation.level,
             images=isolation.images,
-            pids_limit=isolation.pids,
             network=isolation.network,
         )
     if name == "fake":
@@ -108,6 +106,21 @@ def open_runtime(
     raise ValueError(
         f"there is no runtime {name!r}: choose one of {', '.join((*RUNTIMES, *sorted(plugins)))}"
     )
+
+
+def _refuse_what_has_no_effect(name: str, isolation: IsolationSettings) -> None:
+    if isolation.level != "none" and name != "process":
+        raise ValueError(f"--isolation is for the runtime process: {name} isolates as it does")
+    if isolation.images is not None and isolation.level == "none":
+        why = "without it containers have the host's files" if name == "process" else f"{name} has its own"
+        raise ValueError(f"--image-dir is for the runtime process with --isolation pod: {why}")
+    if isolation.pids is not None and isolation.level == "none" and name in ("fake", "process"):
+        why = (
+            "without it containers have no control groups"
+            if name == "process"
+            else "fake starts no processes"
+        )
+        raise ValueError(f"--pod-max-pids is for container engines and for --isolation pod: {why}")
 
 
 def _not_installed(name: str, error: ModuleNotFoundError) -> ValueError:

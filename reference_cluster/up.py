@@ -251,6 +251,7 @@ async def _agent(
             capacity=template.capacity if template is not None else {},
             pod_network=settings.pod_network,
             annotations=node_annotations(settings.runtime, settings.isolation),
+            pids_limit=settings.isolation.pids,
             # The disk is its owner's, who may like it full.
             eviction_hard={"memory.available": DEFAULT_HARD["memory.available"]},
         ),

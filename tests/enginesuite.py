@@ -107,9 +107,9 @@ class EngineSuite(_Suite):
 
     async def test_limits_are_kept_and_who_breaks_them_is_known(self, runtime: Any, tmp_path: Path) -> None:
         limits = Resources(memory=32 << 20, cpu=0.5, cpu_request=0.25, pids=50)
-        look = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.shares memory/memory.limit_in_bytes pids/pids.max"
+        look = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us cpu/cpu.shares memory/memory.limit_in_bytes pids/pids.max memory/memory.memsw.limit_in_bytes"
         said = await self.say(runtime, look, tmp_path, name="calm", resources=limits)
-        assert said.split() == ["50000", "256", str(32 << 20), "50"]
+        assert said.split() == ["50000", "256", str(32 << 20), "50", str(32 << 20)]
         hungry = ("sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x)")
         identity = await self.start(runtime, Program(), name="hungry", resources=limits, command=hungry)
         found = await ended(runtime, identity)

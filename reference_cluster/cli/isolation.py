@@ -23,7 +23,7 @@ _image_dir = click.option(
 _max_pids = click.option(
     "--pod-max-pids",
     type=click.IntRange(1),
-    help="How many processes a container may have with --isolation pod.",
+    help="How many processes a container may have, with --isolation pod or on docker or podman.",
 )
 
 

@@ -24,6 +24,7 @@ from kubelib.api.core.probes import (
     SleepAction,
     TCPSocketAction,
 )
+from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
 from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
@@ -747,3 +748,35 @@ async def test_a_pod_that_is_deleted_does_not_wait_for_a_hook_that_does_not_end(
     await anyio.sleep(10)
     with pytest.raises(NotFound):
         await node.pod()
+
+
+async def test_pods_that_have_come_and_gone_leave_nothing_in_the_nodes_directory(node: SimNode) -> None:
+    def files() -> list[str]:
+        return sorted(str(path.relative_to(node.root)) for path in node.root.rglob("*"))
+
+    node.images(run=Life(output=(("stdout", "hello"),)))
+    volumes = (Volume(name="scratch", empty_dir=EmptyDirVolumeSource()),)
+    await node.run("first", volumes=volumes)
+    await node.until(is_running, name="first")
+    during = files()
+    assert any(path.startswith("logs/") for path in during)
+    pods = node.client.resource(Pod)
+    names = [f"pod-{number}" for number in range(20)]
+    for name in names:
+        await node.run(name, volumes=volumes)
+    for name in names:
+        await node.until(is_running, name=name)
+    assert len(files()) > len(during)
+    for name in names:
+        await pods.delete(Key("default", name))
+    with anyio.fail_after(120):
+        while files() != during:
+            await anyio.sleep(0.5)
+
+
+async def test_containers_may_have_as_many_processes_as_the_node_says(idle: SimNode) -> None:
+    idle.settings["pids_limit"] = 64
+    async with idle.running():
+        await idle.run()
+        await idle.until(is_running)
+        assert idle.spec_of("main").resources.pids == 64

@@ -9,6 +9,7 @@ import pytest
 from kubelib.runtime.base import (
     ContainerId,
     ContainerSpec,
+    ContainerStats,
     Dns,
     Mount,
     PortMapping,
@@ -181,15 +182,38 @@ def test_one_that_could_not_be_started_has_ended_when_it_was_made() -> None:
     assert found.message == "no such file"
 
 
-@pytest.mark.parametrize("name", ["total_inactive_file", "inactive_file"])
-def test_memory_that_can_be_dropped_does_not_count_in_either_version_of_cgroups(name: str) -> None:
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"total_inactive_file": 400, "total_rss": 300, "total_pgfault": 20, "total_pgmajfault": 2, "rss": 1},
+        {"inactive_file": 400, "anon": 300, "pgfault": 20, "pgmajfault": 2},
+    ],
+    ids=["version 1", "version 2"],
+)
+def test_figures_are_read_in_either_version_of_cgroups_and_memory_that_can_be_dropped_does_not_count(
+    details: dict[str, int],
+) -> None:
+    usage = {
+        "total_usage": 2_500_000_000,
+        "usage_in_usermode": 2_000_000_000,
+        "usage_in_kernelmode": 500_000_000,
+    }
     told = {
-        "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
-        "memory_stats": {"usage": 1000, "stats": {name: 400}},
+        "cpu_stats": {"cpu_usage": usage},
+        "memory_stats": {"usage": 1000, "stats": details},
         "pids_stats": {"current": 3},
     }
-    found = stats_of(told)
-    assert (found.cpu_seconds, found.memory, found.processes) == (2.5, 600, 3)
+    assert stats_of(told) == ContainerStats(
+        cpu_seconds=2.5,
+        user_seconds=2.0,
+        system_seconds=0.5,
+        memory=600,
+        memory_usage=1000,
+        rss=300,
+        page_faults=20,
+        major_page_faults=2,
+        processes=3,
+    )
 
 
 # Logs

@@ -93,6 +93,8 @@ class NodeSettings:
     """How much must be left of what before Pods are ended: ``{"memory.available": "100Mi"}``; see `kubelib.runtime.eviction`."""
     annotations: Mapping[str, str] = attrs.field(factory=dict)
     """What the node says of itself beside its labels."""
+    pids_limit: int | None = None
+    """How many processes a container may have; None: as many as the runtime says."""
     static_pods: Path | None = None
     """The directory whose files are Pods that the node runs by itself, with or without an API server."""
 

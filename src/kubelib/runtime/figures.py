@@ -99,6 +99,7 @@ class AgentFigures:
             "maxPods": int(settings.capacity.get("pods", "250")),
             "containerLogMaxSize": "10Mi",
             "containerLogMaxFiles": 2,
+            "podPidsLimit": settings.pids_limit or -1,
             "evictionHard": dict(settings.eviction_hard),
             "nodeStatusUpdateFrequency": "10s",
             "nodeStatusReportFrequency": "5m0s",

@@ -80,10 +80,11 @@ def container_spec(
     volumes: Mapping[str, Path],
     log_path: Path,
     memory: int = 0,
+    pids: int | None = None,
     more: Sequence[Mount] = (),
     annotations: Mapping[str, str] | None = None,
 ) -> ContainerSpec:
-    """Return what to run; `memory` is the node's, in bytes. Raises `ConfigMissing`, `QuantityError`."""
+    """Return what to run; `memory` is the node's, in bytes, `pids` how many processes it may have. Raises `ConfigMissing`, `QuantityError`."""
     mounts = []
     for mount in definition.volume_mounts:
         source = volumes[mount.name]
@@ -109,6 +110,7 @@ def container_spec(
             memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
             cpu=parse_quantity(limits["cpu"]).milli() / 1000 if "cpu" in limits else None,
             cpu_request=parse_quantity(requests["cpu"]).milli() / 1000 if "cpu" in requests else 0.0,
+            pids=pids,
         ),
         user=user if user is not None else shared.run_as_user if shared else None,
         group=group if group is not None else shared.run_as_group if shared else None,

@@ -403,6 +403,7 @@ class PodWorker:
             volumes=self._mounts,
             log_path=agent.log_path(pod, definition.name, step.attempt),
             memory=agent.node.memory,
+            pids=agent.settings.pids_limit,
             more=more,
             annotations=annotations,
         )

@@ -358,10 +358,20 @@ def _prepare(spec: ContainerSpec) -> str:
 def stats_of(told: Tree) -> ContainerStats:
     """Return the figures in the engine's: what can be dropped at once, which either version of cgroups names its way, is not in use."""
     memory = told["memory_stats"]
-    details = memory.get("stats", {})
-    inactive = details.get("total_inactive_file", details.get("inactive_file", 0))
+    details, cpu = memory.get("stats", {}), told["cpu_stats"]["cpu_usage"]
+
+    def detail(first: str, second: str) -> int:
+        return int(details.get(first, details.get(second, 0)))
+
+    usage = memory.get("usage", 0)
     return ContainerStats(
-        cpu_seconds=told["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
-        memory=max(0, memory.get("usage", 0) - inactive),
+        cpu_seconds=cpu["total_usage"] / 1e9,
+        user_seconds=cpu.get("usage_in_usermode", 0) / 1e9,
+        system_seconds=cpu.get("usage_in_kernelmode", 0) / 1e9,
+        memory=max(0, usage - detail("total_inactive_file", "inactive_file")),
+        memory_usage=usage,
+        rss=detail("total_rss", "anon"),
+        page_faults=detail("total_pgfault", "pgfault"),
+        major_page_faults=detail("total_pgmajfault", "pgmajfault"),
         processes=told.get("pids_stats", {}).get("current", 0),
     )

@@ -132,7 +132,7 @@ def _limits(spec: ContainerSpec) -> Tree:
         cpu |= {"quota": quota, "period": CPU_PERIOD}
     limits: Tree = {"cpu": cpu}
     if resources.memory is not None:
-        limits["memory"] = {"limit": resources.memory}
+        limits["memory"] = {"limit": resources.memory, "swap": resources.memory}  # and no swap
     if resources.pids is not None:
         limits["pids"] = {"limit": resources.pids}
     return limits
