@@ -178,7 +178,7 @@ def test_the_process_is_measured(client: httpx.Client) -> None:
 def test_the_checks_of_health_are_shown(client: httpx.Client) -> None:
     before = figures(client, "/metrics/slis")
     assert before['kubernetes_healthcheck{name="ping",type="livez"}'] == 1
-    assert before['kubernetes_healthcheck{name="store",type="readyz"}'] == 1
+    assert before['kubernetes_healthcheck{name="etcd",type="readyz"}'] == 1
     client.get("/livez")
     after = figures(client, "/metrics/slis")
     name = 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"}'

@@ -23,7 +23,7 @@ from kubelib.api.scheme import UnknownKind
 from kubelib.exposition import CONTENT_TYPE
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.server import discovery
+from kubelib.server import discovery, health
 from kubelib.server.aggregation import Aggregator, FrontProxy
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import requested
@@ -153,6 +153,7 @@ class ApiServer:
         self.request_timeout = request_timeout
         self._deadlines = Deadlines(request_timeout)
         self._in_flight = 0
+        self._stopping = False
         self.figures = RequestFigures(registries.scheme)
         self._documents: dict[tuple[str, str], tuple[object, Response]] = {}
 
@@ -185,7 +186,8 @@ class ApiServer:
         return decision.allowed, decision.reason
 
     def stop_watches(self) -> None:
-        """End all watches and streams: the server is about to stop."""
+        """End all watches and streams: the server is about to stop, and not ready any more."""
+        self._stopping = True
         self.watches.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -345,6 +347,7 @@ class ApiServer:
             if not decision.allowed:
                 raise forbidden(user, info, decision.reason)
         request = Request(info, query, headers, user, watching)
+        request.query_string = scope["query_string"]
         request.audit = record
         request.remote = self.aggregator.remote(path)
         if info.subresource in CONNECTING and request.remote is None:
@@ -413,7 +416,9 @@ class ApiServer:
             case ["version"]:
                 return Response(encode_json(_version()))
             case ["healthz" | "livez" | "readyz", *check]:
-                return await self._health(parts[0], check, request)
+                return health.answer(
+                    parts[0], "/".join(check), await self.checks(parts[0]), request.query_string
+                )
             case ["metrics"]:
                 from kubelib.server.metrics import render
 
@@ -512,32 +517,17 @@ class ApiServer:
 
     async def checks(self, which: str) -> dict[str, bool]:
         """Return what is healthy, by the name of the check, for ``healthz``, ``livez`` or ``readyz``."""
-        checks = {"ping": True, "store": True}
+        checks = {"ping": True, "log": True, "etcd": True}
         try:
             await self.registries.store.revision()
         except Exception:
-            checks["store"] = False
-        if which == "readyz" and self.ready is not None:
-            checks["components"] = await self.ready()
+            checks["etcd"] = False
+        if which == "readyz":
+            checks["informer-sync"] = self.ready is None or await self.ready()
+            checks["shutdown"] = not self._stopping
         for name, healthy in checks.items():
             self.figures.checked(which, name, healthy=healthy)
         return checks
-
-    async def _health(self, which: str, check: list[str], request: Request) -> Response:
-        checks = await self.checks(which)
-        if check:
-            if check[0] not in checks:
-                raise NotFound("the server could not find the requested resource")
-            checks = {check[0]: checks[check[0]]}
-        healthy = all(checks.values())
-        text = "ok" if healthy else "unhealthy"
-        if "verbose" in request.query or not healthy:
-            lines = [
-                f"[{'+' if good else '-'}]{name} {'ok' if good else 'failed'}"
-                for name, good in checks.items()
-            ]
-            text = "\n".join([*lines, f"{which} check {'passed' if healthy else 'failed'}\n"])
-        return Response(text.encode(), 200 if healthy else 500, b"text/plain; charset=utf-8")
 
 
 def _lasts(info: RequestInfo) -> bool:

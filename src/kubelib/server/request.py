@@ -119,6 +119,8 @@ class Request:
     """Where it belongs among all requests; see `kubelib.server.flow`."""
     audit: "Record | None" = None
     """What the audit log notes of it; None if nothing is written."""
+    query_string: bytes = b""
+    """The query as it came, with values that are given several times."""
     begun: Callable[[], None] | None = None
     """Called when a watch has sent its beginning."""
 
