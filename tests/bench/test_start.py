@@ -12,6 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kubelib.testing.cluster import ClusterOptions, TestCluster
+from tests.bench.budgets import best_within, within
 
 UP = [
     sys.executable,
@@ -54,6 +55,7 @@ def test_up_in_a_fresh_directory(benchmark: BenchmarkFixture, tmp_path: Path) ->
     """Budget: 1.0 s."""
     started: list[subprocess.Popen[bytes]] = []
     benchmark.pedantic(lambda: started.append(start(tmp_path / str(len(started)))), rounds=5)  # type: ignore[no-untyped-call]
+    best_within(benchmark, 1.0)
     for process in started:
         stop(process)
 
@@ -72,6 +74,7 @@ def test_up_resumed(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
                 stop(process)
 
     benchmark.pedantic(again, setup=stopped, rounds=5)  # type: ignore[no-untyped-call]
+    best_within(benchmark, 0.7)
     stop(started[-1])
 
 
@@ -82,7 +85,7 @@ def test_memory_when_idle(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     def wait() -> None:
         time.sleep(5)
         pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-        benchmark.extra_info["megabytes"] = round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+        within(benchmark, "megabytes", pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 100)
 
     benchmark.pedantic(wait, rounds=1)  # type: ignore[no-untyped-call]
     stop(process)
@@ -100,6 +103,7 @@ def test_the_fixture(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
         opened.append(cluster)
 
     benchmark.pedantic(open_one, rounds=5)  # type: ignore[no-untyped-call]
+    best_within(benchmark, 0.3)
     for cluster in opened:
         cluster.__exit__(None, None, None)
 
@@ -115,3 +119,4 @@ def test_import(benchmark: BenchmarkFixture) -> None:
     nothing = min(run("pass") for _ in range(5))
     benchmark.extra_info["python_alone"] = round(nothing, 3)
     benchmark.pedantic(run, args=("import kubelib",), rounds=5)  # type: ignore[no-untyped-call]
+    best_within(benchmark, 0.15 + nothing)

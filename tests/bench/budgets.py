@@ -1,0 +1,17 @@
+"""Budgets of the benchmarks: kept where they are measured, and never where the benchmarks run as plain tests."""
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+
+def within(benchmark: BenchmarkFixture, what: str, found: float, budget: float) -> None:
+    """Note a figure with its budget, and fail if it is larger. What is measured while others work says nothing."""
+    benchmark.extra_info[what] = round(found, 3) if found < 10 else round(found)
+    benchmark.extra_info[f"{what} budget"] = budget
+    if benchmark.enabled:
+        assert found <= budget, f"{what}: {found:.4g}, and the budget is {budget:.4g}"
+
+
+def best_within(benchmark: BenchmarkFixture, budget: float) -> None:
+    """Fail if the best round took more seconds than the budget."""
+    if benchmark.enabled and benchmark.stats is not None:
+        within(benchmark, "best_seconds", benchmark.stats.stats.min, budget)
