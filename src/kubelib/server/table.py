@@ -17,12 +17,14 @@ def _meta(version: str) -> dict[str, Any]:
 
 def column_definitions(resource: Resource) -> list[dict[str, Any]]:
     """Return the columns of a resource's table."""
+    from kubelib.api.descriptions.columns import COLUMNS
+
     return [
         {
             "name": column.name,
             "type": column.type,
             "format": column.format,
-            "description": column.description or column.name,
+            "description": column.description or COLUMNS.get(column.name, column.name),
             "priority": column.priority,
         }
         for column in resource.columns
