@@ -85,6 +85,75 @@ YOUNG = frozenset({
 """Kinds that are new in their version, and have neither short names nor categories."""
 
 
+HEADINGS = """
+apiservices: Name, Service, Available, Age
+certificatesigningrequests: Name, Age, SignerName, Requestor, RequestedDuration, Condition
+clustertrustbundles: Name, SignerName
+componentstatuses: Name, Status, Message, Error
+configmaps: Name, Data, Age
+controllerrevisions: Name, Controller, Revision, Age
+cronjobs: Name, Schedule, Timezone, Suspend, Active, Last Schedule, Age, Containers+, Images+, Selector+
+csidrivers: Name, AttachRequired, PodInfoOnMount, StorageCapacity, TokenRequests, RequiresRepublish, Modes, Age
+csinodes: Name, Drivers, Age
+csistoragecapacities: Name, StorageClassName, Capacity
+daemonsets: Name, Desired, Current, Ready, Up-to-date, Available, Node Selector, Age, Containers+, Images+, Selector+
+deployments: Name, Ready, Up-to-date, Available, Age, Containers+, Images+, Selector+
+endpoints: Name, Endpoints, Age
+endpointslices: Name, AddressType, Ports, Endpoints, Age
+events: Last Seen, Type, Reason, Object, Subobject+, Source+, Message, First Seen+, Count+, Name+
+flowschemas: Name, PriorityLevel, MatchingPrecedence, DistinguisherMethod, Age, MissingPL
+horizontalpodautoscalers: Name, Reference, Targets, MinPods, MaxPods, Replicas, Age
+ingressclasses: Name, Controller, Parameters, Age
+ingresses: Name, Class, Hosts, Address, Ports, Age
+ipaddresses: Name, ParentRef
+jobs: Name, Status, Completions, Duration, Age, Containers+, Images+, Selector+
+leases: Name, Holder, Age
+limitranges roles clusterroles customresourcedefinitions: Name, Created At
+mutatingadmissionpolicies: Name, Mutations, ParamKind, Age
+mutatingwebhookconfigurations validatingwebhookconfigurations: Name, Webhooks, Age
+namespaces: Name, Status, Age
+networkpolicies: Name, Pod-Selector, Age
+nodes: Name, Status, Roles, Age, Version, Internal-IP+, External-IP+, OS-Image+, Kernel-Version+, Container-Runtime+
+persistentvolumeclaims: Name, Status, Volume, Capacity, Access Modes, StorageClass, VolumeAttributesClass, Age, VolumeMode+
+persistentvolumes: Name, Capacity, Access Modes, Reclaim Policy, Status, Claim, StorageClass, VolumeAttributesClass, Reason, Age, VolumeMode+
+podcertificaterequests: Name, PodName, ServiceAccountName, NodeName, SignerName, State, Age
+poddisruptionbudgets: Name, Min Available, Max Unavailable, Allowed Disruptions, Age
+pods: Name, Ready, Status, Restarts, Age, IP+, Node+, Nominated Node+, Readiness Gates+
+podtemplates: Name, Containers, Images, Pod Labels
+priorityclasses: Name, Value, Global-Default, Age, PreemptionPolicy
+prioritylevelconfigurations: Name, Type, NominalConcurrencyShares, Queues, HandSize, QueueLengthLimit, Age
+replicationcontrollers replicasets: Name, Desired, Current, Ready, Age, Containers+, Images+, Selector+
+resourceclaims: Name, State, Age
+resourcequotas: Name, Request, Limit, Age
+resourceslices: Name, Node, Driver, Pool, Age
+rolebindings clusterrolebindings: Name, Role, Age, Users+, Groups+, ServiceAccounts+
+runtimeclasses: Name, Handler, Age
+secrets: Name, Type, Data, Age
+serviceaccounts: Name, Secrets, Age
+servicecidrs: Name, CIDRs, Age
+services: Name, Type, Cluster-IP, External-IP, Port(s), Age, Selector+
+statefulsets: Name, Ready, Age, Containers+, Images+
+storageclasses: Name, Provisioner, ReclaimPolicy, VolumeBindingMode, AllowVolumeExpansion, Age
+storageversionmigrations: Name, Resource
+validatingadmissionpolicies: Name, Validations, ParamKind, Age
+validatingadmissionpolicybindings mutatingadmissionpolicybindings: Name, PolicyName, ParamRef, Age
+volumeattachments: Name, Attacher, PV, Node, Attached, Age
+volumeattributesclasses: Name, DriverName, Age
+"""
+"""Resources with the headings that kubectl prints; a plus sign marks those of ``-o wide``. Others have Name and Age."""
+
+
+def test_resources_have_the_columns_of_kubectl() -> None:
+    wanted = {
+        plural: headings
+        for plurals, _, headings in (line.partition(": ") for line in HEADINGS.strip().splitlines())
+        for plural in plurals.split()
+    }
+    for resource in SCHEME:
+        headings = ", ".join(column.name + "+" * column.wide for column in resource.columns)
+        assert headings == wanted.get(resource.plural, "Name, Age"), resource.plural
+
+
 def test_resources_are_named_and_grouped_as_in_kubernetes() -> None:
     shown = []
     for resource in SCHEME:
