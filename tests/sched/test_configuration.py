@@ -4,11 +4,12 @@ from random import Random
 
 import pytest
 
+from kubelib.sched import policies
 from kubelib.sched.base import Policy
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeInfo
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies import default_policy, per_node, profiles
+from kubelib.sched.policies import default_policy, load_policy, per_node, profiles
 from kubelib.sched.policies.configuration import read_configuration, read_profiles
 from kubelib.sched.policies.profiles import ConfigurationError
 from kubelib.testing.policy import PolicySuite, fill, make_infos, make_table
@@ -74,6 +75,30 @@ def test_plug_ins_of_others_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     places = fill(Cycle(table, policy, Random(1)), make_infos(6))
     assert all(int(place[-1]) % 2 for place in places if place)
     assert any(places)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("no_such_module_anywhere:make", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("tests.sched.test_configuration:nothing", "AttributeError: .*has no attribute 'nothing'"),
+        ("tests.sched.test_configuration:make_broken", "ZeroDivisionError: oops"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_made_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, value: str, why: str
+) -> None:
+    point = EntryPoint("Odd", value, profiles.PLUGINS)
+    monkeypatch.setattr(profiles, "entry_points", lambda group: [point])
+    with pytest.raises(ConfigurationError, match=f"plugins.multiPoint: 'Odd' of .* cannot be used: {why}"):
+        read("{plugins: {multiPoint: {enabled: [{name: Odd}]}}}")
+    monkeypatch.setattr(policies, "entry_points", lambda group: [point])
+    with pytest.raises(LookupError, match=f"'Odd' of .* cannot be used: {why}"):
+        load_policy("Odd")
+
+
+def make_broken() -> object:
+    raise ZeroDivisionError("oops")
 
 
 def make_odd() -> object:

@@ -3,10 +3,12 @@
 Pods of one shape are judged once: the judgement is kept, and only rows that have changed since are judged again.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 import attrs
 import numpy as np
@@ -119,12 +121,20 @@ class Cycle:
                 return self._refusal(pod)
         fits, scores = self._leave_out(pod, fits, scores)
         while fits.any():
-            row = self.policy.choose.choose(fits, scores, self._random)
+            row = self._choose(fits, scores)
             if not table.promised_on(row, pod.priority) or self.fits_on(pod, row):
                 return Verdict(table.names[row])
             fits, scores = fits.copy(), scores.copy()
             fits[row], scores[row] = False, UNFIT
         return self._refusal(pod)
+
+    def _choose(self, fits: NDArray[np.bool_], scores: NDArray[np.float64]) -> int:
+        row = self.policy.choose.choose(fits, scores, self._random)
+        if not (0 <= row < len(fits) and fits[row]):
+            raise BadPlugin(
+                f"{type(self.policy.choose).__name__} chose row {row}, which the pod does not fit on"
+            )
+        return row
 
     def _leave_out(
         self, pod: PodInfo, fits: NDArray[np.bool_], scores: NDArray[np.float64]
@@ -240,18 +250,23 @@ class Cycle:
             else:
                 points = score.score(pod, table, alone)
                 total += weight * (float(points[0]) if isinstance(points, np.ndarray) else points)
+        if not math.isfinite(total):
+            raise BadPlugin(f"a score of {table.names[row]} is {total}")
         return total
 
     def _sweep(self, pod: PodInfo, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         table = self.table
         fits = table.present[rows].copy()
         for condition, _ in self._filters:
-            verdict = condition.fits(pod, table, rows)
+            verdict = _verdict(condition, condition.fits(pod, table, rows), len(fits))
             if verdict is not True:
                 fits &= verdict
-        scores = np.where(fits, 0.0, UNFIT)
+        scores = np.zeros(len(fits))
         for score, _, weight in self._scores:
-            scores += weight * score.score(pod, table, rows)
+            scores += weight * _points(score, score.score(pod, table, rows), len(fits))
+        _require_finite(scores[fits], self.policy.scores)
+        # Last: what is said of a node on which the Pod does not fit counts for nothing, whatever it is.
+        scores[~fits] = UNFIT
         return fits, scores
 
     def _look_around(
@@ -267,13 +282,14 @@ class Cycle:
         if filters:
             fits = fits.copy()
             for condition in filters:
-                fits &= condition.fits(pod, table, slice(0, table.size))
+                fits &= _verdict(condition, condition.fits(pod, table, slice(0, table.size)), table.size)
             scores = np.where(fits, scores, UNFIT)
         if wide:
             rows = np.flatnonzero(fits)
             scores = scores.copy()
             for score, weight in wide:
-                scores[rows] += weight * score.score(pod, table, rows)
+                scores[rows] += weight * _points(score, score.score(pod, table, rows), len(rows))
+            _require_finite(scores[rows], wide)
         return fits, scores
 
     def _refusal(self, pod: PodInfo) -> Verdict:
@@ -308,6 +324,44 @@ class Cycle:
             for reason in self.reasons_on(pod, row) or (TAKEN,):
                 counts[reason] = counts.get(reason, 0) + 1
         return Verdict("", counts, len(table), retry_on)
+
+
+class BadPlugin(Exception):
+    """A plug-in returned what cannot be used; the message names it."""
+
+
+def _verdict(condition: Filter, verdict: Any, rows: int) -> Any:
+    """Return what a filter says of so many rows. Raises `BadPlugin` unless it is a bool, or one for each."""
+    if isinstance(verdict, bool | np.bool_):
+        return bool(verdict)
+    if isinstance(verdict, np.ndarray) and verdict.shape == (rows,) and verdict.dtype == np.bool_:
+        return verdict
+    raise BadPlugin(
+        f"the filter {condition.name} must return a bool, or an array of {rows}: {_shown(verdict)}"
+    )
+
+
+def _points(score: Score, points: Any, rows: int) -> Any:
+    """Return the points that a score gives to so many rows. Raises `BadPlugin` unless they are a number, or one for each."""
+    if isinstance(points, np.ndarray):
+        if points.shape == (rows,) and points.dtype.kind in "fiub":
+            return points
+    elif isinstance(points, int | float | np.number):
+        return points
+    raise BadPlugin(f"the score {score.name} must return a number, or an array of {rows}: {_shown(points)}")
+
+
+def _require_finite(scores: NDArray[np.float64], among: Sequence[tuple[Score, float]]) -> None:
+    """Raise `BadPlugin` if a score of a node that fits is no number: it would win, or lose, against every other."""
+    if not np.isfinite(scores).all():
+        names = ", ".join(score.name for score, _ in among)
+        raise BadPlugin(f"a score of a node is not a finite number: it is that of one of {names}")
+
+
+def _shown(returned: Any) -> str:
+    if isinstance(returned, np.ndarray):
+        return f"it returned an array of shape {returned.shape} and type {returned.dtype}"
+    return f"it returned {returned!r}"
 
 
 def _retry_on(condition: Filter) -> frozenset[Happening]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from typing import cast
 
 from kubelib.sched.base import Filter, Policy, Score
 from kubelib.sched.policies.choosers import AnyOf, Best, InTurn
@@ -15,6 +16,7 @@ from kubelib.sched.policies.filters import (
 )
 from kubelib.sched.policies.neighbours import KeepsCompany, LikesCompany, PrefersEven, SpreadsEvenly
 from kubelib.sched.policies.pernode import PerNode, per_node
+from kubelib.sched.policies.plugins import make_plugin
 from kubelib.sched.policies.scores import (
     BalancedAllocation,
     HasImages,
@@ -23,6 +25,7 @@ from kubelib.sched.policies.scores import (
     PrefersNodeAffinity,
     PrefersUntainted,
     SpreadOwner,
+    SpreadZones,
 )
 from kubelib.sched.policies.storage import FindsVolumes, IsInVolumeZone, KeepsVolumeLimits, SharesVolumes
 
@@ -54,7 +57,7 @@ PREFERENCES: tuple[tuple[Score, float], ...] = (
 
 
 def default_policy() -> Policy:
-    """Room and balance, few of the same controller on one node, preferences of the Pod."""
+    """Room and balance, few of the same controller on one node and in one zone, preferences of the Pod."""
     return Policy(
         name="default",
         filters=FILTERS,
@@ -62,6 +65,7 @@ def default_policy() -> Policy:
             (LeastAllocated(), 1.0),
             (BalancedAllocation(), 1.0),
             (SpreadOwner(), 2.0),
+            (SpreadZones(), 4.0),
             (HasImages(), 1.0),
             *PREFERENCES,
         ),
@@ -90,11 +94,11 @@ def most_allocated_policy() -> Policy:
 
 
 def spread_policy() -> Policy:
-    """The node with the fewest Pods of the same controller."""
+    """The node with the fewest Pods of the same controller, in the zone with the fewest."""
     return Policy(
         name="spread",
         filters=FILTERS,
-        scores=((SpreadOwner(), 1.0), (PrefersEven(), 1.0), (LeastAllocated(), 0.01)),
+        scores=((SpreadOwner(), 1.0), (SpreadZones(), 2.0), (PrefersEven(), 1.0), (LeastAllocated(), 0.01)),
         choose=Best(),
     )
 
@@ -116,8 +120,7 @@ def load_policy(name: str) -> Policy:
     installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in installed:
         raise LookupError(f"no policy {name!r}; there are: {', '.join(sorted({*POLICIES, *installed}))}")
-    make: Callable[[], Policy] = installed[name].load()
-    return make()
+    return cast("Policy", make_plugin(installed[name]))
 
 
 __all__ = [
@@ -147,6 +150,7 @@ __all__ = [
     "PrefersUntainted",
     "SharesVolumes",
     "SpreadOwner",
+    "SpreadZones",
     "SpreadsEvenly",
     "ToleratesTaints",
     "default_policy",

@@ -11,7 +11,14 @@ from kubelib.api.validation import problems
 from kubelib.sched.base import Policy, Score
 from kubelib.sched.policies.choosers import Best
 from kubelib.sched.policies.filters import IsAllowed
-from kubelib.sched.policies.scores import BalancedAllocation, LeastAllocated, MostAllocated, SpreadOwner
+from kubelib.sched.policies.plugins import make_plugin
+from kubelib.sched.policies.scores import (
+    BalancedAllocation,
+    LeastAllocated,
+    MostAllocated,
+    SpreadOwner,
+    SpreadZones,
+)
 
 PLUGINS = "kubelib.scheduler_plugins"
 """The entry point group of plug-ins: functions that return a `Filter` or a `Score`."""
@@ -41,6 +48,7 @@ class Profile:
         more: tuple[tuple[str, Score], ...] = (
             (BALANCE, BalancedAllocation()),
             ("SelectorSpread", SpreadOwner()),
+            ("ZoneSpread", SpreadZones()),
         )
         self._known: dict[str, dict[str, Any]] = {point: {name: name} for point, name in ONLY_ONES.items()}
         self._known["filter"] = {condition.name: condition for condition in usual.filters}
@@ -108,7 +116,10 @@ class Profile:
         if name not in installed:
             names = sorted({*(name for known in self._known.values() for name in known), *installed})
             raise ConfigurationError(f"{path}: no plug-in {name!r}; there are: {', '.join(names)}")
-        plugin = installed[name].load()()
+        try:
+            plugin = make_plugin(installed[name])
+        except LookupError as error:
+            raise ConfigurationError(f"{path}: {error}") from error
         if hasattr(plugin, "fits"):
             found["filter"] = plugin
         if hasattr(plugin, "score"):

@@ -13,6 +13,9 @@ LEAST_OF_IMAGES = 23 * 1024 * 1024
 """Bytes of images that do not matter: fetching them takes no time to speak of."""
 MOST_OF_IMAGES = 1000 * 1024 * 1024
 """Bytes of images, for each container, beyond which more do not matter."""
+ZONE = "topology.kubernetes.io/zone"
+ONE_ZONE = 2
+"""How many values the label has where all nodes that have it are in one zone: that one, and none."""
 
 
 class LeastAllocated:
@@ -73,6 +76,35 @@ class SpreadOwner:
         if not pod.owner:
             return 0.0
         return np.asarray(100.0 / (1.0 + nodes.owned(pod.owner, rows)), np.float64)
+
+
+class SpreadZones:
+    """Prefers zones with few Pods of the same controller, where nodes are in several.
+
+    Beside `SpreadOwner` it has twice the weight, as zones had in Kubernetes' SelectorSpread: a zone that fails takes more along.
+    """
+
+    name = "ZoneSpread"
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Only Pods of controllers are concerned, and only where there is more than one zone."""
+        return bool(pod.owner) and len(nodes.label(ZONE).values) > ONE_ZONE
+
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
+        """Judge the nodes: those without a zone are as good as the worst."""
+        counts = nodes.owners.get(pod.owner)
+        if not counts:
+            return 0.0
+        zones = nodes.label(ZONE)
+        there = np.fromiter(counts, np.int64, len(counts))
+        each = np.fromiter(counts.values(), np.float64, len(counts))
+        totals = np.bincount(zones.codes[there], each, len(zones.values))
+        most = totals[1:].max()
+        if not most:
+            return 0.0
+        points = 100.0 * (most - totals) / most
+        points[0] = 0.0
+        return np.asarray(points[zones.codes[rows]], np.float64)
 
 
 class PrefersNodeAffinity:
