@@ -27,13 +27,13 @@ from kubelib.client.kubeconfig import load_connection
 
 SCHEDULERS: Mapping[str, tuple[str, ...]] = {
     "packing": ("--architecture", "monolithic", "--policy", "most-allocated"),
-    "two-paths": ("--architecture", "multipath", "--policy", "most-allocated", "--batch-policy", "random"),
-    "offers": ("--architecture", "two-level", "--policy", "most-allocated", "--batch-policy", "most-allocated"),
+    "two-paths": ("--architecture", "multipath", "--policy", "default", "--batch-policy", "random"),
+    "offers": ("--architecture", "two-level", "--policy", "least-allocated", "--batch-policy", "most-allocated"),
     "omega": (
         "--architecture", "shared-state", "--schedulers", "2", "--policy", "most-allocated", "--detection", "coarse",
     ),
 }  # fmt: skip
-"""The four schedulers, by the names that their Pods ask for: all but random batch Pods want the same nodes, the fullest that will do."""
+"""The four schedulers, by the names that their Pods ask for. Half of them want the same nodes, the fullest that will do."""
 SIZES = ("100m", "200m", "300m")
 CPU = "1"
 FILL = 0.65
