@@ -19,6 +19,7 @@ import pytest
 from tests.containers import BUSYBOX, Docker
 from tests.engines import free_ports
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
+from tests.external.grouped import volumes_belong_to_the_group
 
 WEB = f"""
 apiVersion: v1
@@ -260,6 +261,52 @@ def test_a_port_that_only_the_pod_can_reach_is_forwarded(kubectl: Kubectl, web: 
         forward.wait(30)
         assert forward.stdout is not None
         forward.stdout.close()
+
+
+def test_debug_looks_into_a_container(kubectl: Kubectl, web: str) -> None:
+    kubectl("debug", "plain", f"--image={BUSYBOX}", "--target=sleeper", "-c", "look", "--", "ps")
+    eventually(lambda: "sleep 100000" in kubectl("logs", "plain", "-c", "look"))
+
+
+def test_top_shows_what_containers_use(kubectl: Kubectl, web: str) -> None:
+    def shown() -> bool:
+        lines = kubectl.run("top", "pod", web, "--containers", "--no-headers").stdout.splitlines()
+        used = {line.split()[1]: line.split()[3] for line in lines}
+        return used.keys() == {"server", "shell"} and all(amount.endswith("Mi") for amount in used.values())
+
+    eventually(shown)
+    eventually(lambda: kubectl.run("top", "node", "--no-headers").stdout.startswith("node-1"))
+
+
+def test_nodes_are_cordoned_and_drained(kubectl: Kubectl, web: str) -> None:
+    def bound(pod: str) -> str:
+        return kubectl("get", "pod", pod, "-o", "jsonpath={.spec.nodeName}")
+
+    def run(pod: str) -> None:
+        shell = ("--restart=Never", "--image-pull-policy=IfNotPresent", "--labels=drained=yes")
+        kubectl("run", pod, f"--image={BUSYBOX}", *shell, "--", "sleep", "100000")
+
+    run("early")
+    kubectl("wait", "--for=condition=Ready", "pod/early", "--timeout=60s")
+    kubectl("cordon", "node-1")
+    try:
+        run("late")
+        why = "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}"
+        eventually(lambda: "unschedulable" in kubectl("get", "pod", "late", "-o", why))
+        drain = ("drain", "node-1", "--pod-selector=drained=yes", "--grace-period=0", "--timeout=60s")
+        assert "--force" in kubectl.fails(*drain), "nobody would make it again"
+        assert "pod/early evicted" in kubectl(*drain, "--force")
+        assert kubectl("get", "pods", "-l", "drained=yes", "-o", "name") == "pod/late\n"
+        assert bound("late") == ""
+        assert bound(web) == "node-1", "whom nobody has drained stays"
+    finally:
+        kubectl("uncordon", "node-1")
+    kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=60s")
+    kubectl("delete", "pod", "late", "--grace-period=0", "--force", "--timeout=60s")
+
+
+def test_volumes_belong_to_the_pods_group(kubectl: Kubectl) -> None:
+    volumes_belong_to_the_group(kubectl, BUSYBOX)
 
 
 def test_what_keeps_a_container_from_running_is_said_in_kubernetes_words(

@@ -10,6 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
+from tests.external.grouped import volumes_belong_to_the_group
 from tests.ownnetwork import networks_left, own_network, run
 
 BUSY = ["--image=process", "--restart=Never", "--command", "--", "sh", "-c", "while :; do :; done"]
@@ -155,4 +156,5 @@ def _are_reached_and_entered(kubectl: Kubectl, cluster: Cluster) -> None:
     assert "Pod sandbox changed" in kubectl("get", "events")
     assert get("one", field("two", ".status.podIP")) == "two\n"
     kubectl("delete", "pod", "one", "two", "--grace-period=1")
+    volumes_belong_to_the_group(kubectl, "process")
     assert len(run("ip", "-brief", "link").splitlines()) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers import BUSYBOX, Podman
+from tests.containers import Podman
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.test_docker import (
     WEB,
@@ -16,11 +16,15 @@ from tests.external.test_docker import (
     test_a_port_that_only_the_pod_can_reach_is_forwarded,
     test_attach_reaches_the_input_and_the_log_has_what_was_answered,
     test_containers_share_what_the_pod_says_and_have_the_rights_that_they_say,
+    test_debug_looks_into_a_container,
     test_exec_on_a_terminal_has_its_size,
     test_exec_returns_the_exit_code_and_names_what_is_not_there,
     test_files_are_copied_both_ways,
     test_logs_have_times_and_are_followed,
     test_names_are_resolved_as_the_pod_says,
+    test_nodes_are_cordoned_and_drained,
+    test_top_shows_what_containers_use,
+    test_volumes_belong_to_the_pods_group,
     test_what_keeps_a_container_from_running_is_said_in_kubernetes_words,
 )
 
@@ -28,11 +32,15 @@ __all__ = [
     "test_a_port_that_only_the_pod_can_reach_is_forwarded",
     "test_attach_reaches_the_input_and_the_log_has_what_was_answered",
     "test_containers_share_what_the_pod_says_and_have_the_rights_that_they_say",
+    "test_debug_looks_into_a_container",
     "test_exec_on_a_terminal_has_its_size",
     "test_exec_returns_the_exit_code_and_names_what_is_not_there",
     "test_files_are_copied_both_ways",
     "test_logs_have_times_and_are_followed",
     "test_names_are_resolved_as_the_pod_says",
+    "test_nodes_are_cordoned_and_drained",
+    "test_top_shows_what_containers_use",
+    "test_volumes_belong_to_the_pods_group",
     "test_what_keeps_a_container_from_running_is_said_in_kubernetes_words",
 ]
 
@@ -75,15 +83,6 @@ def test_a_pod_has_an_address_of_podman_and_says_what_runs_it(kubectl: Kubectl, 
     assert server["containerID"].startswith("podman://")
     assert server["imageID"].startswith("podman://sha256:")
     assert "podman://4." in kubectl("get", "nodes", "-o", "wide")
-
-
-def test_debug_looks_into_a_container(kubectl: Kubectl, web: str) -> None:
-    kubectl("debug", "plain", f"--image={BUSYBOX}", "--target=sleeper", "-c", "look", "--", "ps")
-    eventually(lambda: "sleep 100000" in kubectl("logs", "plain", "-c", "look"))
-
-
-def test_top_shows_what_containers_use(kubectl: Kubectl, web: str) -> None:
-    eventually(lambda: "server" in kubectl.run("top", "pod", web, "--containers").stdout, within=60)
 
 
 def test_a_pod_whose_infra_container_has_ended_is_started_anew(

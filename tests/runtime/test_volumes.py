@@ -10,6 +10,7 @@ import pytest
 
 from kubelib.api.core.config import ConfigMap, Secret
 from kubelib.api.core.container import ResourceRequirements, VolumeMount
+from kubelib.api.core.persistentvolumes import LocalVolumeSource, PersistentVolume, PersistentVolumeSpec
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.projections import (
     ConfigMapProjection,
@@ -22,11 +23,13 @@ from kubelib.api.core.projections import (
     SecretProjection,
     VolumeProjection,
 )
+from kubelib.api.core.security import PodSecurityContext, SecurityContext
 from kubelib.api.core.volumes import (
     ConfigMapVolumeSource,
     DownwardAPIVolumeSource,
     EmptyDirVolumeSource,
     HostPathVolumeSource,
+    PersistentVolumeClaimVolumeSource,
     SecretVolumeSource,
     Volume,
 )
@@ -34,6 +37,7 @@ from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.registry.base import Patch
 from kubelib.runtime.environment import ConfigMissing
+from kubelib.runtime.ownership import user_of
 from kubelib.runtime.volumes import SHARED_MEMORY, Volumes, publish
 from kubelib.testing.objects import make_config_map, make_pod
 from tests.runtime.conftest import Configuration, SimNode, container
@@ -338,3 +342,107 @@ async def test_who_may_not_mount_gets_a_place_in_the_memory_that_all_share(
     assert (place / "file").read_text() == "kept"
     volumes.remove("m-1")
     assert list((tmp_path / "shm").iterdir()) == []
+
+
+# Of a group
+
+GROUP = 4321 if os.geteuid() == 0 else os.getegid()
+"""Only root may give files to a group that it is not in."""
+
+
+def pod_of_group(user: int | None = None, **source: Any) -> Pod:
+    pod = pod_with(**source)
+    return replace(
+        pod,
+        spec=replace(pod.spec, security_context=PodSecurityContext(fs_group=GROUP, run_as_user=user)),
+    )
+
+
+def rights(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_gid, found.st_mode & 0o7777
+
+
+@pytest.mark.parametrize("medium", ["", "Memory"])
+async def test_an_empty_directory_belongs_to_the_pods_group_with_all_that_is_made_there(
+    volumes: Volumes, medium: str
+) -> None:
+    pod = pod_of_group(empty_dir=EmptyDirVolumeSource(medium=medium))
+    place = (await volumes.prepare(pod, address=""))["v"].resolve()
+    assert rights(place) == (GROUP, 0o2777)
+    (place / "below").mkdir()
+    (place / "below" / "file").touch(mode=0o600)
+    assert (place / "below" / "file").stat().st_gid == GROUP
+    await volumes.prepare(pod, address="")
+    assert (place / "below" / "file").stat().st_mode & 0o777 == 0o600, "given once"
+    volumes.remove("uid")
+
+
+async def test_files_that_are_shown_may_be_read_by_the_pods_group_also_when_they_have_changed(
+    volumes: Volumes, configuration: Configuration
+) -> None:
+    pod = pod_of_group(
+        secret=SecretVolumeSource(
+            secret_name="key", default_mode=0o400, items=(KeyToPath(key="token", path="deep/token"),)
+        )
+    )
+    place = (await volumes.prepare(pod, address=""))["v"]
+    for _ in range(2):
+        assert rights(place) == (GROUP, 0o2755)
+        assert rights((place / "deep").resolve()) == (GROUP, 0o2755)
+        assert rights((place / "deep" / "token").resolve()) == (GROUP, 0o440)
+        first = os.readlink(place / "..data")
+        await volumes.prepare(pod, address="")
+        assert os.readlink(place / "..data") == first, "nothing has changed"
+        configuration.secrets["key"] = Secret(data={"token": base64.b64encode(b"changed").decode()})
+        await volumes.prepare(pod, address="")
+    assert (place / "deep" / "token").read_bytes() == b"changed"
+
+
+@pytest.mark.parametrize(
+    ("policy", "mode"), [("", 0o660), ("Always", 0o660), ("OnRootMismatch", 0o600)], ids=str
+)
+async def test_local_storage_is_given_to_the_group_as_the_policy_says_and_once(
+    policy: str, mode: int, tmp_path: Path, configuration: Configuration
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    class Storage:
+        async def claimed_volume(self, namespace: str, name: str) -> PersistentVolume:
+            return PersistentVolume(spec=PersistentVolumeSpec(local=LocalVolumeSource(path=str(disk))))
+
+    volumes = Volumes(tmp_path / "volumes", configuration, storage=Storage())
+    pod = pod_of_group(persistent_volume_claim=PersistentVolumeClaimVolumeSource(claim_name="c"))
+    security = PodSecurityContext(fs_group=GROUP, fs_group_change_policy=policy)
+    pod = replace(pod, spec=replace(pod.spec, security_context=security))
+    await volumes.prepare(pod, address="")
+    assert rights(disk) == (GROUP, 0o2775)
+    (disk / "file").touch(mode=0o600)
+    await volumes.prepare(pod, address="")
+    assert rights(disk / "file") == (GROUP, 0o600), "this Pod has it already"
+    volumes.remove("uid")
+    await volumes.prepare(pod, address="")
+    assert rights(disk / "file") == (GROUP, mode)
+
+
+async def test_a_path_of_the_host_stays_whose_it_is(volumes: Volumes, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    before = rights(tmp_path / "own")
+    pod = pod_of_group(host_path=HostPathVolumeSource(path=str(tmp_path / "own")))
+    await volumes.prepare(pod, address="")
+    assert rights(tmp_path / "own") == before
+
+
+def test_all_containers_must_run_as_one_user_for_tokens_to_be_the_users() -> None:
+    def pod(*users: int | None, shared: int | None = None) -> Pod:
+        containers = tuple(
+            container(f"c{number}", security_context=SecurityContext(run_as_user=user))
+            for number, user in enumerate(users)
+        )
+        return make_pod("a", containers=containers, security_context=PodSecurityContext(run_as_user=shared))
+
+    assert user_of(pod(7, None, shared=7)) == 7
+    assert user_of(pod(7, 8)) is None
+    assert user_of(pod(7, None)) is None
+    assert user_of(make_pod("a")) is None

@@ -1,5 +1,6 @@
 """What a runtime is asked for, from what a Pod says. Pure."""
 
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -176,4 +177,5 @@ def _below(volume: Path, path: str) -> Path:
         raise ConfigMissing(f"subPath {path} leads out of its volume")
     if not place.exists():
         place.mkdir(parents=True)
+        place.chmod(stat.S_IMODE(volume.stat().st_mode))  # whoever may use the volume
     return place

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import anyio.to_thread
+
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.projections import DownwardAPIVolumeFile, KeyToPath
 from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
 from kubelib.api.quantity import parse_quantity
+from kubelib.runtime import ownership
 from kubelib.runtime.environment import ConfigMissing, ConfigSource, field_value, resource_value
 from kubelib.runtime.mounts import mount, unmount
 from kubelib.runtime.tokens import PodTokens
@@ -42,6 +45,8 @@ class Volumes:
         self._storage = storage
         self._tokens = tokens
         self._source = source
+        self._given: dict[Path, set[str]] = {}
+        """By place of claimed storage, the UIDs of the Pods of this node that have it and name a group."""
 
     def directory(self, pod: Pod, name: str) -> Path:
         """Return where a volume of a Pod is kept."""
@@ -60,36 +65,56 @@ class Volumes:
         return found
 
     async def _prepare(self, pod: Pod, volume: Volume, address: str) -> Path:
-        directory = self.directory(pod, volume.name)
+        directory, group = self.directory(pod, volume.name), ownership.group_of(pod)
         if volume.host_path is not None:
             return _host_path(volume.host_path.path, volume.host_path.type)
         if volume.empty_dir is not None:
+            fresh = not directory.exists()
             if volume.empty_dir.medium == "Memory":
-                return in_memory(directory, _size_of(pod, volume.empty_dir))
-            if not directory.exists():
+                in_memory(directory, _size_of(pod, volume.empty_dir))
+            elif fresh:
                 directory.mkdir(parents=True)
                 directory.chmod(0o777)  # whoever the containers run as
+            if fresh and group is not None:
+                ownership.give(directory.resolve(), group, ownership.READ_WRITE)
             return directory
         if (claim := _claim_of(pod, volume)) is not None:
-            return await self._claimed(pod.metadata.namespace, claim)
+            source = volume.persistent_volume_claim
+            if source is not None and source.read_only:
+                group = None  # what is only read keeps whose it is
+            return await self._claimed(pod, claim, group)
         files = await self._files(pod, volume, address)
         if files is None:
             raise ConfigMissing(f'volume "{volume.name}" is of a kind that this node does not have')
-        publish(directory, files)
+        publish(directory, files, group=group, owners=_token_owners(pod, volume))
         return directory
 
-    async def _claimed(self, namespace: str, claim: str) -> Path:
+    async def _claimed(self, pod: Pod, claim: str, group: int | None) -> Path:
         """Return where the storage behind a claim is: a directory of this machine."""
+        namespace = pod.metadata.namespace
         if self._storage is None:
             raise ConfigMissing("this node has no client that can look up claims")
         volume = await self._storage.claimed_volume(namespace, claim)
         if volume.spec.host_path is not None:
             return _host_path(volume.spec.host_path.path, volume.spec.host_path.type)
         if volume.spec.local is not None:
-            return _local(volume.spec.local.path)
+            place = _local(volume.spec.local.path)
+            if group is not None:
+                await self._give(place, pod, group)
+            return place
         raise ConfigMissing(
             f'persistentvolume "{volume.metadata.name}" is of a kind that this node does not have'
         )
+
+    async def _give(self, place: Path, pod: Pod, group: int) -> None:
+        """Give storage to a Pod's group when the first Pod of this node begins to use it, as its policy says."""
+        users = self._given.setdefault(place, set())
+        first = not users
+        users.add(pod.metadata.uid)
+        security = pod.spec.security_context
+        only_if_wrong = security is not None and security.fs_group_change_policy == "OnRootMismatch"
+        if first and not (only_if_wrong and ownership.is_given(place, group)):
+            await anyio.to_thread.run_sync(ownership.give, place, group, ownership.READ_WRITE)
 
     async def _files(self, pod: Pod, volume: Volume, address: str) -> Files | None:
         namespace = pod.metadata.namespace
@@ -125,7 +150,8 @@ class Volumes:
                     if self._tokens is None:
                         raise ConfigMissing("this node has no client that can ask for tokens")
                     text = await self._tokens.token(pod, token)
-                    files[token.path] = (text.encode(), _mode(mode))
+                    owned = ownership.group_of(pod) is not None or ownership.user_of(pod) is not None
+                    files[token.path] = (text.encode(), ownership.TOKEN_MODE if owned else _mode(mode))
                 if part.cluster_trust_bundle is not None or part.pod_certificate is not None:
                     raise ConfigMissing(
                         "this node has no trust bundles and Pod certificates for projected volumes"
@@ -174,6 +200,10 @@ class Volumes:
         """Remove what is left of a Pod's volumes."""
         if self._tokens is not None:
             self._tokens.forget(uid)
+        for storage, users in list(self._given.items()):
+            users.discard(uid)
+            if not users:
+                del self._given[storage]
         place = self.root / uid
         for volume in place.iterdir() if place.is_dir() else ():
             if volume.is_symlink():
@@ -225,6 +255,15 @@ def _claim_of(pod: Pod, volume: Volume) -> str | None:
     return f"{pod.metadata.name}-{volume.name}" if volume.ephemeral is not None else None
 
 
+def _token_owners(pod: Pod, volume: Volume) -> dict[str, int]:
+    """Return to whom the tokens in a volume belong, by path: to the user as whom the Pod runs, if it says one."""
+    user = ownership.user_of(pod)
+    if volume.projected is None or user is None:
+        return {}
+    tokens = (part.service_account_token for part in volume.projected.sources)
+    return {token.path: user for token in tokens if token is not None}
+
+
 def _mode(*candidates: int | None) -> int:
     """Return the first mode that is given: the file's own, then its volume's."""
     return next((mode for mode in candidates if mode is not None), 0o644)
@@ -273,12 +312,17 @@ def _host_path(path: str, kind: str) -> Path:
     return place
 
 
-def publish(directory: Path, files: Files) -> None:
+def publish(
+    directory: Path, files: Files, *, group: int | None = None, owners: Mapping[str, int] | None = None
+) -> None:
     """Show `files` in `directory` so that a reader sees all of the old or all of the new.
 
-    As the kubelet does it: each file is a link through ``..data``, and that link is switched in one step.
+    As the kubelet does it: each file is a link through ``..data``, and that link is switched in one step. A `group` may read
+    all of them, and `owners` of files are users, who may have their own.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    if group is not None:
+        files = {name: (content, mode | ownership.READ) for name, (content, mode) in files.items()}
     data = directory / "..data"
     current = directory / os.readlink(data) if data.is_symlink() else None
     if current is not None and _same(current, files):
@@ -294,6 +338,11 @@ def publish(directory: Path, files: Files) -> None:
             file.write(content)
         place.chmod(mode)
     fresh.mkdir(exist_ok=True)
+    for name, user in (owners or {}).items():
+        with contextlib.suppress(PermissionError):  # nobody is somebody else here
+            os.chown(fresh / name, user, -1)
+    if group is not None:
+        ownership.give(directory, group, ownership.READ)
     switch = directory / "..data_new"
     switch.unlink(missing_ok=True)
     switch.symlink_to(fresh.name)

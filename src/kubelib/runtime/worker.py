@@ -514,8 +514,8 @@ class PodWorker:
     async def _forget(self, pod: Pod) -> None:
         """Remove what is left of a Pod that is being deleted, then its object."""
         await self.agent.runtime.remove_sandbox(SandboxId(self.uid))
+        self.agent.forget(self.uid)  # before others learn that the Pod is gone: as the kubelet does it
         await self._forget_object(pod)
-        self.agent.forget(self.uid)
         self._finished = True
 
     async def _forget_object(self, pod: Pod) -> None:
