@@ -275,6 +275,23 @@ def test_top_shows_what_containers_use(kubectl: Kubectl, web: str) -> None:
         return used.keys() == {"server", "shell"} and all(amount.endswith("Mi") for amount in used.values())
 
     eventually(shown)
+
+    def network(pod: str) -> dict[str, Any]:
+        found = json.loads(kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/stats/summary"))["pods"]
+        told: dict[str, Any] = next(one for one in found if one["podRef"]["name"] == pod)["network"]
+        return told
+
+    before = network(web)
+    address = kubectl("get", "pod", web, "-o", "jsonpath={.status.podIP}")
+    assert before["name"] == "eth0"
+
+    def grows() -> bool:
+        with socket.socket() as one:
+            one.settimeout(5)
+            assert one.connect_ex((address, 9)) != 0
+        return bool(network(web)["rxBytes"] > before["rxBytes"])
+
+    eventually(grows)
     eventually(lambda: kubectl.run("top", "node", "--no-headers").stdout.startswith("node-1"))
 
 

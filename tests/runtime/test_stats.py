@@ -13,7 +13,14 @@ from kubelib.runtime.base import Container, ContainerId, ContainerStats
 from kubelib.runtime.figures import AgentFigures
 from kubelib.runtime.stats import cgroups
 from kubelib.runtime.stats.exposition import cadvisor_metrics, resource_metrics
-from kubelib.runtime.stats.machine import file_system, interfaces_of, read_machine, tree_usage
+from kubelib.runtime.stats.machine import (
+    Interface,
+    file_system,
+    interfaces_of,
+    network_of,
+    read_machine,
+    tree_usage,
+)
 from kubelib.runtime.stats.node import ContainerFigures, Figures, PodFigures
 from kubelib.runtime.stats.summary import summary
 from kubelib.server.resourcemetrics import point_of, samples, usage
@@ -110,6 +117,16 @@ def test_a_machine_is_read_from_proc_where_control_groups_say_nothing(tmp_path: 
     assert interfaces_of(tmp_path / "nothing") == ()
 
 
+def test_the_network_of_a_process_is_told_unless_it_is_our_own(tmp_path: Path) -> None:
+    proc = written(tmp_path, {f"7/{name}": text for name, text in PROC.items() if name.startswith("net/")})
+    for pid, network in (("7", "net:[1]"), ("self", "net:[2]"), ("8", "net:[2]")):
+        (proc / pid / "ns").mkdir(parents=True)
+        (proc / pid / "ns" / "net").symlink_to(network)
+    found, default = network_of(7, proc)
+    assert ([one.name for one in found], default) == (["eth0", "veth"], "eth0")
+    assert network_of(8, proc) == network_of(9, proc) == ((), "")
+
+
 def test_a_machine_is_what_its_control_group_says_where_there_is_one(tmp_path: Path) -> None:
     root = written(
         tmp_path / "cgroup", {"cgroup.controllers": "cpu memory\n", "cpu.stat": "usage_usec 5000000\n"}
@@ -149,7 +166,12 @@ def _figures(tmp_path: Path) -> Figures:
         machine=read_machine(written(tmp_path, PROC), tmp_path / "none", ticks=100),
         cores=0.75,
         pods=(
-            PodFigures(pod=pod, containers=(ContainerFigures(container=container, stats=stats, cores=0.25),)),
+            PodFigures(
+                pod=pod,
+                containers=(ContainerFigures(container=container, stats=stats, cores=0.25),),
+                interfaces=(Interface("eth0", 10, 1, 20, 2),),
+                default_interface="eth0",
+            ),
         ),
         file_system=file_system(tmp_path),
         own=ContainerStats(cpu_seconds=1, memory=1 << 22),
@@ -173,6 +195,16 @@ def test_metrics_have_the_names_labels_and_values_that_readers_of_cadvisor_look_
     assert found["container_spec_memory_limit_bytes", "main"] == 64 << 20
     assert found["container_processes", "main"] == 4 and found["container_processes", ""] == 456
     assert found["machine_memory_bytes", ""] == 16384000 * 1024
+    [told] = [
+        {**labels, "value": str(value)}
+        for name, labels, value in samples(text)
+        if name == "container_network_transmit_bytes_total" and labels["pod"]
+    ]
+    uid = _figures(tmp_path).pods[0].pod.metadata.uid
+    assert told == {
+        "container": "", "pod": "web", "namespace": "default", "image": "", "name": "", "interface": "eth0",
+        "id": f"/kubepods/pod{uid}", "value": "20.0",
+    }  # fmt: skip
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names)), "each family once"
 
@@ -196,6 +228,8 @@ def test_a_summary_has_the_fields_of_kubernetes(tmp_path: Path) -> None:
     assert {"fs", "runtime", "swap", "startTime", "systemContainers"} <= node.keys()
     assert pod["podRef"]["name"] == "web" and pod["cpu"]["usageNanoCores"] == 250_000_000
     assert pod["containers"][0]["memory"]["workingSetBytes"] == 1 << 20
+    eth0 = {"name": "eth0", "rxBytes": 10, "rxErrors": 1, "txBytes": 20, "txErrors": 2}
+    assert pod["network"] == {"time": "2026-01-02T03:04:05Z", **eth0, "interfaces": [eth0]}
     assert pod["process_stats"] == {"process_count": 4}
     short = summary("node-1", _figures(tmp_path), only_cpu_and_memory=True)
     assert short["node"].keys() == {"nodeName", "startTime", "systemContainers", "cpu", "memory"}

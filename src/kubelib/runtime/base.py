@@ -148,6 +148,7 @@ class Container:
     attempt: int = 0
     state: ContainerState = "created"
     pid: int = 0
+    """Of this machine; 0 if it has none here."""
     started: datetime | None = None
     finished: datetime | None = None
     exit_code: int = 0

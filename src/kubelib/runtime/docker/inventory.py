@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import anyio
 import anyio.abc
+import attrs
 
 from kubelib.runtime.base import ContainerId, NoSuchContainer, RuntimeEvent, RuntimeFailure, Sandbox
 from kubelib.runtime.containers import KIND, LOG, OWNER, POD_UID
@@ -170,6 +171,8 @@ class Inventory:
         if tree is None:
             return None
         own = [readings.container_of(self.containers[one]) for one in self._of_pod.get(uid, ())]
+        if not self._engine.is_local():  # the numbers of processes are another machine's
+            own = [attrs.evolve(one, pid=0) for one in own]
         own.sort(key=lambda container: (container.name, container.attempt))
         return readings.sandbox_of(tree, tuple(own))
 

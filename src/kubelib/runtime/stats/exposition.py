@@ -142,10 +142,19 @@ def cadvisor_metrics(figures: Figures, version: Mapping[str, str]) -> bytes:
         for labels, one, _ in containers
         for kind, value in (("pgfault", one.stats.page_faults), ("pgmajfault", one.stats.major_page_faults))
     ]
+    networks = [(nobody, machine.interfaces)]
+    for pod in figures.pods:
+        meta = pod.pod.metadata
+        named = {"pod": meta.name, "namespace": meta.namespace, "id": f"/kubepods/pod{meta.uid}"}
+        networks.append(({**nobody, **named}, pod.interfaces))
     network = [
         family(
             f"container_network_{direction}_{what}_total", "counter", about,
-            [Sample(getattr(i, field), {**nobody, "interface": i.name}, when) for i in machine.interfaces],
+            [
+                Sample(getattr(interface, field), {**labels, "interface": interface.name}, when)
+                for labels, interfaces in networks
+                for interface in interfaces
+            ],
         )
         for direction, what, field, about in (
             ("receive", "bytes", "received", "Cumulative count of bytes received"),

@@ -115,6 +115,17 @@ def _default_interface(proc: Path) -> str:
     return ""
 
 
+def network_of(pid: int, proc: Path = PROC) -> tuple[tuple[Interface, ...], str]:
+    """Return what went through the network that a process is in, and its default interface; nothing if it is this process's own."""
+    place = proc / str(pid)
+    try:
+        if os.readlink(place / "ns" / "net") == os.readlink(proc / "self" / "ns" / "net"):
+            return (), ""
+    except OSError:  # it has ended, or is somebody else's
+        return (), ""
+    return interfaces_of(place / "net" / "dev"), _default_interface(place)
+
+
 def _processes(proc: Path) -> int:
     """Return how many processes and threads there are: the second part of what loadavg says."""
     try:

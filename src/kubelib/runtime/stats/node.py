@@ -13,7 +13,15 @@ import attrs
 from kubelib.api.core.pod import Pod
 from kubelib.runtime.base import Container, ContainerStats, RuntimeFailure, SupportsProbes, SupportsStats
 from kubelib.runtime.lifecycle import latest
-from kubelib.runtime.stats.machine import FileSystem, Machine, file_system, read_machine, tree_usage
+from kubelib.runtime.stats.machine import (
+    FileSystem,
+    Interface,
+    Machine,
+    file_system,
+    network_of,
+    read_machine,
+    tree_usage,
+)
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent
@@ -59,6 +67,9 @@ class PodFigures:
     containers: tuple[ContainerFigures, ...]
     volumes: Mapping[str, Disk] = attrs.field(factory=dict)
     """By name, those that take the node's own disk."""
+    interfaces: tuple[Interface, ...] = ()
+    """Of its own network, where it has one and it can be looked into."""
+    default_interface: str = ""
 
     @property
     def cpu_seconds(self) -> float:
@@ -170,7 +181,15 @@ class NodeStats:
                 directory = self._agent.volumes.directory(pod, volume.name)
                 if directory.exists():
                     volumes[volume.name] = await self._disk(directory.resolve())
-        return PodFigures(pod=pod, containers=tuple(found), volumes=volumes)
+        pid = next((one.container.pid for one in found if one.container.pid), 0)
+        interfaces, default = network_of(pid) if pid and not pod.spec.host_network else ((), "")
+        return PodFigures(
+            pod=pod,
+            containers=tuple(found),
+            volumes=volumes,
+            interfaces=interfaces,
+            default_interface=default,
+        )
 
     async def _disk(self, path: Path) -> Disk:
         now = anyio.current_time()

@@ -1,11 +1,12 @@
 """The document ``/stats/summary`` (``stats/v1alpha1``): a node and its Pods as a tree. Pure."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.runtime.base import ContainerStats
-from kubelib.runtime.stats.machine import FileSystem
+from kubelib.runtime.stats.machine import FileSystem, Interface
 from kubelib.runtime.stats.node import ContainerFigures, Disk, Figures, PodFigures
 
 
@@ -36,18 +37,7 @@ def summary(name: str, figures: Figures, *, only_cpu_and_memory: bool = False) -
         },
     }
     if not only_cpu_and_memory:
-        interfaces = [
-            {
-                "name": one.name,
-                "rxBytes": one.received,
-                "rxErrors": one.receive_errors,
-                "txBytes": one.sent,
-                "txErrors": one.send_errors,
-            }
-            for one in machine.interfaces
-        ]
-        default = next((i for i in interfaces if i["name"] == machine.default_interface), {})
-        node["network"] = {"time": when, **default, "interfaces": interfaces}
+        node["network"] = _network(when, machine.interfaces, machine.default_interface)
         node["fs"] = _file_system(when, disk, disk.used, disk.inodes_used)
         node["runtime"] = {"imageFs": dict(node["fs"]), "containerFs": dict(node["fs"])}
         node["rlimit"] = {"time": when, "maxpid": machine.max_processes, "curproc": machine.processes}
@@ -78,6 +68,21 @@ def _memory(when: str, stats: ContainerStats) -> Tree:
         "pageFaults": stats.page_faults,
         "majorPageFaults": stats.major_page_faults,
     }
+
+
+def _network(when: str, found: Iterable[Interface], default: str) -> Tree:
+    interfaces = [
+        {
+            "name": one.name,
+            "rxBytes": one.received,
+            "rxErrors": one.receive_errors,
+            "txBytes": one.sent,
+            "txErrors": one.send_errors,
+        }
+        for one in found
+    ]
+    usual = next((i for i in interfaces if i["name"] == default), {})
+    return {"time": when, **usual, "interfaces": interfaces}
 
 
 def _file_system(when: str, disk: FileSystem, used: int, inodes: int) -> Tree:
@@ -125,6 +130,8 @@ def _pod(when: str, one: PodFigures, disk: FileSystem, *, only_cpu_and_memory: b
         },
     }
     if not only_cpu_and_memory:
+        if one.interfaces:
+            tree["network"] = _network(when, one.interfaces, one.default_interface)
         tree["volume"] = [
             {"name": name, **_file_system(when, disk, held.used, held.inodes)}
             for name, held in one.volumes.items()
