@@ -143,6 +143,15 @@ class EngineSuite(_Suite):
         assert {"NoNewPrivs:\t0", "Seccomp:\t2"} <= set(plain.splitlines())
         assert "read-only" not in plain
 
+    async def test_a_user_whom_the_image_lacks_is_a_number_and_does_not_become_known(
+        self, runtime: Any, tmp_path: Path
+    ) -> None:
+        known = await self.say(runtime, "cat /etc/passwd /etc/group", tmp_path, name="root")
+        assert "root:" in known and "4242" not in known
+        look = "id -u; id -g; whoami || echo nameless; cat /etc/passwd /etc/group"
+        said = await self.say(runtime, look, tmp_path, user=4242, group=4243)
+        assert said == f"4242\n4243\nnameless\n{known}"
+
     async def test_a_container_that_must_not_be_root_is_refused_if_its_image_is(self, runtime: Any) -> None:
         with pytest.raises(BadContainerConfig, match="image will run as root"):
             await self.start(runtime, Program(), security=Security(non_root=True))
