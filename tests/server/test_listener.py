@@ -1,17 +1,22 @@
 """Listening sockets."""
 
 import contextlib
+import re
 import socket
 import ssl
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
+from kubelib.clock import SYSTEM_CLOCK
 from kubelib.server.answering import header_line
-from kubelib.server.listener import CannotListen, Limits, Tls, bind, serve
+from kubelib.server.listener import CannotListen, Dates, Limits, Tls, bind, serve
 from kubelib.server.responses import FOLLOWED
+from kubelib.testing.clocks import MovableClock
 from reference_cluster import pki
 
 
@@ -82,6 +87,10 @@ def _answer(*headers: tuple[bytes, bytes], body: bytes = b"body", more: bytes = 
     return answer
 
 
+def undated(answer: bytes) -> bytes:
+    return re.sub(rb"date: [^\r]*\r\n", b"", answer, count=1)
+
+
 async def _records(app: Any, asked: bytes, end: bytes, directory: Path) -> tuple[bytes, list[int]]:
     """Return an answer over TLS, and the sizes of the records in which it came."""
     authority = pki.Authority(directory)
@@ -104,7 +113,7 @@ async def _records(app: Any, asked: bytes, end: bytes, directory: Path) -> tuple
         await stream.send(outgoing.read())
         answer, raw = b"", b""
         with anyio.fail_after(10):
-            while not answer.endswith(end):
+            while not undated(answer).endswith(end):
                 data = await stream.receive()
                 raw += data
                 incoming.write(data)
@@ -122,7 +131,7 @@ async def _records(app: Any, asked: bytes, end: bytes, directory: Path) -> tuple
 async def test_a_complete_answer_is_one_record(tmp_path: Path) -> None:
     app = _answer((b"content-length", b"4"), (b"X-More", b"a"))
     answer, sizes = await _records(app, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"body", tmp_path)
-    assert answer == HEAD + b"body"
+    assert undated(answer) == HEAD + b"body"
     assert sizes[-1] == len(answer) + 17, "TLS 1.3 adds a byte for what it is, and 16 to prove it"
 
 
@@ -156,7 +165,7 @@ async def test_other_answers_are_as_http_has_them(
     app: Any, asked: bytes, answered: bytes, tmp_path: Path
 ) -> None:
     answer, _ = await _records(app, asked + b"\r\nhost: x\r\n\r\n", answered, tmp_path)
-    assert answer == answered
+    assert undated(answer) == answered
 
 
 @pytest.mark.parametrize("header", [(b"x y", b"a"), (b"x-more", b"a\r\nset-cookie: b")])
@@ -177,3 +186,28 @@ async def test_an_answer_of_another_length_than_it_says_ends_the_connection() ->
             while True:
                 received += await stream.receive()
         assert received.endswith(b"body")
+
+
+async def test_every_answer_bears_one_date_of_its_second() -> None:
+    async with serve(_answer_little, bind("127.0.0.1", 0), None) as port:
+        before = SYSTEM_CLOCK.now().replace(microsecond=0)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            (date,) = (await client.get("/")).headers.get_list("date")
+        assert before <= parsedate_to_datetime(date) <= SYSTEM_CLOCK.now()
+
+
+async def _answer_little(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def test_a_date_is_made_once_a_second() -> None:
+    clock = MovableClock()
+    dates = Dates(clock)
+    dates.refresh(0)
+    first = dates.headers[0]
+    dates.refresh(0.001)
+    assert dates.headers == [first]
+    clock.advance(seconds=1)
+    dates.refresh(1)
+    assert dates.headers != [first]

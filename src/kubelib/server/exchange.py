@@ -66,6 +66,11 @@ def end_to_end(headers: Headers) -> Headers:
     ]
 
 
+def _undated(headers: Headers) -> Headers:
+    """Return an answer's headers without its date: the listener that passes it on adds its own."""
+    return [(name, value) for name, value in headers if name.lower() != b"date"]
+
+
 @asynccontextmanager
 async def concurrently() -> AsyncIterator[TaskGroup]:
     """Open a task group whose host's only error comes out as it is, and not in a group."""
@@ -123,7 +128,7 @@ async def exchange(stream: ByteStream, inquiry: Inquiry) -> AsyncIterator[Reply]
             head = await next_event()
         if not isinstance(head, h11.Response):
             raise ServiceUnavailable("error trying to reach service: EOF")
-        yield Reply(head.status_code, end_to_end(list(head.headers)), body())
+        yield Reply(head.status_code, _undated(end_to_end(list(head.headers))), body())
         group.cancel_scope.cancel()
 
 
@@ -173,7 +178,7 @@ async def exchange_with(
                 start = await messages.receive()
             except EndOfStream:
                 raise ServiceUnavailable("error trying to reach service: EOF") from None
-            yield Reply(start["status"], end_to_end(start["headers"]), body())
+            yield Reply(start["status"], _undated(end_to_end(start["headers"])), body())
             group.cancel_scope.cancel()
 
 

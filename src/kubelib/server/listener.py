@@ -10,6 +10,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.server.authn import user_of_certificate
 
 if TYPE_CHECKING:
@@ -28,6 +30,24 @@ GRACE = 1.0
 
 class CannotListen(Exception):
     """The address cannot be listened on; the message says why and what to do."""
+
+
+@attrs.define(eq=False)
+class Dates:
+    """The header ``Date`` of all answers: made once a second, and only while there are any."""
+
+    clock: Clock = SYSTEM_CLOCK
+    headers: list[tuple[bytes, bytes]] = attrs.Factory(list)
+    """Where the listener looks for the headers of every answer."""
+    _stale: float = 0
+
+    def refresh(self, now: float) -> None:
+        """Make the date anew if it is a second old at `now`, the loop's time."""
+        if now >= self._stale:
+            date = self.clock.now()
+            # The next one is due when the second is over, so that no answer bears the date of an earlier one.
+            self._stale = now + 1 - date.microsecond / 1e6
+            self.headers[:] = [(b"date", format_datetime(date, usegmt=True).encode())]
 
 
 @attrs.frozen
@@ -121,6 +141,7 @@ async def serve(
     from kubelib.server.upgrades import Upgrade, is_spdy, scope_of
 
     identify = tls.identify() if tls is not None else None
+    dates = Dates()
 
     class Protocol(HttpToolsProtocol):
         silence: Any = None
@@ -163,6 +184,7 @@ async def serve(
             if self.silence is not None:
                 self.silence.cancel()
                 self.silence = None
+            dates.refresh(self.loop.time())
             super().on_headers_complete()
             cycle: Any = self.cycle
             if type(cycle) is RequestResponseCycle:
@@ -195,13 +217,14 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=False,
+        date_header=False,  # it would be written by uvicorn's own loop, which looks ten times a second
         proxy_headers=False,  # who asks is whom the connection is with, whatever a header says
         timeout_keep_alive=75,
         ws_max_size=4 * 1024 * 1024,
     )
     server = uvicorn.Server(config)
     config.load()
+    dates.headers = server.server_state.default_headers
     if tls is not None:
         config.ssl = tls.context()
     # What `Server.serve` does, without its looking ten times a second whether it is time to end.
