@@ -134,7 +134,7 @@ EXTENSION_PRIORITIES = {"metrics.k8s.io": (100, 100)}
 BUILTIN_GROUPS = {
     "": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700, "authorization.k8s.io": 17600,
     "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200, "policy": 17100,
-    "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700,
+    "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "storagemigration.k8s.io": 16800, "apiextensions.k8s.io": 16700,
     "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500,
     "node.k8s.io": 16300, "discovery.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100, "resource.k8s.io": 16200,
     "apiregistration.k8s.io": 18000, "scheduling.kubelib.dev": 16000,
