@@ -18,7 +18,8 @@ class TaintRuleStrategy(Strategy):
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Date the taint, unless its maker did."""
         super().prepare_for_create(registry, tree)
-        if not (taint := tree["spec"]["taint"]).get("timeAdded"):
+        taint = _taint_of(tree)  # what is not there is for validation to say
+        if taint and not taint.get("timeAdded"):
             taint["timeAdded"] = format_time(registry.owner.clock.now())
 
     def prepare_for_update(
@@ -26,9 +27,16 @@ class TaintRuleStrategy(Strategy):
     ) -> Tree:
         """Date the taint anew if its effect is another one and its date is not."""
         tree = super().prepare_for_update(registry, tree, old, subresource)
-        now, before = tree["spec"]["taint"], old["spec"]["taint"]
+        now, before = _taint_of(tree), _taint_of(old)
+        if not now:
+            return tree
         if now.get("effect") == before.get("effect"):
-            now.setdefault("timeAdded", before["timeAdded"])
+            now.setdefault("timeAdded", before.get("timeAdded"))
         elif now.get("timeAdded") in (None, before.get("timeAdded")):
             now["timeAdded"] = format_time(registry.owner.clock.now())
         return tree
+
+
+def _taint_of(tree: Tree) -> Tree:
+    taint: Tree = (tree.get("spec") or {}).get("taint") or {}
+    return taint
