@@ -19,6 +19,7 @@ BUSY = ["--image=process", "--restart=Never", "--command", "--", "sh", "-c", "wh
 def test_top_shows_what_nodes_pods_and_containers_use(kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "run", "busy", "--labels=app=busy", *BUSY)
     kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/busy", "--timeout=90s")
+    node = kubectl("-n", namespace, "get", "pod", "busy", "-o", "jsonpath={.spec.nodeName}")
     top = eventually(
         lambda: kubectl("-n", namespace, "top", "pods", "-l", "app=busy", "--containers"), within=90
     )
@@ -26,17 +27,17 @@ def test_top_shows_what_nodes_pods_and_containers_use(kubectl: Kubectl, namespac
     name, container, cpu, memory = row.split()
     assert (name, container) == ("busy", "busy")
     assert int(cpu.removesuffix("m")) > 0 and memory.endswith("Mi")
-    assert re.search(r"^node-1 +\d+m +\d+% +\d+Mi +\d+%", kubectl("top", "nodes", "--no-headers"))
+    assert re.search(rf"(?m)^{node} +\d+m +\d+% +\d+Mi +\d+%", kubectl("top", "nodes", "--no-headers"))
     assert kubectl("-n", namespace, "top", "pod", "busy", "--no-headers").startswith("busy ")
     assert "not found" in kubectl.fails("-n", namespace, "top", "pod", "none")
-    raw = kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/stats/summary")
+    raw = kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary")
     pods = {
         pod["podRef"]["name"]: pod
         for pod in json.loads(raw)["pods"]
         if pod["podRef"]["namespace"] == namespace
     }
     assert pods["busy"]["containers"][0]["cpu"]["usageCoreNanoSeconds"] > 0
-    text = kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/metrics/cadvisor")
+    text = kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/metrics/cadvisor")
     assert re.search(rf'container_cpu_usage_seconds_total\{{container="busy",.*namespace="{namespace}"', text)
 
 
