@@ -23,8 +23,8 @@ settings.register_profile("repeatable", deadline=None, phases=PHASES, derandomiz
 settings.load_profile("repeatable")
 
 
-PURE = ("api", "cel", "controllers", "informers", "labels", "registry", "sched", "sim")
-"""The rooms whose tests start no process and open no socket."""
+PURE = ("api", "bench", "cel", "controllers", "informers", "labels", "registry", "sched", "sim")
+"""The rooms whose tests start no process and open no socket, and the benchmarks, which measure once."""
 SAFETY = (
     "store",
     "transactions",
