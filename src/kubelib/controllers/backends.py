@@ -7,8 +7,6 @@ import attrs
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service, ServicePort
 
-TOLERATE_UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
-
 
 @attrs.frozen
 class Backend:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cmp_to_key
 
 from kubelib.api.core.pod import Pod, PodCondition, PodTemplateSpec
-from kubelib.api.meta import Object, ObjectMeta, controller_of
+from kubelib.api.meta import Object, ObjectMeta
 from kubelib.controllers.ownership import controller_reference
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -155,9 +155,3 @@ def _by_age(t1: datetime | None, t2: datetime | None, a: Pod, b: Pod, now: datet
 def _magnitude(age: timedelta) -> int:
     seconds = age.total_seconds()
     return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
-
-
-def controlled_by(pod: Pod) -> str:
-    """Return the uid of what controls a pod, empty if nothing does."""
-    reference = controller_of(pod)
-    return reference.uid if reference is not None else ""

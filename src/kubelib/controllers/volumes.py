@@ -24,7 +24,6 @@ from kubelib.controllers.daemons import selects
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
-PROTECTION = "kubernetes.io/pv-protection"
 
 _SOURCES = tuple(PersistentVolumeSource.__struct_fields__)
 

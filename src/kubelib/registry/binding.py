@@ -1,4 +1,5 @@
-"""Where schedulers' decisions land: a transaction of claims is one atomic commit of the store.
+"""Where schedulers' decisions land: a transaction of claims is one atomic commit of the store, or, if it need not land as a whole
+and the store takes fewer operations at once, one for each of its parts.
 
 Every scheduler goes through here, those of other processes by ``transactions`` or ``pods/binding``. A Pod is written only if it is still as
 it was, so it is bound once, whoever tries; and only if its node still has room for it, so that no interleaving of schedulers

@@ -147,11 +147,6 @@ class Following:
         for queue in self._queues:
             queue.wake(what)
 
-    def dequeue(self, pod: PodInfo) -> None:
-        """Forget that a Pod waits for a node."""
-        for queue in self._queues:
-            queue.remove(pod.key, pod.uid)
-
     def withdraw(self, uid: str) -> None:
         """Take back what is promised to a Pod, which may help others."""
         if self.table.withdraw(uid):

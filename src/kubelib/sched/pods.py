@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import msgspec
 
 from kubelib.api.claiming import claim_names
 from kubelib.api.core.affinity import NodeAffinity, Toleration
@@ -126,11 +125,6 @@ class PodInfo:
     def namespace(self) -> str:
         """The namespace of the Pod."""
         return self.key.namespace
-
-    @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> "PodInfo":
-        """Take in a Pod from its decoded document. Raises ValueError for one that is malformed."""
-        return cls.of(msgspec.convert(tree, Pod))
 
     @classmethod
     def of(cls, pod: Pod) -> "PodInfo":
