@@ -23,8 +23,6 @@ settings.register_profile("repeatable", deadline=None, phases=PHASES, derandomiz
 settings.load_profile("repeatable")
 
 
-PURE = ("api", "bench", "cel", "controllers", "informers", "labels", "registry", "sched", "sim")
-"""The rooms whose tests start no process and open no socket, and the benchmarks, which measure once."""
 SAFETY = (
     "store",
     "transactions",
@@ -38,14 +36,20 @@ SAFETY = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests with real processes and engines a second try, as Kubernetes does with its end-to-end tests.
+    """Give tests a second try, as Kubernetes does with its end-to-end tests, but never to what a search for losses has found.
 
-    A run names them as RERUN at its end: each of those is a defect to find, of the test or of what it tests.
+    Where losses are looked for, a second try is given only to what could not be tried: an engine that did not start in time.
+    Benchmarks measure once. A run names second tries as RERUN at its end: each is a defect to find, of the test or of what
+    it tests.
     """
     here = Path(__file__).parent
     for item in items:
         place = item.path.relative_to(here).parts
-        if place[0] not in PURE and not {place[0], place[-1]} & {*SAFETY}:
+        if {place[0], place[-1]} & {*SAFETY}:
+            item.add_marker(
+                pytest.mark.flaky(reruns=1, rerun_except=["AssertionError", "Failed", "ExceptionGroup"])
+            )
+        elif place[0] != "bench":
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
