@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING
 
 import attrs
@@ -61,9 +60,9 @@ class AccessSettings:
 
         return (OidcTokens(self.oidc, clock=clock),)
 
-    def auditor(self, random: Random, clock: Clock) -> "Auditor | None":
+    def auditor(self, clock: Clock) -> "Auditor | None":
         """Open the audit log, if there is to be one. Raises OSError."""
-        return self.audit.open(random=random, clock=clock) if self.audit is not None else None
+        return self.audit.open(clock=clock) if self.audit is not None else None
 
 
 DEFAULT_ACCESS = AccessSettings()

@@ -201,7 +201,7 @@ async def run_api_server(
                 fair=access.fair,
                 concurrency=access.concurrency,
                 request_timeout=access.request_timeout,
-                auditor=access.auditor(registries.random, clock),
+                auditor=access.auditor(clock),
                 front_proxy=front_proxy,
                 request_headers=request_headers,
                 storage=figures,

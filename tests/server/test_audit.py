@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import anyio
@@ -21,6 +20,7 @@ from kubelib.server import ApiServer
 from kubelib.server.audit import MOST_PENDING, Auditor
 from kubelib.server.audit.logfile import LogFile
 from kubelib.server.audit.policy import PolicyError, load_policy, read_policy
+from kubelib.server.auditid import AUDIT_ID
 from kubelib.server.authn import Authenticator, StaticTokens
 from kubelib.server.listener import bind, serve
 from kubelib.server.request import parse_request
@@ -53,7 +53,7 @@ async def audited(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Kept, Auditor]]:
     """Yield a client, what is written (complete once the context is left by `ended`), and the auditor."""
     kept = Kept()
-    auditor = Auditor(read_policy(policy(*rules, **more)), kept, random=Random(1))
+    auditor = Auditor(read_policy(policy(*rules, **more)), kept)
     async with MemoryStore() as store, ResourceRegistries(store) as registries:
         await registries.bootstrap()
         for plugin in plugins:
@@ -236,8 +236,8 @@ async def test_a_log_that_cannot_be_written_stops_no_request_and_is_counted() ->
 
 
 def test_more_events_than_can_be_written_are_dropped_and_no_memory_is_lost() -> None:
-    auditor = Auditor(read_policy(policy({"level": "Metadata"})), Kept(), random=Random(1))
-    scope = {"path": "/version", "query_string": b"", "client": None}
+    auditor = Auditor(read_policy(policy({"level": "Metadata"})), Kept())
+    scope = {"path": "/version", "query_string": b"", "client": None, AUDIT_ID: b"one"}
     for _ in range(MOST_PENDING + 10):
         assert auditor.begin(ADMIN, parse_request("GET", "/version"), scope, {}) is not None
     assert auditor.dropped == 10

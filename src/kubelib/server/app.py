@@ -25,6 +25,7 @@ from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import discovery, health
 from kubelib.server.aggregation import Aggregator, FrontProxy
+from kubelib.server.auditid import identify
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import requested
 from kubelib.server.authn.requestheader import RequestHeaders
@@ -192,6 +193,8 @@ class ApiServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] in ("http", "websocket"):
+            send = identify(scope, send, self.registries.random)
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -233,8 +236,6 @@ class ApiServer:
                     self.auditor.panicked(record, error)
             if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
                 self.auditor.complete(record, response)
-                if response is not None:
-                    response.headers.append((b"audit-id", record.uid.encode()))
             if response is None:
                 return
             self.figures.note(request, method, response, began)

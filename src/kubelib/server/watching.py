@@ -188,8 +188,6 @@ async def _start(send: Send, resource: Resource, request: Request, stream: Strea
         *warning_header([resource.warning] if resource.warning else []),
         *(request.flow.headers if request.flow is not None else ()),
     ]
-    if request.audit is not None:
-        headers.append((b"audit-id", request.audit.uid.encode()))
     start: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": headers}
     if stream is not None:
         start[STREAMED] = stream.use

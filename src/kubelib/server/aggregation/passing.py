@@ -10,6 +10,7 @@ import anyio
 from kubelib.api.errors import ApiError, NotFound, ServiceUnavailable
 from kubelib.registry.base import User
 from kubelib.server.aggregation.base import FrontProxy, Remote, identity_headers
+from kubelib.server.auditid import AUDIT_ID, HEADER
 from kubelib.server.exchange import Inquiry, Reply, concurrently, end_to_end, exchange
 from kubelib.server.proxying import (
     Target,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 HEAD_TIMEOUT = 60.0
 """Seconds until an answer must have begun, except for watches."""
-_OURS = (b"authorization", b"host", b"x-remote-user", b"x-remote-uid", b"x-remote-group")
+_OURS = (HEADER, b"authorization", b"host", b"x-remote-user", b"x-remote-uid", b"x-remote-group")
 _OUR_PREFIXES = (b"impersonate-", b"x-remote-extra-")
 
 
@@ -114,6 +115,7 @@ class Passage:
         client = scope.get("client")
         if client is not None:
             headers.append((b"x-forwarded-for", str(client[0]).encode()))
+        headers.append((HEADER, scope[AUDIT_ID]))
         return headers + identity_headers(user)
 
     async def answer_websocket(

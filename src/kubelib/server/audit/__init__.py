@@ -7,7 +7,6 @@ are dropped and counted (``apiserver_audit_error_total``): no request waits for 
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from random import Random
 from typing import Any
 
 import anyio
@@ -17,11 +16,12 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
 from kubelib.api.codec import DecodeError
-from kubelib.clock import SYSTEM_CLOCK, Clock, new_uid
+from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.base import User
 from kubelib.server.audit.base import Sink, Stage
 from kubelib.server.audit.events import Record, encode_event
 from kubelib.server.audit.policy import Policy
+from kubelib.server.auditid import AUDIT_ID
 from kubelib.server.request import RequestInfo
 from kubelib.server.responses import Response, Scope
 
@@ -31,7 +31,6 @@ MOST_PENDING, MOST_BYTES = 20_000, 64 * 1024 * 1024
 """How many events, and bytes of documents in them, wait to be written at most."""
 PERIOD = 0.2
 BATCH = 1000
-LONGEST_ID = 64
 
 _Noted = tuple[Record, Stage, datetime, Mapping[str, Any] | None, Mapping[str, str], bytes]
 
@@ -41,10 +40,9 @@ class Auditor:
 
     name = "audit"
 
-    def __init__(self, policy: Policy, sink: Sink, *, random: Random, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, policy: Policy, sink: Sink, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.policy = policy
         self._sink = sink
-        self._random = random
         self._clock = clock
         self._pending: list[_Noted] = []
         self._bytes = 0
@@ -63,13 +61,11 @@ class Auditor:
         query = scope["query_string"]
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         path = path.partition(b"?")[0]
-        given = headers.get(b"audit-id", b"")
-        uid = given.decode("latin1") if 0 < len(given) <= LONGEST_ID else new_uid(self._random)
         record = Record(
             verdict,
             user,
             info,
-            uid,
+            scope[AUDIT_ID].decode("latin1"),
             self._clock.now(),
             (path + b"?" + query if query else path).decode("latin1"),
             _sources(scope, headers),
@@ -212,11 +208,11 @@ class AuditSettings:
     max_backups: int = 0
     max_size: int = 100
 
-    def open(self, *, random: Random, clock: Clock = SYSTEM_CLOCK) -> Auditor:
+    def open(self, *, clock: Clock = SYSTEM_CLOCK) -> Auditor:
         """Open the log. Raises OSError."""
         from kubelib.server.audit.logfile import LogFile
 
         sink = LogFile(
             self.path, max_age=self.max_age, max_backups=self.max_backups, max_size=self.max_size, clock=clock
         )
-        return Auditor(self.policy, sink, random=random, clock=clock)
+        return Auditor(self.policy, sink, clock=clock)
