@@ -44,15 +44,17 @@ class Wanted:
     ports: tuple[Port, ...]
 
     @classmethod
-    def by(cls, spec: Tree) -> "Wanted":
-        """Return what a Pod with this spec takes up."""
+    def by(cls, spec: Tree, status: Tree | None = None) -> "Wanted":
+        """Return what a Pod with this spec takes up; with its status, also while it is being resized."""
+        sidecars = (c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always")
         ports = tuple(
             (port.get("protocol") or "TCP", port.get("hostIP") or "", port["hostPort"])
-            for container in spec.get("containers") or ()
+            for container in (*(spec.get("containers") or ()), *sidecars)
             for port in container.get("ports") or ()
             if port.get("hostPort")
         )
-        return cls({name: amount for name, amount in pod_requests(spec).items() if amount > ZERO}, ports)
+        wanted = pod_requests(spec, status)
+        return cls({name: amount for name, amount in wanted.items() if amount > ZERO}, ports)
 
 
 class _Load:
@@ -222,7 +224,7 @@ class NodeRoom:
             spec = tree.get("spec") or {}
             node = spec.get("nodeName")
             if node and (tree.get("status") or {}).get("phase") not in _ENDED:
-                wanted = Wanted.by(spec)
+                wanted = Wanted.by(spec, tree.get("status"))
                 for holder in tuple(self._held.get(key, ())):
                     self.give_back(holder, key)
                 self._bound[key] = node, wanted

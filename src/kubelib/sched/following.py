@@ -25,7 +25,7 @@ from kubelib.sched.base import Happening
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
-from kubelib.sched.pods import PodInfo
+from kubelib.sched.pods import PodInfo, has_resources, resources_said
 from kubelib.sched.queue import SchedulingQueue
 
 StorageObject = TypeVar("StorageObject", bound=Object)
@@ -224,8 +224,12 @@ class Following:
             if self._is_counted(old, new, pod.spec.node_name):
                 return
             info = _info(pod)
+            before = self.table.requests_of(new.meta.uid)
             if info is not None and self.settled(info, info.node):
                 self.wake("pod placed")
+                if any(info.requests.get(name, 0) < value for name, value in before.items()):
+                    # It has been resized, and others may have what it no longer has.
+                    self.wake("pod gone")
         elif new.meta.deletion_timestamp or pod.spec.scheduling_gates:
             self.abandoned += self._remove(new)
             self.withdraw(new.meta.uid)
@@ -262,11 +266,16 @@ class Following:
 
     def _is_counted(self, old: Document | None, new: Document, node: str) -> bool:
         """Return whether only what does not matter here has changed: most changes of Pods are to their status."""
-        return (
-            self.table.node_of(new.meta.uid) == node
-            and old is not None
-            and old.meta.generation == new.meta.generation
-            and old.meta.labels == new.meta.labels
+        if (
+            self.table.node_of(new.meta.uid) != node
+            or old is None
+            or old.meta.generation != new.meta.generation
+            or old.meta.labels != new.meta.labels
+        ):
+            return False
+        before, now = old.view(Pod).status, new.view(Pod).status
+        return not (has_resources(before) or has_resources(now)) or resources_said(before) == resources_said(
+            now
         )
 
 

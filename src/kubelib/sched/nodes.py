@@ -352,6 +352,11 @@ class NodeTable(Promises):
         placed = self._pods.get(uid)
         return placed.node if placed is not None else ""
 
+    def requests_of(self, uid: str) -> Mapping[str, int]:
+        """Return what a Pod that is counted is counted with; nothing of one that is not."""
+        placed = self._pods.get(uid)
+        return placed.pod.requests if placed is not None else {}
+
     def pods_on(self, row: int) -> list[PodInfo]:
         """Return the Pods that are counted on a row."""
         return [placed.pod for placed in self._on.get(self.names[row], {}).values()]

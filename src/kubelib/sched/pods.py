@@ -5,20 +5,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
+from kubelib.api import podresources
 from kubelib.api.claiming import claim_names
 from kubelib.api.core.affinity import NodeAffinity, Toleration
 from kubelib.api.core.container import Container
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.pod import Pod, PodStatus
 from kubelib.api.meta import Key
-from kubelib.api.quantity import parse_quantity
+from kubelib.api.podresources import peak
+from kubelib.api.quantity import Quantity, from_bytes, from_milli, parse_quantity
 from kubelib.sched.images import full_name
 from kubelib.sched.selectors import PodTerm, SpreadTerm, pod_term, spread_term
 
 CPU, MEMORY, STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 
-USUAL_CPU, USUAL_MEMORY = 100, 200 * 1024 * 1024
+USUAL: Mapping[str, int] = {CPU: 100, MEMORY: 200 * 1024 * 1024}
 """What a container that asks for nothing counts as in scores, as in kube-scheduler."""
+NOTHING: Mapping[str, int] = {}
 
 LARGEST = 1 << 61
 """Amounts are cut off here, so that sums of two stay within 64 bits."""
@@ -38,41 +42,61 @@ Disk = tuple[str, bool]
 @functools.lru_cache(maxsize=4096)
 def amount(resource: str, text: str) -> int:
     """Return a quantity as a whole number: thousandths of a core for cpu, units for all else."""
-    quantity = parse_quantity(text)
-    return min(quantity.milli() if resource == CPU else quantity.value(), LARGEST)
+    return min(_units(resource, parse_quantity(text)), LARGEST)
 
 
-def _requests(container: Container) -> dict[str, int]:
-    return {name: amount(name, text) for name, text in container.resources.requests.items()}
+def _units(resource: str, quantity: Quantity) -> int:
+    return quantity.milli() if resource == CPU else quantity.value()
 
 
-def pod_requests(pod: Pod) -> dict[str, int]:
-    """Return what a Pod needs at its peak: its containers and sidecars together, or an init container if that is more."""
-    total: dict[str, int] = {}
-    for container in pod.spec.containers:
-        for name, value in _requests(container).items():
-            total[name] = total.get(name, 0) + value
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in pod.spec.init_containers:
-        wanted = _requests(container)
-        if container.restart_policy == "Always":
-            for name, value in wanted.items():
-                sidecars[name] = sidecars.get(name, 0) + value
-            wanted = dict(sidecars)
-        else:
-            wanted = {name: wanted.get(name, 0) + sidecars.get(name, 0) for name in {**wanted, **sidecars}}
-        for name, value in wanted.items():
-            peak[name] = max(peak.get(name, 0), value)
-    for name, value in sidecars.items():
-        total[name] = total.get(name, 0) + value
-    for name, value in peak.items():
-        total[name] = max(total.get(name, 0), value)
-    if pod.spec.resources is not None:
+def _requests(container: Container, usual: Mapping[str, int]) -> dict[str, int]:
+    asked = {name: amount(name, text) for name, text in container.resources.requests.items()}
+    return {**usual, **asked} if usual else asked
+
+
+def has_resources(status: PodStatus) -> bool:
+    """Return whether a Pod's node says what the Pod has been allocated, which may be more than it asks for."""
+    return (
+        any(s.resources is not None or s.allocated_resources for s in status.container_statuses)
+        or any(s.resources is not None or s.allocated_resources for s in status.init_container_statuses)
+        or status.resources is not None
+    )
+
+
+def resources_said(status: PodStatus) -> tuple[object, ...]:
+    """Return all that a Pod's node says of its resources, and by which its requests may change."""
+    return (
+        [(s.name, s.resources, s.allocated_resources) for s in status.container_statuses],
+        [(s.name, s.resources, s.allocated_resources) for s in status.init_container_statuses],
+        status.resources,
+        status.allocated_resources,
+        next((c.reason for c in status.conditions if c.type == "PodResizePending"), ""),
+    )
+
+
+def pod_requests(pod: Pod, usual: Mapping[str, int] = NOTHING) -> dict[str, int]:
+    """Return what a Pod needs at its peak: its containers and sidecars together, or an init container if that is more.
+
+    While it is being resized in place, what it still has counts, too. `usual` is what containers count as that ask for nothing.
+    """
+    spec = pod.spec
+    if has_resources(pod.status):
+        found = podresources.pod_requests(
+            msgspec.to_builtins(spec),
+            msgspec.to_builtins(pod.status),
+            usual={n: from_milli(value) if n == CPU else from_bytes(value) for n, value in usual.items()},
+        )
+        return {name: min(_units(name, quantity), LARGEST) for name, quantity in found.items()}
+    total = peak(
+        [_requests(c, usual) for c in spec.containers],
+        [(_requests(c, usual), c.restart_policy == "Always") for c in spec.init_containers],
+    )
+    if spec.resources is not None:
         # What is asked for the Pod as a whole stands for what its containers ask for.
-        for name, text in pod.spec.resources.requests.items():
-            total[name] = amount(name, text)
-    for name, text in pod.spec.overhead.items():
+        for name, text in spec.resources.requests.items():
+            if podresources.is_for_pods(name):
+                total[name] = amount(name, text)
+    for name, text in spec.overhead.items():
         total[name] = total.get(name, 0) + amount(name, text)
     return {name: min(value, LARGEST) for name, value in total.items()}
 
@@ -138,9 +162,11 @@ class PodInfo:
         if affinity is not None or spec.topology_spread_constraints:
             wishes = _wishes(pod)
         claims = tuple(claim_names(pod)) if spec.volumes else ()
+        counted = _counted(pod, requests)
         shape = (
             meta.namespace,
             _pairs(requests),
+            counted,
             ports,
             _pairs(spec.node_selector),
             repr(affinity.node_affinity)
@@ -164,7 +190,7 @@ class PodInfo:
             tolerations=spec.tolerations,
             owner=owner,
             shape=shape,
-            counted=_counted(pod, requests),
+            counted=counted,
             images=tuple(full_name(c.image) for c in (*spec.init_containers, *spec.containers)),
             claims=claims,
             disks=_disks(pod) if spec.volumes else (),
@@ -222,14 +248,12 @@ def _disks(pod: Pod) -> tuple[Disk, ...]:
 
 
 def _counted(pod: Pod, requests: Mapping[str, int]) -> tuple[int, int]:
-    cpu, memory = requests.get(CPU, 0), requests.get(MEMORY, 0)
-    for container in pod.spec.containers:
-        asked = container.resources.requests
-        if CPU not in asked:
-            cpu += USUAL_CPU
-        if MEMORY not in asked:
-            memory += USUAL_MEMORY
-    return cpu, memory
+    if any(
+        CPU not in container.resources.requests or MEMORY not in container.resources.requests
+        for container in (*pod.spec.containers, *pod.spec.init_containers)
+    ):
+        requests = pod_requests(pod, USUAL)
+    return requests.get(CPU, 0), requests.get(MEMORY, 0)
 
 
 def _wishes(pod: Pod) -> dict[str, Any]:

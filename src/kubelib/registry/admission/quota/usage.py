@@ -58,7 +58,8 @@ def usage_of(resource: Resource, tree: Tree, now: datetime) -> Amounts:
         used[plural] = ONE
     spec: Tree = tree.get("spec") or {}
     if plural == "pods" and is_live(tree, now):
-        add(used, {"pods": ONE, **_computed(pod_requests(spec), pod_limits(spec))})
+        status = tree.get("status")
+        add(used, {"pods": ONE, **_computed(pod_requests(spec, status), pod_limits(spec, status))})
     elif plural == "services":
         used.update(_of_service(spec))
     elif plural == "persistentvolumeclaims":
