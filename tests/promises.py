@@ -37,6 +37,7 @@ RUNTIMES = {
     "TestDockerRuntime": "docker",
     "TestPodmanRuntime": "podman",
     "TestFakeRuntime": "fake",
+    "TestTheRuntimeOfThePage": "that of the page",
 }
 
 
