@@ -30,10 +30,10 @@ from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import requested
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authz import AlwaysAllow, AlwaysDeny, AnyOf, Authorizer, Masters, forbidden, is_public
-from kubelib.server.authz.bootstrap import NODE_RULES
 from kubelib.server.authz.escalation import EscalationCheck
 from kubelib.server.authz.nodes import NodeAuthorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
+from kubelib.server.authz.roles import NODE_RULES
 from kubelib.server.conditional import tagged, unless_known
 from kubelib.server.connecting import COMMANDS, CONNECTING, admit_connection
 from kubelib.server.deadlines import Deadlines
