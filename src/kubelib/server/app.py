@@ -7,12 +7,10 @@ from urllib.parse import parse_qs
 
 import anyio
 
-from kubelib.api.codec import encode_json
 from kubelib.api.errors import (
     ApiError,
     BadRequest,
     InternalError,
-    NotFound,
     RequestEntityTooLarge,
     ServiceUnavailable,
     Timeout,
@@ -20,10 +18,8 @@ from kubelib.api.errors import (
     Unauthorized,
 )
 from kubelib.api.scheme import UnknownKind
-from kubelib.exposition import CONTENT_TYPE
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.server import discovery, health
 from kubelib.server.aggregation import Aggregator, FrontProxy
 from kubelib.server.auditid import identify
 from kubelib.server.authn import Authenticator
@@ -34,7 +30,7 @@ from kubelib.server.authz.escalation import EscalationCheck
 from kubelib.server.authz.nodes import NodeAuthorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
 from kubelib.server.authz.roles import NODE_RULES
-from kubelib.server.conditional import tagged, unless_known
+from kubelib.server.conditional import unless_known
 from kubelib.server.connecting import COMMANDS, CONNECTING, admit_connection
 from kubelib.server.deadlines import Deadlines
 from kubelib.server.encodings import in_wanted_form
@@ -42,6 +38,7 @@ from kubelib.server.figures import RequestFigures
 from kubelib.server.flow import FlowControl, Seat
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
+from kubelib.server.plain import PlainPaths
 from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import (
     Receive,
@@ -66,13 +63,10 @@ log = logging.getLogger("kubelib.server")
 MAX_BODY = 3 * 1024 * 1024
 REQUEST_TIMEOUT = 60.0
 MAX_IN_FLIGHT = 800
-GIT_VERSION = "v1.37.0+kubelib"
-
 
 AUDIT = "kubelib.audit"
 """Where the scope of a request has what the audit log notes of it."""
 LASTING = COMMANDS | {"log", "proxy"}
-DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
 AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
 MODES = ("Node", "RBAC")
 """Who decides when nobody says otherwise, in this order."""
@@ -156,7 +150,7 @@ class ApiServer:
         self._in_flight = 0
         self._stopping = False
         self.figures = RequestFigures(registries.scheme)
-        self._documents: dict[tuple[str, str], tuple[object, Response]] = {}
+        self._plain = PlainPaths(self)
 
     def _allows(
         self, user: User, verb: str, group: str, resource: str, subresource: str, namespace: str, name: str
@@ -387,7 +381,7 @@ class ApiServer:
         except TimeoutError:
             raise Timeout("the request was not finished in time: it may have had an effect") from None
         except UnknownKind:
-            return self._unknown(request.info.path)
+            return self._plain.unknown(request.info.path)
         except RecursionError:
             raise BadRequest("the document is nested too deeply") from None
         finally:
@@ -400,121 +394,12 @@ class ApiServer:
             if self._reviews.answers(info):
                 return await self._reviews.answer(request, body)
             return await self._verbs.write(request, body)
-        response = await self._plain(request)
+        response = await self._plain.answer(request)
         if info.verb not in ("get", "head") and response.status != 404:
             from kubelib.api.errors import MethodNotAllowed
 
             raise MethodNotAllowed(f"{info.path} can only be read")
         return unless_known(response, request.headers)
-
-    async def _plain(self, request: Request) -> Response:
-        """Answer a path that is no resource."""
-        path = request.info.path.rstrip("/") or "/"
-        scheme = self.registries.scheme
-        accept = request.header("accept")
-        parts = path.strip("/").split("/")
-        match parts:
-            case ["version"]:
-                return Response(encode_json(_version()))
-            case ["healthz" | "livez" | "readyz", *check]:
-                return health.answer(
-                    parts[0], "/".join(check), await self.checks(parts[0]), request.query_string
-                )
-            case ["metrics"]:
-                from kubelib.server.metrics import render
-
-                return Response(render(self), content_type=CONTENT_TYPE)
-            case ["metrics", "slis"]:
-                from kubelib.server.metrics import health_figures
-
-                return Response(await health_figures(self), content_type=CONTENT_TYPE)
-            case ["api"] | ["apis"]:
-                core = parts[0] == "api"
-                version, media = discovery.wanted_form(accept)
-                if version:
-                    return self._cached(
-                        (path, version),
-                        lambda: tagged(self._aggregated(core, version), media),
-                    )
-                if core:
-                    return Response(discovery.core_versions(self.address))
-                return self._cached(
-                    (path, ""), lambda: tagged(discovery.group_list(scheme, self.aggregator.groups()))
-                )
-            case ["api", version]:
-                return self._found(request, discovery.resource_list(scheme, "", version))
-            case ["apis", group]:
-                return self._found(request, discovery.group_document(scheme, group, self.aggregator.groups()))
-            case ["apis", group, version]:
-                return self._found(request, discovery.resource_list(scheme, group, version))
-            case ["openid", "v1", "jwks"] if self.tokens is not None:
-                return Response(self.tokens.jwks(), content_type=b"application/jwk-set+json")
-            case [".well-known", "openid-configuration"] if self.tokens is not None:
-                return Response(self.tokens.configuration(self.address))
-            case ["openapi", version, *rest]:
-                from kubelib.server.openapi import answer
-
-                if not rest and (merged := self.aggregator.openapi(version, accept)) is not None:
-                    return merged
-                return answer(scheme, version, "/".join(rest), accept, request.query)
-            case ["debug", "api_priority_and_fairness", what] if self.flow is not None:
-                from kubelib.server.flow.debug import dump
-
-                table = dump(self.flow, what)
-                if table is None:
-                    raise NotFound("the server could not find the requested resource")
-                return Response(table, content_type=b"text/plain; charset=utf-8")
-            case [""]:
-                paths = [
-                    "/.well-known/openid-configuration",
-                    "/api",
-                    "/api/v1",
-                    "/apis",
-                    *(f"/debug/api_priority_and_fairness/{name}" for name in DUMPS if self.flow is not None),
-                    "/healthz",
-                    "/livez",
-                    "/metrics",
-                    "/metrics/slis",
-                    "/openapi/v2",
-                    "/openapi/v3",
-                    "/openid/v1/jwks",
-                    "/readyz",
-                    "/version",
-                ]
-                return Response(encode_json({"paths": paths}))
-        return self._unknown(request.info.path)
-
-    def _aggregated(self, core: bool, version: str) -> bytes:
-        aggregator = self.aggregator
-        return discovery.aggregated(
-            self.registries.scheme,
-            core=core,
-            version=version,
-            groups=aggregator.groups(),
-            remote=aggregator.documents(),
-        )
-
-    def _cached(self, key: tuple[str, str], make: Callable[[], Response]) -> Response:
-        generation = self.aggregator.generation
-        cached = self._documents.get(key)
-        if cached is None or cached[0] != generation:
-            cached = self._documents[key] = (generation, make())
-        response = cached[1]
-        return Response(response.body, content_type=response.content_type, headers=list(response.headers))
-
-    def _found(self, request: Request, body: bytes | None) -> Response:
-        return self._unknown(request.info.path) if body is None else Response(body)
-
-    def _unknown(self, path: str) -> Response:
-        """Answer a path that nobody serves: as kube-apiserver does, in a line of text but for paths below the API's own groups.
-
-        Raises NotFound for those.
-        """
-        first, group, *_ = [*path.strip("/").split("/"), ""]
-        known = any(resource.group == group and resource.builtin for resource in self.registries.scheme)
-        if first in ("api", "version") or (first == "apis" and group and known):
-            raise NotFound("the server could not find the requested resource")
-        return Response(b"404 page not found\n", 404, b"text/plain; charset=utf-8")
 
     async def checks(self, which: str) -> dict[str, bool]:
         """Return what is healthy, by the name of the check, for ``healthz``, ``livez`` or ``readyz``."""
@@ -538,26 +423,6 @@ def _lasts(info: RequestInfo) -> bool:
 
 def _from_beginning(request: Request) -> bool:
     return request.query.get("resourceVersion", "") in ("", "0") or request.flag("sendInitialEvents")
-
-
-def _version() -> dict[str, str]:
-    import platform
-
-    return {
-        "major": "1",
-        "minor": "37",
-        "emulationMajor": "1",
-        "emulationMinor": "37",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "36",
-        "gitVersion": GIT_VERSION,
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": f"python{platform.python_version()}",
-        "compiler": platform.python_implementation().lower(),
-        "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
-    }
 
 
 _NO_QUERY: dict[str, str] = {}

@@ -1,0 +1,163 @@
+"""The paths that are no resources: version, health, figures, discovery, descriptions, and what is behind them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kubelib.api.codec import encode_json
+from kubelib.api.errors import NotFound
+from kubelib.exposition import CONTENT_TYPE
+from kubelib.server import discovery, health
+from kubelib.server.conditional import tagged
+from kubelib.server.request import Request
+from kubelib.server.responses import Response
+
+if TYPE_CHECKING:
+    from kubelib.server.app import ApiServer
+
+GIT_VERSION = "v1.37.0+kubelib"
+DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
+
+
+class PlainPaths:
+    """Answers them for an API server."""
+
+    def __init__(self, server: "ApiServer") -> None:
+        self._server = server
+        self._documents: dict[tuple[str, str], tuple[object, Response]] = {}
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request of such a path. Raises NotFound below the API's own groups."""
+        server, scheme = self._server, self._server.registries.scheme
+        path = request.info.path.rstrip("/") or "/"
+        accept = request.header("accept")
+        parts = path.strip("/").split("/")
+        match parts:
+            case ["version"]:
+                return Response(encode_json(_version()))
+            case ["healthz" | "livez" | "readyz", *check]:
+                return health.answer(
+                    parts[0], "/".join(check), await server.checks(parts[0]), request.query_string
+                )
+            case ["metrics"]:
+                from kubelib.server.metrics import render
+
+                return Response(render(server), content_type=CONTENT_TYPE)
+            case ["metrics", "slis"]:
+                from kubelib.server.metrics import health_figures
+
+                return Response(await health_figures(server), content_type=CONTENT_TYPE)
+            case ["api"] | ["apis"]:
+                core = parts[0] == "api"
+                version, media = discovery.wanted_form(accept)
+                if version:
+                    return self._cached(
+                        (path, version),
+                        lambda: tagged(self._aggregated(core, version), media),
+                    )
+                if core:
+                    return Response(discovery.core_versions(server.address))
+                return self._cached(
+                    (path, ""), lambda: tagged(discovery.group_list(scheme, server.aggregator.groups()))
+                )
+            case ["api", version]:
+                return self._found(request, discovery.resource_list(scheme, "", version))
+            case ["apis", group]:
+                return self._found(
+                    request, discovery.group_document(scheme, group, server.aggregator.groups())
+                )
+            case ["apis", group, version]:
+                return self._found(request, discovery.resource_list(scheme, group, version))
+            case ["openid", "v1", "jwks"] if server.tokens is not None:
+                return Response(server.tokens.jwks(), content_type=b"application/jwk-set+json")
+            case [".well-known", "openid-configuration"] if server.tokens is not None:
+                return Response(server.tokens.configuration(server.address))
+            case ["openapi", version, *rest]:
+                from kubelib.server.openapi import answer
+
+                if not rest and (merged := server.aggregator.openapi(version, accept)) is not None:
+                    return merged
+                return answer(scheme, version, "/".join(rest), accept, request.query)
+            case ["debug", "api_priority_and_fairness", what] if server.flow is not None:
+                from kubelib.server.flow.debug import dump
+
+                table = dump(server.flow, what)
+                if table is None:
+                    raise NotFound("the server could not find the requested resource")
+                return Response(table, content_type=b"text/plain; charset=utf-8")
+            case [""]:
+                paths = [
+                    "/.well-known/openid-configuration",
+                    "/api",
+                    "/api/v1",
+                    "/apis",
+                    *(
+                        f"/debug/api_priority_and_fairness/{name}"
+                        for name in DUMPS
+                        if server.flow is not None
+                    ),
+                    "/healthz",
+                    "/livez",
+                    "/metrics",
+                    "/metrics/slis",
+                    "/openapi/v2",
+                    "/openapi/v3",
+                    "/openid/v1/jwks",
+                    "/readyz",
+                    "/version",
+                ]
+                return Response(encode_json({"paths": paths}))
+        return self.unknown(request.info.path)
+
+    def _aggregated(self, core: bool, version: str) -> bytes:
+        aggregator = self._server.aggregator
+        return discovery.aggregated(
+            self._server.registries.scheme,
+            core=core,
+            version=version,
+            groups=aggregator.groups(),
+            remote=aggregator.documents(),
+        )
+
+    def _cached(self, key: tuple[str, str], make: Callable[[], Response]) -> Response:
+        generation = self._server.aggregator.generation
+        cached = self._documents.get(key)
+        if cached is None or cached[0] != generation:
+            cached = self._documents[key] = (generation, make())
+        response = cached[1]
+        return Response(response.body, content_type=response.content_type, headers=list(response.headers))
+
+    def _found(self, request: Request, body: bytes | None) -> Response:
+        return self.unknown(request.info.path) if body is None else Response(body)
+
+    def unknown(self, path: str) -> Response:
+        """Answer a path that nobody serves: as kube-apiserver does, in a line of text but for paths below the API's own groups.
+
+        Raises NotFound for those.
+        """
+        first, group, *_ = [*path.strip("/").split("/"), ""]
+        known = any(
+            resource.group == group and resource.builtin for resource in self._server.registries.scheme
+        )
+        if first in ("api", "version") or (first == "apis" and group and known):
+            raise NotFound("the server could not find the requested resource")
+        return Response(b"404 page not found\n", 404, b"text/plain; charset=utf-8")
+
+
+def _version() -> dict[str, str]:
+    import platform
+
+    return {
+        "major": "1",
+        "minor": "37",
+        "emulationMajor": "1",
+        "emulationMinor": "37",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "36",
+        "gitVersion": GIT_VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": f"python{platform.python_version()}",
+        "compiler": platform.python_implementation().lower(),
+        "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
+    }
