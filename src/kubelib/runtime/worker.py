@@ -2,50 +2,36 @@
 
 import contextlib
 import logging
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
-from anyio.abc import TaskGroup
 
 from kubelib.api.core.container import Container as ContainerDefinition
-from kubelib.api.core.container import EphemeralContainer
 from kubelib.api.core.pod import Pod
-from kubelib.api.core.probes import LifecycleHandler
 from kubelib.api.errors import ApiError, Conflict, NotFound
-from kubelib.api.quantity import QuantityError
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime import lifecycle
 from kubelib.runtime.admittance import Refusal, refusal, requests_of
 from kubelib.runtime.base import (
-    BadContainerConfig,
-    CannotCreate,
-    CannotStart,
     Container,
-    ContainerId,
-    ContainerSpec,
-    Mount,
     NoSuchContainer,
     RuntimeFailure,
     Sandbox,
     SandboxId,
-    SupportsAddresses,
     SupportsLookup,
-    SupportsProbes,
 )
-from kubelib.runtime.environment import ConfigMissing, environment
+from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.eviction import turned_away
 from kubelib.runtime.mirrors import SOURCE
 from kubelib.runtime.node import NoAddress
-from kubelib.runtime.probes import Kind, check, watch_probe
-from kubelib.runtime.pulls import Pulls
-from kubelib.runtime.specs import container_spec, sandbox_spec
-from kubelib.runtime.termination import Messages, annotations_of, termination_mount
+from kubelib.runtime.probes import check
+from kubelib.runtime.probing import Probing
+from kubelib.runtime.starting import Starter
+from kubelib.runtime.termination import Messages
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent
@@ -71,14 +57,14 @@ class PodWorker:
         self.containers: tuple[Container, ...] = ()
         self._gone = False
         self._news = anyio.Event()
-        self._probes: dict[tuple[str, Kind], anyio.CancelScope] = {}
         self._written: Tree | None = None
-        self._mounts: dict[str, Path] | None = None
+        self.mounts: dict[str, Path] | None = None
+        """Where the Pod's volumes are, once they are prepared."""
+        self.sandbox_ready = True
         self._stopping = False
-        self._pulls = Pulls(agent.runtime, agent.recorder, agent)
+        self._starter = Starter(self)
         self._messages = Messages()
         self._backing_off: set[tuple[str, int]] = set()
-        self._group: TaskGroup | None = None
 
     # Told by the agent
 
@@ -104,6 +90,12 @@ class PodWorker:
             or pod.status.phase in ("Succeeded", "Failed")
         )
 
+    async def ended(self) -> None:
+        """Wait until the Pod has ended, or is ending."""
+        while not self.over:
+            news = self._news = anyio.Event()
+            await news.wait()
+
     def evict(self, why: str) -> None:
         """End the Pod for its node's sake."""
         self.memory.evicted = why
@@ -115,13 +107,13 @@ class PodWorker:
 
     def refresh(self) -> None:
         """Look again, at what volumes show as well."""
-        self._mounts = None
+        self.mounts = None
         self.wake()
 
     async def run(self) -> None:
         """Work until the Pod is gone."""
         async with anyio.create_task_group() as group:
-            self._group = group
+            self._probing = Probing(self.agent, self.memory, group, self.wake)
             while True:
                 self._news = anyio.Event()
                 try:
@@ -143,6 +135,7 @@ class PodWorker:
                     await self._news.wait()
             group.cancel_scope.cancel()
 
+    _probing: Probing
     _finished = False
 
     async def _sync(self) -> float | None:
@@ -168,14 +161,14 @@ class PodWorker:
             self.memory.deadline_exceeded |= (now - pod.status.start_time).total_seconds() >= deadline
         decision = lifecycle.next_step(pod, self.containers, self.memory, now)
         look_again = decision.look_again
-        if self._mounts is None and self.containers and not isinstance(_first(decision), lifecycle.StopAll):
+        if self.mounts is None and self.containers and not isinstance(_first(decision), lifecycle.StopAll):
             # What a volume refers to may be gone by now, or not to be had: what was shown stays.
             with contextlib.suppress(ConfigMissing, ApiError):
-                self._mounts = await agent.volumes.prepare(pod, address=address)
+                self.mounts = await agent.volumes.prepare(pod, address=address)
         for step in decision.steps:
             match step:
                 case lifecycle.Start():
-                    await self._start(pod, step, address)
+                    await self._starter.start(pod, step, address)
                 case lifecycle.Kill(container, reason):
                     message = f"Container {container.name} failed {reason.kind} probe, will be restarted"
                     agent.recorder.normal(pod, "Killing", message)
@@ -193,7 +186,7 @@ class PodWorker:
             address = agent.address_for(pod)
             look_again = 0.0 if look_again is None and not self.memory.waiting else TRY_AGAIN
         self._note_backoff(pod)
-        self._keep_probes(pod, address)
+        self._probing.keep(pod, self.containers, address)
         await self._write_status(pod, address)
         if self.memory.waiting:
             self.memory.waiting.clear()
@@ -239,7 +232,6 @@ class PodWorker:
             labels=agent.node.labels,
         )
 
-    _sandbox_ready = True
     _recalled = False
 
     def _recall(self, pod: Pod) -> None:
@@ -257,7 +249,7 @@ class PodWorker:
     async def _look(self, pod: Pod) -> None:
         """See what runs."""
         sandbox = await self._sandbox()
-        self._sandbox_ready = sandbox is None or sandbox.ready
+        self.sandbox_ready = sandbox is None or sandbox.ready
         found = sandbox.containers if sandbox is not None else ()
         if self.agent.images is not None:
             self.agent.images.saw(container.image_id for container in found)
@@ -274,7 +266,7 @@ class PodWorker:
     async def _end_with_sandbox(self, pod: Pod) -> None:
         """End what runs in a sandbox that has ended, as its network is gone: what should run is started anew in another."""
         alive = [container for container in self.containers if container.state == "running"]
-        if self._sandbox_ready or not alive or pod.metadata.deletion_timestamp is not None:
+        if self.sandbox_ready or not alive or pod.metadata.deletion_timestamp is not None:
             return
         until = anyio.current_time() + self._grace(pod)
         async with anyio.create_task_group() as group:
@@ -287,132 +279,6 @@ class PodWorker:
         if isinstance(runtime, SupportsLookup):
             return await runtime.sandbox(self.uid)
         return next((s for s in await runtime.list_sandboxes() if s.uid == self.uid), None)
-
-    # Starting
-
-    async def _start(self, pod: Pod, step: lifecycle.Start, address: str) -> None:
-        agent, definition, name = self.agent, step.container, step.container.name
-        try:
-            if self._mounts is None:
-                self._mounts = await agent.volumes.prepare(pod, address=address)
-        except ConfigMissing as error:
-            agent.recorder.warning(pod, "FailedMount", str(error))
-            self.memory.waiting[name] = ("ContainerCreating", "")
-            return
-        if not self._sandbox_ready:
-            self._sandbox_ready = True
-            message = "Pod sandbox changed, it will be killed and re-created."
-            agent.recorder.normal(pod, "SandboxChanged", message)
-        try:
-            sandbox = await agent.runtime.run_sandbox(
-                sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
-            )
-        except CannotCreate as error:
-            agent.recorder.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            self.memory.waiting[name] = ("ContainerCreating", "")
-            return
-        if isinstance(agent.runtime, SupportsAddresses):
-            address = await self._learn_address(pod, sandbox, agent.runtime)
-        if agent.keeps_hosts:
-            agent.write_hosts(pod, address)
-        waiting = await self._pulls.ensure(pod, definition)
-        if waiting is not None:
-            self.memory.waiting[name] = waiting
-            return
-        try:
-            spec = await self._spec(pod, step, address)
-            identity = await agent.runtime.start_container(sandbox, spec)
-        except (ConfigMissing, QuantityError, BadContainerConfig) as error:
-            agent.recorder.warning(pod, "Failed", f"Error: {error}")
-            self.memory.waiting[name] = ("CreateContainerConfigError", str(error))
-            return
-        except CannotCreate as error:
-            agent.recorder.warning(pod, "Failed", f"Error: {error}")
-            self.memory.waiting[name] = ("CreateContainerError", str(error))
-            return
-        except CannotStart as error:
-            agent.recorder.warning(pod, "Failed", f"Error: {error}")
-            self.memory.waiting[name] = ("RunContainerError", str(error))
-            agent.counts.failures["RunContainerError"] += 1
-            return
-        agent.counts.containers += 1
-        if not self.containers:
-            agent.counts.pods += 1
-        agent.recorder.normal(pod, "Created", f"Container created: {name}")
-        agent.recorder.normal(pod, "Started", f"Container started: {name}")
-        hook = definition.lifecycle.post_start if definition.lifecycle is not None else None
-        if hook is not None:
-            why = await self._after_start(hook, definition, identity, address)
-            if why is not None:
-                agent.recorder.warning(pod, "FailedPostStartHook", f"PostStartHook failed: {why}")
-                await agent.runtime.stop_container(
-                    identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
-                )
-
-    async def _after_start(
-        self, hook: LifecycleHandler, definition: ContainerDefinition, identity: ContainerId, address: str
-    ) -> str | None:
-        """Run a hook to its end, however long it takes, unless the Pod is deleted meanwhile; return why it failed."""
-        why: str | None = None
-
-        async def until_over(scope: anyio.CancelScope) -> None:
-            while not self.over:
-                news = self._news = anyio.Event()
-                await news.wait()
-            scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(until_over, group.cancel_scope)
-            why = await check(hook, definition, identity, self.agent.runtime, address, math.inf)
-            group.cancel_scope.cancel()
-        self.wake()  # whatever news there was is still to be looked at
-        return why
-
-    async def _learn_address(self, pod: Pod, sandbox: SandboxId, runtime: SupportsAddresses) -> str:
-        """Note the address that the runtime has given a Pod."""
-        agent = self.agent
-        if not pod.spec.host_network:
-            agent.note_address(self.uid, await runtime.address(sandbox))
-        return agent.address_for(pod)
-
-    async def _spec(self, pod: Pod, step: lifecycle.Start, address: str) -> ContainerSpec:
-        assert self._mounts is not None
-        agent, definition = self.agent, step.container
-        env = await environment(
-            pod,
-            definition,
-            agent,
-            agent.services(pod.metadata.namespace),
-            address=address,
-            host=agent.settings.address,
-        )
-        more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
-        if not isinstance(
-            agent.runtime, SupportsProbes
-        ):  # its containers have processes, which read and write
-            said = agent.pod_directory(self.uid) / "containers" / definition.name / str(step.attempt)
-            more.append(termination_mount(definition, said))
-            annotations |= annotations_of(definition, said)
-        if agent.keeps_hosts:
-            more.append(Mount(str(agent.hosts_path(self.uid)), "/etc/hosts"))
-        spec = container_spec(
-            pod,
-            definition,
-            attempt=step.attempt,
-            env=env,
-            volumes=self._mounts,
-            log_path=agent.log_path(pod, definition.name, step.attempt),
-            memory=agent.node.memory,
-            pids=agent.settings.pids_limit,
-            more=more,
-            annotations=annotations,
-        )
-        if isinstance(definition, EphemeralContainer) and definition.target_container_name:
-            target = lifecycle.latest(self.containers).get(definition.target_container_name)
-            if target is None or target.state != "running":
-                raise CannotCreate(f"unable to find target container {definition.target_container_name!r}")
-            spec = attrs.evolve(spec, target=target.id)
-        return spec
 
     def _note_backoff(self, pod: Pod) -> None:
         """Say once per attempt that a restart is put off."""
@@ -486,7 +352,7 @@ class PodWorker:
             for container in lifecycle.latest(self.containers).values():
                 if container.state == "running":
                     self.agent.recorder.normal(pod, "Killing", f"Stopping container {container.name}")
-        self._keep_probes(pod, "", none=True)
+        self._probing.keep(pod, (), "")
         until = anyio.current_time() + self._grace(pod)
         order = {d.name: place for place, d in enumerate(pod.spec.init_containers)}
         alive = [c for c in self.containers if c.state == "running"]
@@ -523,84 +389,6 @@ class PodWorker:
             await self.agent.client.resource(Pod).delete(
                 pod.key, grace=0, preconditions=Preconditions(self.uid)
             )
-
-    # Probes
-
-    def _keep_probes(self, pod: Pod, address: str, *, none: bool = False) -> None:
-        """Probe what runs, and nothing else."""
-        wanted: dict[tuple[str, Kind], tuple[ContainerDefinition, Container]] = {}
-        definitions = {d.name: d for d in (*pod.spec.init_containers, *pod.spec.containers)}
-        for container in () if none else self.containers:
-            definition = definitions.get(container.name)
-            if container.state != "running" or definition is None:
-                continue
-            started = definition.startup_probe is None or self.memory.started.get(container.id, False)
-            if not started:
-                wanted[container.id, "startup"] = (definition, container)
-                continue
-            if definition.liveness_probe is not None:
-                wanted[container.id, "liveness"] = (definition, container)
-            if definition.readiness_probe is not None:
-                wanted[container.id, "readiness"] = (definition, container)
-        for key in self._probes.keys() - wanted.keys():
-            self._probes.pop(key).cancel()
-        assert self._group is not None
-        for key, (definition, container) in wanted.items():
-            if key not in self._probes:
-                scope = self._probes[key] = anyio.CancelScope()
-                self._group.start_soon(self._probe, scope, pod, definition, container, key[1], address)
-
-    async def _probe(
-        self,
-        scope: anyio.CancelScope,
-        pod: Pod,
-        definition: ContainerDefinition,
-        container: Container,
-        kind: Kind,
-        address: str,
-    ) -> None:
-        probe = {
-            "startup": definition.startup_probe,
-            "liveness": definition.liveness_probe,
-            "readiness": definition.readiness_probe,
-        }[kind]
-        runtime = self.agent.runtime
-        assert probe is not None
-
-        async def once() -> str | None:
-            timeout = float(probe.timeout_seconds or 1)
-            why = await check(probe, definition, container.id, runtime, address, timeout)
-            meta, result = pod.metadata, "successful" if why is None else "failed"
-            key = (definition.name, meta.namespace, meta.name, meta.uid, kind.capitalize(), result)
-            self.agent.counts.probes[key] += 1
-            if why is not None:
-                self.agent.recorder.warning(pod, "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
-            return why
-
-        now = self.agent.clock.now()
-        age = (now - (container.started or now)).total_seconds()
-        with scope:
-            await watch_probe(probe, once, self._reporter(container, kind), age=age)
-
-    def _reporter(self, container: Container, kind: Kind) -> Callable[[bool, str], None]:
-        memory = self.memory
-
-        def report(good: bool, why: str) -> None:
-            match kind:
-                case "readiness":
-                    changed = memory.ready.get(container.id) is not good
-                    memory.ready[container.id] = good
-                case "startup" if good:
-                    changed = True
-                    memory.started[container.id] = True
-                case _:
-                    changed = not good
-                    if not good:
-                        memory.condemned[container.id] = lifecycle.Condemnation(kind, why)
-            if changed:
-                self.wake()
-
-        return report
 
     # Status
 

@@ -1,0 +1,163 @@
+"""Start one container of a Pod: its volumes, sandbox, image, environment, then itself and its hook."""
+
+import math
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.container import EphemeralContainer
+from kubelib.api.core.pod import Pod
+from kubelib.api.core.probes import LifecycleHandler
+from kubelib.api.quantity import QuantityError
+from kubelib.runtime import lifecycle
+from kubelib.runtime.base import (
+    BadContainerConfig,
+    CannotCreate,
+    CannotStart,
+    ContainerId,
+    ContainerSpec,
+    Mount,
+    SandboxId,
+    SupportsAddresses,
+    SupportsProbes,
+)
+from kubelib.runtime.environment import ConfigMissing, environment
+from kubelib.runtime.probes import check
+from kubelib.runtime.pulls import Pulls
+from kubelib.runtime.specs import container_spec, sandbox_spec
+from kubelib.runtime.termination import annotations_of, termination_mount
+
+if TYPE_CHECKING:
+    from kubelib.runtime.worker import PodWorker
+
+
+class Starter:
+    """Starts what a Pod's worker decides to start."""
+
+    def __init__(self, worker: "PodWorker") -> None:
+        self.worker = worker
+        self._pulls = Pulls(worker.agent.runtime, worker.agent.recorder, worker.agent)
+
+    async def start(self, pod: Pod, step: lifecycle.Start, address: str) -> None:
+        """Do a step: whatever keeps the container from starting is noted as what it waits for, and told."""
+        worker, agent = self.worker, self.worker.agent
+        definition, name = step.container, step.container.name
+        try:
+            if worker.mounts is None:
+                worker.mounts = await agent.volumes.prepare(pod, address=address)
+        except ConfigMissing as error:
+            agent.recorder.warning(pod, "FailedMount", str(error))
+            worker.memory.waiting[name] = ("ContainerCreating", "")
+            return
+        if not worker.sandbox_ready:
+            worker.sandbox_ready = True
+            message = "Pod sandbox changed, it will be killed and re-created."
+            agent.recorder.normal(pod, "SandboxChanged", message)
+        try:
+            sandbox = await agent.runtime.run_sandbox(
+                sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
+            )
+        except CannotCreate as error:
+            agent.recorder.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            worker.memory.waiting[name] = ("ContainerCreating", "")
+            return
+        if isinstance(agent.runtime, SupportsAddresses):
+            address = await self._learn_address(pod, sandbox, agent.runtime)
+        if agent.keeps_hosts:
+            agent.write_hosts(pod, address)
+        waiting = await self._pulls.ensure(pod, definition)
+        if waiting is not None:
+            worker.memory.waiting[name] = waiting
+            return
+        try:
+            spec = await self._spec(pod, step, address)
+            identity = await agent.runtime.start_container(sandbox, spec)
+        except (ConfigMissing, QuantityError, BadContainerConfig) as error:
+            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            worker.memory.waiting[name] = ("CreateContainerConfigError", str(error))
+            return
+        except CannotCreate as error:
+            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            worker.memory.waiting[name] = ("CreateContainerError", str(error))
+            return
+        except CannotStart as error:
+            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            worker.memory.waiting[name] = ("RunContainerError", str(error))
+            agent.counts.failures["RunContainerError"] += 1
+            return
+        agent.counts.containers += 1
+        if not worker.containers:
+            agent.counts.pods += 1
+        agent.recorder.normal(pod, "Created", f"Container created: {name}")
+        agent.recorder.normal(pod, "Started", f"Container started: {name}")
+        hook = definition.lifecycle.post_start if definition.lifecycle is not None else None
+        if hook is not None:
+            why = await self._after_start(hook, definition, identity, address)
+            if why is not None:
+                agent.recorder.warning(pod, "FailedPostStartHook", f"PostStartHook failed: {why}")
+                await agent.runtime.stop_container(
+                    identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
+                )
+
+    async def _after_start(
+        self, hook: LifecycleHandler, definition: ContainerDefinition, identity: ContainerId, address: str
+    ) -> str | None:
+        """Run a hook to its end, however long it takes, unless the Pod is deleted meanwhile; return why it failed."""
+        why: str | None = None
+
+        async def until_over(scope: anyio.CancelScope) -> None:
+            await self.worker.ended()
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(until_over, group.cancel_scope)
+            why = await check(hook, definition, identity, self.worker.agent.runtime, address, math.inf)
+            group.cancel_scope.cancel()
+        self.worker.wake()  # whatever news there was is still to be looked at
+        return why
+
+    async def _learn_address(self, pod: Pod, sandbox: SandboxId, runtime: SupportsAddresses) -> str:
+        """Note the address that the runtime has given a Pod."""
+        agent = self.worker.agent
+        if not pod.spec.host_network:
+            agent.note_address(self.worker.uid, await runtime.address(sandbox))
+        return agent.address_for(pod)
+
+    async def _spec(self, pod: Pod, step: lifecycle.Start, address: str) -> ContainerSpec:
+        worker, agent, definition = self.worker, self.worker.agent, step.container
+        assert worker.mounts is not None
+        env = await environment(
+            pod,
+            definition,
+            agent,
+            agent.services(pod.metadata.namespace),
+            address=address,
+            host=agent.settings.address,
+        )
+        more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
+        if not isinstance(agent.runtime, SupportsProbes):  # else no process reads or writes
+            said = agent.pod_directory(worker.uid) / "containers" / definition.name / str(step.attempt)
+            more.append(termination_mount(definition, said))
+            annotations |= annotations_of(definition, said)
+        if agent.keeps_hosts:
+            more.append(Mount(str(agent.hosts_path(worker.uid)), "/etc/hosts"))
+        spec = container_spec(
+            pod,
+            definition,
+            attempt=step.attempt,
+            env=env,
+            volumes=worker.mounts,
+            log_path=agent.log_path(pod, definition.name, step.attempt),
+            memory=agent.node.memory,
+            pids=agent.settings.pids_limit,
+            more=more,
+            annotations=annotations,
+        )
+        if isinstance(definition, EphemeralContainer) and definition.target_container_name:
+            target = lifecycle.latest(worker.containers).get(definition.target_container_name)
+            if target is None or target.state != "running":
+                raise CannotCreate(f"unable to find target container {definition.target_container_name!r}")
+            spec = attrs.evolve(spec, target=target.id)
+        return spec
