@@ -63,7 +63,7 @@ class CreatingRegistry(WritingRegistry):
                     tree,
                     None,
                     options,
-                    check=lambda: self._require_valid_create(tree),
+                    check=lambda: self._complete(tree),
                     managed=managed,
                 )
                 if admitted is not None:
@@ -91,3 +91,8 @@ class CreatingRegistry(WritingRegistry):
                 continue
             return self._unstored(raw, tree, managed) if options.dry_run else await self._stored(key)
         raise already_exists(self.resource.group_resource, meta.get("name") or "")
+
+    def _complete(self, tree: Tree) -> None:
+        """Finish a new object that admission may have changed. Raises Invalid."""
+        self.strategy.complete(self.whole, tree)
+        self._require_valid_create(tree)

@@ -64,6 +64,9 @@ class Strategy:
         if not registry.resource.builtin or registry.resource.kind not in _NO_GENERATION:
             tree["metadata"]["generation"] = 1
 
+    def complete(self, registry: "GenericRegistry", tree: Tree) -> None:
+        """Set in a new object what belongs to none of its managers: called when admission has changed it, before it is validated."""
+
     def prepare_for_update(
         self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
     ) -> Tree:

@@ -15,12 +15,16 @@ class NamespaceStrategy(Strategy):
     """What is special about namespaces."""
 
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
-        """Begin as Active, held by the finalizer that stands for the namespace's content."""
+        """Begin as Active."""
+        tree["status"] = {"phase": "Active"}
+
+    def complete(self, registry: "GenericRegistry", tree: Tree) -> None:
+        """Hold the namespace by the finalizer that stands for its content."""
         spec = tree.setdefault("spec", {})
         finalizers = spec.setdefault("finalizers", [])
         if FINALIZER not in finalizers:
             finalizers.append(FINALIZER)
-        tree["status"] = {"phase": "Active"}
+        tree["status"] = tree.pop("status")  # where documents have it: behind the spec
 
     def prepare_for_update(
         self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str

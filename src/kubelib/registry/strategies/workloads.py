@@ -87,9 +87,8 @@ class JobStrategy(Strategy):
 
     propagation: Propagation = "Orphan"
 
-    def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
+    def complete(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Generate the selector and the labels that it looks for."""
-        super().prepare_for_create(registry, tree)
         spec = tree.get("spec")
         if (
             not isinstance(spec, dict)
