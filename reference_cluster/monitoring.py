@@ -20,7 +20,15 @@ from kubelib.clock import Clock
 from kubelib.exposition import CONTENT_TYPE
 from kubelib.registry.base import User
 from kubelib.server.listener import Tls, bind, serve
-from kubelib.server.responses import Receive, Response, Scope, Send, error_response, send_response
+from kubelib.server.responses import (
+    Receive,
+    Response,
+    Scope,
+    Send,
+    by_name,
+    error_response,
+    send_response,
+)
 from reference_cluster.join import write_self_signed
 
 log = logging.getLogger("kubelib")
@@ -72,7 +80,7 @@ class MonitoringServer:
         certified: User | None = scope.get("state", {}).get("user")
         if certified is not None:
             return certified
-        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin1")
+        header = by_name(scope).get(b"authorization", b"").decode("latin1")
         kind, _, token = header.partition(" ")
         if kind.lower() != "bearer" or not token:
             raise Unauthorized("Unauthorized")

@@ -59,6 +59,138 @@ async def test_clients_that_neither_send_nor_read_lose_their_connection(sent: by
                 assert received < 1000 * 65536
 
 
+async def _read_all(stream: Any, until: bytes = b"") -> bytes:
+    """Return what comes until the connection ends, or until some bytes have come."""
+    received = b""
+    with anyio.fail_after(30), contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while not until or until not in received:
+            received += await stream.receive()
+    return received
+
+
+async def _echo_headers(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the headers that came, once the whole body has."""
+    if scope["method"] == "POST":
+        while (await receive()).get("more_body"):
+            pass
+    body = b" ".join(name + b"=" + value for name, value in scope["headers"])
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("dribble", [b"\r\n", b"GET / HTTP/1.1\r\nx: ", b"POST /refused HTTP/1.1\r\n"])
+async def test_whoever_dribbles_a_further_request_loses_the_connection_too(dribble: bytes) -> None:
+    limits = Limits(silent=0.2)
+    async with (
+        serve(_echo_headers, bind("127.0.0.1", 0), None, limits=limits) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(REQUEST)
+        assert b"host=x" in await _read_all(stream, b"host=x")
+        await stream.send(dribble)
+        assert await _read_all(stream) == b""
+
+
+async def test_a_client_that_takes_its_time_between_requests_is_served() -> None:
+    limits = Limits(silent=0.2)
+    async with (
+        serve(_echo_headers, bind("127.0.0.1", 0), None, limits=limits) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        for _ in range(3):
+            await stream.send(REQUEST)
+            assert b"host=x" in await _read_all(stream, b"host=x")
+            await anyio.sleep(0.3)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-long: ",
+        b"GET /",
+        b"GET / HTTP/1.1\r\n",
+        REQUEST + b"GET / HTTP/1.1\r\nx-long: ",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx-trailer: ",
+    ],
+    ids=["header", "path", "many", "second", "trailer"],
+)
+async def test_a_head_without_end_is_not_kept(beginning: bytes) -> None:
+    limits = Limits(head=256 * 1024)
+    filler = b"x: yyyyyyyyyy\r\n" * 4096 if beginning.endswith(b"1.1\r\n") else b"a" * 65536
+    async with (
+        serve(_echo_headers, bind("127.0.0.1", 0), None, limits=limits) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(beginning)
+        sent = 0
+        with contextlib.suppress(anyio.BrokenResourceError):
+            with anyio.fail_after(30):
+                while sent < 64 * 1024 * 1024:
+                    await stream.send(filler)
+                    sent += len(filler)
+        assert sent < 64 * 1024 * 1024
+
+
+async def test_a_head_that_is_too_large_is_refused_as_go_does() -> None:
+    limits = Limits(head=64 * 1024)
+    async with (
+        serve(_echo_headers, bind("127.0.0.1", 0), None, limits=limits) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        # One byte too many, and none that the server leaves unread: closing would then take back its answer.
+        await stream.send((b"GET / HTTP/1.1\r\nhost: x\r\nx-long: " + b"a" * limits.head)[: limits.head + 1])
+        assert (await _read_all(stream)).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+
+
+@pytest.mark.parametrize(
+    "more", [b"authorization: Bearer late\r\n", b"x-remote-user: eve\r\nimpersonate-user: eve\r\n"]
+)
+async def test_what_follows_a_body_says_nothing_about_the_request(more: bytes) -> None:
+    async with (
+        serve(_echo_headers, bind("127.0.0.1", 0), None) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        head = (
+            b"POST / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer early\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        await stream.send(head + b"2\r\n{}\r\n0\r\n" + more + b"\r\n" + REQUEST)
+        answer = await _read_all(stream, b"\r\nhost=x")
+        assert b"authorization=Bearer early" in answer
+        assert b"late" not in answer
+        assert b"eve" not in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        b"transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+        b"content-length: 4\r\ncontent-length: 5\r\n",
+        b"content-length: +4\r\n",
+        b"content-length: -4\r\n",
+        b"content-length: 99999999999999999999999\r\n",
+        b"transfer-encoding: xchunked\r\n",
+        b"transfer-encoding: chunked, identity\r\n",
+        b"transfer-encoding : chunked\r\n",
+        b"x-folded: a\r\n b\r\n",
+    ],
+)
+async def test_a_request_whose_end_is_doubtful_is_refused_and_nothing_after_it_is_read(head: bytes) -> None:
+    """Whoever stands between may see another end: the rest would be a request that it has not seen."""
+    async with (
+        serve(_echo_headers, bind("127.0.0.1", 0), None) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\n" + head + b"\r\n0\r\n\r\n" + REQUEST)
+        answer = await _read_all(stream)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
 async def test_connections_beyond_the_limit_are_closed() -> None:
     listening = bind("127.0.0.1", 0)
     async with serve(_answer_much, listening, None, limits=Limits(connections=2)) as port:

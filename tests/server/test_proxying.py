@@ -25,6 +25,7 @@ from kubelib.server.proxying import split_name
 from kubelib.testing.cluster import ClusterOptions, TestCluster
 
 SERVICE = "/api/v1/namespaces/default/services"
+PODS = "/api/v1/namespaces/default/pods"
 
 
 class Backend(BaseHTTPRequestHandler):
@@ -134,17 +135,40 @@ def client(cluster: TestCluster, backend: int) -> Iterator[httpx.Client]:
         for name in ("web", "empty"):
             answer = client.post(SERVICE, json={"metadata": {"name": name}, "spec": {"ports": ports}})
             assert answer.status_code == 201, answer.text
+        assert client.post("/api/v1/nodes", json={"metadata": {"name": "n"}}).status_code == 201
+        for name, address in (("web-a", "127.0.0.1"), ("local", "127.0.0.1"), ("six", "::1")):
+            pod = {"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+            assert client.post(PODS, json=pod).status_code == 201
+            status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
+            merge = {"content-type": "application/merge-patch+json"}
+            patched = client.patch(f"{PODS}/{name}/status", json=status, headers=merge)
+            assert patched.status_code == 200, patched.text
         piece = {
             "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": backend}],
             "endpoints": [
-                {"addresses": ["127.0.0.1"]},
+                {"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod", "name": "web-a"}},
                 {"addresses": ["127.0.0.99"], "conditions": {"ready": False}},
             ],
         }
         slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
         assert client.post(slices, json=piece).status_code == 201
+        for name, address, target in (
+            ("nobody", "127.0.0.1", None),
+            ("another", "127.0.0.1", {"kind": "Pod", "name": "web-a", "namespace": "kube-system"}),
+            ("liar", "127.0.0.99", {"kind": "Pod", "name": "web-a"}),
+            ("node", "127.0.0.1", {"kind": "Node", "name": "web-a"}),
+        ):
+            answer = client.post(SERVICE, json={"metadata": {"name": name}, "spec": {"ports": ports}})
+            assert answer.status_code == 201, answer.text
+            piece = {
+                "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+                "addressType": "IPv4",
+                "ports": [{"name": "http", "port": backend}],
+                "endpoints": [{"addresses": [address], **({"targetRef": target} if target else {})}],
+            }
+            assert client.post(slices, json=piece).status_code == 201
         yield client
 
 
@@ -191,12 +215,58 @@ def test_answers_are_passed_back_as_they_are(client: httpx.Client) -> None:
         ("/api/v1/namespaces/default/pods/missing/proxy/", 404, 'pods "missing" not found'),
         ("/api/v1/nodes/missing/proxy/", 404, 'nodes "missing" not found'),
         ("/apis/apps/v1/namespaces/default/deployments/x/proxy/", 404, "could not find"),
+        (f"{SERVICE}/web:²/proxy/", 503, 'no endpoints available for service "web"'),
+        (f"{SERVICE}/web:{'9' * 5000}/proxy/", 503, 'no endpoints available for service "web"'),
+        (f"{PODS}/web-a:²/proxy/", 400, "invalid pod request"),
+        ("/api/v1/nodes/n:²/proxy/", 400, "invalid node request"),
     ],
 )
 def test_what_cannot_be_reached_is_a_status(client: httpx.Client, path: str, code: int, message: str) -> None:
     got = client.get(path)
     assert got.status_code == code
     assert message in got.json()["message"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "another", "liar", "node"])
+def test_a_service_leads_to_the_addresses_of_its_pods_only(
+    cluster: TestCluster, client: httpx.Client, name: str
+) -> None:
+    """Whoever writes endpoints could have the server call whatever it reaches."""
+    got = client.get(f"{SERVICE}/{name}:http/proxy/")
+    assert (got.status_code, got.json()["message"]) == (
+        503,
+        f'no endpoints available for service "{name}"',
+    )
+    socket = Socket(cluster, f"{SERVICE}/{name}:http/proxy/ws")
+    socket.close()
+    assert socket.code == 503
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1"])
+def test_pods_and_nodes_at_the_server_s_own_addresses_are_not_called(
+    cluster: TestCluster, client: httpx.Client, backend: int, address: str
+) -> None:
+    for name in ("local", "six"):
+        got = client.get(f"{PODS}/{name}:{backend}/proxy/")
+        assert (got.status_code, got.json()["message"]) == (400, "address not allowed")
+    merge = {"content-type": "application/merge-patch+json"}
+    status = {"status": {"addresses": [{"type": "InternalIP", "address": address}]}}
+    assert client.patch("/api/v1/nodes/n/status", json=status, headers=merge).status_code == 200
+    got = client.get(f"/api/v1/nodes/n:{backend}/proxy/")
+    assert (got.status_code, got.json()["message"]) == (400, "address not allowed")
+
+
+def test_what_was_authorized_is_what_is_passed_on(cluster: TestCluster, client: httpx.Client) -> None:
+    """A slash that is written as %2F is one for authorization: it must be one for the way as well, or there is none."""
+    for path in (
+        "/api/v1/namespaces/default%2Fservices%2Fweb:http%2Fproxy%2Fa",
+        "/api/v1/namespaces/default/services/web:http%2Fproxy/a",
+        "/api%2Fv1%2Fnodes%2Fn%2Fproxy%2Fa",
+        "/api/v1/nodes/n%2Fproxy/a",
+    ):
+        assert client.get(path).status_code == 404, path
+    got = client.get(f"{cluster.url}/{SERVICE}/web:http/proxy/a")
+    assert (got.status_code, got.json()["path"]) == (200, "/a")
 
 
 def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(client: httpx.Client) -> None:
@@ -293,6 +363,8 @@ def test_websockets_are_passed_on_both_ways(cluster: TestCluster, client: httpx.
         ("/api/v1/namespaces/default/pods/p/attach", 503, "reaches no nodes"),
         ("/api/v1/namespaces/default/pods/missing/portforward", 404, "not found"),
         ("/api/v1/namespaces/default/configmaps", 404, "could not find"),
+        ("/api/v1/nodes/n/proxy/exec/default/p/c", 400, "invalid node request"),
+        ("/api/v1/nodes/n:80000/proxy/", 400, "invalid node request"),
     ],
 )
 def test_an_upgrade_that_cannot_be_is_refused_with_a_status(

@@ -4,8 +4,14 @@ from typing import Any
 
 
 def is_percentage(value: Any) -> bool:
-    """Return whether a value is a percentage: digits and a percent sign."""
-    return isinstance(value, str) and value[-1:] == "%" and value[:-1].isdecimal() and value.isascii()
+    """Return whether a value is a percentage: digits, no more than a number has, and a percent sign."""
+    return (
+        isinstance(value, str)
+        and len(value) < 20
+        and value[-1:] == "%"
+        and value[:-1].isdecimal()
+        and value.isascii()
+    )
 
 
 def scaled(value: Any, total: int, *, round_up: bool) -> int:

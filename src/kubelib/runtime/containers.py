@@ -144,11 +144,11 @@ def check_non_root(spec: ContainerSpec, image_user: str) -> None:
             raise BadContainerConfig(f"container's runAsUser breaks non-root policy (container: {spec.name})")
         return
     user = image_user.partition(":")[0]
-    if not user or (user.isdigit() and int(user) == 0):
+    if not user or (user.isdecimal() and int(user) == 0):
         raise BadContainerConfig(
             f"container has runAsNonRoot and image will run as root (container: {spec.name})"
         )
-    if not user.isdigit():
+    if not user.isdecimal():
         raise BadContainerConfig(
             f"container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
             f" (container: {spec.name})"

@@ -45,6 +45,7 @@ from kubelib.server.responses import (
     Response,
     Scope,
     Send,
+    by_name,
     error_response,
     send_response,
 )
@@ -206,7 +207,7 @@ class ApiServer:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
-        headers = dict(scope["headers"])
+        headers = by_name(scope)
         seat: Seat | None = None
         request: Request | None = None
         began = self.figures.now()

@@ -49,7 +49,7 @@ class ChannelProtocol:
                 return int(text[:1]), base64.b64decode(text[1:], validate=True)
             except (ValueError, binascii.Error):
                 return -1, b""
-        data: bytes = message.get("bytes") or (message.get("text") or "").encode("latin1")
+        data: bytes = message.get("bytes") or (message.get("text") or "").encode()
         return (data[0], data[1:]) if data else (-1, b"")
 
 

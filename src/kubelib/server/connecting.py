@@ -58,7 +58,7 @@ def _options(kind: str, request: Request, query_string: bytes) -> Tree:
                 tree["command"] = query.get("command") or []
         case "PodPortForwardOptions":
             ports = [port for text in query.get("ports") or () for port in text.split(",")]
-            tree["ports"] = [int(port) for port in ports if port.isdigit()]
+            tree["ports"] = [int(port) for port in ports if port.isdecimal() and len(port) < 6]
         case _:
             tree["path"] = request.info.rest or request.query.get("path", "")
     return tree

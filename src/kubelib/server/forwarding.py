@@ -48,11 +48,16 @@ def forwarding_protocol(scope: Scope) -> ChannelProtocol:
     return channel_protocol(scope)
 
 
+def is_port(text: str) -> bool:
+    """Return whether a text is the number of a port."""
+    return text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 65535
+
+
 def ports_of(texts: Sequence[str]) -> list[int]:
     """Return the ports of a query. Raises BadRequest."""
     ports = []
     for text in ",".join(texts).split(","):
-        if not text.isdigit() or not 1 <= int(text) <= 65535:
+        if not is_port(text):
             raise BadRequest(f'unable to parse "{text}" as a port: it must be between 1 and 65535, inclusive')
         ports.append(int(text))
     return ports

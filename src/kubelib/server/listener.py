@@ -97,12 +97,18 @@ class Limits:
     stalled: float = 60.0
     """Seconds that an answer, or a part of it, waits for a client that does not read."""
     silent: float = 60.0
-    """Seconds until a new connection has sent the head of its first request."""
+    """Seconds in which a connection sends the head of a request, its first or a further one."""
+    head: int = 1024 * 1024 + 4096
+    """How many bytes the head of a request has at most, and what follows a body; as Go's servers have it."""
     connections: int = 16_384
     """How many connections there are at a time."""
 
 
 LIMITS = Limits()
+TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
+    b"431 Request Header Fields Too Large"
+)
 
 
 def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
@@ -146,6 +152,10 @@ async def serve(
     class Protocol(HttpToolsProtocol):
         silence: Any = None
         stall: Any = None
+        in_head = False
+        has_left = False
+        unread = 0
+        """How many bytes have come since the last that were taken as a head or as a part of a body."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -164,6 +174,7 @@ async def serve(
 
         def handle_websocket_upgrade(self) -> None:
             """Hand the connection on to what speaks the protocol that was asked for."""
+            self.has_left = True
             if not is_spdy(self.headers, self.url):
                 super().handle_websocket_upgrade()
                 return
@@ -180,7 +191,38 @@ async def serve(
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
 
+        def data_received(self, data: bytes) -> None:
+            self.unread += len(data)
+            super().data_received(data)
+            if self.has_left:
+                return
+            cycle: Any = self.cycle
+            idle = cycle is None or cycle.response_complete
+            if self.unread > limits.head:
+                if idle:
+                    self.transport.write(TOO_LARGE)
+                    self.transport.close()
+                else:
+                    self.transport.abort()
+            elif idle and self.silence is None:
+                self.silence = self.loop.call_later(limits.silent, self.transport.abort)
+
+        def on_message_begin(self) -> None:
+            self.in_head = True
+            super().on_message_begin()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            # What comes after a body in chunks looks like headers, and says nothing about the request: least of all who sends it.
+            if self.in_head:
+                super().on_header(name, value)
+
+        def on_body(self, body: bytes) -> None:
+            self.unread = 0
+            super().on_body(body)
+
         def on_headers_complete(self) -> None:
+            self.in_head = False
+            self.unread = 0
             if self.silence is not None:
                 self.silence.cancel()
                 self.silence = None

@@ -189,9 +189,10 @@ def _wanted(query: Query) -> frozenset[int]:
 def _log_options(query: Query) -> LogOptions:
     def number(name: str) -> int | None:
         text = (query.get(name) or [""])[0]
-        if text and not text.lstrip("-").isdigit():
-            raise BadRequest(f'"{name}" must be a number, not "{text}"')
-        return int(text) if text else None
+        try:
+            return int(text) if text else None
+        except ValueError:
+            raise BadRequest(f'"{name}" must be a number, not "{text}"') from None
 
     return LogOptions(
         follow=_flag(query, "follow"),

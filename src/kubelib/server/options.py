@@ -10,6 +10,7 @@ from kubelib.api.machinery import DeleteOptions
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import problems
 from kubelib.registry.base import Propagation
+from kubelib.server.request import parse_int
 
 META = "meta.k8s.io"
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
@@ -158,10 +159,7 @@ def delete_options(query: Mapping[str, str], body: Tree) -> Tree:
     else:
         options = {name: query[name] for name in _DELETE_TEXTS if query.get(name)}
         if grace := query.get("gracePeriodSeconds"):
-            try:
-                options["gracePeriodSeconds"] = int(grace)
-            except ValueError:
-                raise BadRequest(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from None
+            options["gracePeriodSeconds"] = parse_int(grace)
         if orphan := query.get("orphanDependents"):
             options["orphanDependents"] = orphan.lower() not in ("false", "0")
     found: list[Problem] = []

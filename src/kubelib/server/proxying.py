@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import attrs
@@ -19,6 +19,7 @@ from anyio.streams.tls import TLSStream
 
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
 from kubelib.api.core.service import Endpoints, Service
 from kubelib.api.discovery import EndpointSlice
 from kubelib.api.errors import ApiError, BadRequest, NotFound, ServiceUnavailable
@@ -26,6 +27,7 @@ from kubelib.api.meta import Key
 from kubelib.labels import parse_selector
 from kubelib.registry.base import Query
 from kubelib.server.exchange import Inquiry, Reply, concurrently, end_to_end, exchange
+from kubelib.server.forwarding import is_port
 from kubelib.server.nodes import ByteStream
 from kubelib.server.responses import Receive, Response, Scope, Send, send_response
 
@@ -37,6 +39,7 @@ _OURS = {b"authorization", b"host", b"accept-encoding"}
 """Headers that were for this server; the bodies of others are passed on as they are, so they are not asked to compress."""
 KUBELET_PORT = 10250
 DIAL_TIMEOUT = 30.0
+BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 @attrs.frozen
@@ -129,12 +132,14 @@ def _of_anybody() -> ssl.SSLContext:
 
 
 def _require_proxyable(address: str) -> None:
-    """Refuse addresses that are no Pod's or node's. Raises BadRequest."""
+    """Refuse addresses that are no Pod's or node's: those of this machine, and of what is beside it. Raises BadRequest."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         raise BadRequest("address not allowed") from None
-    if parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast:
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    ip = mapped or parsed
+    if ip.is_link_local or ip.is_unspecified or ip.is_multicast or ip.is_loopback or ip == BROADCAST:
         raise BadRequest("address not allowed")
 
 
@@ -155,7 +160,9 @@ class Targets:
         if info.resource == "pods":
             target = await self._pod(info.namespace, name, port)
         elif info.resource == "services":
-            target = await self.service(info.namespace, name, port)
+            target = await self.service(info.namespace, name, port, of_pods=True)
+        elif not is_port(port):
+            raise BadRequest(f'invalid node request "{info.name}"')
         else:
             target = await self._node(name, int(port))
         if scheme == "https":
@@ -173,46 +180,64 @@ class Targets:
         pod = (await self._registries.of(self._registries.scheme.of(Pod)).get(Key(namespace, name))).view(Pod)
         numbers = [str(p.container_port) for c in pod.spec.containers for p in c.ports[:1]]
         number = port or (numbers[0] if numbers else "80")
-        if not number.isdigit() or not 1 <= int(number) <= 65535:
+        if not is_port(number):
             raise BadRequest(f'invalid pod request "{name}:{port}"')
-        _require_proxyable(pod.status.pod_ip)
+        if not self._is_behind_node(pod):
+            _require_proxyable(pod.status.pod_ip)
         return self._to_pod(pod, int(number))
+
+    def _is_behind_node(self, pod: Pod) -> bool:
+        """Return whether the way to a Pod is by its node, which knows it by itself: its address then means nothing."""
+        return self._server.nodes is not None and bool(pod.spec.node_name)
 
     def _to_pod(self, pod: Pod, port: int) -> Target:
         """Reach a Pod by way of its node, which knows how, if a node can be reached at all."""
         host, nodes = pod.status.pod_ip, self._server.nodes
-        if nodes is None or not pod.spec.node_name:
+        if nodes is None or not self._is_behind_node(pod):
             return Target(f"{host}:{port}", lambda: _dial(host, port))
         return Target(f"{host}:{port}", lambda: nodes.port_forward(pod, port))
 
-    async def service(self, namespace: str, name: str, port: str) -> Target:
-        """Return one of the endpoints of a Service's port. Raises NotFound, ServiceUnavailable."""
+    async def service(self, namespace: str, name: str, port: str, *, of_pods: bool = False) -> Target:
+        """Return one of the endpoints of a Service's port; with `of_pods` only of those that are addresses of the Pods that they name:
+        whoever writes endpoints could otherwise have the server call anything. Raises NotFound, ServiceUnavailable.
+        """
         registries = self._registries
         service = (await registries.of(registries.scheme.of(Service)).get(Key(namespace, name))).view(Service)
         wanted = port
-        if port.isdigit():
+        if is_port(port):
             names = [p.name for p in service.spec.ports if p.port == int(port)]
             if not names:
                 raise ServiceUnavailable(f'no service port {port} found for service "{name}"')
             wanted = names[0]
-        found = await self._endpoints(namespace, name, wanted)
+        found = [
+            (address, number, self._owner(namespace, pod_name, address))
+            for address, number, pod_name in self._endpoints(namespace, name, wanted)
+        ]
+        if of_pods:
+            found = [endpoint for endpoint in found if endpoint[2] is not None]
         if not found:
             raise ServiceUnavailable(f'no endpoints available for service "{name}"')
-        address, number, pod_name = found[registries.random.randrange(len(found))]
-        _require_proxyable(address)
-        if pod_name:
-            document = registries.of(registries.scheme.of(Pod)).cache.get(Key(namespace, pod_name))
-            if document is not None and (pod := document.view(Pod)).status.pod_ip == address:
-                return self._to_pod(pod, number)
+        address, number, pod = found[registries.random.randrange(len(found))]
+        if pod is not None and pod.status.pod_ip == address:
+            return self._to_pod(pod, number)
         return Target(f"{address}:{number}", lambda: _dial(address, number))
 
-    async def _endpoints(self, namespace: str, name: str, port: str) -> list[tuple[str, int, str]]:
+    def _owner(self, namespace: str, name: str, address: str) -> Pod | None:
+        """Return the Pod of a name, if it has the address."""
+        pods = self._registries.of(self._registries.scheme.of(Pod)).cache
+        document = pods.get(Key(namespace, name)) if name else None
+        pod = document.view(Pod) if document is not None else None
+        if pod is None or address not in (pod.status.pod_ip, *(own.ip for own in pod.status.pod_ips)):
+            return None
+        return pod
+
+    def _endpoints(self, namespace: str, name: str, port: str) -> list[tuple[str, int, str]]:
         """Return address, port and Pod of what is ready behind a Service's port."""
         registries = self._registries
         query = Query(namespace, parse_selector(f"kubernetes.io/service-name={name}"))
         slices = registries.of(registries.scheme.of(EndpointSlice)).cache.select(query)
         found = [
-            (endpoint.addresses[0], number.port, endpoint.target_ref.name if endpoint.target_ref else "")
+            (endpoint.addresses[0], number.port, _pod_of(endpoint.target_ref, namespace))
             for document in slices
             for piece in (document.view(EndpointSlice),)
             for number in piece.ports
@@ -226,7 +251,7 @@ class Targets:
         if document is None:
             return []
         return [
-            (address.ip, number.port, address.target_ref.name if address.target_ref else "")
+            (address.ip, number.port, _pod_of(address.target_ref, namespace))
             for subset in document.view(Endpoints).subsets
             for number in subset.ports
             if number.name == port
@@ -234,11 +259,23 @@ class Targets:
         ]
 
 
+def _pod_of(reference: ObjectReference | None, namespace: str) -> str:
+    """Return the name of the Pod of this namespace that an endpoint says that it is; empty if it is none."""
+    if reference is None or reference.kind != "Pod" or reference.namespace not in ("", namespace):
+        return ""
+    return reference.name
+
+
 def _split_path(scope: Scope) -> tuple[bytes, bytes]:
-    """Return a request's path up to and with ``/proxy``, and what follows, as they came."""
+    """Return a request's path up to and with ``/proxy``, and what follows, as they came.
+
+    Raises NotFound for one whose slashes are not where those of the path are by which the caller was authorized.
+    """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    parts = raw.partition(b"?")[0].split(b"/")
-    end = 7 if parts[3] == b"namespaces" else 5
+    parts = (b"/" + raw.partition(b"?")[0].lstrip(b"/")).split(b"/")
+    end = 7 if parts[3:4] == [b"namespaces"] else 5
+    if unquote(parts[end].decode("latin1") if len(parts) > end else "") != "proxy":
+        raise NotFound("the server could not find the requested resource")
     return b"/".join(parts[: end + 1]), b"/".join([b"", *parts[end + 1 :]]) if len(parts) > end + 1 else b""
 
 
@@ -294,7 +331,7 @@ async def _ask(server: "ApiServer", request: "Request", inquiry: Inquiry) -> Asy
             async with server.nodes.ask(name, inquiry) as reply:
                 yield reply
             return
-        if not port.isdigit():
+        if not is_port(port):
             raise BadRequest(f'invalid node request "{info.name}"')
     target = await Targets(server).find(request)
     inquiry = attrs.evolve(inquiry, headers=[(b"host", target.host.encode()), *inquiry.headers])

@@ -1,6 +1,7 @@
 """What a request is about: its path and method taken apart as kube-apiserver does, and what it says besides."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -145,12 +146,23 @@ class Request:
     def number(self, name: str) -> int | None:
         """Return a numeric query parameter. Raises BadRequest."""
         value = self.query.get(name)
-        if not value:
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            raise BadRequest(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+        return parse_int(value) if value else None
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
+
+
+def parse_int(text: str) -> int:
+    """Return a number as Go reads it: digits, and no more than 64 bits. Raises BadRequest.
+
+    >>> parse_int("-12")
+    -12
+    """
+    if _INTEGER(text) is None:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(text) > 4000 or not -(2**63) <= (number := int(text)) < 2**63:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return number
 
 
 @functools.lru_cache(maxsize=256)

@@ -18,6 +18,16 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+
+def by_name(scope: Scope) -> dict[bytes, bytes]:
+    """Return the headers of a request by their names in lower case. Of one that is given twice the first counts, as in Go.
+
+    >>> by_name({"headers": [(b"authorization", b"a"), (b"authorization", b"b")]})
+    {b'authorization': b'a'}
+    """
+    return dict(reversed(scope["headers"]))
+
+
 JSON = b"application/json"
 YAML = b"application/yaml"
 

@@ -23,7 +23,7 @@ from kubelib.api.validation import problems
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.connecting import COMMANDS
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
-from kubelib.server.responses import Receive, Scope, Send, unless_gone
+from kubelib.server.responses import Receive, Scope, Send, by_name, unless_gone
 from kubelib.server.upgrades import EXTENSION
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
     """Answer a WebSocket upgrade: exec, attach, port-forward, a proxy; a log or a watch, line by line."""
     await receive()  # the connect message
     try:
-        request = await server.open_request(scope, dict(scope["headers"]))
+        request = await server.open_request(scope, by_name(scope))
         over_spdy = EXTENSION in scope.get("extensions", {})
         if over_spdy and (request.remote is not None or request.info.subresource not in COMMANDS):
             raise BadRequest(
@@ -366,7 +366,7 @@ async def _accept(stream: Stream, channel: int, data: bytes) -> None:
         try:
             size: Any = parse_json(data)
             await stream.resize(int(size["Width"]), int(size["Height"]))
-        except (DecodeError, KeyError, TypeError, ValueError):
+        except (DecodeError, KeyError, OverflowError, TypeError, ValueError):
             return
 
 

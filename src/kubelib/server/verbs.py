@@ -82,7 +82,7 @@ class ResourceVerbs:
     def registry(self, info: RequestInfo) -> GenericRegistry:
         """Return the registry that a request is about. Raises NotFound, and UnknownKind for a resource that is not served."""
         resource = self._registries.scheme.path(info.group, info.version, info.resource)
-        if info.subresource and info.subresource not in resource.subresources:
+        if info.rest or (info.subresource and info.subresource not in resource.subresources):
             raise NotFound("the server could not find the requested resource")
         if info.namespace and not resource.namespaced and info.resource != "namespaces":
             raise NotFound("the server could not find the requested resource")

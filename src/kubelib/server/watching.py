@@ -62,6 +62,9 @@ class Watches:
             )
         except UnknownKind:
             raise NotFound("the server could not find the requested resource") from None
+        if request.info.subresource:
+            # Only objects as a whole are watched: who may watch a part of them would see the rest.
+            raise NotFound("the server could not find the requested resource")
         if "watch" not in resource.verbs:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         registry = self._registries.of(resource)

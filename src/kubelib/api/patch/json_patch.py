@@ -28,7 +28,7 @@ def _pointer(path: Any) -> list[str]:
 def _index(part: str, length: int, *, insert: bool) -> int:
     if part == "-" and insert:
         return length
-    if not part.isdigit() or (len(part) > 1 and part[0] == "0"):
+    if not part.isascii() or not part.isdigit() or len(part) > 18 or (len(part) > 1 and part[0] == "0"):
         raise _refused(f"json patch: {part!r} is not the index of a list")
     number = int(part)
     if number > length or (number == length and not insert):

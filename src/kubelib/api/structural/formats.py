@@ -90,8 +90,10 @@ def _uri(text: str) -> bool:
 
 
 def _luhn(text: str) -> bool:
+    if re.fullmatch(r"[\d -]+", text, re.ASCII) is None:
+        return False
     digits = [int(digit) for digit in text if digit.isdigit()]
-    if not 12 <= len(digits) <= 19 or re.fullmatch(r"[\d -]+", text, re.ASCII) is None:
+    if not 12 <= len(digits) <= 19:
         return False
     doubled = [sum(divmod(2 * digit, 10)) if at % 2 else digit for at, digit in enumerate(reversed(digits))]
     return sum(doubled) % 10 == 0

@@ -51,7 +51,7 @@ def _read_network(text: str) -> tuple[Address, int, bool] | None:
     """Return a network's address, its prefix, and whether numbers have needless zeros; None if it is none."""
     address, slash, digits = text.partition("/")
     found = _read(address)
-    if found is None or not slash or not digits.isascii() or not digits.isdigit():
+    if found is None or not slash or not digits.isascii() or not digits.isdigit() or len(digits) > 18:
         return None
     ip, zeros = found
     if (prefix := int(digits)) > ip.max_prefixlen:

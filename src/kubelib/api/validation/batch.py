@@ -225,7 +225,7 @@ def _cron_message(part: str, low: int, high: int, words: tuple[str, ...]) -> str
     for end in match[1].split("-") if match[1] not in "*?" else ():
         if end.lower() in words:
             numbers.append(low + words.index(end.lower()))
-        elif end.isdigit():
+        elif end.isdigit() and len(end) < 19:
             numbers.append(int(end))
         else:
             return f'failed to parse int from {end}: strconv.Atoi: parsing "{end}": invalid syntax'

@@ -75,7 +75,7 @@ def parse_cidr(text: str) -> Cidr:
         raise EvaluationError(
             f"network address parse error during conversion from string: {reason}"
         ) from None
-    if int(prefix) > ip.max_prefixlen:
+    if len(prefix) > 3 or int(prefix) > ip.max_prefixlen:
         raise EvaluationError(
             f'network address parse error during conversion from string: netip.ParsePrefix("{text}"): prefix length out of range'
         )

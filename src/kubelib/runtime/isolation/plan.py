@@ -78,7 +78,7 @@ def user_in(root: Path, user: str) -> tuple[int, int | None]:
     """Return the numbers of a user, and of its group, as an image means them. Raises `CannotStart` for an unknown one."""
     name, _, group = user.partition(":")
     known = _table(root / "etc/passwd")
-    if name.isdigit():
+    if name.isdecimal():
         number, own = int(name), next((int(f[3]) for f in known if f[2] == name and f[3].isdigit()), None)
     else:
         entry = next((f for f in known if f[0] == name), None)
@@ -87,7 +87,7 @@ def user_in(root: Path, user: str) -> tuple[int, int | None]:
         number, own = int(entry[2]), int(entry[3])
     if not group:
         return number, own
-    if group.isdigit():
+    if group.isdecimal():
         return number, int(group)
     found = next((f for f in _table(root / "etc/group") if f[0] == group), None)
     if found is None:
