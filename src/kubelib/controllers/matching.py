@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from kubelib.api.apps import Deployment, ReplicaSet
+from kubelib.api.apps_sets import DaemonSet, StatefulSet
+from kubelib.api.batch import Job
 from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.controllers.controller import Keys
 from kubelib.controllers.ownership import controller_in
 from kubelib.informers import Informer
-from kubelib.labels import Selector, SelectorIndex
+from kubelib.labels import Selector, SelectorIndex, selector_from_label_selector
 
 R = TypeVar("R", bound=Object)
 
@@ -34,6 +37,11 @@ class Selecting:
         """Map an object to those of its namespace whose selector matches its labels."""
         index = self._by_namespace.get(document.meta.namespace)
         return list(index.matching(document.meta.labels)) if index is not None else ()
+
+
+def selector_of(owner: DaemonSet | Deployment | Job | ReplicaSet | StatefulSet) -> Selector:
+    """Return which Pods, and other things of its own, a workload is about."""
+    return selector_from_label_selector(owner.spec.selector)
 
 
 def owner_or_matching(informer: Informer[R], owner: Keys, selector: Callable[[R], Selector]) -> Keys:

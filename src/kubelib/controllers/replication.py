@@ -5,6 +5,7 @@ what it sees.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -17,15 +18,15 @@ from kubelib.api.core.replication import (
     ReplicationControllerStatus,
 )
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, Conflict, Forbidden, NotFound
+from kubelib.api.errors import Conflict, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.events import Recorder
-from kubelib.controllers.expectations import Expectations
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.parallel import for_each, slow_start
+from kubelib.controllers.podcontrol import PodControl, failures
 from kubelib.controllers.pods import (
     choose_to_delete,
     is_active,
@@ -36,7 +37,7 @@ from kubelib.controllers.pods import (
 )
 from kubelib.informers import BY_CONTROLLER, Informer, SharedInformers
 from kubelib.labels import Selector
-from kubelib.registry.base import Preconditions, Registry
+from kubelib.registry.base import Registry
 
 BURST = 500
 """How many pods one look creates or deletes at most."""
@@ -116,11 +117,10 @@ class Replication(Generic[W]):
         self._pods: Informer[Pod] = informers.of(Pod)
         self._selector: Callable[[W], Selector] = selector
         self._owner_registry: Registry[W] = client.resource(kind)
-        self._pod_registry = client.resource(Pod)
         self._claims: Claims[W, Pod] = Claims(client, kind, self._pods.cache)
-        self._expectations = Expectations(self._pods.cache)
+        self._control = PodControl(client, self._pods.cache, recorder)
+        self._expectations = self._control.expectations
         self._clock = clock
-        self._recorder = recorder
         self._burst = burst
 
     async def reconcile(self, key: Key) -> After | None:
@@ -145,8 +145,7 @@ class Replication(Generic[W]):
         """Carry out the plan; return the reason and the error of what failed."""
         action = plan(_wanted(owner), len(active), burst=self._burst)
         if isinstance(action, Create):
-            errors = await self._create(key, owner, action.count)
-            errors = [error for error in errors if not _is_ending(error)]
+            errors = failures(await self._create(key, owner, action.count))
             return ("FailedCreate", errors[0]) if errors else None
         if isinstance(action, Remove):
             related = self._related(owner)
@@ -157,35 +156,14 @@ class Replication(Generic[W]):
 
     async def _create(self, key: Key, owner: W, count: int) -> list[Exception]:
         pod = pod_from_template(_template(owner), owner)
-        registry, recorder = self._pod_registry, self._recorder
 
         async def create(_: int) -> None:
-            try:
-                created = await registry.create(pod)
-            except ApiError as error:
-                if not _is_ending(error):
-                    recorder.warning(owner, "FailedCreate", f"Error creating: {error}")
-                raise
-            self._expectations.created(key, created)
-            recorder.normal(owner, "SuccessfulCreate", f"Created pod: {created.metadata.name}")
+            await self._control.create(key, owner, pod)
 
         return await slow_start(range(count), create)
 
     async def _delete(self, key: Key, owner: W, doomed: Sequence[Pod]) -> list[Exception]:
-        registry, recorder = self._pod_registry, self._recorder
-
-        async def delete(pod: Pod) -> None:
-            try:
-                await registry.delete(pod.key, preconditions=Preconditions(uid=pod.metadata.uid))
-            except NotFound:
-                return
-            except ApiError as error:
-                recorder.warning(owner, "FailedDelete", f"Error deleting: {error}")
-                raise
-            self._expectations.deleted(key, pod)
-            recorder.normal(owner, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
-
-        return await for_each(doomed, delete)
+        return await for_each(doomed, partial(self._control.delete, key, owner))
 
     def _related(self, owner: W) -> Sequence[Pod]:
         """Return the pods of all sets that have the owner's own owner: neighbours during a rolling update."""
@@ -279,10 +257,3 @@ def _template(owner: W) -> PodTemplateSpec:
 
 def _not_ended(document: Document) -> bool:
     return document.view(Pod).status.phase not in ("Succeeded", "Failed")
-
-
-def _is_ending(error: Exception) -> bool:
-    """Whether a create was refused because the namespace is going: then nothing is wrong."""
-    return isinstance(error, Forbidden) and any(
-        cause.type == "NamespaceTerminating" for cause in error.causes
-    )

@@ -9,6 +9,9 @@ from kubelib.api.merging import BY_TYPE, GRANULAR_MAP, Merging, by
 from kubelib.api.meta import Object, ObjectMeta, Quantity, Time
 from kubelib.api.model import Model
 
+IN_USE = "kubernetes.io/pvc-protection"
+"""The finalizer that keeps a claim as long as Pods use it."""
+
 
 class VolumeResourceRequirements(Model):
     """How much storage a claim asks for."""

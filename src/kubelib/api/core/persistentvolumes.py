@@ -23,6 +23,9 @@ from kubelib.api.merging import GRANULAR_MAP, Merging
 from kubelib.api.meta import Object, Quantity, Time
 from kubelib.api.model import Model
 
+IN_USE = "kubernetes.io/pv-protection"
+"""The finalizer that keeps a volume as long as a claim has it."""
+
 
 class GlusterfsPersistentVolumeSource(Model):
     """A Gluster volume."""

@@ -1,7 +1,6 @@
 """Admission policies whose expressions do not fit the kinds that they are about say so in their status."""
 
 from kubelib.api.admissionregistration import TypeChecking, ValidatingAdmissionPolicy
-from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.scheme import Scheme
@@ -9,6 +8,7 @@ from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.statuses import write_status
 from kubelib.informers import SharedInformers
 
 NAME = "validatingadmissionpolicy-status-controller"
@@ -32,10 +32,7 @@ class TypeCheckReconciler:
 
         checked = TypeChecking(expression_warnings=warnings_of(policy, self._scheme))
         status = replace(policy.status, observed_generation=policy.metadata.generation, type_checking=checked)
-        try:
-            await self._registry.update(replace(policy, status=status), subresource="status")
-        except NotFound:
-            return None
+        await write_status(self._registry, policy, status)
         return None
 
 

@@ -1,12 +1,12 @@
 """DaemonSets: one Pod on every node that fits."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from kubelib.api.apps_sets import ControllerRevision, DaemonSet, DaemonSetStatus
+from kubelib.api.apps_sets import ControllerRevision, DaemonSet
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, Forbidden, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.clock import Clock
@@ -21,27 +21,21 @@ from kubelib.controllers.daemons import (
     template_for_pods,
 )
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.expectations import Expectations
-from kubelib.controllers.matching import owner_or_matching
+from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.parallel import for_each, slow_start
+from kubelib.controllers.podcontrol import PodControl, failures
 from kubelib.controllers.pods import pod_from_template, seconds_until_available
 from kubelib.controllers.revisions import POD_LABEL, Revisions
 from kubelib.controllers.rollout import empty_selector
+from kubelib.controllers.statuses import write_status
 from kubelib.informers import Backoff, SharedInformers
-from kubelib.labels import Selector, selector_from_label_selector
-from kubelib.registry.base import Preconditions
 
 NAME = "daemonset-controller"
 BURST = 500
 """How many Pods one look creates or deletes at most."""
 RECREATE = Backoff(1.0, 15 * 60.0)
 """How long a node waits for another Pod after one that has ended, longer with each."""
-
-
-def selector_of(owner: DaemonSet) -> Selector:
-    """Return which Pods and revisions it is about."""
-    return selector_from_label_selector(owner.spec.selector)
 
 
 class DaemonSetReconciler:
@@ -53,10 +47,10 @@ class DaemonSetReconciler:
         self._nodes = informers.of(Node)
         self._pods = informers.of(Pod)
         self._owner_registry = client.resource(DaemonSet)
-        self._pod_registry = client.resource(Pod)
         self._revisions: Revisions[DaemonSet] = Revisions(informers, DaemonSet, hash_label=POD_LABEL)
         self._claims: Claims[DaemonSet, Pod] = Claims(client, DaemonSet, self._pods.cache)
-        self._expectations = Expectations(self._pods.cache)
+        self._control = PodControl(client, self._pods.cache, recorder)
+        self._expectations = self._control.expectations
         self._failures: dict[Key, _Failures] = {}
         self._clock = clock
         self._recorder = recorder
@@ -89,8 +83,10 @@ class DaemonSetReconciler:
             waits, doomed = self._due(key, owner, step.ended)
             errors = await self._delete(key, owner, [*step.delete, *doomed])
             errors += await self._create(key, owner, hash_, step.create)
-        await self._write(owner, status_of(owner, nodes, found, hash_, collisions, now))
-        errors = [error for error in errors if not _is_ending(error)]
+        await write_status(
+            self._owner_registry, owner, status_of(owner, nodes, found, hash_, collisions, now)
+        )
+        errors = failures(errors)
         if errors:
             raise errors[0]
         if up_to_date:
@@ -131,38 +127,12 @@ class DaemonSetReconciler:
         pod = pod_from_template(template_for_pods(owner, hash_), owner)
 
         async def create(node: str) -> None:
-            try:
-                created = await self._pod_registry.create(replace(pod, spec=bound_to(pod.spec, node)))
-            except ApiError as error:
-                if not _is_ending(error):
-                    self._recorder.warning(owner, "FailedCreate", f"Error creating: {error}")
-                raise
-            self._expectations.created(key, created)
-            self._recorder.normal(owner, "SuccessfulCreate", f"Created pod: {created.metadata.name}")
+            await self._control.create(key, owner, replace(pod, spec=bound_to(pod.spec, node)))
 
         return await slow_start(nodes[:BURST], create)
 
     async def _delete(self, key: Key, owner: DaemonSet, doomed: Sequence[Pod]) -> list[Exception]:
-        async def delete(pod: Pod) -> None:
-            try:
-                await self._pod_registry.delete(pod.key, preconditions=Preconditions(uid=pod.metadata.uid))
-            except NotFound:
-                return
-            except ApiError as error:
-                self._recorder.warning(owner, "FailedDelete", f"Error deleting: {error}")
-                raise
-            self._expectations.deleted(key, pod)
-            self._recorder.normal(owner, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
-
-        return await for_each(doomed[:BURST], delete)
-
-    async def _write(self, owner: DaemonSet, status: DaemonSetStatus) -> None:
-        if status == owner.status:
-            return
-        try:
-            await self._owner_registry.update(replace(owner, status=status), subresource="status")
-        except NotFound:
-            return
+        return await for_each(doomed[:BURST], partial(self._control.delete, key, owner))
 
 
 class _Failures:
@@ -183,11 +153,6 @@ class _Failures:
         """Forget what was longer ago than two of the longest waits."""
         longest = 2 * RECREATE.maximum
         self._seen = {where: seen for where, seen in self._seen.items() if now - seen[1] <= longest}
-
-
-def _is_ending(error: Exception) -> bool:
-    """Whether a create was refused because the namespace is going: then nothing is wrong."""
-    return isinstance(error, Forbidden) and any(c.type == "NamespaceTerminating" for c in error.causes)
 
 
 def _concerns(document: Document) -> tuple[Mapping[str, str], object]:

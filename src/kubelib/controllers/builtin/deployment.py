@@ -13,7 +13,7 @@ from kubelib.controllers import progress
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, owner_of_kind
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.matching import owner_or_matching
+from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.rollout import (
     REVISION,
@@ -27,14 +27,8 @@ from kubelib.controllers.rollout import (
     same_template,
 )
 from kubelib.informers import BY_CONTROLLER, SharedInformers
-from kubelib.labels import Selector, selector_from_label_selector
 
 NAME = "deployment-controller"
-
-
-def selector_of(deployment: Deployment) -> Selector:
-    """Return which ReplicaSets and pods it is about."""
-    return selector_from_label_selector(deployment.spec.selector)
 
 
 class DeploymentReconciler:

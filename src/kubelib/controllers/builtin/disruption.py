@@ -27,6 +27,7 @@ from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.manager import Manager
 from kubelib.controllers.matching import Selecting
 from kubelib.controllers.pods import condition_of, is_ready, is_terminal
+from kubelib.controllers.statuses import write_status
 from kubelib.informers import Component, SharedInformers
 from kubelib.labels import NOTHING, Selector, selector_from_label_selector
 
@@ -147,7 +148,11 @@ class Budgets:
                 f"Failed to calculate the number of expected pods: {error}",
             )
             status = replace(budget.status, disruptions_allowed=0)
-            await self._write(budget, with_condition(status, now, failure=str(error)))
+            await write_status(
+                self._client.resource(PodDisruptionBudget),
+                budget,
+                with_condition(status, now, failure=str(error)),
+            )
             return None
         if found.unmanaged:
             self._recorder.warning(
@@ -165,18 +170,8 @@ class Budgets:
                     "NotDeleted",
                     f"Pod was expected by PDB {key.namespace}/{key.name} to be deleted but it wasn't",
                 )
-        await self._write(budget, found.status)
+        await write_status(self._client.resource(PodDisruptionBudget), budget, found.status)
         return After((found.again - now).total_seconds() + 1) if found.again is not None else None
-
-    async def _write(self, budget: PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> None:
-        if status == budget.status:
-            return
-        try:
-            await self._client.resource(PodDisruptionBudget).update(
-                replace(budget, status=status), subresource="status"
-            )
-        except NotFound:
-            return
 
     async def _scales(self, pods: Sequence[Pod], namespace: str) -> dict[str, int]:
         """Return how many Pods each controller wants. Raises CannotCount."""

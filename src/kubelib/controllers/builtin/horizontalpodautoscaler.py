@@ -11,12 +11,11 @@ from kubelib.api.apps_sets import StatefulSet
 from kubelib.api.autoscaling_v2 import (
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerCondition,
-    HorizontalPodAutoscalerStatus,
     MetricSpec,
 )
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.replication import ReplicationController
-from kubelib.api.errors import ApiError, NotFound
+from kubelib.api.errors import ApiError
 from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
 from kubelib.api.quantity import parse_quantity
@@ -34,6 +33,7 @@ from kubelib.controllers.autoscaling.rates import rules_of
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.statuses import write_status
 from kubelib.informers import SharedInformers
 from kubelib.labels import Selector, selector_from_label_selector, selector_from_match_labels
 from kubelib.registry.base import Patch
@@ -126,7 +126,7 @@ class AutoscalerReconciler:
             message = f"the HPA controller was unable to get the target's current scale: {target}"
             self._recorder.warning(autoscaler, "FailedGetScale", target)
             conditions.set("AbleToScale", "False", "FailedGetScale", message)
-            await self._write(autoscaler, replace(status, conditions=tuple(conditions.all)))
+            await write_status(self._registry, autoscaler, replace(status, conditions=tuple(conditions.all)))
             return
         conditions.set(
             "AbleToScale",
@@ -137,7 +137,7 @@ class AutoscalerReconciler:
         verdict = await self._verdict(autoscaler, target, conditions, memory)
         if verdict is None:
             status = replace(status, current_replicas=target.replicas, desired_replicas=target.wanted)
-            await self._write(autoscaler, replace(status, conditions=tuple(conditions.all)))
+            await write_status(self._registry, autoscaler, replace(status, conditions=tuple(conditions.all)))
             return
         if verdict.desired != target.wanted:
             if await self._scale(autoscaler, target, verdict, conditions):
@@ -145,7 +145,8 @@ class AutoscalerReconciler:
                 status = replace(status, last_scale_time=self._clock.now().replace(microsecond=0))
             else:
                 verdict = attrs.evolve(verdict, desired=target.wanted)
-        await self._write(
+        await write_status(
+            self._registry,
             autoscaler,
             replace(
                 status,
@@ -294,16 +295,6 @@ class AutoscalerReconciler:
             f"the HPA controller was able to update the target scale to {verdict.desired}",
         )
         return True
-
-    async def _write(
-        self, autoscaler: HorizontalPodAutoscaler, status: HorizontalPodAutoscalerStatus
-    ) -> None:
-        if status == autoscaler.status:
-            return
-        try:
-            await self._registry.update(replace(autoscaler, status=status), subresource="status")
-        except NotFound:
-            return
 
 
 def _name(metric: MetricSpec) -> str:

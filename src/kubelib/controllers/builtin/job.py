@@ -7,32 +7,27 @@ import anyio
 from kubelib.api.batch import Job, JobStatus
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, Forbidden, NotFound
+from kubelib.api.errors import ApiError, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, owner_of_kind
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.expectations import TIMEOUT, Expectations
+from kubelib.controllers.expectations import TIMEOUT
 from kubelib.controllers.jobs import FINALIZER, Backoffs, Plan, is_finished, plan
-from kubelib.controllers.matching import owner_or_matching
+from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.parallel import for_each, slow_start
+from kubelib.controllers.podcontrol import PodControl, failures
 from kubelib.informers import SharedInformers
-from kubelib.labels import Selector, selector_from_label_selector
-from kubelib.registry.base import Patch, Preconditions
+from kubelib.registry.base import Patch
 
 NAME = "job-controller"
 MANAGER = "kubernetes.io/job-controller"
 JOB_LABEL = "batch.kubernetes.io/job-name"
 TRACKED = "tracked by job"
 """The index of Pods with the finalizer by the key of their Job."""
-
-
-def selector_of(job: Job) -> Selector:
-    """Return which Pods it is about."""
-    return selector_from_label_selector(job.spec.selector)
 
 
 _owners = owner_of_kind(Job)
@@ -63,7 +58,8 @@ class JobReconciler:
         self._job_registry = client.resource(Job)
         self._pod_registry = client.resource(Pod)
         self._claims: Claims[Job, Pod] = Claims(client, Job, self._pods.cache, finalizers=(FINALIZER,))
-        self._expectations = Expectations(self._pods.cache)
+        self._control = PodControl(client, self._pods.cache, recorder)
+        self._expectations = self._control.expectations
         self._backoffs: dict[Key, tuple[str, Backoffs]] = {}
         # Pods whose finalizers are off, by uid, whatever our cache still shows: they must not be counted again.
         self._released: dict[str, float] = {}
@@ -134,24 +130,17 @@ class JobReconciler:
             errors += await self._delete(key, job, step.end)
             active -= len(step.end) - len(errors)
         if step.create:
-            made, failures = await self._create(key, job, step.create)
-            active, errors = active + made, errors + failures
-        return active, [error for error in errors if not _is_ending(error)]
+            made, failed = await self._create(key, job, step.create)
+            active, errors = active + made, errors + failed
+        return active, failures(errors)
 
     async def _create(self, key: Key, job: Job, pods: Sequence[Pod]) -> tuple[int, list[Exception]]:
         made = 0
 
         async def create(pod: Pod) -> None:
             nonlocal made
-            try:
-                created = await self._pod_registry.create(pod)
-            except ApiError as error:
-                if not _is_ending(error):
-                    self._recorder.warning(job, "FailedCreate", f"Error creating: {error}")
-                raise
+            await self._control.create(key, job, pod)
             made += 1
-            self._expectations.created(key, created)
-            self._recorder.normal(job, "SuccessfulCreate", f"Created pod: {created.metadata.name}")
 
         errors = await slow_start(pods, create)
         return made, errors
@@ -160,17 +149,13 @@ class JobReconciler:
         self, key: Key, job: Job, pods: Sequence[Pod], *, uncounted: bool = False
     ) -> list[Exception]:
         async def delete(pod: Pod) -> None:
-            try:
-                if uncounted and FINALIZER in pod.metadata.finalizers:
+            if uncounted and FINALIZER in pod.metadata.finalizers:
+                try:
                     await self._let_go(pod)
-                await self._pod_registry.delete(pod.key, preconditions=Preconditions(uid=pod.metadata.uid))
-            except NotFound:
-                return
-            except ApiError as error:
-                self._recorder.warning(job, "FailedDelete", f"Error deleting: {error}")
-                raise
-            self._expectations.deleted(key, pod)
-            self._recorder.normal(job, "SuccessfulDelete", f"Deleted pod: {pod.metadata.name}")
+                except ApiError as error:
+                    self._recorder.warning(job, "FailedDelete", f"Error deleting: {error}")
+                    raise
+            await self._control.delete(key, job, pod)
 
         return await for_each(pods, delete)
 
@@ -196,11 +181,6 @@ class JobReconciler:
 
 def _belongs(document: Document, job: Job) -> bool:
     return any(r.controller and r.uid == job.metadata.uid for r in document.meta.owner_references)
-
-
-def _is_ending(error: Exception) -> bool:
-    """Whether a create was refused because the namespace is going: then nothing is wrong."""
-    return isinstance(error, Forbidden) and any(c.type == "NamespaceTerminating" for c in error.causes)
 
 
 def job_controller(

@@ -5,17 +5,11 @@ from kubelib.api.core.pod import Pod
 from kubelib.clock import Clock
 from kubelib.controllers.controller import Controller, itself, owner_of_kind
 from kubelib.controllers.events import EventRecorder
-from kubelib.controllers.matching import owner_or_matching
+from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.replication import Replication
 from kubelib.informers import SharedInformers
-from kubelib.labels import Selector, selector_from_label_selector
 
 NAME = "replicaset-controller"
-
-
-def selector_of(replica_set: ReplicaSet) -> Selector:
-    """Return which pods it is about."""
-    return selector_from_label_selector(replica_set.spec.selector)
 
 
 def replica_set_controller(

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 
-from kubelib.api.apps_sets import ControllerRevision, StatefulSet, StatefulSetStatus
+from kubelib.api.apps_sets import ControllerRevision, StatefulSet
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
-from kubelib.api.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kubelib.api.errors import AlreadyExists, ApiError, Conflict
 from kubelib.api.meta import Key, controller_of
-from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing, owner_of_kind
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.expectations import Expectations
 from kubelib.controllers.identities import ordinal_of
-from kubelib.controllers.matching import owner_or_matching
+from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.parallel import slow_start
+from kubelib.controllers.podcontrol import PodControl
 from kubelib.controllers.pods import seconds_until_available
 from kubelib.controllers.revisions import Revisions, template_of
 from kubelib.controllers.stateful import (
@@ -32,18 +31,12 @@ from kubelib.controllers.stateful import (
     revisions_in_use,
     status_of,
 )
+from kubelib.controllers.statuses import write_status
 from kubelib.informers import SharedInformers
-from kubelib.labels import Selector, selector_from_label_selector
-from kubelib.registry.base import Preconditions
 
 NAME = "statefulset-controller"
 LOOK_AGAIN = 1.0
 """Seconds after which is looked whether a claim that is on its way out is gone."""
-
-
-def selector_of(owner: StatefulSet) -> Selector:
-    """Return which Pods and revisions it is about."""
-    return selector_from_label_selector(owner.spec.selector)
 
 
 class StatefulSetReconciler:
@@ -61,7 +54,8 @@ class StatefulSetReconciler:
             informers, StatefulSet, hash_label="controller.kubernetes.io/hash"
         )
         self._claims: Claims[StatefulSet, Pod] = Claims(client, StatefulSet, self._pods.cache)
-        self._expectations = Expectations(self._pods.cache)
+        self._control = PodControl(client, self._pods.cache, recorder)
+        self._expectations = self._control.expectations
         self._clock = clock
         self._recorder = recorder
 
@@ -99,7 +93,7 @@ class StatefulSetReconciler:
             now,
         )
         errors = await self._carry_out(key, owner, step.actions)
-        await self._write(owner, status_of(owner, pods, *names, collisions, now))
+        await write_status(self._owner_registry, owner, status_of(owner, pods, *names, collisions, now))
         if errors:
             raise errors[0]
         live = revisions_in_use(pods, current, update)
@@ -160,15 +154,8 @@ class StatefulSetReconciler:
 
     async def _delete(self, key: Key, owner: StatefulSet, pod: Pod) -> None:
         what = f"Pod {pod.metadata.name} in StatefulSet {owner.metadata.name}"
-        try:
-            await self._pod_registry.delete(pod.key, preconditions=Preconditions(uid=pod.metadata.uid))
-        except NotFound:
-            return
-        except ApiError as error:
-            self._recorder.warning(owner, "FailedDelete", f"delete {what} failed error: {error}")
-            raise
-        self._expectations.deleted(key, pod)
-        self._recorder.normal(owner, "SuccessfulDelete", f"delete {what} successful")
+        done, failed = f"delete {what} successful", f"delete {what} failed error"
+        await self._control.delete_telling(key, owner, pod, done, failed)
 
     async def _repair(self, owner: StatefulSet, pod: Pod) -> None:
         what = f"Pod {pod.metadata.name} in StatefulSet {owner.metadata.name}"
@@ -179,14 +166,6 @@ class StatefulSetReconciler:
                 self._recorder.warning(owner, "FailedUpdate", f"update {what} failed error: {error}")
             raise
         self._recorder.normal(owner, "SuccessfulUpdate", f"update {what} successful")
-
-    async def _write(self, owner: StatefulSet, status: StatefulSetStatus) -> None:
-        if status == owner.status:
-            return
-        try:
-            await self._owner_registry.update(replace(owner, status=status), subresource="status")
-        except NotFound:
-            return
 
 
 def _with(known: Sequence[ControllerRevision], update: ControllerRevision) -> list[ControllerRevision]:

@@ -1,5 +1,6 @@
 """Volumes and claims that are deleted stay until nobody uses them: these take off the finalizers that hold them."""
 
+from kubelib.api.core import claims, persistentvolumes
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
@@ -15,8 +16,6 @@ from kubelib.informers import SharedInformers
 
 CLAIM_NAME = "pvc-protection-controller"
 VOLUME_NAME = "pv-protection-controller"
-OF_CLAIM = "kubernetes.io/pvc-protection"
-OF_VOLUME = "kubernetes.io/pv-protection"
 
 
 def uses(pod: Pod) -> bool:
@@ -38,12 +37,12 @@ class ClaimProtectionReconciler:
         claim = self._claims.cache.view(key)
         if claim is None or claim.metadata.deletion_timestamp is None:
             return None
-        if OF_CLAIM not in claim.metadata.finalizers:
+        if claims.IN_USE not in claim.metadata.finalizers:
             return None
         users = self._pods.cache.by_index(CLAIMS, str(key))
         if any(uses(document.view(Pod)) for document in users):
             return None
-        kept = tuple(f for f in claim.metadata.finalizers if f != OF_CLAIM)
+        kept = tuple(f for f in claim.metadata.finalizers if f != claims.IN_USE)
         try:
             await self._registry.update(replace(claim, metadata=replace(claim.metadata, finalizers=kept)))
         except NotFound:
@@ -63,9 +62,9 @@ class VolumeProtectionReconciler:
         volume = self._volumes.cache.view(key)
         if volume is None or volume.metadata.deletion_timestamp is None:
             return None
-        if OF_VOLUME not in volume.metadata.finalizers or volume.status.phase == "Bound":
+        if persistentvolumes.IN_USE not in volume.metadata.finalizers or volume.status.phase == "Bound":
             return None
-        kept = tuple(f for f in volume.metadata.finalizers if f != OF_VOLUME)
+        kept = tuple(f for f in volume.metadata.finalizers if f != persistentvolumes.IN_USE)
         try:
             await self._registry.update(replace(volume, metadata=replace(volume.metadata, finalizers=kept)))
         except NotFound:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from kubelib.api.core import claims, persistentvolumes
 from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.podresources import amounts
@@ -16,8 +17,8 @@ DEFAULT_ANNOTATIONS = (
     "storageclass.beta.kubernetes.io/is-default-class",
 )
 _FINALIZERS = {
-    "PersistentVolume": "kubernetes.io/pv-protection",
-    "PersistentVolumeClaim": "kubernetes.io/pvc-protection",
+    "PersistentVolume": persistentvolumes.IN_USE,
+    "PersistentVolumeClaim": claims.IN_USE,
 }
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
