@@ -161,6 +161,7 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
             policy_named(settings.policy)  # refused now, and not when it is loaded
 
         def scheduler() -> Component:
+            from kubelib.sched.guarding import Alarm
             from kubelib.sched.scheduler import Scheduler
             from reference_cluster.scheduler import policy_named
 
@@ -168,7 +169,7 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
                 client(pki.SCHEDULER),
                 random=random,
                 clock=clock,
-                policy=policy_named(settings.policy),
+                policy=attrs.evolve(policy_named(settings.policy), watch=Alarm()),
                 recorder=events.source("default-scheduler"),
             )
 

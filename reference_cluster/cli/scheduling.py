@@ -127,11 +127,20 @@ ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-
     show_default=True,
     help="The port of /metrics; 0: figures are not shown.",
 )
+@click.option(
+    "--plugin-timeout",
+    type=click.FloatRange(0),
+    default=3.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long installed plug-ins may take for one decision; 0: as long as they like.",
+)
 @leadership_options
 def scheduler(
     kubeconfig: Path,
     policy: str,
     config: str,
+    plugin_timeout: float,
     bind_address: str,
     secure_port: int,
     leader_elect: bool | None,
@@ -143,6 +152,7 @@ def scheduler(
     Several may run at once, of different architectures and policies: no interleaving of their decisions binds a Pod twice or
     overcommits a node.
     """
+    from kubelib.sched.guarding import Alarm
     from kubelib.sched.policies.configuration import Leading
     from reference_cluster.scheduler import (
         DEFAULT_SCHEDULER,
@@ -152,6 +162,8 @@ def scheduler(
     )
 
     leading = Leading()
+    if plugin_timeout:
+        options["watch"] = Alarm(plugin_timeout)
     try:
         if config:
             if policy != "default" or options["name"] != DEFAULT_SCHEDULER:

@@ -49,7 +49,8 @@ class World:
         self.client = line(self.direct)
         self.pods = self.direct.resource(Pod)
         self.nodes = self.direct.resource(Node)
-        self.recorder = EventRecorder(self.direct, clock=LoopClock(), random=Random(2))
+        self.clock = LoopClock()
+        self.recorder = EventRecorder(self.direct, clock=self.clock, random=Random(2))
 
     def scheduler(self, policy: Policy | None = None, *, seed: int = 1, **options: Any) -> Scheduler:
         return Scheduler(

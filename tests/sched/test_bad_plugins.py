@@ -12,7 +12,8 @@ from kubelib.api.core.node import NodeSpec
 from kubelib.api.meta import Key, OwnerReference
 from kubelib.api.model import replace
 from kubelib.sched.base import Policy
-from kubelib.sched.cycle import BadPlugin, Cycle
+from kubelib.sched.cycle import Cycle
+from kubelib.sched.guarding import BadPlugin
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import FILTERS, POLICIES, AnyOf, Best, load_policy

@@ -222,7 +222,10 @@ async def test_a_plugin_that_raises_in_the_middle_of_a_gang_leaves_nothing_behin
         await world.add_pod("odd-2", scheduling_group=of("odd"), containers=cpu("300m"))
         await anyio.sleep(15)
         assert await bound(world, "odd") == 0
-        assert await world.refusal("odd-0") == ("SchedulerError", "RuntimeError: no")
+        assert await world.refusal("odd-0") == (
+            "SchedulerError",
+            "BadPlugin: the filter fussy raised RuntimeError: no",
+        )
         assert int(scheduler.table.used["pods"].sum()) == 0
 
 

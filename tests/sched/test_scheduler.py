@@ -278,7 +278,10 @@ async def test_a_plug_in_that_raises_stops_neither_the_scheduler_nor_other_pods(
         await world.add_pod("good")
         await anyio.sleep(3)
     assert (await world.pod("good")).spec.node_name == "node-0"
-    assert await world.refusal("bad") == ("SchedulerError", "ZeroDivisionError: oops")
+    assert await world.refusal("bad") == (
+        "SchedulerError",
+        "BadPlugin: the filter Judge raised ZeroDivisionError: oops",
+    )
 
 
 async def test_a_deleted_pod_is_forgotten_and_one_of_the_same_name_is_new(world: Any) -> None:

@@ -2,9 +2,9 @@
 touches the world.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -25,6 +25,8 @@ Happening = Literal["node", "pod placed", "pod gone", "storage"]
 """What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or has left one; a claim, volume,
 storage class or limit is new or has changed.
 """
+
+T = TypeVar("T")
 
 ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone", "storage"})
 
@@ -151,6 +153,18 @@ class Chooser(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Limits how long plug-ins of others may take."""
+
+    def begin(self, pod: "PodInfo") -> None:
+        """Begin a decision. Raises `kubelib.sched.guarding.TookTooLong` for a Pod that is not to be decided about now."""
+        ...
+
+    def call(self, title: str, function: Callable[..., T], *args: Any) -> T:
+        """Call a plug-in. Raises `kubelib.sched.guarding.TookTooLong`, which gives its `title`."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Policy:
     """How nodes are chosen: all filters must pass, scores are summed by weight, the chooser breaks ties.
@@ -164,3 +178,5 @@ class Policy:
     choose: Chooser
     preempts: bool = True
     """Whether Pods of lower priority may have to leave for one that fits nowhere."""
+    watch: Watch | None = None
+    """What limits the time of plug-ins that are not this library's; None: they have as long as they like."""

@@ -29,6 +29,7 @@ from kubelib.sched.base import (
     SupportsRetryOn,
     SupportsRoom,
 )
+from kubelib.sched.guarding import BadPlugin, guarded
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 
@@ -80,7 +81,8 @@ class Cycle:
 
     def __init__(self, table: NodeTable, policy: Policy, random: Random) -> None:
         self.table = table
-        self.policy = policy
+        self.policy = policy = guarded(policy)
+        self._watch = policy.watch
         self._random = random
         self._judgements: OrderedDict[tuple[object, ...], _Judgement] = OrderedDict()
         self._filters = [
@@ -106,6 +108,8 @@ class Cycle:
     def decide(self, pod: PodInfo) -> Verdict:
         """Choose a node: the one that was promised to the Pod if it fits there, otherwise the best."""
         table = self.table
+        if self._watch is not None:
+            self._watch.begin(pod)
         promised = table.rows.get(table.nominated_node(pod.uid))
         if promised is not None and self.fits_on(pod, promised):
             return Verdict(table.names[promised])
@@ -131,9 +135,8 @@ class Cycle:
     def _choose(self, fits: NDArray[np.bool_], scores: NDArray[np.float64]) -> int:
         row = self.policy.choose.choose(fits, scores, self._random)
         if not (0 <= row < len(fits) and fits[row]):
-            raise BadPlugin(
-                f"{type(self.policy.choose).__name__} chose row {row}, which the pod does not fit on"
-            )
+            name = getattr(self.policy.choose, "name", type(self.policy.choose).__name__)
+            raise BadPlugin(f"{name} chose row {row}, which the pod does not fit on")
         return row
 
     def _leave_out(
@@ -324,10 +327,6 @@ class Cycle:
             for reason in self.reasons_on(pod, row) or (TAKEN,):
                 counts[reason] = counts.get(reason, 0) + 1
         return Verdict("", counts, len(table), retry_on)
-
-
-class BadPlugin(Exception):
-    """A plug-in returned what cannot be used; the message names it."""
 
 
 def _verdict(condition: Filter, verdict: Any, rows: int) -> Any:

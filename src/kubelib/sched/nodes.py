@@ -147,10 +147,11 @@ class NodeTable(Promises):
         """Return the values of one label; None where a node does not have it."""
         column = self._columns.get(key)
         if column is None:
-            column = self._columns[key] = CodedColumn(self.size, None)
+            column = CodedColumn(self.size, None)
             for row, labels in enumerate(self.labels):
                 if key in labels:
                     column[row] = labels[key]
+            self._columns[key] = column
         return column
 
     def owned(self, owner: str, rows: Rows) -> Column:
@@ -169,11 +170,12 @@ class NodeTable(Promises):
         if column is None:
             if len(self._counters) >= KEPT_COUNTERS:
                 self._counters.clear()
-            column = self._counters[pods] = np.zeros(self.size, np.int64)
+            column = np.zeros(self.size, np.int64)
             for placed in self._pods.values():
                 info = placed.pod
                 if placed.row >= 0 and pods.matches(info.namespace, info.labels, self.namespaces):
                     column[placed.row] += 1
+            self._counters[pods] = column
         return column
 
     def pods_by_row(self) -> Iterator[tuple[int, list[PodInfo]]]:

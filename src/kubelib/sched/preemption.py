@@ -24,6 +24,7 @@ from kubelib.sched.base import (
 )
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.cycle import Cycle, refusal
+from kubelib.sched.guarding import Guarded
 from kubelib.sched.pods import PODS, PodInfo
 
 ENOUGH = 100
@@ -97,6 +98,8 @@ class Preemption:
         table, filters = self._cycle.table, self._concerned(pod)
         if not pod.preempts:
             return NoPlan(NEVER)
+        if self._cycle.policy.watch is not None:
+            self._cycle.policy.watch.begin(pod)
         may = self.helpful(pod)
         layers = table.layers().below(pod.priority)
         pods = list(table.allocatable).index(PODS)
@@ -191,7 +194,8 @@ class Preemption:
         """Return what is known of rows for Pods of this shape, if only room matters; then what holds for one row depends on it alone."""
         table, alone = self._cycle.table, slice(0, 1)
         for condition in filters:
-            if condition in self._wide:
+            # What one of others says of all nodes at once, with these Pods on them, says nothing of fewer Pods.
+            if condition in self._wide or isinstance(condition, Guarded):
                 return None
             only_room = condition in self._room or id(condition) not in self._yielding
             if not only_room and condition.fits(pod, table, alone) is not True:

@@ -162,6 +162,13 @@ class SchedulingQueue:
         else:
             self.retry(pod)
 
+    def back(self, pod: PodInfo) -> None:
+        """Take back a Pod about which nothing was decided: it is the next of its priority, as it was."""
+        waiting = self._waiting.get(pod.key)
+        if waiting is not None and waiting.pod.uid == pod.uid:
+            waiting.tried -= 1
+            self._activate(waiting)
+
     def _took(self, pod: PodInfo) -> _Waiting | None:
         """Return the Pod as it waits, if it is still that one, with one more failure counted."""
         waiting = self._waiting.get(pod.key)

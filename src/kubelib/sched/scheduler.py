@@ -41,6 +41,8 @@ log = logging.getLogger("kubelib.sched")
 
 BATCH = 256
 """How many Pods are decided about at once at most."""
+LONG, AIR = 1.0, 0.5
+"""After so many seconds no further Pod is decided about at once, and everything else that the process does gets some."""
 SYNCHRONOUS = DecisionTime(0.0, 0.0)
 
 
@@ -221,6 +223,9 @@ class Scheduler:
         began = anyio.current_time()
         seen = self._committer.look()
         attempt = self._decide(job, began)
+        if anyio.current_time() - began > LONG:
+            # Nothing else was done meanwhile: not even the lease by which this one leads was renewed.
+            await anyio.sleep(AIR)
         thought = line.time.of(len(job.pods))
         if thought:
             await anyio.sleep(thought)
@@ -246,21 +251,30 @@ class Scheduler:
         attempt = _Attempt()
         # Those that are not in the queue have been deleted since they were taken.
         pods = [pod for pod in job.pods if pod.key in self.queue]
-        for pod in pods:
-            since, tried = self.queue.history(pod)
-            attempt.since[pod.uid] = since
-            if tried == 1:
-                self.books.first_wait.add(now - since)
-            else:
-                attempt.again = True
         if job.group is not None:
+            for pod in pods:
+                self._note_wait(pod, attempt, now)
             self._decide_group(job.line, job.group, pods, attempt)
             return attempt
-        for pod in pods:
+        whole = self._terms.commit == "all-or-nothing"
+        for number, pod in enumerate(pods):
+            if anyio.current_time() - now > LONG and not whole:
+                for other in pods[number:]:
+                    self.queue.back(other)
+                break
+            self._note_wait(pod, attempt, now)
             self._decide_one(job.line, pod, attempt)
         if self._terms.commit == "all-or-nothing" and (attempt.refused or attempt.errands):
             self._give_up_together(attempt)
         return attempt
+
+    def _note_wait(self, pod: PodInfo, attempt: _Attempt, now: float) -> None:
+        since, tried = self.queue.history(pod)
+        attempt.since[pod.uid] = since
+        if tried == 1:
+            self.books.first_wait.add(now - since)
+        else:
+            attempt.again = True
 
     def _decide_group(self, line: _Line, group: Key, pods: Sequence[PodInfo], attempt: _Attempt) -> None:
         found = attempt.together = self._gathered.decide(

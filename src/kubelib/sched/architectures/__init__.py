@@ -61,13 +61,13 @@ def assemble(
         Scheduler(
             client,
             random=Random(random.getrandbits(64)),
-            policy=architecture.policy(),
+            policy=architecture.made(architecture.policy),
             name=architecture.name,
             clock=clock,
             recorder=recorder,
             terms=_terms(architecture, number),
             title=architecture.title(number),
-            profiles={name: make() for name, make in architecture.profiles.items()},
+            profiles={name: architecture.made(make) for name, make in architecture.profiles.items()},
             recorders=recorders,
         )
         for number in architecture.numbers
@@ -85,7 +85,7 @@ def _terms(architecture: Architecture, number: int) -> Terms:
     several = count > 1
     paths: tuple[Path, ...] = ()
     if architecture.sharing == "multipath":
-        paths = (Path("batch", architecture.batch_policy(), architecture.batch_time),)
+        paths = (Path("batch", architecture.made(architecture.batch_policy), architecture.batch_time),)
     return Terms(
         pods=pods_of(number, count, label) if several else None,
         nodes=nodes_of(number, count, label) if several and architecture.sharing == "partitioned" else None,
@@ -103,8 +103,10 @@ def _two_level(
     architecture: Architecture, client: Client, random: Random, clock: Clock, recorder: Recorder | None
 ) -> Assembly:
     frameworks = (
-        service_framework(architecture.name, architecture.policy(), architecture.time),
-        batch_framework(architecture.name, architecture.batch_policy(), architecture.batch_time),
+        service_framework(architecture.name, architecture.made(architecture.policy), architecture.time),
+        batch_framework(
+            architecture.name, architecture.made(architecture.batch_policy), architecture.batch_time
+        ),
     )
     for framework in frameworks:
         framework.queue.first_backoff = architecture.first_backoff

@@ -9,7 +9,7 @@ import attrs
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.informers import Component
-from kubelib.sched.base import Policy
+from kubelib.sched.base import Policy, Watch
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import group_of
 from kubelib.sched.policies import default_policy, random_policy
@@ -56,6 +56,8 @@ class Architecture:
     first_backoff: float = FIRST_BACKOFF
     longest_backoff: float = LONGEST_BACKOFF
     """How many seconds a Pod that fitted nowhere waits at least, after the first time and at most."""
+    watch: Watch | None = None
+    """What limits the time of plug-ins that are not this library's: `kubelib.sched.guarding.Alarm`."""
     offer_interval: float = 0.05
     """How long the resource manager waits for more frameworks to ask before it makes an offer."""
     offer_nodes: int = 0
@@ -91,6 +93,11 @@ class Architecture:
     def numbers(self) -> Sequence[int]:
         """The numbers of the schedulers that are run here."""
         return range(self.schedulers) if self.only is None else (self.only,)
+
+    def made(self, make: MakePolicy) -> Policy:
+        """Make a policy, whose plug-ins are watched."""
+        policy = make()
+        return policy if self.watch is None else attrs.evolve(policy, watch=self.watch)
 
     def title(self, number: int) -> str:
         """Return how the scheduler of a number is called in figures and transactions."""
