@@ -27,20 +27,24 @@ def definition(plural: str, schema: Tree, *versions: str) -> Tree:
     return {"metadata": {"name": f"{plural}.{GROUP}"}, "spec": spec}
 
 
+def made(kind: str, name: str, version: str = "v1", **rest: Any) -> Tree:
+    return {"apiVersion": f"{GROUP}/{version}", "kind": kind, "metadata": {"name": name}, **rest}
+
+
 @pytest.fixture
 def define(api: Api) -> Iterator[Any]:
     """Define a kind; return the path of its first version."""
-    made = []
+    names = []
 
     def define(plural: str, schema: Tree, *versions: str) -> str:
         tree = definition(plural, schema, *(versions or ("v1",)))
         api.create(DEFINITIONS, tree)
-        made.append(tree["metadata"]["name"])
-        established(api, made[-1])
+        names.append(tree["metadata"]["name"])
+        established(api, names[-1])
         return f"/apis/{GROUP}/{(versions or ('v1',))[0]}/{plural}"
 
     yield define
-    for name in made:
+    for name in names:
         api.delete(f"{DEFINITIONS}/{name}")
 
 
@@ -126,7 +130,7 @@ def test_what_a_webhook_adds_is_pruned_by_the_schema(api: Api, define: Any, clus
     cluster.webhook(
         stages, name="stages.example.com", mutating=True, rules=[on("crates", "CREATE", group=GROUP)]
     )
-    body = {"metadata": {"name": "c"}, "data": {"start": "yes"}}
+    body = made("Crate", "c", data={"start": "yes"})
     assert api.create(path, body)["data"] == {"start": "yes", "stage-1": "yes"}
 
 
@@ -208,7 +212,7 @@ def test_a_webhook_refuses_all_that_is_done_to_custom_objects(
     rules = [on("lids", "CREATE", "UPDATE", "DELETE", group=GROUP)]
     webhook = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/lids.example.com"
     cluster.webhook(review, name="lids.example.com", rules=rules)
-    unwanted = {"metadata": {"name": "l"}, "data": {"webhook-e2e-test": "webhook-disallow"}}
+    unwanted = made("Lid", "l", data={"webhook-e2e-test": "webhook-disallow"})
     told = (
         'admission webhook "lids.example.com" denied the request: the custom resource contains unwanted data'
     )
@@ -261,12 +265,12 @@ def test_a_list_of_objects_stored_in_two_versions_is_in_one(
     webhook = {"clientConfig": client, "conversionReviewVersions": ["v1"]}
     api.patch(where, {"spec": {"conversion": {"strategy": "Webhook", "webhook": webhook}}})
     first, second = (f"/apis/{GROUP}/{version}/knobs" for version in ("v1", "v2"))
-    api.create(first, {"metadata": {"name": "a"}, "hostPort": "here:80"})
+    api.create(first, made("Knob", "a", hostPort="here:80"))
     current = api.get(where)
     for version in current["spec"]["versions"]:
         version["storage"] = version["name"] == "v2"
     api.put(where, current)
-    api.create(second, {"metadata": {"name": "b"}, "host": "there", "port": "90"})
+    api.create(second, made("Knob", "b", "v2", host="there", port="90"))
     listed = [(item["apiVersion"], item["host"], item["port"]) for item in api.get(second)["items"]]
     assert listed == [(f"{GROUP}/v2", "here", "80"), (f"{GROUP}/v2", "there", "90")]
     assert [item["hostPort"] for item in api.get(first)["items"]] == ["here:80", "there:90"]
@@ -280,11 +284,11 @@ def test_defaults_come_from_the_definition_of_now_and_stay_where_they_were_store
     )
     where = f"{DEFINITIONS}/pegs.{GROUP}"
     schema = "/spec/versions/0/schema/openAPIV3Schema/properties"
-    api.create(path, {"metadata": {"name": "one"}})
+    api.create(path, made("Peg", "one"))
     added = [{"op": "add", "path": f"{schema}/a/default", "value": "A"}]
     api.patch(where, added, "application/json-patch+json")
     api.eventually(lambda: api.get(f"{path}/one").get("a") == "A")
-    assert api.create(path, {"metadata": {"name": "two"}})["a"] == "A"
+    assert api.create(path, made("Peg", "two"))["a"] == "A"
     changed = [
         {"op": "remove", "path": f"{schema}/a/default"},
         {"op": "add", "path": f"{schema}/b/default", "value": "B"},

@@ -40,14 +40,14 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
     ("method", "path", "body", "code", "message"),
     [
         ("POST", MAPS, "{", 400, ""),
-        ("POST", MAPS, "[1]", 400, "it is not an object"),
+        ("POST", MAPS, "[1]", 400, "cannot unmarshal array"),
         ("POST", MAPS, '{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}', 400, "unknown conversion"),
         (
             "POST",
             MAPS,
             '{"kind":"ConfigMap","apiVersion":"v2","metadata":{"name":"a"}}',
             400,
-            "does not match the expected API version",
+            "is registered for version",
         ),
         (
             "POST",

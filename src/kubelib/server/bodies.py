@@ -16,6 +16,56 @@ from kubelib.api.validation import problems
 from kubelib.registry.base import PatchType
 from kubelib.server.request import Request
 
+_NOT_SERVED = {
+    "admissionregistration.k8s.io": (
+        "admissionregistration.k8s.io/v1beta1",
+        "admissionregistration.k8s.io/v1alpha1",
+    ),
+    "apiextensions.k8s.io": ("apiextensions.k8s.io/v1beta1",),
+    "apiregistration.k8s.io": ("apiregistration.k8s.io/v1beta1",),
+    "apps": ("apps/v1beta1", "apps/v1beta2", "extensions/v1beta1"),
+    "authentication.k8s.io": ("authentication.k8s.io/v1beta1", "authentication.k8s.io/v1alpha1"),
+    "authorization.k8s.io": ("authorization.k8s.io/v1beta1",),
+    "autoscaling": ("autoscaling/v2beta1", "autoscaling/v2beta2"),
+    "batch": ("batch/v1beta1",),
+    "certificates.k8s.io": ("certificates.k8s.io/v1beta1",),
+    "coordination.k8s.io": ("coordination.k8s.io/v1beta1",),
+    "discovery.k8s.io": ("discovery.k8s.io/v1beta1",),
+    "events.k8s.io": ("events.k8s.io/v1beta1",),
+    "flowcontrol.apiserver.k8s.io": tuple(
+        f"flowcontrol.apiserver.k8s.io/v1beta{number}" for number in (1, 2, 3)
+    ),
+    "networking.k8s.io": ("networking.k8s.io/v1beta1", "extensions/v1beta1"),
+    "node.k8s.io": ("node.k8s.io/v1beta1", "node.k8s.io/v1alpha1"),
+    "policy": ("policy/v1beta1",),
+    "rbac.authorization.k8s.io": ("rbac.authorization.k8s.io/v1beta1", "rbac.authorization.k8s.io/v1alpha1"),
+    "scheduling.k8s.io": ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha1"),
+    "storage.k8s.io": ("storage.k8s.io/v1beta1", "storage.k8s.io/v1alpha1"),
+}
+"""Versions of groups that are not served any more, and that Kubernetes still can read."""
+
+
+def _of_another_version(api_version: str, resource: Resource) -> BadRequest:
+    return BadRequest(
+        f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
+    )
+
+
+def _summary(body: bytes) -> str:
+    """Return the beginning of a body, as errors about it show it."""
+    if not body:
+        return "<empty>"
+    is_object = body[:1] == b"{"
+    text = body[:30].decode(errors="replace") if is_object else body[:30].hex()
+    return f"{text} ..." if len(body) > 30 else text
+
+
+def _unrecognized(resource: Resource | None, why: str, body: bytes) -> BadRequest:
+    expected = resource.kind if resource is not None else "object"
+    return BadRequest(
+        f"the object provided is unrecognized (must be of type {expected}): {why} ({_summary(body)})"
+    )
+
 
 def _of_another_kind(kind: str, api_version: str, resource: Resource, scheme: Scheme) -> BadRequest:
     """Return Kubernetes' error for a body of another kind than its path is for."""
@@ -24,19 +74,14 @@ def _of_another_kind(kind: str, api_version: str, resource: Resource, scheme: Sc
     try:
         other = scheme.kind(api_version, kind)
     except UnknownKind:
-        if kind == resource.kind:
-            return BadRequest(
-                f"the API version in the data ({api_version}) does not match the expected API version"
-                f" ({resource.api_version})"
-            )
+        if kind == resource.kind and api_version in _NOT_SERVED.get(resource.storage_group, ()):
+            return _of_another_version(api_version, resource)
         return BadRequest(
             f'{prefix}no kind "{kind}" is registered for version "{api_version}" in scheme'
             ' "pkg/api/legacyscheme/scheme.go:30"'
         )
     if (other.storage_group, other.kind) == (resource.storage_group, resource.kind):
-        return BadRequest(
-            f"the API version in the data ({api_version}) does not match the expected API version ({resource.api_version})"
-        )
+        return _of_another_version(api_version, resource)
     package = resource.group.partition(".")[0] or "core"
     return BadRequest(
         f"{prefix}converting ({version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
@@ -81,11 +126,11 @@ def read_body(
                 " application/yaml, application/vnd.kubernetes.protobuf"
             )
     except codec.DecodeError as error:
-        raise BadRequest(
-            f"the object provided is unrecognized (must be of type {resource.kind if resource else 'object'}): {error}"
-        ) from None
+        raise _unrecognized(resource, f"{_UNREADABLE}{error}", body) from None
     if not isinstance(tree, dict):
-        raise BadRequest("the object provided is unrecognized: it is not an object")
+        raise _unrecognized(
+            resource, f"{_UNREADABLE}json: cannot unmarshal {_go_type(tree)} into Go value", body
+        )
     if media == "application/json" and b"null" not in body:
         return tree  # there is nothing to drop, and the depth has been looked at
     if resource is not None and resource.structure is not None and cls is resource.cls:
@@ -97,17 +142,64 @@ def read_body(
     return tree
 
 
-def require_kind(tree: Tree, resource: Resource, scheme: Scheme) -> None:
-    """Require that a body is of the kind of the resource; one that does not say is. Raises BadRequest."""
-    kind, version = tree.get("kind"), tree.get("apiVersion")
+def require_kind(tree: Tree, resource: Resource, scheme: Scheme, body: bytes) -> None:
+    """Require that a body is of the kind of the resource. What it does not say is filled in, but for kinds of definitions.
+
+    Raises BadRequest, and Invalid for another kind than that of a definition.
+    """
+    for name in ("kind", "apiVersion"):
+        if (value := tree.get(name)) is not None and not isinstance(value, str):
+            why = f"json: cannot unmarshal {_go_type(value)} into Go struct field .{name} of type string"
+            raise _unrecognized(resource, f"{_UNREADABLE}{why}", body)
+    kind, version = tree.get("kind") or "", tree.get("apiVersion") or ""
+    if version.count("/") > 1:
+        raise _unrecognized(resource, f"unexpected GroupVersion string: {version}", body)
+    if resource.structure is not None:
+        _require_custom_kind(tree, kind, version, resource)
+        return
+    kind, version = kind or resource.kind, version or resource.api_version
+    if (kind, version) != (resource.kind, resource.api_version):
+        raise _of_another_kind(kind, version, resource, scheme)
+    tree["kind"], tree["apiVersion"] = kind, version
+
+
+def _require_custom_kind(tree: Tree, kind: str, version: str, resource: Resource) -> None:
     if not kind:
-        if not version:
-            tree["kind"], tree["apiVersion"] = resource.kind, resource.api_version
-            return
-        raise BadRequest("Object 'Kind' is missing in the request body")
-    if kind != resource.kind or version not in (resource.api_version, None, ""):
-        raise _of_another_kind(str(kind), str(version or resource.api_version), resource, scheme)
-    tree["apiVersion"] = resource.api_version
+        text = codec.encode_json(tree).decode()
+        raise BadRequest(
+            f"{resource.kind} in version \"{resource.version}\" cannot be handled as a {resource.kind}: Object 'Kind' is missing"
+            f" in '{text}'"
+        )
+    if version != resource.api_version:
+        raise _of_another_version(version, resource)
+    if kind != resource.kind:
+        metadata = tree.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else ""
+        raise invalid(
+            kind,
+            resource.group,
+            str(name or ""),
+            [problems.invalid("kind", kind, f"must be {resource.kind}")],
+        )
+
+
+_UNREADABLE = "couldn't get version/kind; json parse error: "
+
+
+def _go_type(value: object) -> str:
+    """Return what Kubernetes calls the type of a JSON value."""
+    match value:
+        case bool():
+            return "bool"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case dict():
+            return "object"
+        case list():
+            return "array"
+    return "null"
 
 
 def require_applied_kind(tree: Tree, resource: Resource, subresource: str) -> None:

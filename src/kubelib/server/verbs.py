@@ -206,7 +206,7 @@ class ResourceVerbs:
                     tree = read_body(body, request, resource, cls=cls)
                     if cls is resource.cls:
                         look_for_duplicates(body, tree, request, resource)
-                        require_kind(tree, resource, self._registries.scheme)
+                        require_kind(tree, resource, self._registries.scheme, body)
                     document, created = await registry.update(
                         self.key(info, resource),
                         tree,
@@ -236,7 +236,7 @@ class ResourceVerbs:
         tree = read_body(body, request, resource, cls=cls)
         if cls is resource.cls:
             look_for_duplicates(body, tree, request, resource)
-            require_kind(tree, resource, self._registries.scheme)
+            require_kind(tree, resource, self._registries.scheme, body)
         options = write_options(request)
         if resource.kind == "Binding":
             pods = self._registries.of(self._registries.scheme.path("", "v1", "pods"))
