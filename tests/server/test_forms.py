@@ -113,6 +113,32 @@ def test_bare_metadata_comes_in_protocol_buffers_too(client: httpx.Client) -> No
     assert read(one.content, PartialObjectMetadata)["metadata"]["labels"] == {"x": "y"}
 
 
+@pytest.mark.parametrize("include", ["None", "Metadata", "Object"])
+def test_a_row_of_a_table_has_as_much_of_its_object_as_is_asked_for(
+    client: httpx.Client, include: str
+) -> None:
+    whole = client.get(f"{MAPS}/a").json()
+    assert whole["metadata"]["managedFields"]
+    expected = {
+        "None": None,
+        "Metadata": {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": whole["metadata"],
+        },
+        "Object": whole,
+    }
+    for path in (MAPS, f"{MAPS}/a"):
+        answer = client.get(
+            path,
+            params={"includeObject": include},
+            headers={"accept": "application/json;as=Table;g=meta.k8s.io;v=v1"},
+        )
+        [row] = answer.json()["rows"]
+        assert row["cells"][:2] == ["a", 1]
+        assert row.get("object") == expected[include]
+
+
 @pytest.mark.parametrize(
     ("accept", "content_type", "kind"),
     [

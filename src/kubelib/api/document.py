@@ -47,6 +47,10 @@ class _Parts(Model):
     spec: msgspec.Raw = msgspec.Raw()
 
 
+class _Metadata(Model):
+    metadata: msgspec.Raw
+
+
 class ManagedEntry(dict[str, Any]):
     """An entry of the managed fields of a stored document, with the bytes that it was read from."""
 
@@ -59,6 +63,7 @@ class ManagedEntry(dict[str, Any]):
 
 _peek = msgspec.json.Decoder(_Peek).decode
 _parts = msgspec.json.Decoder(_Parts).decode
+_metadata = msgspec.json.Decoder(_Metadata).decode
 _tree = msgspec.json.Decoder().decode
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _MANAGED_FIELDS = b'"managedFields":['
@@ -85,21 +90,26 @@ def splice_resource_version(stored: bytes, revision: int) -> bytes:
 
 
 class Apart:
-    """A document taken apart: its tree without managed fields, these, and its spec as it is written (None if it has none)."""
+    """A document taken apart: its tree without managed fields, these as they are written, and so its spec (None if it has none)."""
 
-    __slots__ = ("_rest", "managed", "spec", "tree")
+    __slots__ = ("_managed", "_rest", "spec", "tree")
 
-    def __init__(
-        self,
-        rest: bytes,
-        tree: dict[str, Any],
-        managed: list[dict[str, Any]],
-        spec: msgspec.Raw | None,
-    ) -> None:
+    def __init__(self, rest: bytes, tree: dict[str, Any], managed: bytes, spec: msgspec.Raw | None) -> None:
         self._rest = rest
+        self._managed = managed
         self.tree = tree
-        self.managed = managed
         self.spec = spec
+
+    @property
+    def managed(self) -> list[dict[str, Any]]:
+        """The managed fields. Nobody may change them: documents that were written alike share them."""
+        return list(_entries(self._managed)) if self._managed else []
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata with the managed fields, which are encoded as they are written."""
+        metadata: dict[str, Any] = self.tree["metadata"]
+        return {**metadata, "managedFields": msgspec.Raw(self._managed)} if self._managed else metadata
 
     def copy(self) -> dict[str, Any]:
         """Return a second tree like the first."""
@@ -136,6 +146,11 @@ class Document:
         return self._bytes.replace(_METADATA, _SPLICED % revision, 1) if revision else self._bytes
 
     @property
+    def revision(self) -> int:
+        """The revision at which the store got the document; 0 for one that is not from a store."""
+        return self._revision
+
+    @property
     def size(self) -> int:
         """How many bytes `raw` has."""
         revision = self._revision
@@ -150,11 +165,20 @@ class Document:
         """Decode the document into a tree of the caller's own."""
         return _tree(self.raw)  # type: ignore[no-any-return]
 
-    def apart(self) -> "Apart":
-        """Decode the document without its managed fields into a tree of the caller's own, and these apart.
+    @property
+    def metadata(self) -> msgspec.Raw:
+        """The metadata as it is served, ready to be a part of something that is encoded."""
+        return _metadata(self.raw).metadata
 
-        They are more than half of most documents, and few look at them. Who does must not change them: documents that were
-        written alike share them.
+    @property
+    def whole(self) -> msgspec.Raw:
+        """The document as it is served, ready to be a part of something that is encoded."""
+        return msgspec.Raw(self.raw)
+
+    def apart(self) -> "Apart":
+        """Decode the document without its managed fields into a tree of the caller's own, and keep these as they are.
+
+        They are more than half of most documents, and few look at them.
         """
         raw = self.raw
         # The first such member is the metadata's own: before it come kind, apiVersion and metadata, where no other member of
@@ -163,19 +187,20 @@ class Document:
         parts = _parts(raw)
         spec = parts.spec if bytes(parts.spec) else None
         if name < 0:
-            return Apart(raw, _tree(raw), [], spec)
+            return Apart(raw, _tree(raw), b"", spec)
         begin = name + len(_MANAGED_FIELDS) - 1
         value = bytes(parts.metadata.managed_fields)
         end = begin + len(value)
         if raw[begin:end] != value:
             tree = _tree(raw)
-            return Apart(raw, tree, tree["metadata"].pop("managedFields", []), spec)
+            managed = msgspec.json.encode(tree["metadata"].pop("managedFields", []))
+            return Apart(raw, tree, managed, spec)
         if raw[name - 1] == _COMMA:
             name -= 1
         elif raw[end] == _COMMA:
             end += 1
         rest = raw[:name] + raw[end:]
-        return Apart(rest, _tree(rest), list(_entries(value)), spec)
+        return Apart(rest, _tree(rest), value, spec)
 
     def view(self, cls: type[T]) -> T:
         """Return the typed, frozen view of the document, decoded when first asked for and shared."""

@@ -55,7 +55,11 @@ class ReadingRegistry:
         return codec.encode_tree(tree, self.resource)
 
     def decoded(self, entry: Entry) -> Document:
-        """Return the document of an entry of the store."""
+        """Return the document of an entry of the store: that of the cache, if it has not changed since."""
+        namespace, _, name = entry.key[len(self.prefix) :].rpartition("/")
+        cached = self.cache.get(Key(namespace, name))
+        if cached is not None and cached.revision == entry.modified:
+            return cached
         return Document.stored(entry.value, entry.modified)
 
     async def shown(self, documents: list[Document]) -> list[Document]:
@@ -132,6 +136,7 @@ class ReadingRegistry:
 
     async def _list_page(self, query: Query, limit: int, page: str, at: int | None) -> DocumentList:
         prefix = self.prefix + (f"{query.namespace}/" if query.namespace else "")
+        everything = query.labels.everything and query.fields.everything
         start = ""
         if page:
             at, start = read_token(page)
@@ -140,7 +145,7 @@ class ReadingRegistry:
         if at is None:
             await self.owner.catch_up()
             at = self.cache.revision
-            if not page and not (query.labels.everything and query.fields.everything):
+            if not page and not everything:
                 # What is selected is known by index, and mostly fits on one page. More are found in the order of the store,
                 # where the next page goes on.
                 selected = self.cache.select(query)
@@ -167,13 +172,13 @@ class ReadingRegistry:
                 raise too_new(at, self.cache.revision) from None
             for number, entry in enumerate(part.entries):
                 document = self.decoded(entry)
-                if self.cache.matches(document, query):
+                if everything or self.cache.matches(document, query):
                     found.append(document)
                     if limit and len(found) == limit:
                         later = (
                             part.entries[number + 1].key if number + 1 < len(part.entries) else part.next_key
                         )
-                        if query.labels.everything and query.fields.everything and part.remaining is not None:
+                        if everything and part.remaining is not None:
                             remaining = part.remaining + len(part.entries) - number - 1
                         token = token_of(at, later.removeprefix(self.prefix)) if later else ""
                         shown = await self.shown(found)

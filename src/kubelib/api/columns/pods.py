@@ -88,8 +88,25 @@ def pod_summary(tree: Tree, now: datetime) -> tuple[str, str, str]:
     return f"{ready}/{total}", reason, shown
 
 
-def _pod_part(part: int) -> Cell:
-    return lambda tree, now: pod_summary(tree, now)[part]
+class _Summaries:
+    """Three columns show a part each of one summary: that of the last Pod is kept for the columns that follow."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tree, datetime, tuple[str, str, str]] | None = None
+
+    def part(self, number: int) -> Cell:
+        """Return a cell that shows a part of the summary."""
+
+        def cell(tree: Tree, now: datetime) -> str:
+            last = self._last
+            if last is None or last[0] is not tree or last[1] is not now:
+                last = self._last = (tree, now, pod_summary(tree, now))
+            return last[2][number]
+
+        return cell
+
+
+_summaries = _Summaries()
 
 
 def _readiness_gates(tree: Tree, now: datetime) -> str:
@@ -106,9 +123,9 @@ def _pod_ip(tree: Tree, now: datetime) -> str:
 
 POD = (
     NAME,
-    Column("Ready", _pod_part(0)),
-    Column("Status", _pod_part(1)),
-    Column("Restarts", _pod_part(2)),
+    Column("Ready", _summaries.part(0)),
+    Column("Status", _summaries.part(1)),
+    Column("Restarts", _summaries.part(2)),
     AGE,
     Column("IP", _pod_ip, wide=True),
     Column("Node", lambda t, n: at(t, "spec", "nodeName") or NONE, wide=True),
