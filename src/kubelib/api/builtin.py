@@ -115,7 +115,8 @@ def builtin_scheme() -> Scheme:
             ),
             selectable={
                 "spec.nodeName": "", "spec.restartPolicy": "", "spec.schedulerName": "", "spec.serviceAccountName": "",
-                "spec.hostNetwork": "false", "status.phase": "", "status.podIP": "", "status.nominatedNodeName": "",
+                "spec.hostNetwork": "false", "status.phase": "", "status.podIP": "", "status.podIPs": "",
+                "status.nominatedNodeName": "", "spec.host": "",
             },
         ),
         _resource(

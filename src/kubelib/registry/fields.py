@@ -13,6 +13,14 @@ from kubelib.api.validation.problems import quote
 from kubelib.labels import FieldSelector
 
 _NAME, _NAMESPACE = "metadata.name", "metadata.namespace"
+_Path = tuple[str, ...]
+_ELSEWHERE: dict[tuple[str, str], tuple[_Path, ...]] = {
+    ("Event", "source"): (("source", "component"), ("reportingComponent",)),
+    ("Pod", "spec.host"): (("spec", "nodeName"),),
+    ("Pod", "status.podIPs"): (),
+}
+"""Where fields of built-in kinds stand that are not where they are called: the first that is not empty counts. Kubernetes takes
+``status.podIPs`` for a field and never fills it in."""
 
 
 class FieldReader:
@@ -21,10 +29,9 @@ class FieldReader:
     def __init__(self, resource: Resource) -> None:
         self._resource = resource
         self.defaults = dict(resource.selectable)
-        self._paths = {label: tuple(label.split(".")) for label in self.defaults}
-        self._decode = (
-            msgspec.json.Decoder(_struct(tuple(self._paths.values()))).decode if self._paths else None
-        )
+        self._paths = {label: _paths(resource, label) for label in self.defaults}
+        every = tuple(dict.fromkeys(path for paths in self._paths.values() for path in paths))
+        self._decode = msgspec.json.Decoder(_struct(every)).decode if self._paths else None
 
     def read(self, document: Document) -> dict[str, str]:
         """Return the values of all selectable fields."""
@@ -32,11 +39,15 @@ class FieldReader:
         values = {_NAME: meta.name, _NAMESPACE: meta.namespace}
         if self._decode is not None:
             tree = self._decode(document.raw)
-            for label, path in self._paths.items():
-                found: Any = tree
-                for step in path:
-                    found = getattr(found, step, None)
-                values[label] = _text(found) if found is not None else self.defaults[label]
+            for label, paths in self._paths.items():
+                value = ""
+                for path in paths:
+                    found: Any = tree
+                    for step in path:
+                        found = getattr(found, step, None)
+                    if found is not None and (value := _text(found)):
+                        break
+                values[label] = value or self.defaults[label]
         return values
 
     def require_known(self, selector: FieldSelector) -> None:
@@ -48,6 +59,11 @@ class FieldReader:
                 continue
             if label != _NAMESPACE or not (plain or self._resource.namespaced):
                 raise BadRequest(_unknown(self._resource, label, plain=plain))
+
+
+def _paths(resource: Resource, label: str) -> tuple[_Path, ...]:
+    elsewhere = _ELSEWHERE.get((resource.kind, label)) if resource.builtin else None
+    return (tuple(label.split(".")),) if elsewhere is None else elsewhere
 
 
 def _unknown(resource: Resource, label: str, *, plain: bool) -> str:
@@ -68,9 +84,9 @@ def _text(value: Any) -> str:
 
 
 @functools.cache
-def _struct(paths: tuple[tuple[str, ...], ...]) -> type[Any]:
+def _struct(paths: tuple[_Path, ...]) -> type[Any]:
     """Build a struct that decodes just these paths."""
-    inner: dict[str, list[tuple[str, ...]]] = {}
+    inner: dict[str, list[_Path]] = {}
     for path in paths:
         inner.setdefault(path[0], []).append(path[1:])
     fields: list[Any] = []
