@@ -20,6 +20,7 @@ from kubelib.api.errors import (
 from kubelib.api.scheme import UnknownKind
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
+from kubelib.server import health
 from kubelib.server.aggregation import Aggregator, FrontProxy
 from kubelib.server.auditid import identify
 from kubelib.server.authn import Authenticator
@@ -124,7 +125,7 @@ class ApiServer:
         self.authenticator = authenticator or Authenticator()
         if authorizer is None:
             authorizer = authorizer_of(registries)
-        rbac = _find(authorizer)
+        rbac = self.rbac = _find(authorizer)
         self.authorizer: Authorizer = authorizer
         self.nodes = nodes
         self.tokens = tokens
@@ -132,7 +133,7 @@ class ApiServer:
         if tokens is not None:
             registries.tokens = tokens
         self.address = address
-        self._request_headers = request_headers
+        self.request_headers = request_headers
         self.aggregator = Aggregator(self, front_proxy)
         """Other API servers that answer for some groups."""
         self.ready: Callable[[], Awaitable[bool]] | None = None
@@ -149,7 +150,8 @@ class ApiServer:
         self.request_timeout = request_timeout
         self._deadlines = Deadlines(request_timeout)
         self._in_flight = 0
-        self._stopping = False
+        self.stopping = False
+        """Whether it is about to stop."""
         self.figures = RequestFigures(registries.scheme)
         self._plain = PlainPaths(self)
 
@@ -183,7 +185,7 @@ class ApiServer:
 
     def stop_watches(self) -> None:
         """End all watches and streams: the server is about to stop, and not ready any more."""
-        self._stopping = True
+        self.stopping = True
         self.watches.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -320,8 +322,8 @@ class ApiServer:
         record: Record | None = None
         state = scope.get("state", {})
         certified: User | None = state.get("user")
-        if self._request_headers is not None and state.get("front_proxy"):
-            certified = self._request_headers.user_of(scope["headers"]) or certified
+        if self.request_headers is not None and state.get("front_proxy"):
+            certified = self.request_headers.user_of(scope["headers"]) or certified
         try:
             user = await self.authenticator.authenticate(
                 certified, headers.get(b"authorization", b"").decode("latin1")
@@ -404,17 +406,10 @@ class ApiServer:
 
     async def checks(self, which: str) -> dict[str, bool]:
         """Return what is healthy, by the name of the check, for ``healthz``, ``livez`` or ``readyz``."""
-        checks = {"ping": True, "log": True, "etcd": True}
-        try:
-            await self.registries.store.revision()
-        except Exception:
-            checks["etcd"] = False
-        if which == "readyz":
-            checks["informer-sync"] = self.ready is None or await self.ready()
-            checks["shutdown"] = not self._stopping
-        for name, healthy in checks.items():
+        found = await health.checks(self, which)
+        for name, healthy in found.items():
             self.figures.checked(which, name, healthy=healthy)
-        return checks
+        return found
 
 
 def _lasts(info: RequestInfo) -> bool:
