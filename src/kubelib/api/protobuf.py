@@ -16,7 +16,7 @@ from kubelib.api.fields import FieldType, Scalar, field_types
 from kubelib.api.meta import ListMeta
 from kubelib.api.model import Model, json_fields, required_fields
 from kubelib.api.scheme import Tree
-from kubelib.api.times import parse_time
+from kubelib.api.times import later, parse_time
 
 MAGIC = b"k8s\x00"
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
@@ -251,7 +251,7 @@ def _read_time(message: bytes, *, micro: bool) -> str | None:
             seconds = _signed(value)
         elif number == 2:
             nanos = _signed(value)
-    date = _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
+    date = later(_EPOCH, seconds) + timedelta(microseconds=min(max(nanos // 1000, 0), 999_999))
     return date.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -32,6 +32,23 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f'parsing time "{text}": out of range') from None
 
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC, microsecond=0)
+
+
+def later(date: datetime, seconds: float) -> datetime:
+    """Return the date so many seconds after another (before it, if negative), or the last that there is.
+
+    What users write as seconds may be more than all dates have.
+
+    >>> later(datetime(2020, 1, 1, tzinfo=UTC), 60).isoformat(), later(datetime(2020, 1, 1, tzinfo=UTC), 2**63).year
+    ('2020-01-01T00:01:00+00:00', 9999)
+    """
+    try:
+        return date + timedelta(seconds=seconds)
+    except OverflowError:
+        return _LAST if seconds > 0 else _FIRST
+
+
 def human_duration(duration: timedelta | float) -> str:
     """Return an age as kubectl prints it: two units at most, fewer the longer it is.
 

@@ -1,7 +1,7 @@
 """What a CronJob does next: which Job to start, which to stop or forget, and when to look again. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import attrs
 
@@ -9,7 +9,7 @@ from kubelib.api.batch import CronJob, CronJobStatus, Job
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.model import replace
-from kubelib.api.times import format_time
+from kubelib.api.times import format_time, later
 from kubelib.controllers.jobs.pods import condition, is_finished
 from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.schedules import BadSchedule, BadTimeZone, Schedule, parse_schedule, time_zone
@@ -60,7 +60,7 @@ def look_back(owner: CronJob, schedule: Schedule, now: datetime) -> tuple[dateti
     """Return the latest start that is due and has not been made, and whether suspiciously many have been missed."""
     earliest = owner.status.last_schedule_time or owner.metadata.creation_timestamp or now
     if owner.spec.starting_deadline_seconds is not None:
-        earliest = max(earliest, now - timedelta(seconds=owner.spec.starting_deadline_seconds))
+        earliest = max(earliest, later(now, -owner.spec.starting_deadline_seconds))
     if earliest > now:
         return None, False
     latest = schedule.latest(earliest, now)
@@ -171,7 +171,7 @@ def plan(owner: CronJob, jobs: Sequence[Job], now: datetime) -> Plan:
     if scheduled is None or scheduled == owner.status.last_schedule_time:
         return idle(after)
     deadline = spec.starting_deadline_seconds
-    if deadline is not None and scheduled + timedelta(seconds=deadline) < now:
+    if deadline is not None and later(scheduled, deadline) < now:
         reports.append(
             (
                 "Warning",

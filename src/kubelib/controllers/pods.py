@@ -7,6 +7,7 @@ from functools import cmp_to_key
 
 from kubelib.api.core.pod import Pod, PodCondition, PodTemplateSpec
 from kubelib.api.meta import Object, ObjectMeta
+from kubelib.api.times import later
 from kubelib.controllers.ownership import controller_reference
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -52,13 +53,13 @@ def is_available(pod: Pod, min_ready_seconds: int, now: datetime) -> bool:
     if min_ready_seconds == 0:
         return True
     since = ready_since(pod)
-    return since is not None and since + timedelta(seconds=min_ready_seconds) <= now
+    return since is not None and later(since, min_ready_seconds) <= now
 
 
 def seconds_until_available(pods: Sequence[Pod], min_ready_seconds: int, now: datetime) -> float | None:
     """Return when the next ready pod will have been so for long enough; None if none is waiting."""
     waits = [
-        (since + timedelta(seconds=min_ready_seconds) - now).total_seconds()
+        (later(since, min_ready_seconds) - now).total_seconds()
         for pod in pods
         if (since := ready_since(pod)) is not None and not is_available(pod, min_ready_seconds, now)
     ]

@@ -1,10 +1,11 @@
 """How a rollout fares: the status of a Deployment and its conditions, pure."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kubelib.api.apps import Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet
 from kubelib.api.model import replace
+from kubelib.api.times import later
 from kubelib.controllers.rollout import NO_LIMIT, is_complete, max_unavailable, size_of, wanted_replicas
 
 AVAILABLE, PROGRESSING, FAILURE = "Available", "Progressing", "ReplicaFailure"
@@ -156,7 +157,7 @@ def has_timed_out(deployment: Deployment, conditions: Conditions, now: datetime)
     if current.reason == TIMED_OUT:
         return True
     since = current.last_update_time
-    return since is not None and since + timedelta(seconds=deadline) < now
+    return since is not None and later(since, deadline) < now
 
 
 def seconds_until_stuck(deployment: Deployment, status: DeploymentStatus, now: datetime) -> float | None:
@@ -168,7 +169,7 @@ def seconds_until_stuck(deployment: Deployment, status: DeploymentStatus, now: d
         return None
     if current.last_update_time is None:
         return None
-    left = (current.last_update_time + timedelta(seconds=deadline) - now).total_seconds()
+    left = (later(current.last_update_time, deadline) - now).total_seconds()
     return max(left, 0) + 1
 
 

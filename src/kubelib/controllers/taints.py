@@ -1,10 +1,11 @@
 """Taints that say how a node fares, and what they mean for the pods on it. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Node, Taint
+from kubelib.api.times import later
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -83,5 +84,5 @@ def eviction_date(
             return now
         seconds = [t.toleration_seconds for t in matching if t.toleration_seconds is not None]
         if seconds:
-            dates.append((taint.time_added or now) + timedelta(seconds=max(0, min(seconds))))
+            dates.append(later(taint.time_added or now, max(0, min(seconds))))
     return min(dates, default=None)

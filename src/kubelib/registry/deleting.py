@@ -1,13 +1,11 @@
 """How objects end: at once, or after what has to happen before."""
 
-from datetime import timedelta
-
 from kubelib.api import codec
 from kubelib.api.document import Document
 from kubelib.api.errors import Conflict, NotFound, conflict
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree
-from kubelib.api.times import format_time, parse_time
+from kubelib.api.times import format_time, later, parse_time
 from kubelib.registry.base import (
     DEFAULT_OPTIONS,
     NO_PRECONDITIONS,
@@ -97,13 +95,13 @@ class DeletingRegistry(WritingRegistry):
             marked = meta.get("deletionTimestamp")
             now = self.owner.clock.now()
             if not marked:
-                meta["deletionTimestamp"] = format_time(now + timedelta(seconds=seconds))
+                meta["deletionTimestamp"] = format_time(later(now, seconds))
                 meta["deletionGracePeriodSeconds"] = int(seconds)
                 if "generation" in meta:
                     meta["generation"] += 1
             elif seconds < (meta.get("deletionGracePeriodSeconds") or 0):
-                began = parse_time(marked) - timedelta(seconds=meta["deletionGracePeriodSeconds"])
-                meta["deletionTimestamp"] = format_time(max(began + timedelta(seconds=seconds), now))
+                began = later(parse_time(marked), -meta["deletionGracePeriodSeconds"])
+                meta["deletionTimestamp"] = format_time(max(later(began, seconds), now))
                 meta["deletionGracePeriodSeconds"] = int(seconds)
             elif not changed:
                 return Deleted(document, finished=False)

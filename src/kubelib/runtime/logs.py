@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import anyio
 
-from kubelib.api.times import parse_time
+from kubelib.api.times import later, parse_time
 
 POLL = 0.1
 
@@ -148,5 +148,5 @@ def last_text(path: Path, *, lines: int, size: int) -> bytes:
 def since_of(now: datetime, seconds: float | None, time: str) -> datetime | None:
     """Return from when on a log is wanted."""
     if seconds is not None:
-        return now - timedelta(seconds=seconds)
+        return later(now, -seconds)
     return parse_time(time) if time else None

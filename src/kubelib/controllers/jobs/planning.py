@@ -6,13 +6,14 @@ ended (``Complete``, ``Failed``) only when none of its Pods runs any more and al
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import attrs
 
 from kubelib.api.batch import Job, JobCondition, JobStatus
 from kubelib.api.core.pod import Pod
 from kubelib.api.model import replace
+from kubelib.api.times import later
 from kubelib.controllers.jobs.counting import Tally, generation, tally
 from kubelib.controllers.jobs.indexes import format_indexes
 from kubelib.controllers.jobs.pods import (
@@ -346,4 +347,4 @@ def expires_in(job: Job, now: datetime) -> float | None:
     done = condition(job, "Complete") or condition(job, "Failed")
     if seconds is None or done is None or done.last_transition_time is None:
         return None
-    return (done.last_transition_time + timedelta(seconds=seconds) - now).total_seconds()
+    return (later(done.last_transition_time, seconds) - now).total_seconds()

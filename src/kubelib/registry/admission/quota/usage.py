@@ -5,12 +5,12 @@ The names, scopes and sums are those of Kubernetes' quota evaluators (``pkg/quot
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kubelib.api.podresources import Amounts, add, amounts, pod_limits, pod_requests, qos_class
 from kubelib.api.quantity import Quantity
 from kubelib.api.scheme import Resource, Tree
-from kubelib.api.times import parse_time
+from kubelib.api.times import later, parse_time
 from kubelib.api.validation.resources import is_extended, is_huge_page
 
 ONE = Quantity(10**9)
@@ -75,7 +75,7 @@ def is_live(pod: Tree, now: datetime) -> bool:
     deleted, grace = meta.get("deletionTimestamp"), meta.get("deletionGracePeriodSeconds")
     if deleted is None or grace is None:
         return True
-    return now <= parse_time(deleted) + timedelta(seconds=grace)
+    return now <= later(parse_time(deleted), grace)
 
 
 def _computed(requests: Mapping[str, Quantity], limits: Mapping[str, Quantity]) -> Amounts:
