@@ -218,3 +218,21 @@ def test_warnings_are_said_once_and_no_more_than_clients_can_take() -> None:
     long = warning_header(["x" * 5000, *(f"{number}" * 300 for number in range(20))])
     assert sum(len(value) for _, value in long) <= 4096 + 10 * len(long)
     assert len(long[0][1]) < 300
+
+
+@pytest.mark.parametrize("seconds", [2**31, 2**63 - 1])
+def test_a_pod_may_have_more_time_to_end_than_there_is(send: Send, seconds: int) -> None:
+    name = f"late-{seconds}"
+    spec = {
+        "nodeName": "n",
+        "terminationGracePeriodSeconds": seconds,
+        "containers": [{"name": "c", "image": "i"}],
+    }
+    assert send("POST", PODS, json.dumps({"metadata": {"name": name}, "spec": spec}))[0] == 201
+    status, answer = send("DELETE", f"{PODS}/{name}", None)
+    meta = answer["metadata"]
+    assert isinstance(meta, dict)
+    assert (status, meta["deletionGracePeriodSeconds"]) == (200, seconds)
+    assert meta["deletionTimestamp"] >= "2090"
+    assert send("DELETE", f"{PODS}/{name}?gracePeriodSeconds={seconds - 1}", None)[0] == 200
+    assert send("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0", None)[0] == 200

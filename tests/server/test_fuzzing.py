@@ -13,15 +13,18 @@ import anyio
 import httpx
 import pytest
 import schemathesis
+from anyio.from_thread import start_blocking_portal
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.result import Ok
 
+from examples.aggregated.flights import aggregated
 from kubelib.api.builtin import SCHEME
 from kubelib.api.openapi import document_paths
 from kubelib.api.protobuf import encode_protobuf
 from kubelib.api.scheme import Resource
 from kubelib.testing.cluster import ClusterOptions, TestCluster
 from tests.api.documents import Generator
+from tests.server.definitions import definition
 
 EXAMPLES = int(os.environ.get("KUBELIB_FUZZ_EXAMPLES", "2"))
 DOCUMENTS = document_paths(SCHEME)
@@ -38,9 +41,64 @@ NODES = ("proxy", "log", "exec", "attach", "portforward")
 """Subresources that need a node: there is none here, and they say so with 503."""
 
 
+WIDGETS = definition(
+    "widgets",
+    "Widget",
+    {
+        "type": "object",
+        "properties": {
+            "size": {"type": "integer", "minimum": 1, "maximum": 100, "default": 2},
+            "ratio": {"type": "number"},
+            "port": {"x-kubernetes-int-or-string": True},
+            "names": {
+                "type": "array",
+                "maxItems": 5,
+                "x-kubernetes-list-type": "set",
+                "items": {"type": "string"},
+            },
+            "parts": {
+                "type": "array",
+                "maxItems": 5,
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    "properties": {"name": {"type": "string", "maxLength": 9}},
+                },
+            },
+            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+            "when": {"type": "string", "format": "date-time", "nullable": True},
+        },
+        "x-kubernetes-validations": [{"rule": "!has(self.size) || self.size != 13", "message": "bad luck"}],
+    },
+    subresources={
+        "status": {},
+        "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"},
+    },
+    selectableFields=[{"jsonPath": ".spec.size"}],
+)
+OTHERS = ("apis/example.com/v1", "apis/travel.example.com/v1")
+"""What a definition defines, and what another API server answers for."""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+    directory = tmp_path_factory.mktemp("cluster")
+    with (
+        TestCluster(tmp_path_factory.mktemp("data"), ClusterOptions()) as cluster,
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(
+            aggregated([cluster.user("root", groups=["system:masters"]).kubeconfig], directory / "flights")
+        ),
+    ):
+        cluster.apply(WIDGETS)
+        headers = {"authorization": f"Bearer {cluster.token}"}
+        cluster.eventually(
+            lambda: (
+                set(OTHERS) <= httpx.get(f"{cluster.url}/openapi/v3", headers=headers).json()["paths"].keys()
+            )
+        )
         yield cluster
 
 
@@ -71,7 +129,7 @@ def _tamed(case: Any) -> None:
         case.body["metadata"].update(name="fuzzed", namespace="default")
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", [*DOCUMENTS, *OTHERS])
 def test_no_call_makes_the_server_fail_or_hang(cluster: TestCluster, name: str) -> None:
     headers = {"authorization": f"Bearer {cluster.token}"}
     document = httpx.get(f"{cluster.url}/openapi/v3/{name}", headers=headers).json()
