@@ -20,6 +20,9 @@ from kubelib.registry.keys import store_key
 from kubelib.registry.writing import RETRIES, WritingRegistry
 from kubelib.store import Delete, Put, Revision, RevisionMismatch
 
+LONGEST = 2**63 - 1
+"""The most seconds that an object can say that it has: what clients read them into holds no more."""
+
 
 class DeletingRegistry(WritingRegistry):
     """The verbs delete and deletecollection."""
@@ -68,7 +71,7 @@ class DeletingRegistry(WritingRegistry):
         tree = document.tree()
         given: Tree = {}
         if grace is not None:
-            given["gracePeriodSeconds"] = int(grace)
+            given["gracePeriodSeconds"] = min(int(grace), LONGEST)
         if propagation is not None:
             given["propagationPolicy"] = propagation
         await self.admit("delete", key, tree, tree, options, given=given)
@@ -96,13 +99,13 @@ class DeletingRegistry(WritingRegistry):
             now = self.owner.clock.now()
             if not marked:
                 meta["deletionTimestamp"] = format_time(later(now, seconds))
-                meta["deletionGracePeriodSeconds"] = int(seconds)
+                meta["deletionGracePeriodSeconds"] = min(int(seconds), LONGEST)
                 if "generation" in meta:
                     meta["generation"] += 1
             elif seconds < (meta.get("deletionGracePeriodSeconds") or 0):
                 began = later(parse_time(marked), -meta["deletionGracePeriodSeconds"])
                 meta["deletionTimestamp"] = format_time(max(later(began, seconds), now))
-                meta["deletionGracePeriodSeconds"] = int(seconds)
+                meta["deletionGracePeriodSeconds"] = min(int(seconds), LONGEST)
             elif not changed:
                 return Deleted(document, finished=False)
             if not self._finished(tree):
