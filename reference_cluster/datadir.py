@@ -13,6 +13,8 @@ FORMAT = 1
 """The layout of the directory. A directory of a newer format is refused, never guessed at."""
 
 MARKER = "kubelib.json"
+BEFOREHAND = {"lock", "pki"}
+"""What may be in a directory before it is one: the certificates of a cluster that is to go on here, say."""
 
 
 class DataDirectoryError(Exception):
@@ -68,7 +70,7 @@ def open_data_directory(path: Path) -> Iterator[DataDirectory]:
         marker = path / MARKER
         if marker.exists():
             _check_format(marker)
-        elif any(entry.name != "lock" for entry in path.iterdir()):
+        elif any(entry.name not in BEFOREHAND for entry in path.iterdir()):
             raise DataDirectoryError(
                 f"{path} is not empty and is not a kubelib data directory: choose another --data-dir"
             )

@@ -225,3 +225,23 @@ async def test_a_webhook_changes_no_metadata_but_labels_and_annotations() -> Non
         meta = (await of(registries, "v2").get(KEY)).tree()["metadata"]
         assert meta["labels"] == {"new": "label"}
         assert "finalizers" not in meta
+
+
+async def test_what_is_stored_in_an_old_version_is_renewed_by_a_write_that_changes_nothing() -> None:
+    """So Kubernetes' guides move objects to another version: read all, and write them back."""
+    async with served() as (registries, running):
+        await of(registries, "v1").create(crontab("v1", hostPort="here:80"), namespace="default")
+        definitions = registries.of(registries.scheme.of(CustomResourceDefinition))
+        name = Key("", f"crontabs.{GROUP}")
+        current = (await definitions.get(name)).tree()
+        current["spec"] = crontabs(running.url, stored="v2")["spec"]
+        await definitions.update(name, current)
+        written = []
+        for version in ("v1", "v2", "v1"):
+            crontab_registry = of(registries, version)
+            same = (await crontab_registry.get(KEY)).tree()
+            document, _ = await crontab_registry.update(KEY, same)
+            written.append(document.meta.resource_version != same["metadata"]["resourceVersion"])
+            page = await registries.store.list(f"/registry/{GROUP}/")
+            assert [json.loads(entry.value)["apiVersion"] for entry in page.entries] == [f"{GROUP}/v2"]
+        assert written == [True, False, False]

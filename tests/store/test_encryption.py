@@ -130,6 +130,27 @@ async def test_a_cluster_keeps_its_secrets_secret(tmp_path: Path) -> None:
         assert base64.b64encode(b"hunter2") not in raw["/registry/core/secrets/default/a"]
 
 
+async def test_a_write_that_changes_nothing_renews_what_is_kept_with_an_old_key() -> None:
+    async with MemoryStore() as below:
+        written: list[bool] = []
+        for keys in ((PLAIN,), (OLD, PLAIN), (OLD, PLAIN), (NEW, OLD), (NEW, OLD), (PLAIN, NEW)):
+            store = encrypted(below, [Rule((prefix_of_name("secrets"),), keys)])
+            async with ResourceRegistries(store) as registries:
+                await registries.bootstrap()
+                secrets = LocalClient(registries).resource(Secret)
+                if not written:
+                    meta = ObjectMeta(name="a", namespace="default")
+                    await secrets.create(Secret(metadata=meta, data={"password": "aHVudGVyMg=="}))
+                before = await secrets.get(ObjectKey("default", "a"))
+                after = await secrets.update(before)
+                written.append(after.metadata.resource_version != before.metadata.resource_version)
+                entry = await below.get("/registry/core/secrets/default/a")
+                assert entry is not None
+                sealed = f"kubelib:enc:aesgcm:v1:{keys[0].name}:".encode() if keys[0].name else b"{"
+                assert entry.value.startswith(sealed)
+        assert written == [False, True, False, True, False, True]
+
+
 def configuration(*keys: Key) -> dict[str, Any]:
     made = [{"name": key.name, "secret": base64.b64encode(key.secret).decode()} for key in keys]
     return {

@@ -254,7 +254,7 @@ class ChangingRegistry(CreatingRegistry):
             self._tell(self.strategy.warnings(self.resource, tree, old), options)
         meta = tree["metadata"]
         finished = self._finished(tree)
-        if tree == old and managed == live and not finished:
+        if tree == old and managed == live and not finished and not await self.is_outdated(key):
             return document
         if before.get("generation") and any(
             tree.get(part) != old.get(part) for part in {*tree, *old} - self._ungenerated

@@ -14,9 +14,9 @@ from kubelib.api.patch.shapes import shape_of
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.base import WHOLE_CLUSTER, DocumentList, Query
 from kubelib.registry.cache import Watcher
-from kubelib.registry.keys import prefix_of
+from kubelib.registry.keys import prefix_of, store_key
 from kubelib.registry.paging import PRESENT, number_of, read_token, token_of
-from kubelib.store import Entry, Revision, RevisionCompacted, RevisionInFuture
+from kubelib.store import Entry, Revision, RevisionCompacted, RevisionInFuture, SupportsRenewal
 
 if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
@@ -53,6 +53,11 @@ class ReadingRegistry:
     async def encoded(self, tree: Tree) -> bytes:
         """Return a document as it is stored."""
         return codec.encode_tree(tree, self.resource)
+
+    async def is_outdated(self, key: Key) -> bool:
+        """Return whether what is stored at a key would be stored otherwise now: a write that changes nothing renews it then."""
+        store = self.store
+        return isinstance(store, SupportsRenewal) and await store.is_outdated(store_key(self.prefix, key))
 
     def decoded(self, entry: Entry) -> Document:
         """Return the document of an entry of the store: that of the cache, if it has not changed since."""

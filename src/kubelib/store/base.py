@@ -166,6 +166,15 @@ class LimitsCommits(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsRenewal(Protocol):
+    """A store that writes values otherwise than it once did: with another key, for example. Old ones are renewed by writing them again."""
+
+    async def is_outdated(self, key: str) -> bool:
+        """Return whether the key's value would be kept otherwise if it was written now, though it is the same to those who read it."""
+        ...
+
+
 def most_operations(store: Store) -> int:
     """Return how many operations a store takes in one commit; 0 if there is no limit."""
     return store.most_operations if isinstance(store, LimitsCommits) else 0

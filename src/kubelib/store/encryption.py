@@ -120,6 +120,12 @@ class _Cipher:
         sealed = self._keys[self._first].encrypt(nonce, value, key.encode())
         return _MARK + self._first.encode() + b":" + nonce + sealed
 
+    def is_outdated(self, value: bytes) -> bool:
+        """Return whether a value is kept otherwise than `encrypt` would keep it now."""
+        if self._first == IDENTITY:
+            return value.startswith(_MARK)
+        return not value.startswith(_MARK + self._first.encode() + b":")
+
     def decrypt(self, key: str, value: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
 
@@ -178,6 +184,13 @@ class EncryptedStore:
     async def get(self, key: str) -> Entry | None:
         """Return the key's latest entry, or None."""
         return self._read(await self._store.get(key))
+
+    async def is_outdated(self, key: str) -> bool:
+        """Return whether the key's value is not encrypted, or not with the first key; see `kubelib.store.base.SupportsRenewal`."""
+        if (cipher := self._of(key)) is None:
+            return False
+        entry = await self._store.get(key)
+        return entry is not None and cipher.is_outdated(entry.value)
 
     async def list(self, prefix: str, *, limit: int = 0, start: str = "", at: Revision | None = None) -> Page:
         """Return a page of entries; see `kubelib.store.base.Store`."""

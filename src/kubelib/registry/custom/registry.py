@@ -55,6 +55,7 @@ class CustomRegistry(GenericRegistry):
         self._converter = converter
         self._terminating = terminating
         self._head = head_of(resource, resource.version)
+        self._stored_head = head_of(resource, resource.storage_version)
         self._is_stored = resource.version == resource.storage_version
         self._fields = self.cache.fields if self._is_stored else FieldReader(resource)
 
@@ -87,6 +88,13 @@ class CustomRegistry(GenericRegistry):
             raw = (await self._converter.convert([document], self.resource.storage_version))[0].raw
         self.cache.written.add(raw)
         return raw
+
+    async def is_outdated(self, key: Key) -> bool:
+        """Return whether what is stored at a key would be stored otherwise now, in another version for example."""
+        document = self.cache.get(key)
+        if document is not None and not document.raw.startswith(self._stored_head):
+            return True
+        return await super().is_outdated(key)
 
     def decoded(self, entry: Entry) -> Document:
         """Return the document of an entry of the store."""
