@@ -161,13 +161,6 @@ def test_a_dry_run_shows_and_stores_nothing(api: Api, maps: str) -> None:
             },
             '.spec.template.spec.containers[name="c"].ports: duplicate entries for key [containerPort=80,protocol="TCP"]',
         ),
-        (
-            {"template": {**TEMPLATE, "spec": {"containers": [{"image": "i"}]}}},
-            (
-                ".spec.template.spec.containers: element 0: associative list with keys has an element that omits all key"
-                ' fields ["name"] (and doesn\'t have default values for any key fields)'
-            ),
-        ),
     ],
 )
 def test_what_the_schema_does_not_allow_is_refused(
@@ -313,6 +306,47 @@ def test_a_container_that_two_share_stays_with_the_other(api: Api, deployments: 
     assert len(kept["spec"]["template"]["spec"]["containers"]) == 2
     gone = api.apply(f"{deployments}/d", deployment(), "two")
     assert len(gone["spec"]["template"]["spec"]["containers"]) == 1
+
+
+def test_a_key_that_is_left_out_is_its_default(api: Api, deployments: str) -> None:
+    template = {**TEMPLATE, "spec": {"containers": [{"image": "i"}]}}
+    refused = api.apply(f"{deployments}/d", deployment(template=template), status=422)
+    assert "spec.template.spec.containers[0].name: Required value" in refused["message"]
+
+
+def test_the_items_of_a_set_are_written_in_the_order_of_their_numbers(api: Api, services: str) -> None:
+    ports = [{"name": f"p{port}", "port": port} for port in (443, 8080, 80)]
+    made = api.apply(f"{services}/s", service(ports), status=201)
+    keys = list(entries(made)["applier", "Apply", ""]["f:spec"]["f:ports"])
+    assert [json.loads(key[2:])["port"] for key in keys] == [80, 443, 8080]
+
+
+def test_an_item_goes_although_another_owns_a_part_of_it(api: Api, deployments: str) -> None:
+    other = {"name": "other", "image": "registry.example/pause:1", "imagePullPolicy": "Always"}
+    both = {**TEMPLATE, "spec": {"containers": [CONTAINER, other]}}
+    api.apply(f"{deployments}/d", deployment(template=both), status=201)
+    path = "/spec/template/spec/containers/1/imagePullPolicy"
+    api.patch(f"{deployments}/d", [{"op": "replace", "path": path, "value": "Never"}], JSON_PATCH)
+    left = api.apply(f"{deployments}/d", deployment())
+    assert [container["name"] for container in left["spec"]["template"]["spec"]["containers"]] == ["c"]
+    assert [manager for manager, _, _ in entries(left)] == ["applier"]
+
+
+def test_what_has_nothing_left_is_as_if_it_had_not_been_set(api: Api, deployments: str) -> None:
+    strategy = {"type": "Recreate"}
+    api.apply(f"{deployments}/d", deployment(strategy=strategy), status=201)
+    emptied = api.apply(f"{deployments}/d", deployment(strategy={}))
+    assert emptied["spec"]["strategy"]["type"] == "RollingUpdate"
+
+
+def test_null_takes_nothing_away(api: Api, maps: str) -> None:
+    api.apply(f"{maps}/m", config({"a": "1"}), "one", status=201)
+    kept = api.apply(f"{maps}/m", {**config(), "data": None}, "two")
+    assert kept["data"] == {"a": "1"}
+
+
+def test_who_applies_nothing_owns_nothing(api: Api, maps: str) -> None:
+    assert "managedFields" not in api.apply(f"{maps}/m", config(), status=201)["metadata"]
 
 
 def test_an_empty_map_and_null_are_set_too(api: Api, maps: str) -> None:

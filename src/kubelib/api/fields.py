@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from kubelib.api.model import Model, json_fields
+from kubelib.api.enums import DEFAULTS, ZEROS
+from kubelib.api.model import Model, json_fields, required_fields
 
 Shape = Literal["one", "list", "map"]
 Scalar = Literal[
@@ -34,6 +35,16 @@ class FieldType:
 def field_types(cls: type[Any]) -> Mapping[str, FieldType]:
     """Return what the fields of a class hold, by JSON name."""
     return {name: field_type(hint) for name, hint in json_fields(cls).items()}  # type: ignore[arg-type]
+
+
+def default_of(cls: type[Model], name: str) -> Any:
+    """Return what a scalar field of a built-in class is that is left out, as the published schema says; None if it does not."""
+    given = DEFAULTS.get(f"{cls.__name__}.{name}")
+    if given is not None:
+        return given
+    kind = field_types(cls)[name]  # type: ignore[arg-type]
+    always = kind.shape == "one" and kind.model is None and not kind.optional
+    return ZEROS.get(kind.scalar) if always and name in required_fields(cls) else None
 
 
 def field_type(hint: Any) -> FieldType:

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from kubelib.api.descriptions import FIELDS
 from kubelib.api.descriptions import description as describe
-from kubelib.api.enums import DEFAULTS, ENUMS, ZEROS
-from kubelib.api.fields import FieldType, field_types
+from kubelib.api.enums import ENUMS, ZEROS
+from kubelib.api.fields import FieldType, default_of, field_types
 from kubelib.api.merging import MergeFact, merge_facts
 from kubelib.api.meta import Object
 from kubelib.api.model import Model, required_fields
@@ -78,7 +78,7 @@ def schema(cls: type[Model], dialect: Dialect) -> Schema:
         if cls.__module__.startswith("kubelib.api."):
             _say(properties[name], cls.__name__, name)
             if dialect == 3:
-                _default(properties[name], f"{cls.__name__}.{name}", kind, required=name in required)
+                _default(properties[name], cls, name, kind)
         elif name == "metadata":
             # What other fields of a custom kind mean, only its author knows.
             properties[name]["description"] = FIELDS["metadata"]
@@ -124,16 +124,13 @@ def _inner(field: Schema) -> Schema | None:
     return field.get("items") or field.get("additionalProperties")
 
 
-def _default(field: Schema, name: str, kind: FieldType, *, required: bool) -> None:
-    """Add the default of a field, and those of its items."""
-    inner = _inner(field)
-    zero = ZEROS.get(kind.scalar) if kind.model is None else None
-    if name in DEFAULTS:
-        field["default"] = DEFAULTS[name]
-    elif zero is not None and inner is not None:
-        inner["default"] = zero
-    elif zero is not None and required and not kind.optional:
-        field["default"] = zero
+def _default(field: Schema, cls: type[Model], name: str, kind: FieldType) -> None:
+    """Add the default of a field, or that of its items."""
+    default, inner = default_of(cls, name), _inner(field)
+    if default is not None:
+        field["default"] = default
+    elif inner is not None and kind.model is None and kind.scalar in ZEROS:
+        inner["default"] = ZEROS[kind.scalar]
 
 
 def _field(kind: FieldType, fact: MergeFact | None, dialect: Dialect) -> Schema:

@@ -17,6 +17,7 @@ from kubelib.api.patch.comparing import (
     compare,
     faults_of,
     fields_set_by,
+    is_divisible,
     step_of,
     steps_of,
 )
@@ -265,7 +266,9 @@ def server_side_apply(live: Tree | None, applied: Tree, applier: Applier, shape:
     try:
         wanted = in_order(fields_set_by(_wanted(applied), shape) or {})
         if live is None:
-            applied.setdefault("metadata", {})["managedFields"] = [applier.entry("Apply", wanted)]
+            applied.setdefault("metadata", {})["managedFields"] = (
+                [applier.entry("Apply", wanted)] if wanted else []
+            )
             return applied
         licence = _owned_by_client_side_apply(live, shape) if applier.manager == KUBECTL else None
         result = _apply(live, applied, wanted, applier, shape, licence)
@@ -311,10 +314,11 @@ def _apply(
         for entry in others:
             owned = union_of_trees(owned, _fields(entry) or None)
         last = _fields(own)
-        prune(result, {step: node for step, node in last.items() if step != _METADATA}, owned or {}, shape)
+        rest = {step: node for step, node in last.items() if step != _METADATA}
+        _prune_members(result, rest, owned or {}, shape)
         # Of the metadata only what was applied may go: it says which object this is.
         within = field_in(shape, "metadata")
-        prune(result["metadata"], last.get(_METADATA, {}), (owned or {}).get(_METADATA, {}), within)
+        _prune_members(result["metadata"], last.get(_METADATA, {}), (owned or {}).get(_METADATA, {}), within)
     changed, lacking = compare(_tracked(live), _tracked(result), shape)
     if changed is not None:
         taken = [
@@ -343,6 +347,8 @@ def merge(live: Any, applied: Any, shape: Shape) -> Any:
         return live
     if isinstance(live, list) and isinstance(applied, list) and kind in ("keyed", "set"):
         return _merge_lists(live, applied, shape)
+    if applied is None and live and is_divisible(live, shape):
+        return live  # null is an object or a list that has nothing, which takes nothing away
     return applied
 
 
@@ -374,35 +380,72 @@ def _merge_lists(live: list[Any], applied: list[Any], shape: Shape) -> list[Any]
     return merged
 
 
-def prune(value: Any, last: Fields, owned: Fields, shape: Shape) -> None:
-    """Remove from a value, in place, what a manager set the last time and nobody owns now."""
+def prune(value: Any, last: Fields, owned: Fields, shape: Shape) -> bool:
+    """Remove from a value, in place, what a manager set the last time and nobody owns now. Return whether that was something.
+
+    An item, or an entry of a map, goes with all that is in it unless somebody owns it itself: owning a part does not hold it.
+    An object or a list that has nothing left becomes null, and a custom kind drops that, or keeps it where null is allowed.
+    """
+    if isinstance(value, dict):
+        return _prune_members(value, last, owned, shape)
+    return isinstance(value, list) and _prune_items(value, last, owned, shape)
+
+
+def _prune_members(value: Tree, last: Fields, owned: Fields, shape: Shape) -> bool:
+    gone = False
     for step, node in last.items():
-        if step == SELF:
+        name = step.removeprefix("f:")
+        if step == SELF or name == step or name not in value:
             continue
-        kind, _, name = step.partition(":")
-        if kind == "f" and isinstance(value, dict):
-            if name not in value:
-                continue
-            inner = field_in(shape, name)
-            named = shape.kind == "object" and name in shape.fields
-            if step not in owned and (named or belongs(node)):
+        named = shape.kind == "object" and name in shape.fields
+        others, inner = owned.get(step), field_in(shape, name)
+        traced = not named or not _is_traceless(value[name], inner)
+        if traced and (named or belongs(node)) and (others is None or not (named or belongs(others))):
+            del value[name]
+            gone = True
+        elif prune(value[name], node, others or {}, inner):
+            gone = True
+            if not value[name]:
+                value[name] = None
+            elif named and _is_traceless(value[name], inner):
                 del value[name]
-            else:
-                prune(value[name], node, owned.get(step, {}), inner)
-        elif isinstance(value, list):
-            found = [item for item in value if _is(item, step, shape)]
-            for item in found:
-                if step not in owned and belongs(node):
-                    value.remove(item)
-                else:
-                    prune(item, node, owned.get(step, {}), shape.item or ATOMIC)
+    return gone
 
 
-def _is(item: Any, step: str, shape: Shape) -> bool:
+def _is_traceless(value: Any, shape: Shape) -> bool:
+    """Return whether an object holds but empty lists whose items are owned one by one: no set of fields shows these."""
+    if isinstance(value, dict) and shape.kind == "object":
+        named = shape.fields
+        return bool(value) and all(
+            name in named and _is_traceless(member, named[name].shape) for name, member in value.items()
+        )
+    return value == [] and shape.kind in ("keyed", "set")
+
+
+def _prune_items(value: list[Any], last: Fields, owned: Fields, shape: Shape) -> bool:
+    gone = False
+    left = []
+    for item in value:
+        step = _known_as(item, shape)
+        node, others = last.get(step), owned.get(step)
+        if node is None:
+            left.append(item)
+        elif not belongs(node) or (others is not None and belongs(others)):
+            lost = prune(item, node, others or {}, shape.item or ATOMIC)
+            gone = gone or lost
+            if item or not lost:
+                left.append(item)
+        else:
+            gone = True
+    value[:] = left
+    return gone
+
+
+def _known_as(item: Any, shape: Shape) -> str:
     try:
-        return step in steps_of([item], shape)
+        return step_of(item, shape)
     except UnknownItem:
-        return False
+        return ""
 
 
 def _owned_by_client_side_apply(live: Tree, shape: Shape) -> Fields | None:

@@ -8,6 +8,8 @@ from kubelib.api.patch.fieldset import SELF, Fields, Path, show
 from kubelib.api.patch.shapes import ATOMIC, Shape, field_in
 
 ABSENT: Any = object()
+_OBJECTS = ("object", "map", "deduced")
+_LISTS = ("keyed", "set")
 
 
 class UnknownItem(ValueError):
@@ -76,7 +78,7 @@ def faults_of(value: Any, shape: Shape, path: Path = ()) -> Iterator[str]:
                 yield f"{show(inner)}: field not declared in schema"
             else:
                 yield from faults_of(member, field_in(shape, name), inner)
-    elif isinstance(value, list) and kind in ("keyed", "set"):
+    elif isinstance(value, list) and kind in _LISTS:
         seen = set()
         for number, item in enumerate(value):
             try:
@@ -98,7 +100,7 @@ def is_undeclared(name: str, shape: Shape) -> bool:
 def fields_set_by(value: Any, shape: Shape) -> Fields | None:
     """Return what an applied configuration sets; None if nothing. Raises UnknownItem."""
     kind = shape.kind
-    if isinstance(value, dict) and kind in ("object", "map", "deduced"):
+    if isinstance(value, dict) and kind in _OBJECTS:
         fields: Fields = {}
         named = shape.fields if kind == "object" else {}
         closed = kind == "object" and shape.item is None
@@ -113,7 +115,7 @@ def fields_set_by(value: Any, shape: Shape) -> Fields | None:
             if node is not None:
                 fields["f:" + name] = node
         return fields or None
-    if isinstance(value, list) and kind in ("keyed", "set"):
+    if isinstance(value, list) and kind in _LISTS:
         fields = {}
         for step, item in steps_of(value, shape).items():
             node = fields_set_by(item, shape.item or ATOMIC)
@@ -127,44 +129,79 @@ def compare(old: Any, new: Any, shape: Shape) -> tuple[Fields | None, Fields | N
 
     What is added or lacks as a whole is in the result with all that is below it.
     """
-    if old == new:
+    if _same(old, new, shape):
         return None, None
     if old is ABSENT:
         return added(new, shape), None
     if new is ABSENT:
         return None, added(old, shape)
-    kind = shape.kind
-    if isinstance(old, dict) and isinstance(new, dict) and kind in ("object", "map", "deduced"):
-        return _compare_members(old, new, shape, "f:", lambda step: field_in(shape, step[2:]))
-    if isinstance(old, list) and isinstance(new, list) and kind in ("keyed", "set"):
-        inner = shape.item or ATOMIC
-        try:
-            before, after = steps_of_stored(old, shape), steps_of_stored(new, shape)
-        except UnknownItem:
-            return {}, None
-        return _compare_members(before, after, shape, "", lambda step: inner)
+    before, after = _parts(old, shape), _parts(new, shape)
+    if before or after:
+        changed, lacking = _compare_members(before or {}, after or {}, shape)
+        if before is None or after is None:
+            # What had parts has none now, or the other way round: it is another value, its parts came or went.
+            changed = {SELF: {}, **changed} if changed else {}
+        return changed, lacking
     return {}, None
 
 
+def _same(old: Any, new: Any, shape: Shape) -> bool:
+    """Return whether two values are equal. Where nothing says what a value is, true is not 1."""
+    return bool(old == new) and (not shape.loose or _alike(old, new))
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """Return whether two values that are equal to Python are equal in JSON."""
+    if isinstance(old, dict):
+        return all(_alike(member, new[name]) for name, member in old.items())
+    if isinstance(old, list):
+        return all(map(_alike, old, new))
+    return isinstance(old, bool) == isinstance(new, bool)
+
+
+def is_divisible(value: Any, shape: Shape) -> bool:
+    """Return whether parts of a value are owned one by one."""
+    return (isinstance(value, dict) and shape.kind in _OBJECTS) or (
+        isinstance(value, list) and shape.kind in _LISTS
+    )
+
+
+def _parts(value: Any, shape: Shape) -> dict[str, Any] | None:
+    """Return by path element what of a value is owned one by one; null has nothing. None if it is owned as a whole."""
+    if value is None and shape.kind != "atomic":
+        return {}
+    if not is_divisible(value, shape):
+        return None
+    if isinstance(value, dict):
+        return {"f:" + name: member for name, member in value.items()}
+    try:
+        return steps_of_stored(value, shape)
+    except UnknownItem:
+        return None
+
+
 def _compare_members(
-    old: dict[str, Any], new: dict[str, Any], shape: Shape, prefix: str, inner: Any
+    old: dict[str, Any], new: dict[str, Any], shape: Shape
 ) -> tuple[Fields | None, Fields | None]:
     changed: Fields = {}
     lacking: Fields = {}
-    for name, value in new.items():
-        before = old.get(name, ABSENT)
-        if before == value:
+    for step, value in new.items():
+        before = old.get(step, ABSENT)
+        if _same(before, value, inner := _shape_at(shape, step)):
             continue
-        step = prefix + name
-        more, less = compare(before, value, inner(step))
+        more, less = compare(before, value, inner)
         if more is not None:
             changed[step] = more
         if less is not None:
             lacking[step] = less
-    for name, value in old.items():
-        if name not in new:
-            lacking[prefix + name] = added(value, inner(prefix + name))
+    for step, value in old.items():
+        if step not in new:
+            lacking[step] = added(value, _shape_at(shape, step))
     return changed or None, lacking or None
+
+
+def _shape_at(shape: Shape, step: str) -> Shape:
+    return shape.item or ATOMIC if shape.kind in _LISTS else field_in(shape, step[2:])
 
 
 def added(value: Any, shape: Shape) -> Fields:
@@ -175,18 +212,8 @@ def added(value: Any, shape: Shape) -> Fields:
 
 def below(value: Any, shape: Shape) -> Fields:
     """Return all that is below a new value; empty for what is owned as a whole."""
-    kind = shape.kind
-    if kind == "atomic":
-        return {}
-    if isinstance(value, dict) and kind in ("object", "map", "deduced"):
-        return {"f:" + name: added(member, field_in(shape, name)) for name, member in value.items()}
-    if isinstance(value, list) and kind in ("keyed", "set"):
-        inner = shape.item or ATOMIC
-        try:
-            return {step: added(item, inner) for step, item in steps_of_stored(value, shape).items()}
-        except UnknownItem:
-            return {}
-    return {}
+    parts = _parts(value, shape)
+    return {step: added(part, _shape_at(shape, step)) for step, part in parts.items()} if parts else {}
 
 
 def added_to_empty(value: Any, shape: Shape) -> Fields | None:

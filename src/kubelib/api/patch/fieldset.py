@@ -6,7 +6,7 @@ the operations mean are those of Kubernetes' structured-merge-diff.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Fields = dict[str, Any]
@@ -74,7 +74,34 @@ def in_order(fields: Fields) -> Fields:
     if len(fields) == 1:
         ((name, node),) = fields.items()
         return {name: in_order(node)} if node else fields
-    return {name: in_order(node) if (node := fields[name]) else node for name in sorted(fields)}
+    return {name: in_order(node) if (node := fields[name]) else node for name in _sorted(fields)}
+
+
+def _sorted(steps: Iterable[str]) -> list[str]:
+    """Return path elements in their order: numbers within them count as numbers."""
+    found = sorted(steps)
+    if found and found[-1] > "g":  # what is no member of an object comes after all that are
+        found.sort(key=_rank)
+    return found
+
+
+def _rank(step: str) -> tuple[Any, ...]:
+    kind, _, text = step.partition(":")
+    match kind:
+        case "k":
+            return 1, [(name, _rank_of(value)) for name, value in json.loads(text).items()]
+        case "v":
+            return 2, _rank_of(json.loads(text))
+    return 0, step
+
+
+def _rank_of(value: Any) -> tuple[int, Any]:
+    """Return where a value comes: numbers, then text, then booleans, then the rest."""
+    if isinstance(value, bool):
+        return 2, value
+    if isinstance(value, int | float):
+        return 0, value
+    return (1, value) if isinstance(value, str) else (3, json.dumps(value))
 
 
 def members(fields: Fields, prefix: Path = ()) -> Iterator[Path]:

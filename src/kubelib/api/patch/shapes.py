@@ -4,12 +4,12 @@ Built-in kinds have their shapes from their classes (`shape_of`), custom ones fr
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 
-from kubelib.api.fields import field_types
+from kubelib.api.fields import FieldType, default_of, field_types
 from kubelib.api.merging import MergeFact, merge_facts
 from kubelib.api.model import Model, required_fields
 
@@ -37,6 +37,11 @@ class Shape:
         """The named fields of an ``object``."""
         return self._fields()
 
+    @functools.cached_property
+    def loose(self) -> bool:
+        """Whether there is something in it that is not declared, so that it may be a number one day and a boolean the next."""
+        return _is_loose(self, set())
+
 
 @attrs.frozen
 class Field:
@@ -47,12 +52,18 @@ class Field:
     """Whether an object of the kind has the field even when it is empty, as Go writes structs that are no pointers."""
 
 
+def _is_loose(shape: Shape, seen: set[Shape]) -> bool:
+    if shape.kind == "deduced":
+        return True
+    seen.add(shape)
+    inner = [field.shape for field in shape.fields.values()] + ([shape.item] if shape.item else [])
+    return any(one not in seen and _is_loose(one, seen) for one in inner)
+
+
 ATOMIC = Shape()
 DEDUCED = Shape("deduced")
 _SCALAR_MAP = Shape("map", item=ATOMIC)
 _SET = Shape("set", item=ATOMIC)
-_KEY_DEFAULTS = {"protocol": "TCP"}
-"""Of all keys of built-in kinds, only the protocol of a port has a default."""
 _NO_FACT = MergeFact()
 _EMPTY_FIELD = Field(DEDUCED)
 
@@ -87,14 +98,22 @@ def _fields_of(cls: type[Model]) -> Mapping[str, Field]:
         if fact.map_type == "granular" and kind.shape == "one" and kind.model is not None:
             inner = _object(kind.model)  # though elsewhere objects of its class are units
         always = name in required or (kind.shape == "one" and kind.model is not None and not kind.optional)
-        fields[name] = Field(_combined(kind.shape, fact, inner), always)
+        fields[name] = Field(_combined(kind, fact, inner), always)
     return fields
 
 
-def _combined(shape: str, fact: MergeFact, inner: Shape) -> Shape:
+def _key_defaults(cls: type[Any] | None, keys: Sequence[str]) -> Mapping[str, Any]:
+    """Return what the keys of an item are that it leaves out, as far as the schema of a built-in class says that."""
+    if cls is None or not cls.__module__.startswith("kubelib.api."):
+        return {}
+    defaults = {key: default_of(cls, key) for key in keys}
+    return {key: default for key, default in defaults.items() if default is not None}
+
+
+def _combined(kind: FieldType, fact: MergeFact, inner: Shape) -> Shape:
     if fact.map_type == "atomic":
         return ATOMIC
-    match shape:
+    match kind.shape:
         case "map":
             return _SCALAR_MAP if inner is ATOMIC else Shape("map", item=inner)
         case "list":
@@ -102,7 +121,6 @@ def _combined(shape: str, fact: MergeFact, inner: Shape) -> Shape:
                 return _SET
             if fact.list_type == "map":
                 keys = tuple(sorted(fact.map_keys))
-                defaults = {key: _KEY_DEFAULTS[key] for key in keys if key in _KEY_DEFAULTS}
-                return Shape("keyed", item=inner, keys=keys, defaults=defaults)
+                return Shape("keyed", item=inner, keys=keys, defaults=_key_defaults(kind.model, keys))
             return ATOMIC
     return inner
