@@ -27,6 +27,7 @@ from kubelib.api.scheme import Resource, Tree
 __all__ = [
     "DecodeError",
     "check_types",
+    "copied",
     "decode",
     "drop_nulls",
     "duplicate_fields",
@@ -70,6 +71,14 @@ def decode(cls: type[T], raw: bytes) -> T:
         raise DecodeError(str(error)) from None
     except RecursionError:
         raise DecodeError("the document is nested too deeply") from None
+
+
+def copied(tree: Any) -> Any:
+    """Return a document, or a part of one, that is like another and shares nothing with it.
+
+    By way of the bytes, which takes a tenth of the time of `copy.deepcopy`.
+    """
+    return _decode_json(encode_json(tree))
 
 
 def error_of_answer(code: int, body: bytes) -> ApiError:

@@ -48,7 +48,7 @@ class _Parts(Model):
 
 
 class _Metadata(Model):
-    metadata: msgspec.Raw
+    metadata: msgspec.Raw = msgspec.Raw()
 
 
 class ManagedEntry(dict[str, Any]):

@@ -89,7 +89,10 @@ class ChangingRegistry(CreatingRegistry):
                         tree, namespace=key.namespace, name=key.name, options=options
                     ), True
                 raise self.not_found(key)
-            if patch.type == "apply" or is_about_managed_fields(patch):
+            if patch.type == "apply":
+                stored = _Stored(document)
+                tree = with_managed_fields(stored.tree, stored.managed)
+            elif is_about_managed_fields(patch):
                 tree, stored = document.tree(), _Stored(document)
             elif self._shares(patch, subresource):
                 stored = _Stored(document)

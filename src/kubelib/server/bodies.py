@@ -1,6 +1,5 @@
 """Bodies of requests: to trees of the kind that the path is for, with what they name twice or wrongly told or refused."""
 
-from copy import deepcopy
 from typing import Any
 
 from kubelib.api import codec
@@ -248,7 +247,7 @@ def _unknown_fields(tree: Tree, resource: Resource) -> list[str]:
     if resource.structure is None:
         return sorted(codec.unknown_fields(tree, resource.cls))
     unknown: list[str] = []
-    resource.structure.normalize(deepcopy(tree), unknown)
+    resource.structure.normalize(codec.copied(tree), unknown)
     return sorted(unknown)
 
 

@@ -3,13 +3,12 @@
 The rules are those of Kubernetes' field manager over structured-merge-diff: https://kubernetes.io/docs/reference/using-api/server-side-apply/
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
-from kubelib.api.codec import encode_json
+from kubelib.api.codec import copied, encode_json
 from kubelib.api.errors import BadRequest, Conflict, Problem
 from kubelib.api.patch.comparing import (
     UnknownItem,
@@ -262,7 +261,7 @@ def server_side_apply(live: Tree | None, applied: Tree, applier: Applier, shape:
     """
     if (applied.get("metadata") or {}).get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
-    applied = copy.deepcopy(applied)
+    applied = copied(applied)
     try:
         wanted = in_order(fields_set_by(_wanted(applied), shape) or {})
         if live is None:
@@ -308,7 +307,8 @@ def _apply(
         entries = [before.entry("Update", in_order(fields))] if fields is not None else []
     own = next((entry for entry in entries if applier.wrote(entry, "Apply")), None)
     others = [entry for entry in entries if entry is not own]
-    result: Tree = merge(copy.deepcopy(live), applied, shape)
+    metadata = {name: value for name, value in live["metadata"].items() if name != "managedFields"}
+    result: Tree = merge(copied({**live, "metadata": metadata}), applied, shape)
     if own is not None:
         owned: Fields | None = wanted or None
         for entry in others:

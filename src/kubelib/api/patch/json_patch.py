@@ -1,18 +1,13 @@
 """JSON patch (RFC 6902)."""
 
-import copy
 from typing import Any
 
-import msgspec
-
+from kubelib.api.codec import copied, encode_json
 from kubelib.api.errors import BadRequest, Invalid
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024
 """How many bytes of JSON ``copy`` may add in all: a copy of a copy doubles, ten thousand fill any memory."""
-
-
-encode_json = msgspec.json.Encoder().encode
 
 
 def _refused(why: str) -> Invalid:
@@ -95,8 +90,8 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
         raise BadRequest(
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         )
-    tree = copy.deepcopy(tree)
-    copied = 0
+    tree = copied(tree)
+    added = 0
     for operation in operations:
         if not isinstance(operation, dict):
             raise BadRequest("json patch: an operation is not an object")
@@ -108,16 +103,16 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
         value = operation.get("value")
         match verb:
             case "add":
-                tree = _add(tree, parts, path, copy.deepcopy(value))
+                tree = _add(tree, parts, path, copied(value))
             case "remove":
                 tree = _remove(tree, parts, path)
             case "replace":
                 _get(tree, parts, path)
                 if parts:
                     parent = _get(tree, parts[:-1], path)
-                    parent[int(parts[-1]) if isinstance(parent, list) else parts[-1]] = copy.deepcopy(value)
+                    parent[int(parts[-1]) if isinstance(parent, list) else parts[-1]] = copied(value)
                 else:
-                    tree = copy.deepcopy(value)
+                    tree = copied(value)
             case "test":
                 if not _same(_get(tree, parts, path), value):
                     raise _refused(f"testing path {path} value failed")
@@ -128,13 +123,13 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
                     raise _refused("json patch: a value cannot be moved into itself")
                 found = _get(tree, origin, str(source))
                 if verb == "copy":
-                    copied += len(encode_json(found))
-                    if copied > MAX_COPIED:
+                    added += len(encode_json(found))
+                    if added > MAX_COPIED:
                         raise _refused(
                             "Unable to complete the copy, the accumulated size increase of copy is"
-                            f" {copied}, exceeding the limit {MAX_COPIED}"
+                            f" {added}, exceeding the limit {MAX_COPIED}"
                         )
-                moved = copy.deepcopy(found)
+                moved = copied(found)
                 if verb == "move":
                     tree = _remove(tree, origin, str(source))
                 tree = _add(tree, parts, path, moved)

@@ -4,12 +4,12 @@ The rules and messages are those of ``k8s.io/apiserver/pkg/admission/plugin/poli
 """
 
 import contextlib
-import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kubelib.api.admissionregistration import MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding
+from kubelib.api.codec import copied
 from kubelib.api.document import Document
 from kubelib.api.errors import ApiError
 from kubelib.api.patch import apply_json_patch
@@ -93,7 +93,7 @@ class MutatingAdmissionPolicyPlugin:
             if form is not None:
                 run.ask(policy, form)
         if meant and not reinvocation.again:
-            memory.output = copy.deepcopy(attributes.tree)
+            memory.output = copied(attributes.tree)
         if run.refusals:
             raise PoliciesDenied(attributes, run.refusals)
 
@@ -187,7 +187,7 @@ def _patched(attributes: Attributes, form: Resource, kind: str, value: Any) -> T
             + ", ".join(atomic)
         )
     try:
-        merged: Tree = merge(copy.deepcopy(tree), value, shape)
+        merged: Tree = merge(copied(tree), value, shape)
     except UnknownItem as error:
         raise MutationFailed(
             f"error applying patch: failed to convert patch object to typed object: {error}"

@@ -4,7 +4,6 @@ The rules and messages are those of ``k8s.io/apiserver/pkg/admission/plugin/webh
 """
 
 import contextlib
-import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +181,7 @@ class MutatingAdmissionWebhook(_WebhookPlugin):
                 memory.reinvocable.add(hook.identity)
         if asked and not reinvocation.again:
             # Whoever comes later in the chain may change it: then it is not what webhooks have agreed to.
-            memory.output = copy.deepcopy(attributes.tree)
+            memory.output = codec.copied(attributes.tree)
 
     async def _invoke(self, invocation: Invocation, attributes: Attributes, forms: Forms, index: int) -> bool:
         """Ask one webhook, and carry out its patch; return whether that has changed the document."""
