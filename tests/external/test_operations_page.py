@@ -9,11 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from kubelib.api.codec import decode, encode_json
+from kubelib.api.storagemigration import StorageVersionMigration
 from tests.engines import free_ports
 from tests.external.conftest import real_binary
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 WHERE = "127.0.0.1:6443"
+
+
+def test_the_migration_of_the_page_is_one() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    migration = decode(StorageVersionMigration, encode_json(yaml.safe_load(text)))
+    assert migration.spec.resource.resource == "secrets"
 
 
 def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:

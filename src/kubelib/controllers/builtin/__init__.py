@@ -63,6 +63,7 @@ def builtin_controllers(
     from kubelib.controllers.builtin.serviceaccount import service_account_controller
     from kubelib.controllers.builtin.serviceaccounttokens import token_secrets_controller
     from kubelib.controllers.builtin.statefulset import stateful_set_controller
+    from kubelib.controllers.builtin.storageversionmigrator import storage_version_migrator
     from kubelib.controllers.builtin.tokencleaner import token_cleaner
     from kubelib.controllers.builtin.ttlafterfinished import ttl_after_finished_controller
     from kubelib.controllers.builtin.volumeprotection import (
@@ -102,6 +103,7 @@ def builtin_controllers(
         resource_quota_controller(informers, clock=clock, recorder=events, scheme=scheme),
         disruption_controller(informers, clock=clock, recorder=events, scheme=scheme),
         admission_policy_status_controller(informers, clock=clock, recorder=events, scheme=scheme),
+        storage_version_migrator(informers, clock=clock, recorder=events, scheme=scheme),
     ]
     controllers += [
         signing_request_approving_controller(informers, clock=clock, recorder=events),

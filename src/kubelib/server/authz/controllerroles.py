@@ -183,6 +183,15 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("create delete get list patch update watch", "core", "persistentvolumeclaims"),
         EVENTS,
     ),
+    "storage-version-migrator-controller": (
+        # An apply to what is gone is a request to create, which fails as it names a uid.
+        rule("create list patch", "*", "*"),
+        rule(READ, "storagemigration.k8s.io", "storageversionmigrations"),
+        rule("update", "storagemigration.k8s.io", "storageversionmigrations/status"),
+        rule("get", "apiextensions.k8s.io", "customresourcedefinitions"),
+        rule("patch update", "apiextensions.k8s.io", "customresourcedefinitions/status"),
+        EVENTS,
+    ),
     "token-cleaner": (
         rule("delete get list watch", "core", "secrets"),
         EVENTS,
