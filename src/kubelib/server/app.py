@@ -22,7 +22,7 @@ from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import health
 from kubelib.server.aggregation import Aggregator, FrontProxy
-from kubelib.server.auditid import identify
+from kubelib.server.auditid import STATUS, identify
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import requested
 from kubelib.server.authn.requestheader import RequestHeaders
@@ -66,6 +66,8 @@ MAX_BODY = 3 * 1024 * 1024
 REQUEST_TIMEOUT = 60.0
 MAX_IN_FLIGHT = 800
 
+COUNTED = "kubelib.counted"
+"""Where the scope of a request that lasts has where it is counted."""
 AUDIT = "kubelib.audit"
 """Where the scope of a request has what the audit log notes of it."""
 LASTING = COMMANDS | {"log", "proxy"}
@@ -192,20 +194,28 @@ class ApiServer:
         """Answer one request."""
         if scope["type"] in ("http", "websocket"):
             send = identify(scope, send, self.registries.random)
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            from kubelib.server.streams import answer_websocket
-
+            began = self.figures.now()
             try:
-                await answer_websocket(self, scope, receive, send)
-            except Exception as error:
-                if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
-                    self.auditor.panicked(record, error)
-                raise
+                if scope["type"] == "http":
+                    await self._http(scope, receive, send)
+                else:
+                    await self._websocket(scope, receive, send)
             finally:
-                if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
-                    self.auditor.complete(record, None)
+                if (counted := scope.get(COUNTED)) is not None:
+                    self.figures.end(counted, scope.get(STATUS), began)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from kubelib.server.streams import answer_websocket
+
+        try:
+            await answer_websocket(self, scope, receive, send)
+        except Exception as error:
+            if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
+                self.auditor.panicked(record, error)
+            raise
+        finally:
+            if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
+                self.auditor.complete(record, None)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
@@ -235,7 +245,8 @@ class ApiServer:
                 self.auditor.complete(record, response)
             if response is None:
                 return
-            self.figures.note(request, method, response, began)
+            if COUNTED not in scope:
+                self.figures.note(request, method, response, began)
             if request is not None and request.flow is not None:
                 response.headers += request.flow.headers
             response = in_wanted_form(response, scope, headers, self.registries.scheme)
@@ -348,6 +359,8 @@ class ApiServer:
         request.query_string = scope["query_string"]
         request.audit = record
         request.remote = self.aggregator.remote(path)
+        if (watching or _lasts(info)) and request.remote is None:
+            scope[COUNTED] = self.figures.begin(request)
         if info.subresource in CONNECTING and request.remote is None:
             await admit_connection(self.registries, request, scope["query_string"])
         return request

@@ -27,7 +27,7 @@ _VERBS = {
     "deletecollection": "DELETECOLLECTION", "post": "POST", "put": "PUT", "head": "HEAD", "options": "OPTIONS",
 }  # fmt: skip
 MOST_READS: Final = 4096
-_CONNECTED = frozenset({"exec", "attach", "portforward", "proxy"})
+_CONNECTED = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 _APPLY = b"application/apply-patch+"
 _SIZED = frozenset({"GET", "LIST"})
 
@@ -45,6 +45,8 @@ class Answered:
     durations: Histogram = attrs.Factory(lambda: Histogram(DURATIONS))
     sizes: Histogram | None = None
     """In bytes; None for verbs whose answers are small."""
+    running: int | None = None
+    """How many are under way of those that last, None where there have been none."""
 
 
 class RequestFigures:
@@ -85,11 +87,26 @@ class RequestFigures:
                 if len(self._reads) >= MOST_READS:
                     self._reads.clear()
                 self._reads[info] = answered
-        codes, status = answered.codes, response.status
-        codes[status] = codes.get(status, 0) + 1
-        answered.durations.add(self.now() - began)
+        self._count(answered, response.status, began)
         if answered.sizes is not None:
             answered.sizes.add(len(response.body))
+
+    def _count(self, answered: Answered, status: int, began: float) -> None:
+        answered.codes[status] = answered.codes.get(status, 0) + 1
+        answered.durations.add(self.now() - began)
+
+    def begin(self, request: Request) -> Answered:
+        """Note that a request is under way that lasts: a watch, a log, a command, a proxied connection."""
+        answered = self._of(request, "GET")
+        answered.running = (answered.running or 0) + 1
+        return answered
+
+    def end(self, answered: Answered, status: int | None, began: float) -> None:
+        """Count one that has begun; None is the status of one that nobody waited for."""
+        assert answered.running
+        answered.running -= 1
+        if status is not None:
+            self._count(answered, status, began)
 
     def _of(self, request: Request | None, method: str) -> Answered:
         if request is None:
@@ -146,6 +163,12 @@ class RequestFigures:
         for answered in self._answered.values():
             for code, count in sorted(answered.codes.items()):
                 yield Sample(count, {**answered.labels, "code": str(code), "dry_run": answered.dry_run})
+
+    def lasting(self) -> Iterator[Sample]:
+        """Return how many requests are under way of those that last."""
+        for answered in self._answered.values():
+            if answered.running is not None and not answered.dry_run:
+                yield Sample(answered.running, answered.labels)
 
     def durations(self) -> Iterator[Sample]:
         """Return how long requests took, in seconds."""

@@ -38,8 +38,8 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
     yield family(
         "apiserver_longrunning_requests",
         "gauge",
-        "Number of open watches.",
-        [Sample(server.watches.running, {"verb": "WATCH"})],
+        "Requests under way that last: watches, logs, commands, forwarded ports and proxied connections.",
+        server.figures.lasting(),
     )
     yield from _requests(server)
     yield from _admission(server)
