@@ -176,6 +176,13 @@ def prepare_log(spec: ContainerSpec) -> None:
         os.makedirs(Path(spec.log_path).parent, exist_ok=True)
 
 
+def prepare_mounts(spec: ContainerSpec) -> None:
+    """Make what is to be mounted and is not there, as Kubernetes does."""
+    for mount in spec.mounts:
+        if not os.path.lexists(mount.source):
+            os.makedirs(mount.source, exist_ok=True)
+
+
 class Frames:
     """Takes apart what an engine sends of a container without a terminal: frames of stream, length and bytes."""
 

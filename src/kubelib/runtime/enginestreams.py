@@ -3,7 +3,8 @@
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -13,6 +14,7 @@ from kubelib.runtime.containers import Frames, Stream
 from kubelib.runtime.streams import Answer
 
 RESIZE_WITHIN = 10.0
+KILLED = 137
 
 
 class EngineRefused(RuntimeFailure):
@@ -80,6 +82,52 @@ class EngineStream:
     async def wait(self) -> int:
         """Return 0: how a container ends is its status."""
         return 0
+
+
+class CommandStream(EngineStream, ABC):
+    """A command that runs in a container."""
+
+    async def _state(self) -> Mapping[str, object] | None:
+        """Return how the engine describes the command; None if it is gone with its container."""
+        try:
+            return await self._ask()
+        except (NoSuchContainer, EngineRefused):
+            return None
+
+    @abstractmethod
+    async def _ask(self) -> Mapping[str, object]:
+        """Ask the engine for the command."""
+
+    @abstractmethod
+    async def begun(self) -> None:
+        """Return once the command runs, or has ended. Raises `CannotStart` if the engine could not start it."""
+
+    async def wait(self) -> int:
+        """Return the exit code once the command has ended."""
+        delay = 0.01
+        while True:
+            state = await self._state()
+            if state is None:
+                return KILLED
+            code = state.get("ExitCode")
+            if not state["Running"] and isinstance(code, int):
+                return code
+            await anyio.sleep(delay)
+            delay = min(delay * 1.5, 0.5)
+
+    async def end(self) -> None:
+        """End the command if it still runs. Engines have no call for that: its process is, if it is one of this machine."""
+        with contextlib.suppress(RuntimeFailure):
+            state = await self._state()
+            if state is None or not state["Running"] or not self._is_local():
+                return
+            pid = state["Pid"]
+            if isinstance(pid, int) and pid > 0:
+                end_process(pid, str(state["ContainerID"]))
+
+    def _is_local(self) -> bool:
+        """Return whether the command's processes are of this machine."""
+        return True
 
 
 def end_process(pid: int, container: str) -> None:

@@ -10,8 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import anyio
 import anyio.abc
@@ -19,6 +18,7 @@ import attrs
 
 from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
 from kubelib.clock import Clock, LoopClock
+from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
     CannotStart,
     Container,
@@ -102,7 +102,7 @@ class _Running:
     commands: list[anyio.CancelScope] = attrs.Factory(list)
 
 
-class FakeRuntime:
+class FakeRuntime(Background):
     """A `kubelib.runtime.base.Runtime` that pretends; a context manager, within which its containers live.
 
     It outlives agents: one that is started again finds what "ran" meanwhile.
@@ -131,24 +131,7 @@ class FakeRuntime:
         self._specs: dict[str, SandboxSpec] = {}
         self._containers: dict[ContainerId, _Running] = {}
         self._news = News()
-        self._group: anyio.abc.TaskGroup | None = None
         self._count = 0
-
-    async def __aenter__(self) -> Self:
-        self._group = await anyio.create_task_group().__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._group is not None
-        self._group.cancel_scope.cancel()
-        try:
-            return await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions == (error,):
-                return None  # the caller's own error goes on as it is
-            raise
 
     # Images
 

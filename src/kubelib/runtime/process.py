@@ -24,8 +24,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import anyio
 import anyio.abc
@@ -34,6 +33,7 @@ from anyio.abc import ByteStream
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime.attachment import Attachment, connect_shim
+from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
     CannotStart,
     ContainerId,
@@ -89,7 +89,7 @@ _SHIM = str(Path(__file__).with_name("shim.py"))
 START_TIMEOUT = 20.0
 
 
-class ProcessRuntime:
+class ProcessRuntime(Background):
     """A `kubelib.runtime.base.Runtime` of child processes, all of it below one directory."""
 
     name = "process"
@@ -123,9 +123,8 @@ class ProcessRuntime:
         self._bell_descriptor = -1
         self._commands: dict[Path, set[ProcessStream]] = {}
         """By container: the commands that run in it."""
-        self._group: anyio.abc.TaskGroup | None = None
 
-    async def __aenter__(self) -> Self:
+    async def _begin(self, group: anyio.abc.TaskGroup) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._isolator is not None:
             await anyio.to_thread.run_sync(check_rights, self.root / f"attempt-{os.getpid()}")
@@ -135,28 +134,16 @@ class ProcessRuntime:
             os.mkfifo(self._bell, 0o600)
         # Open for writing too, so that the pipe never reports an end when the last shim closes it.
         self._bell_descriptor = os.open(self._bell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._group = await anyio.create_task_group().__aenter__()
-        self._group.start_soon(self._listen)
+        group.start_soon(self._listen)
         if self._isolator is not None:
             await self._holders.open(
-                self._group,
+                group,
                 {directory.name: (directory, note) for directory, note in self._notes()},
                 lambda uid: self._news.tell(RuntimeEvent("exited", uid)),
             )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._group is not None
-        self._group.cancel_scope.cancel()
-        try:
-            return await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions == (error,):
-                return None  # the caller's own error goes on as it is
-            raise
-        finally:
+    def _finish(self) -> None:
+        if self._bell_descriptor >= 0:
             os.close(self._bell_descriptor)
             self._bell_descriptor = -1
 

@@ -24,6 +24,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from kubelib.runtime.base import ImageNotFound, NoSuchContainer, RuntimeFailure, RuntimeUnavailable
+from kubelib.runtime.enginecalls import PULL_TIMEOUT, PULLS, THREADS, TIMEOUT, cause_of, numbers_of
 from kubelib.runtime.enginestreams import EngineRefused
 from kubelib.runtime.streams import Answer, exchange
 
@@ -32,10 +33,6 @@ T = TypeVar("T")
 MINIMUM = "1.41"
 """The oldest version of the engine's API that has all that is asked of it: Docker Engine 20.10, of December 2020."""
 DEFAULT_URL = "unix:///var/run/docker.sock"
-THREADS, PULLS = 8, 3
-"""How many calls, and how many pulls, are under way at once."""
-TIMEOUT, PULL_TIMEOUT = 60, 600
-"""Seconds without an answer, or without news of a pull, after which the engine counts as gone."""
 
 
 def refusal(status: int, message: str) -> RuntimeFailure:
@@ -54,18 +51,7 @@ def _translated(url: str) -> Iterator[None]:
         status = error.response.status_code if error.response is not None else 500
         raise refusal(status, str(error.explanation or error)) from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise RuntimeUnavailable(f"Docker at {url} does not answer: {_cause(error)}") from error
-
-
-def _cause(error: BaseException) -> str:
-    """Return what lies at the bottom of a library's error, without the chain of those who passed it on."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+        raise RuntimeUnavailable(f"Docker at {url} does not answer: {cause_of(error)}") from error
 
 
 def negotiated(newest: str, oldest: str, known: str) -> str:
@@ -74,12 +60,12 @@ def negotiated(newest: str, oldest: str, known: str) -> str:
     >>> negotiated("1.41", "1.12", "1.45"), negotiated("1.52", "1.24", "1.45")
     ('1.41', '1.45')
     """
-    if _numbers(newest) < _numbers(MINIMUM):
+    if numbers_of(newest) < numbers_of(MINIMUM):
         raise ValueError(
             f"it speaks version {newest} of the API, and {MINIMUM} (Docker Engine 20.10) is needed"
         )
     # An engine may have forgotten what the library knows; what is asked of it has not changed since.
-    return max(min(newest, known, key=_numbers), oldest, key=_numbers)
+    return max(min(newest, known, key=numbers_of), oldest, key=numbers_of)
 
 
 @attrs.frozen
@@ -123,7 +109,7 @@ class Engine:
             self._client = await self._in_thread(negotiate, self._limiter)
         except RuntimeUnavailable as error:
             raise RuntimeUnavailable(
-                f"cannot reach Docker at {self.url}: {_cause(error)}; is it running, and may this user use it?"
+                f"cannot reach Docker at {self.url}: {cause_of(error)}; is it running, and may this user use it?"
             ) from error
         except ValueError as error:
             raise RuntimeUnavailable(f"Docker at {self.url} is too old: {error}") from error

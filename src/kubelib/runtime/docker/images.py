@@ -1,15 +1,14 @@
 """The engine's images."""
 
-import os
 from functools import partial
 from typing import Any
 
-import anyio.to_thread
 import docker.utils
 
 from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer, Space
 from kubelib.runtime.docker.configs import PAUSES
 from kubelib.runtime.docker.engine import Engine
+from kubelib.runtime.enginecalls import space_of
 from kubelib.runtime.enginestreams import EngineRefused
 
 Tree = dict[str, Any]
@@ -62,11 +61,7 @@ class Images:
         if not self._engine.is_local():
             return None
         root = str((await self._engine.call(lambda client: client.info()))["DockerRootDir"])
-        try:
-            disk = await anyio.to_thread.run_sync(os.statvfs, root)
-        except OSError:  # the engine lives in a file system of its own
-            return None
-        return Space(capacity=disk.f_blocks * disk.f_frsize, available=disk.f_bavail * disk.f_frsize)
+        return await space_of(root)
 
     async def remove(self, identity: str) -> int:
         """Remove an image with all its names, unless a container has it; return its size."""

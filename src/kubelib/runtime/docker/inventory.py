@@ -1,6 +1,5 @@
 """What an engine has: known from its events, and asked for anew whenever some may have been missed."""
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from kubelib.runtime.base import ContainerId, NoSuchContainer, RuntimeEvent, Run
 from kubelib.runtime.containers import KIND, LOG, OWNER, POD_UID
 from kubelib.runtime.docker import logs, readings
 from kubelib.runtime.docker.engine import Engine
+from kubelib.runtime.engines import Removed, follow_events, in_order
 from kubelib.runtime.news import News
 
 log = logging.getLogger("kubelib.runtime.docker")
@@ -24,9 +24,6 @@ LOOK = 1.0
 """Seconds after which a container that is waited for is looked at, should its event not have come."""
 DRAIN = 5.0
 """Seconds that the rest of an ended container's log may take before its end is told."""
-REMEMBERED = 1000
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-"""Seconds between tries to reach an engine that has gone."""
 
 
 class Inventory:
@@ -44,34 +41,12 @@ class Inventory:
         """By Pod UID: the identities of its containers."""
         self._followed: dict[str, anyio.Event] = {}
         """By container: set once its log is written to its end."""
-        self._removed: dict[str, None] = {}
-        """The last containers that were removed, the oldest first: what is told late of one is not news."""
+        self._removed = Removed()
         self.news = News()
 
     async def watch(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Keep in step with the engine, also over its restarts."""
-        delay, began = FIRST_DELAY, False
-        filters = json.dumps({"type": ["container"], "label": [f"{OWNER}={self._owner}"]})
-        while True:
-            try:
-                async with self._engine.stream("GET", "/events", {"filters": filters}) as answer:
-                    # Asked for after listening has begun: what happens meanwhile is told as well.
-                    await self._take_stock()
-                    delay = FIRST_DELAY
-                    if not began:
-                        began = True
-                        task_status.started()
-                    rest = b""
-                    async for chunk in answer:
-                        *lines, rest = (rest + chunk).split(b"\n")
-                        for line in lines:
-                            await self._on_event(json.loads(line))
-            except (RuntimeFailure, OSError) as error:
-                if not began:
-                    raise
-                log.warning("%s", error)
-            await anyio.sleep(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+        await follow_events(self._engine, self._owner, {}, self._take_stock, self._on_event, task_status)
 
     async def listed(self, uid: str = "") -> list[Tree]:
         """Return a line about each of our containers, of one Pod if it is named."""
@@ -88,7 +63,7 @@ class Inventory:
             self.drop(identity)
         await each(self.look, listed)
 
-    async def _on_event(self, event: Tree) -> None:
+    def _on_event(self, event: Tree) -> None:
         identity, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
         match event["Action"]:
             case "start" | "die" | "oom" | "pause" | "unpause":
@@ -99,11 +74,8 @@ class Inventory:
 
     def drop(self, identity: str, labels: Mapping[str, str] | None = None) -> None:
         """Forget a container that is gone."""
-        if identity in self._removed:
+        if not self._removed.add(identity):
             return
-        self._removed[identity] = None
-        while len(self._removed) > REMEMBERED:
-            del self._removed[next(iter(self._removed))]
         self._followed.pop(identity, None)
         tree = self.containers.pop(identity, None)
         if tree is not None:
@@ -173,8 +145,7 @@ class Inventory:
         own = [readings.container_of(self.containers[one]) for one in self._of_pod.get(uid, ())]
         if not self._engine.is_local():  # the numbers of processes are another machine's
             own = [attrs.evolve(one, pid=0) for one in own]
-        own.sort(key=lambda container: (container.name, container.attempt))
-        return readings.sandbox_of(tree, tuple(own))
+        return readings.sandbox_of(tree, in_order(own))
 
     # Logs
 

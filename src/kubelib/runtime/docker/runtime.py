@@ -1,127 +1,71 @@
 """The runtime itself: what it is asked to do, it asks of the engine; what there is, the inventory knows."""
 
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
-from kubelib.runtime import forward
 from kubelib.runtime.base import (
     CannotCreate,
     CannotStart,
     ContainerId,
     ContainerSpec,
     ContainerStats,
-    Credentials,
-    ExecResult,
-    ImageId,
     ImageNotFound,
     NoSuchContainer,
-    RuntimeEvent,
     Sandbox,
     SandboxId,
     SandboxSpec,
-    Space,
 )
-from kubelib.runtime.commands import run_to_end
 from kubelib.runtime.containers import (
     KIND,
     OWNER,
-    check_image_name,
     check_non_root,
     container_name,
+    prepare_mounts,
     sandbox_name,
 )
 from kubelib.runtime.docker import configs, readings
 from kubelib.runtime.docker.engine import Engine
 from kubelib.runtime.docker.images import Images
 from kubelib.runtime.docker.inventory import Inventory, each
-from kubelib.runtime.docker.streamed import EngineCommand
+from kubelib.runtime.docker.streamed import DockerCommand
+from kubelib.runtime.engines import EngineRuntime, connect
 from kubelib.runtime.enginestreams import EngineRefused, EngineStream
+from kubelib.runtime.news import News
+from kubelib.runtime.streams import Answer
 
 Tree = Mapping[str, Any]
 
 
-class DockerRuntime:
+class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
     """A `kubelib.runtime.base.Runtime` on a Docker Engine; `owner` tells its Pods from those of other nodes there."""
 
     name = "docker"
 
     def __init__(self, owner: str, *, url: str = "") -> None:
-        self.owner = owner
-        self.engine = Engine(url)
-        self.images = Images(self.engine)
-        self._locks: dict[str, anyio.Lock] = {}
-        """By Pod UID: held while its sandbox is made."""
-        self._group: anyio.abc.TaskGroup | None = None
+        engine = Engine(url)
+        super().__init__(owner, engine, Images(engine))
 
-    async def __aenter__(self) -> Self:
+    async def _begin(self, group: anyio.abc.TaskGroup) -> None:
         await self.engine.open()
-        self._group = await anyio.create_task_group().__aenter__()
-        self._inventory = Inventory(self.engine, self.owner, self._group)
-        try:
-            await self._group.start(self._inventory.watch)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._group is not None
-        self._group.cancel_scope.cancel()
-        try:
-            return await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions == (error,):
-                return None  # the caller's own error goes on as it is
-            raise
-        finally:
-            self.engine.close()
+        self._inventory = Inventory(self.engine, self.owner, group)
+        await group.start(self._inventory.watch)
 
     @property
     def version(self) -> str:
         """The engine's version."""
         return self.engine.version.engine
 
-    async def check(self) -> None:
-        """Ask for a container, on a connection of its own: what hangs keeps no thread busy for this."""
-        async with self.engine.stream("GET", "/containers/json", {"limit": 1}) as answer:
-            async for _ in answer:
-                pass
-
-    # Images
-
-    async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
-        """Fetch an image from its registry."""
-        check_image_name(image)
-        return await self.images.pull(image, credentials)
-
-    async def has_image(self, image: str) -> bool:
-        """Return whether the engine has an image."""
-        check_image_name(image)
-        return await self.images.find(image) is not None
-
-    async def image_space(self) -> Space | None:
-        """Return what there is of the disk that has the images."""
-        return await self.images.space()
-
-    async def remove_image(self, image: str) -> int:
-        """Remove an image unless a container has it; return its size."""
-        return await self.images.remove(image.removeprefix("docker://"))
-
     # Sandboxes
 
-    def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
-        """Report what happens from now on."""
-        return self._inventory.news.events()
+    @property
+    def _news(self) -> News:
+        return self._inventory.news
 
     async def list_sandboxes(self) -> tuple[Sandbox, ...]:
         """Return everything that there is."""
@@ -132,17 +76,15 @@ class DockerRuntime:
         """Return one sandbox, or None."""
         return self._inventory.sandbox(uid)
 
-    async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        """Start the container that holds a Pod's network, or return the one that it has, started anew if it has ended."""
-        async with self._locks.setdefault(spec.uid, anyio.Lock()):  # two would both make one
-            known = self._inventory.sandboxes.get(spec.uid)
-            if known is not None:  # the news of its end may still be on its way
-                known = await self._inventory.look(known["Id"])
-            if known is None:
-                await self._start_sandbox(await self._create_sandbox(spec), fresh=True)
-            elif not readings.is_running(known):
-                await self._start_sandbox(known["Id"], fresh=False)
-        return SandboxId(spec.uid)
+    async def _have_sandbox(self, spec: SandboxSpec) -> None:
+        """Start the container that holds a Pod's network, also again if it has ended."""
+        known = self._inventory.sandboxes.get(spec.uid)
+        if known is not None:  # the news of its end may still be on its way
+            known = await self._inventory.look(known["Id"])
+        if known is None:
+            await self._start_sandbox(await self._create_sandbox(spec), fresh=True)
+        elif not readings.is_running(known):
+            await self._start_sandbox(known["Id"], fresh=False)
 
     async def _create_sandbox(self, spec: SandboxSpec) -> str:
         image = await self.images.pause()
@@ -239,27 +181,20 @@ class DockerRuntime:
             raise NoSuchContainer(f"container {identity[:12]} was removed as soon as it was started")
         return ContainerId(identity)
 
-    async def stop_container(self, container: ContainerId, *, grace: float) -> None:
-        """Send the signal that the image asks for, SIGTERM if none, and SIGKILL after `grace` seconds."""
-        known = self._inventory.containers.get(container)
-        if known is None or not readings.is_running(known):
-            return
-        if grace > 0:
-            await self._signal(container, known["Config"].get("StopSignal") or "SIGTERM")
-            with anyio.move_on_after(grace):
-                await self._inventory.ended(container)
-                return
-        await self._signal(container, "SIGKILL")
-        await self._inventory.ended(container)
+    def _stop_signal(self, known: Tree) -> str:
+        return known["Config"].get("StopSignal") or "SIGTERM"
 
-    async def _signal(self, container: ContainerId, signal: str) -> None:
+    async def _signal(self, known: Tree, signal: str) -> None:
         try:
-            await self.engine.call(lambda client: client.kill(container, signal))
+            await self.engine.call(lambda client: client.kill(known["Id"], signal))
         except NoSuchContainer:
             return
         except EngineRefused as error:
             if error.status != 409:  # it does not run
                 raise
+
+    async def _ended(self, known: Tree) -> None:
+        await self._inventory.ended(known["Id"])
 
     async def remove_container(self, container: ContainerId) -> None:
         """Forget an ended container and its writable files."""
@@ -273,20 +208,9 @@ class DockerRuntime:
             raise NoSuchContainer(f"container {container[:12]} is not running")
         return tree
 
-    async def exec(
-        self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
-    ) -> ExecResult:
-        """Run a command to its end."""
-        with anyio.fail_after(timeout):
-            async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
-                return await run_to_end(stream)
-
-    @asynccontextmanager
-    async def exec_stream(
+    async def _new_command(
         self, container: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> AsyncIterator[EngineCommand]:
-        """Run a command with open streams; leaving the context ends it."""
-        self._running(container)
+    ) -> str:
         try:
             made = await self.engine.call(
                 lambda client: client.exec_create(container, list(command), stdin=stdin, tty=tty)
@@ -295,15 +219,10 @@ class DockerRuntime:
             if error.status == 409:
                 raise NoSuchContainer(str(error)) from error
             raise CannotStart(str(error)) from error
-        body = {"Detach": False, "Tty": tty}
-        async with self.engine.stream("POST", f"/exec/{made['Id']}/start", body=body, upgrade=True) as answer:
-            running = EngineCommand(self.engine, made["Id"], answer, tty=tty, stdin=stdin)
-            try:
-                await running.begun()
-                yield running
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await running.end()
+        return str(made["Id"])
+
+    def _command(self, identity: str, answer: Answer, *, stdin: bool, tty: bool) -> DockerCommand:
+        return DockerCommand(self.engine, identity, answer, tty=tty, stdin=stdin)
 
     @asynccontextmanager
     async def attach(self, container: ContainerId, *, stdin: bool) -> AsyncIterator[EngineStream]:
@@ -329,9 +248,8 @@ class DockerRuntime:
     async def connect(self, sandbox: SandboxId, port: int) -> anyio.abc.ByteStream:
         """Connect to a port of a Pod, on its loopback device where that can be reached. Raises OSError, `NoSuchContainer`."""
         tree = self._of(sandbox)
-        if self.engine.is_local() and forward.can_enter(tree["State"]["Pid"]):
-            return await forward.connect_inside(tree["State"]["Pid"], port)
-        return await anyio.connect_tcp(readings.address_of(tree) or "127.0.0.1", port)
+        pid = tree["State"]["Pid"] if self.engine.is_local() else 0
+        return await connect(pid, readings.address_of(tree), port)
 
 
 def _processes(spec: ContainerSpec, sandbox: Tree) -> str:
@@ -346,9 +264,7 @@ def _processes(spec: ContainerSpec, sandbox: Tree) -> str:
 def _prepare(spec: ContainerSpec) -> str:
     """Make what is to be mounted and is not there, as Kubernetes does; return the seccomp profile. Raises `CannotCreate`."""
     try:
-        for mount in spec.mounts:
-            if not os.path.lexists(mount.source):
-                os.makedirs(mount.source, exist_ok=True)
+        prepare_mounts(spec)
         seccomp = spec.security.seccomp
         return Path(seccomp).read_text() if seccomp not in ("", "Unconfined") else ""
     except OSError as error:

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import anyio
 
-from kubelib.runtime.base import CannotStart, NoSuchContainer, RuntimeFailure
-from kubelib.runtime.enginestreams import EngineRefused, EngineStream, end_process
+from kubelib.runtime.base import CannotStart
+from kubelib.runtime.enginestreams import CommandStream
 from kubelib.runtime.podman.engine import Engine
 from kubelib.runtime.stats.cgroups import ROOT
 from kubelib.runtime.streams import Answer
 
-KILLED = 137
 NOT_RUN = (126, 127)
 REFUSAL = b"Error: "
 """How the output begins where the command could not be started."""
 
 
-class PodmanCommand(EngineStream):
+class PodmanCommand(CommandStream):
     """A command that runs in a container."""
 
     def __init__(self, engine: Engine, identity: str, answer: Answer, *, tty: bool, stdin: bool) -> None:
@@ -42,32 +41,9 @@ class PodmanCommand(EngineStream):
                 raise CannotStart(first[1].removeprefix(REFUSAL).decode(errors="replace").strip())
             self._ready.insert(0, first)
 
-    async def _state(self) -> dict[str, object] | None:
-        try:
-            found: dict[str, object] = await self._engine.call("GET", f"/exec/{self._identity}/json")
-        except (NoSuchContainer, EngineRefused):
-            return None  # gone with its container
+    async def _ask(self) -> dict[str, object]:
+        found: dict[str, object] = await self._engine.call("GET", f"/exec/{self._identity}/json")
         return found
-
-    async def wait(self) -> int:
-        """Return the exit code once the command has ended."""
-        delay = 0.01
-        while True:
-            state = await self._state()
-            if state is None:
-                return KILLED
-            code = state.get("ExitCode")
-            if not state["Running"] and isinstance(code, int):
-                return code
-            await anyio.sleep(delay)
-            delay = min(delay * 1.5, 0.5)
-
-    async def end(self) -> None:
-        """End the command if it still runs. Podman has no call for that, but its process is one of this machine."""
-        with contextlib.suppress(RuntimeFailure):
-            state = await self._state()
-            if state is not None and state["Running"] and isinstance(pid := state["Pid"], int) and pid > 0:
-                end_process(pid, str(state["ContainerID"]))
 
 
 def end_monitors(cgroup: str) -> None:

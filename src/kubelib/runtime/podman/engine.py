@@ -19,6 +19,7 @@ import podman.errors
 import requests
 
 from kubelib.runtime.base import NoSuchContainer, RuntimeFailure, RuntimeUnavailable
+from kubelib.runtime.enginecalls import PULL_TIMEOUT, PULLS, THREADS, TIMEOUT, cause_of, numbers_of
 from kubelib.runtime.enginestreams import EngineRefused
 from kubelib.runtime.streams import Answer, exchange
 
@@ -29,11 +30,7 @@ MINIMUM = "4.3.1"
 SPOKEN = "4.0.0"
 """The version in the paths: the oldest that Podman 4 and 5 both answer to."""
 DEFAULT_URL = "unix:///run/podman/podman.sock"
-THREADS, PULLS = 8, 3
-"""How many calls, and how many pulls, are under way at once."""
 GONE = ("no such container", "no such pod")
-TIMEOUT, PULL_TIMEOUT = 60, 600
-"""Seconds without an answer, or without news of a pull, after which the service counts as gone."""
 
 
 def refusal(status: int, text: str) -> RuntimeFailure:
@@ -55,25 +52,14 @@ def _translated(url: str) -> Iterator[None]:
     try:
         yield
     except (podman.errors.PodmanError, requests.exceptions.RequestException, OSError) as error:
-        raise RuntimeUnavailable(f"Podman at {url} does not answer: {_cause(error)}") from error
-
-
-def _cause(error: BaseException) -> str:
-    """Return what lies at the bottom of a library's error, without the chain of those who passed it on."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.partition("-")[0].split("."))
+        raise RuntimeUnavailable(f"Podman at {url} does not answer: {cause_of(error)}") from error
 
 
 def check_version(told: Mapping[str, Any], url: str) -> None:
     """Raise `RuntimeUnavailable` if a service that says this of itself is too old."""
     components = {part["Name"]: part for part in told.get("Components") or ()}
     spoken = components.get("Podman Engine", {}).get("Details", {}).get("APIVersion", "0")
-    if _numbers(spoken) < _numbers(MINIMUM):
+    if numbers_of(spoken) < numbers_of(MINIMUM):
         raise RuntimeUnavailable(
             f"Podman at {url} is too old: it speaks version {spoken} of the API, and {MINIMUM} is needed"
         )
@@ -113,7 +99,7 @@ class Engine:
             told = await self.call("GET", "/version")
         except RuntimeFailure as error:
             self.close()
-            cause = error if error.__cause__ is None else _cause(error)
+            cause = error if error.__cause__ is None else cause_of(error)
             raise RuntimeUnavailable(
                 f"cannot reach Podman at {self.url}: {cause};"
                 f" is `podman system service --time=0 {self.url}` running, and may this user use it?"

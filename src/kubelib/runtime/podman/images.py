@@ -2,14 +2,12 @@
 
 import base64
 import json
-import os
 from typing import Any
 from urllib.parse import quote
 
-import anyio.to_thread
-
 from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer, Space
 from kubelib.runtime.credentials import DEFAULT_REGISTRY, registry_of
+from kubelib.runtime.enginecalls import space_of
 from kubelib.runtime.enginestreams import EngineRefused
 from kubelib.runtime.podman.engine import Engine
 
@@ -68,16 +66,12 @@ class Images:
     async def space(self) -> Space | None:
         """Return what there is of the disk that has the images; None if it is not one that this process sees."""
         root = str((await self._engine.call("GET", "/info"))["store"]["graphRoot"])
-        try:
-            disk = await anyio.to_thread.run_sync(os.statvfs, root)
-        except OSError:
-            return None
-        return Space(capacity=disk.f_blocks * disk.f_frsize, available=disk.f_bavail * disk.f_frsize)
+        return await space_of(root)
 
     async def remove(self, identity: str) -> int:
         """Remove an image with all its names, unless a container has it; return its size."""
         try:
-            found = await self._engine.call("GET", f"/images/{identity}/json")
+            found = await self._engine.call("GET", f"/images/{identity.removeprefix('sha256:')}/json")
             # It is seen before: Podman would refuse only the last of its names.
             query = {"all": "true", "filters": json.dumps({"ancestor": [found["Id"]]})}
             if await self._engine.call("GET", "/containers/json", query):

@@ -4,41 +4,35 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
-from typing import Any, Self
+from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
-from kubelib.runtime import forward
 from kubelib.runtime.base import (
     CannotCreate,
     CannotStart,
     ContainerId,
     ContainerSpec,
     ContainerStats,
-    Credentials,
-    ExecResult,
-    ImageId,
     ImageNotFound,
     NoSuchContainer,
-    RuntimeEvent,
     Sandbox,
     SandboxId,
     SandboxSpec,
-    Space,
 )
-from kubelib.runtime.commands import run_to_end
 from kubelib.runtime.containers import (
     OWNER,
-    check_image_name,
     check_non_root,
     container_name,
     prepare_log,
+    prepare_mounts,
 )
+from kubelib.runtime.engines import EngineRuntime, connect, in_order
 from kubelib.runtime.enginestreams import EngineRefused
+from kubelib.runtime.news import News
 from kubelib.runtime.podman import readings, requests, rotation
 from kubelib.runtime.podman.attachments import PipeAttachment, TerminalAttachment
 from kubelib.runtime.podman.commands import PodmanCommand, end_monitors
@@ -47,6 +41,7 @@ from kubelib.runtime.podman.images import Images
 from kubelib.runtime.podman.readings import Known
 from kubelib.runtime.podman.stock import Stock
 from kubelib.runtime.stats.cgroups import read as read_cgroup
+from kubelib.runtime.streams import Answer
 
 log = logging.getLogger("kubelib.runtime.podman")
 
@@ -56,10 +51,9 @@ LOOK = 0.5
 """Seconds after which a container that is waited for is looked at, should its event not have come."""
 NOTICED = 5.0
 """Seconds within which Podman hears of the end of a process."""
-KILL = 9
 
 
-class PodmanRuntime:
+class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
     """A `kubelib.runtime.base.Runtime` on Podman; `owner` tells its Pods from those of other nodes there.
 
     The Pods are on the service's default network, or on the `network` that is named. The service runs on this machine, and
@@ -69,76 +63,26 @@ class PodmanRuntime:
     name = "podman"
 
     def __init__(self, owner: str, *, url: str = "", network: str = "") -> None:
-        self.owner = owner
+        engine = Engine(url)
+        super().__init__(owner, engine, Images(engine))
         self.network = network
-        self.engine = Engine(url)
-        self.images = Images(self.engine)
-        self._stock = Stock(self.engine, owner)
-        self._locks: dict[str, anyio.Lock] = {}
-        """By Pod UID: held while its sandbox is made."""
-        self._group: anyio.abc.TaskGroup | None = None
+        self._stock = Stock(engine, owner)
 
-    async def __aenter__(self) -> Self:
+    async def _begin(self, group: anyio.abc.TaskGroup) -> None:
         await self.engine.open()
-        self._group = await anyio.create_task_group().__aenter__()
-        try:
-            await self._group.start(self._stock.watch)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
-        self._group.start_soon(self._rotate_logs)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._group is not None
-        self._group.cancel_scope.cancel()
-        try:
-            return await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions == (error,):
-                return None  # the caller's own error goes on as it is
-            raise
-        finally:
-            self.engine.close()
+        await group.start(self._stock.watch)
+        group.start_soon(self._rotate_logs)
 
     @property
     def version(self) -> str:
         """The engine's version."""
         return self.engine.version
 
-    async def check(self) -> None:
-        """Ask for a container, on a connection of its own: what hangs keeps no thread busy for this."""
-        async with self.engine.stream("GET", "/containers/json", {"limit": 1}) as answer:
-            async for _ in answer:
-                pass
-
-    # Images
-
-    async def pull(self, image: str, *, credentials: Credentials | None = None) -> ImageId:
-        """Fetch an image from its registry."""
-        check_image_name(image)
-        return await self.images.pull(image, credentials)
-
-    async def has_image(self, image: str) -> bool:
-        """Return whether the service has an image."""
-        check_image_name(image)
-        return await self.images.find(image) is not None
-
-    async def image_space(self) -> Space | None:
-        """Return what there is of the disk that has the images."""
-        return await self.images.space()
-
-    async def remove_image(self, image: str) -> int:
-        """Remove an image unless a container has it; return its size."""
-        return await self.images.remove(image.removeprefix("podman://").removeprefix("sha256:"))
-
     # What there is
 
-    def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
-        """Report what happens from now on."""
-        return self._stock.news.events()
+    @property
+    def _news(self) -> News:
+        return self._stock.news
 
     async def list_sandboxes(self) -> tuple[Sandbox, ...]:
         """Return everything that there is."""
@@ -149,14 +93,13 @@ class PodmanRuntime:
         return self._sandbox(uid) if uid in self._stock.sandboxes else None
 
     def _sandbox(self, uid: str) -> Sandbox:
-        own = [
+        own = (
             readings.container_of(known)
             for known in self._stock.containers.values()
             # One that is being started, or whose agent was killed before it could start it, has not begun.
             if known.uid == uid and (known.failure or not known.unborn)
-        ]
-        own.sort(key=lambda container: (container.name, container.attempt))
-        return readings.sandbox_of(self._stock.sandboxes[uid], tuple(own))
+        )
+        return readings.sandbox_of(self._stock.sandboxes[uid], in_order(own))
 
     async def _rotate_logs(self) -> None:
         while True:
@@ -165,17 +108,15 @@ class PodmanRuntime:
 
     # Sandboxes
 
-    async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        """Start a pod, or return the one that the Pod has, its network made anew if it was lost."""
-        async with self._locks.setdefault(spec.uid, anyio.Lock()):  # two would both make one
-            known = self._stock.sandboxes.get(spec.uid)
-            if known is not None:
-                known = await self._now(known)
-            if known is None:
-                await self._create_sandbox(spec)
-            elif not known.running:
-                await self._restart_sandbox(known)
-        return SandboxId(spec.uid)
+    async def _have_sandbox(self, spec: SandboxSpec) -> None:
+        """Start a pod, or make the network of the one that the Pod has anew if it was lost."""
+        known = self._stock.sandboxes.get(spec.uid)
+        if known is not None:
+            known = await self._now(known)
+        if known is None:
+            await self._create_sandbox(spec)
+        elif not known.running:
+            await self._restart_sandbox(known)
 
     async def _now(self, infra: Known) -> Known | None:
         """Look at an infra container, the news of whose end may still be on its way, to us and to Podman."""
@@ -293,25 +234,12 @@ class PodmanRuntime:
         await self.remove_container(ContainerId(known.id))
         return True
 
-    async def stop_container(self, container: ContainerId, *, grace: float) -> None:
-        """Send the signal that the image asks for, SIGTERM if none, and SIGKILL after `grace` seconds.
+    def _stop_signal(self, known: Known) -> str:
+        return str(known.stop_signal)
 
-        Podman's own stopping holds the container for all of the grace, so that nobody could hurry it.
-        """
-        known = self._stock.containers.get(container)
-        if known is None or not known.running:
-            return
-        if grace > 0:
-            await self._signal(known, known.stop_signal)
-            with anyio.move_on_after(grace):
-                await self._ended(known)
-                return
-        await self._signal(known, KILL)
-        await self._ended(known)
-
-    async def _signal(self, known: Known, number: int) -> None:
+    async def _signal(self, known: Known, signal: str) -> None:
         try:
-            await self.engine.call("POST", f"/containers/{known.id}/kill", {"signal": number})
+            await self.engine.call("POST", f"/containers/{known.id}/kill", {"signal": signal})
         except NoSuchContainer:
             return
         except EngineRefused:
@@ -320,7 +248,6 @@ class PodmanRuntime:
                 raise
 
     async def _ended(self, known: Known) -> None:
-        """Wait until a container does not run."""
         await _process_ended(known.pid)
         delay = 0.02
         while (now := self._stock.containers.get(known.id)) is not None and now.running:
@@ -345,20 +272,9 @@ class PodmanRuntime:
             raise NoSuchContainer(f"container {container[:12]} is not running")
         return known
 
-    async def exec(
-        self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
-    ) -> ExecResult:
-        """Run a command to its end."""
-        with anyio.fail_after(timeout):
-            async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
-                return await run_to_end(stream)
-
-    @asynccontextmanager
-    async def exec_stream(
+    async def _new_command(
         self, container: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> AsyncIterator[PodmanCommand]:
-        """Run a command with open streams; leaving the context ends it."""
-        self._running(container)
+    ) -> str:
         request = {
             "Cmd": list(command),
             "AttachStdin": stdin,
@@ -372,15 +288,10 @@ class PodmanRuntime:
             if "state improper" in str(error):
                 raise NoSuchContainer(str(error)) from error
             raise CannotStart(str(error)) from error
-        body = {"Detach": False, "Tty": tty}
-        async with self.engine.stream("POST", f"/exec/{made['Id']}/start", body=body, upgrade=True) as answer:
-            running = PodmanCommand(self.engine, made["Id"], answer, tty=tty, stdin=stdin)
-            try:
-                await running.begun()
-                yield running
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await running.end()
+        return str(made["Id"])
+
+    def _command(self, identity: str, answer: Answer, *, stdin: bool, tty: bool) -> PodmanCommand:
+        return PodmanCommand(self.engine, identity, answer, tty=tty, stdin=stdin)
 
     @asynccontextmanager
     async def attach(
@@ -424,9 +335,7 @@ class PodmanRuntime:
     async def connect(self, sandbox: SandboxId, port: int) -> anyio.abc.ByteStream:
         """Connect to a port of a Pod, on its loopback device where that can be reached. Raises OSError, `NoSuchContainer`."""
         infra = self._of(sandbox)
-        if forward.can_enter(infra.pid):
-            return await forward.connect_inside(infra.pid, port)
-        return await anyio.connect_tcp(infra.address or "127.0.0.1", port)
+        return await connect(infra.pid, infra.address, port)
 
 
 async def _process_ended(pid: int) -> None:
@@ -451,8 +360,6 @@ def _prepare(spec: ContainerSpec) -> None:
     """Make what is to be mounted and is not there, as Kubernetes does, and the directory of the log. Raises `CannotCreate`."""
     try:
         prepare_log(spec)
-        for mount in spec.mounts:
-            if not os.path.lexists(mount.source):
-                os.makedirs(mount.source, exist_ok=True)
+        prepare_mounts(spec)
     except OSError as error:
         raise CannotCreate(str(error)) from error

@@ -12,6 +12,7 @@ import attrs
 
 from kubelib.runtime.base import ContainerId, NoSuchContainer, RuntimeEvent, RuntimeFailure
 from kubelib.runtime.containers import KIND, OWNER, POD_UID
+from kubelib.runtime.engines import Removed, follow_events
 from kubelib.runtime.news import News
 from kubelib.runtime.podman import memory, readings
 from kubelib.runtime.podman.engine import Engine
@@ -20,10 +21,6 @@ from kubelib.runtime.podman.readings import Known
 log = logging.getLogger("kubelib.runtime.podman")
 
 Tree = Mapping[str, Any]
-
-REMEMBERED = 1000
-FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
-"""Seconds between tries to reach a service that has gone."""
 
 
 class Stock:
@@ -36,40 +33,17 @@ class Stock:
         """By Pod UID: the infra container."""
         self.containers: dict[str, Known] = {}
         """By identity."""
-        self._removed: dict[str, None] = {}
-        """The last containers that were removed, the oldest first: what is told late of one is not news."""
+        self._removed = Removed()
         self.news = News()
         self._group: anyio.abc.TaskGroup | None = None
 
     async def watch(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Keep in step with the service, also over its restarts."""
         async with anyio.create_task_group() as self._group:
-            await self._follow(task_status)
-
-    async def _follow(self, task_status: anyio.abc.TaskStatus[None]) -> None:
-        delay, began = FIRST_DELAY, False
-        filters = json.dumps({"type": ["container"], "label": [f"{OWNER}={self._owner}"]})
-        while True:
-            try:
-                query = {"stream": "true", "filters": filters}
-                async with self._engine.stream("GET", "/events", query) as answer:
-                    # Asked for after listening has begun: what happens meanwhile is told as well.
-                    await self._take_stock()
-                    delay = FIRST_DELAY
-                    if not began:
-                        began = True
-                        task_status.started()
-                    rest = b""
-                    async for chunk in answer:
-                        *lines, rest = (rest + chunk).split(b"\n")
-                        for line in filter(None, map(bytes.strip, lines)):
-                            self._on_event(json.loads(line))
-            except (RuntimeFailure, OSError) as error:
-                if not began:
-                    raise
-                log.warning("%s", error)
-            await anyio.sleep(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
+            query = {"stream": "true"}
+            await follow_events(
+                self._engine, self._owner, query, self._take_stock, self._on_event, task_status
+            )
 
     async def listed(self, uid: str = "") -> list[Tree]:
         """Return a line about each of our containers, of one Pod if it is named."""
@@ -99,11 +73,8 @@ class Stock:
 
     def drop(self, identity: str, labels: Mapping[str, str] | None = None) -> None:
         """Forget a container that is gone."""
-        if identity in self._removed:
+        if not self._removed.add(identity):
             return
-        self._removed[identity] = None
-        while len(self._removed) > REMEMBERED:
-            del self._removed[next(iter(self._removed))]
         known = self.containers.pop(identity, None)
         if known is None:
             known = next((infra for infra in self.sandboxes.values() if infra.id == identity), None)
