@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -22,6 +23,7 @@ from kubelib.runtime.base import (
     Dns,
     ImageNotFound,
     Mount,
+    NoSuchContainer,
     PortMapping,
     Resources,
     SandboxId,
@@ -253,6 +255,14 @@ class EngineSuite(_Suite):
         other = self.sandbox("99999999-uid", name="other", ports=(PortMapping(18080, 80),))
         with pytest.raises(CannotCreate):
             await runtime.run_sandbox(other)
+
+    async def test_a_container_is_not_blamed_for_a_sandbox_that_has_just_died(self, runtime: Any) -> None:
+        for attempt in range(5):
+            sandbox = await runtime.run_sandbox(self.sandbox(share_processes=True))
+            os.kill(runtime._pid(runtime._of(sandbox)), signal.SIGKILL)
+            with contextlib.suppress(NoSuchContainer):  # Podman starts the sandbox anew with it
+                await runtime.start_container(sandbox, self.container(Program(), attempt=attempt))
+            assert "ContainerCannotRun" not in {c.reason for c in (await containers(runtime)).values()}
 
     async def test_one_node_does_not_see_the_pods_of_another(self, runtime: Any) -> None:
         await self.start(runtime, Program())

@@ -22,7 +22,7 @@ from kubelib.registry.base import Query
 from kubelib.runtime import health
 from kubelib.runtime import node as reporting
 from kubelib.runtime.agent import NodeAgent, NodeSettings
-from kubelib.runtime.docker.engine import THREADS
+from kubelib.runtime.enginecalls import THREADS
 from kubelib.testing.cluster import Cluster
 from tests.containers import BUSYBOX, Docker, Podman
 from tests.kubelets import open_runtime

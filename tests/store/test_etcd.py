@@ -22,9 +22,9 @@ from kubelib.store import (
 )
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.etcd import EtcdStore, parse_url
-from kubelib.testing.store import Open, StoreSuite
 from tests.engines import PREFIXES, Etcd, free_ports
 from tests.store.failures import nothing_is_lost
+from tests.store.servers import OnServers
 
 pytestmark = pytest.mark.external
 
@@ -35,24 +35,16 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
         yield running
 
 
-class TestOneMember(StoreSuite):
-    durable = True
-    remote = True
-
+class TestOneMember(OnServers):
     @pytest.fixture
-    def open_store(self, etcd: Etcd) -> Open:
-        url = etcd.url(next(PREFIXES))
-        return lambda: open_store(url)
+    def servers(self, etcd: Etcd) -> Etcd:
+        return etcd
 
 
-class TestThreeMembers(StoreSuite):
-    durable = True
-    remote = True
-
+class TestThreeMembers(OnServers):
     @pytest.fixture
-    def open_store(self, three: Etcd) -> Open:
-        url = three.url(next(PREFIXES))
-        return lambda: open_store(url)
+    def servers(self, three: Etcd) -> Etcd:
+        return three
 
 
 class TestFailures:

@@ -2,41 +2,20 @@
 
 from pathlib import Path
 
-import anyio
 import pytest
 
 from kubelib.store import ABSENT, Put, StoreCorrupt, StoreUnavailable, open_store
 from kubelib.store.etcd import EtcdStore, parse_url
 from tests.engines import PREFIXES, Etcd
+from tests.store.servers import NoAnswer
 
 pytestmark = pytest.mark.external
 
 
-async def test_a_server_that_is_frozen_does_not_answer(tmp_path: Path) -> None:
-    with Etcd(tmp_path / "etcd") as frozen:
-        (member,) = frozen.members
-        member.pause()
-        with pytest.raises(StoreUnavailable, match=r"etcd at 127\.0\.0\.1:\d+ does not answer"):
-            async with EtcdStore(parse_url(frozen.url()), patience=1):
-                pass
-
-
-async def test_all_who_read_at_once_from_a_server_that_is_gone_are_told(tmp_path: Path) -> None:
-    with Etcd(tmp_path / "etcd") as alone:
-        async with EtcdStore(parse_url(alone.url()), patience=1) as store:
-            await store.commit(Put("/a", b"1", ABSENT))
-            alone.members[0].kill()
-            answers: list[str] = []
-
-            async def read(what: str) -> None:
-                with pytest.raises(StoreUnavailable, match="does not answer"):
-                    await (store.get("/a") if what == "get" else store.revision())
-                answers.append(what)
-
-            async with anyio.create_task_group() as group:
-                for what in ("get", "revision", "get", "revision", "revision"):
-                    group.start_soon(read, what)
-            assert len(answers) == 5
+class TestNoAnswer(NoAnswer):
+    kind = "etcd"
+    servers = Etcd
+    impatient = staticmethod(lambda url: EtcdStore(parse_url(url), patience=1))
 
 
 async def test_a_damaged_marker_is_not_taken_for_a_store(etcd: Etcd) -> None:

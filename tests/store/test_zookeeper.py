@@ -31,9 +31,9 @@ from kubelib.store import (
 )
 from kubelib.store.zookeeper import ZooKeeperStore, parse_url
 from kubelib.store.zookeeper.layout import batch_path, key_path
-from kubelib.testing.store import Open, StoreSuite
 from tests.engines import PREFIXES, ZooKeeper, free_ports
 from tests.store.failures import nothing_is_lost
+from tests.store.servers import OnServers
 
 pytestmark = pytest.mark.external
 
@@ -44,26 +44,20 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
         yield running
 
 
-class TestOneServer(StoreSuite):
-    durable = True
-    remote = True
+class TestOneServer(OnServers):
     history = 10_000
 
     @pytest.fixture
-    def open_store(self, zookeeper: ZooKeeper) -> Open:
-        url = zookeeper.url(next(PREFIXES))
-        return lambda: open_store(url)
+    def servers(self, zookeeper: ZooKeeper) -> ZooKeeper:
+        return zookeeper
 
 
-class TestThreeServers(StoreSuite):
-    durable = True
-    remote = True
+class TestThreeServers(OnServers):
     history = 10_000
 
     @pytest.fixture
-    def open_store(self, three: ZooKeeper) -> Open:
-        url = three.url(next(PREFIXES))
-        return lambda: open_store(url)
+    def servers(self, three: ZooKeeper) -> ZooKeeper:
+        return three
 
 
 class TestFailures:

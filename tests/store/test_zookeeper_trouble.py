@@ -1,7 +1,6 @@
 """ZooKeeper servers that are frozen, full or read-only, and nodes that are damaged or gone: one sentence, and no surprise."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +12,7 @@ from kubelib.store import ABSENT, Put, Revision, StoreCorrupt, StoreFull, StoreU
 from kubelib.store.zookeeper import ZooKeeperStore, parse_url
 from kubelib.store.zookeeper.layout import HEAD, batch_path, key_path
 from tests.engines import PREFIXES, ZooKeeper
+from tests.store.servers import NoAnswer
 
 pytestmark = pytest.mark.external
 
@@ -30,28 +30,10 @@ async def call(store: ZooKeeperStore, method: str, path: str, *arguments: Any) -
     return await anyio.to_thread.run_sync(getattr(session._client, method), session._at(path), *arguments)
 
 
-async def test_a_server_that_is_frozen_does_not_answer(tmp_path: Path) -> None:
-    with ZooKeeper(tmp_path / "zookeeper") as frozen:
-        (member,) = frozen.members
-        member.pause()
-        with pytest.raises(StoreUnavailable, match=r"ZooKeeper at 127\.0\.0\.1:\d+ does not answer"):
-            async with ZooKeeperStore(parse_url(frozen.url()), patience=1):
-                pass
-
-
-async def test_all_who_read_at_once_from_a_server_that_is_gone_are_told(tmp_path: Path) -> None:
-    with ZooKeeper(tmp_path / "zookeeper") as alone:
-        async with ZooKeeperStore(parse_url(alone.url()), patience=1) as store:
-            await store.commit(Put("/a", b"1", ABSENT))
-            alone.members[0].kill()
-
-            async def read() -> None:
-                with pytest.raises(StoreUnavailable, match="does not answer"):
-                    await store.get("/a")
-
-            async with anyio.create_task_group() as group:
-                for _ in range(5):
-                    group.start_soon(read)
+class TestNoAnswer(NoAnswer):
+    kind = "ZooKeeper"
+    servers = ZooKeeper
+    impatient = staticmethod(lambda url: ZooKeeperStore(parse_url(url), patience=1))
 
 
 async def test_who_has_used_up_its_quota_is_told_so_at_once_and_goes_on_with_a_larger_one(

@@ -5,6 +5,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from signal import SIGKILL
 from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -33,6 +35,10 @@ from kubelib.runtime.streams import Answer
 
 log = logging.getLogger("kubelib.runtime.engines")
 
+NOTICED = 5.0
+"""Seconds within which an engine hears of the end of a process."""
+FLAGS, EXITING = 5, 0x4
+"""Where /proc/PID/stat has a process's flags, after its state, and the flag of one that is ending (PF_EXITING)."""
 REMEMBERED = 1000
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds between tries to reach an engine that has gone."""
@@ -216,6 +222,32 @@ class EngineRuntime(Background, ABC, Generic[E, I, K]):
     async def _have_sandbox(self, spec: SandboxSpec) -> None:
         """See to it that a Pod's sandbox runs. Nobody else does meanwhile."""
 
+    async def _now(self, sandbox: K) -> K | None:
+        """Look at what holds a sandbox. The news of its end may still be on its way, to us and to the engine."""
+        known = await self._look(sandbox)
+        with anyio.move_on_after(NOTICED):
+            while known is not None and (pid := self._pid(known)) > 0 and not has_process(pid):
+                await anyio.sleep(0.05)
+                known = await self._look(known)
+        return known
+
+    async def _has_ended(self, sandbox: K) -> bool:
+        """Return whether what held a sandbox does not run any more, also if it was started anew: nothing is wrong with who joined it."""
+        now = await self._now(sandbox)
+        return now is None or not self._life(now) or self._life(now) != self._life(sandbox)
+
+    @abstractmethod
+    def _life(self, known: K) -> str:
+        """Return what tells one life of a container from the next; empty if it does not run."""
+
+    @abstractmethod
+    async def _look(self, known: K) -> K | None:
+        """Ask the engine how a container is now; None if it is gone."""
+
+    @abstractmethod
+    def _pid(self, known: K) -> int:
+        """Return the number of a container's process on this machine; 0 if it does not run, or elsewhere."""
+
     # Containers
 
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
@@ -283,6 +315,20 @@ class EngineRuntime(Background, ABC, Generic[E, I, K]):
     @abstractmethod
     def _command(self, identity: str, answer: Answer, *, stdin: bool, tty: bool) -> CommandStream:
         """Return the streams of a command that is being started."""
+
+
+def has_process(pid: int) -> bool:
+    """Return whether a process of this machine runs and is not about to end: the first one of a Pod's takes a while over it.
+
+    It ends the other processes of its namespace then, which nobody can join any more.
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        pending = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "Pnd:" in line]
+    except OSError:
+        return False
+    killed = any(int(line.split()[1], 16) & 1 << SIGKILL - 1 for line in pending)
+    return state != "Z" and not killed and not int(fields[FLAGS]) & EXITING
 
 
 async def connect(pid: int, address: str, port: int) -> anyio.abc.ByteStream:

@@ -79,12 +79,21 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
     async def _have_sandbox(self, spec: SandboxSpec) -> None:
         """Start the container that holds a Pod's network, also again if it has ended."""
         known = self._inventory.sandboxes.get(spec.uid)
-        if known is not None:  # the news of its end may still be on its way
-            known = await self._inventory.look(known["Id"])
+        if known is not None:
+            known = await self._now(known)
         if known is None:
             await self._start_sandbox(await self._create_sandbox(spec), fresh=True)
         elif not readings.is_running(known):
             await self._start_sandbox(known["Id"], fresh=False)
+
+    async def _look(self, known: Tree) -> Tree | None:
+        return await self._inventory.look(known["Id"])
+
+    def _life(self, known: Tree) -> str:
+        return str(known["State"]["StartedAt"]) if readings.is_running(known) else ""
+
+    def _pid(self, known: Tree) -> int:
+        return int(known["State"].get("Pid") or 0) if self.engine.is_local() else 0
 
     async def _create_sandbox(self, spec: SandboxSpec) -> str:
         image = await self.images.pause()
@@ -170,8 +179,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         try:
             await self.engine.call(lambda client: client.start(identity))
         except (EngineRefused, NoSuchContainer) as error:
-            joined = await self._inventory.look(tree["Id"])
-            if joined is None or not readings.is_running(joined):  # nothing is wrong with the container
+            if await self._has_ended(tree):
                 await self._remove(identity)
                 raise NoSuchContainer(f"sandbox {sandbox} has ended") from error
             await self._inventory.look(identity)
@@ -248,8 +256,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
     async def connect(self, sandbox: SandboxId, port: int) -> anyio.abc.ByteStream:
         """Connect to a port of a Pod, on its loopback device where that can be reached. Raises OSError, `NoSuchContainer`."""
         tree = self._of(sandbox)
-        pid = tree["State"]["Pid"] if self.engine.is_local() else 0
-        return await connect(pid, readings.address_of(tree), port)
+        return await connect(self._pid(tree), readings.address_of(tree), port)
 
 
 def _processes(spec: ContainerSpec, sandbox: Tree) -> str:

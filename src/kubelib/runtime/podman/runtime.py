@@ -49,8 +49,6 @@ Tree = Mapping[str, Any]
 
 LOOK = 0.5
 """Seconds after which a container that is waited for is looked at, should its event not have come."""
-NOTICED = 5.0
-"""Seconds within which Podman hears of the end of a process."""
 
 
 class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
@@ -118,14 +116,14 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         elif not known.running:
             await self._restart_sandbox(known)
 
-    async def _now(self, infra: Known) -> Known | None:
-        """Look at an infra container, the news of whose end may still be on its way, to us and to Podman."""
-        known = await self._stock.look(infra.id)
-        with anyio.move_on_after(NOTICED):
-            while known is not None and known.running and not _exists(known.pid):
-                await anyio.sleep(0.05)
-                known = await self._stock.look(infra.id)
-        return known
+    async def _look(self, known: Known) -> Known | None:
+        return await self._stock.look(known.id)
+
+    def _life(self, known: Known) -> str:
+        return str(known.started) if known.running else ""
+
+    def _pid(self, known: Known) -> int:
+        return known.pid if known.running else 0
 
     async def _create_sandbox(self, spec: SandboxSpec) -> None:
         request = requests.pod_request(spec, self.owner, self.network)
@@ -204,8 +202,7 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         try:
             await self.engine.call("POST", f"/containers/{identity}/start")
         except (EngineRefused, NoSuchContainer) as error:
-            joined = await self._now(infra)
-            if joined is None or not joined.running:  # nothing is wrong with the container
+            if await self._has_ended(infra):
                 await self.remove_container(ContainerId(identity))
                 raise NoSuchContainer(f"sandbox {sandbox} has ended") from error
             await self._stock.look(identity, failure=str(error))
@@ -350,10 +347,6 @@ async def _process_ended(pid: int) -> None:
         await anyio.wait_readable(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _exists(pid: int) -> bool:
-    return os.path.exists(f"/proc/{pid}")
 
 
 def _prepare(spec: ContainerSpec) -> None:
