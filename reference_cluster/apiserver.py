@@ -44,6 +44,7 @@ DAEMONS = {
     "controller-manager": pki.CONTROLLER_MANAGER,
     "scheduler": pki.SCHEDULER,
     "proxy": pki.PROXY,
+    "elastic": pki.ELASTIC,
 }
 """Whose kubeconfigs the API server writes beside the administrator's."""
 

@@ -8,13 +8,15 @@ from typing import Any
 import attrs
 import yaml
 
+from kubelib.api.core.node import Taint
 from kubelib.sched.elastic.base import NodeTemplate
 from kubelib.sched.elastic.settings import ElasticSettings
 
 LOCAL = NodeTemplate(name="local", capacity={"cpu": "1", "memory": "1Gi", "pods": "110"})
 """What a node is that nobody has described."""
 MOST = 250
-_TEMPLATE = ("name", "capacity", "price", "labels", "minimum", "maximum")
+_TEMPLATE = ("name", "capacity", "price", "labels", "taints", "minimum", "maximum")
+_TAINT = ("key", "value", "effect")
 _TIMES = tuple(field.name for field in attrs.fields(ElasticSettings) if field.name != "backoff")
 
 
@@ -24,19 +26,23 @@ class ElasticPlan:
 
     templates: tuple[NodeTemplate, ...]
     settings: ElasticSettings = ElasticSettings()  # noqa: RUF009 - a value that nothing changes
+    provider: str = "local"
+    """Who makes the nodes: this program, or a plug-in (`kubelib.sched.elastic.plugins`)."""
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    """What the provider is told."""
 
 
-def read_plan(text: str) -> ElasticPlan:
+def read_plan(text: str, option: str = "--elastic") -> ElasticPlan:
     """Return the plan that ``MIN:MAX`` means, or a YAML file describes. Raises ValueError with one sentence."""
     if bounds := re.fullmatch(r"(\d+):(\d+)", text):
         minimum, maximum = map(int, bounds.groups())
         if not minimum <= maximum <= MOST:
-            raise ValueError(f"--elastic {text}: write the smaller number first, and none above {MOST}.")
+            raise ValueError(f"{option} {text}: write the smaller number first, and none above {MOST}.")
         return ElasticPlan((attrs.evolve(LOCAL, minimum=minimum, maximum=maximum),))
     path = Path(text)
     if not path.is_file():
         raise ValueError(
-            f"--elastic {text}: write MIN:MAX, for example 1:5, or the path of a file with templates."
+            f"{option} {text}: write MIN:MAX, for example 1:5, or the path of a file with templates."
         )
     try:
         return plan_of(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -52,9 +58,14 @@ def read_plan(text: str) -> ElasticPlan:
 
 def plan_of(tree: Any) -> ElasticPlan:
     """Return what a document describes. Raises ValueError with one sentence."""
-    document = _mapping(tree, "The document", ("templates", "settings"))
+    document = _mapping(tree, "The document", ("templates", "settings", "provider", "options"))
+    provider = document.get("provider", "local")
+    if not isinstance(provider, str):
+        raise ValueError(f"The provider is {provider!r}, and no name.")
     templates = document.get("templates")
-    if not isinstance(templates, list) or not templates:
+    if provider != "local" and templates is None:
+        templates = []  # it may have its own
+    elif not isinstance(templates, list) or not templates:
         raise ValueError("There is no list of templates.")
     made = tuple(_template(one) for one in templates)
     if len({template.name for template in made}) < len(made):
@@ -62,7 +73,8 @@ def plan_of(tree: Any) -> ElasticPlan:
     settings = _mapping(document.get("settings") or {}, "The settings", _TIMES)
     for name, value in settings.items():
         _number(value, f"The setting {name}")
-    return ElasticPlan(made, ElasticSettings(**settings))
+    options = _mapping(document.get("options") or {}, "What the provider has as options")
+    return ElasticPlan(made, ElasticSettings(**settings), provider, options)
 
 
 def _template(tree: Any) -> NodeTemplate:
@@ -75,10 +87,19 @@ def _template(tree: Any) -> NodeTemplate:
             str(key): str(value)
             for key, value in _mapping(fields.get(name) or {}, f"The {name} of {what}").items()
         }
+    taints = fields.get("taints") or []
+    if not isinstance(taints, list):
+        raise ValueError(f"{what} has taints that are no list.")
+    fields["taints"] = tuple(_taint(taint, f"A taint of {what}") for taint in taints)
     for name in ("price", "minimum", "maximum"):
         if name in fields:
             _number(fields[name], f"The {name} of {what}", whole=name != "price")
     return NodeTemplate(**fields)
+
+
+def _taint(tree: Any, what: str) -> Taint:
+    said = {key: str(value) for key, value in _mapping(tree, what, _TAINT).items()}
+    return Taint(key=said.get("key", ""), value=said.get("value", ""), effect=said.get("effect", ""))
 
 
 def _mapping(tree: Any, what: str, names: tuple[str, ...] = ()) -> Mapping[str, Any]:

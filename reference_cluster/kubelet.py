@@ -1,6 +1,6 @@
 """The node agent as a daemon, with the HTTPS server through which the API server reaches the node's containers."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import anyio
 import attrs
 
 from kubelib.api.authorization import ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec
+from kubelib.api.core.node import Taint
 from kubelib.client.base import Client
 from kubelib.clock import SYSTEM_CLOCK, system_random
 from kubelib.controllers.events import EventRecorder
@@ -52,6 +53,11 @@ class KubeletSettings:
     """The directory of the node's static Pods, which it runs with or without an API server."""
     eviction_hard: Mapping[str, str] | None = None
     """Below what Pods are ended; None: below what the kubelet does it by default."""
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    """Beside those that every node has."""
+    taints: Sequence[Taint] = ()
+    capacity: Mapping[str, str] = attrs.field(factory=dict)
+    """What Pods may use, where that is not all that the machine has."""
     bootstrap: Path | None = None
     """The kubeconfig by which the node asks for certificates of its own; None: it has been given some."""
 
@@ -112,6 +118,9 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
                     static_pods=settings.static_pods,
                     annotations=node_annotations(settings.runtime, isolation),
                     pids_limit=isolation.pids,
+                    labels=settings.labels,
+                    taints=settings.taints,
+                    capacity=settings.capacity,
                     eviction_hard=DEFAULT_HARD if settings.eviction_hard is None else settings.eviction_hard,
                 ),
                 settings.root,

@@ -44,6 +44,7 @@ ADMIN = Identity("kubernetes-admin", ("system:masters",))
 SCHEDULER = Identity("system:kube-scheduler")
 CONTROLLER_MANAGER = Identity("system:kube-controller-manager")
 PROXY = Identity("system:kube-proxy")
+ELASTIC = Identity("system:cluster-autoscaler")
 KUBELET_CLIENT = Identity("kube-apiserver-kubelet-client", ("system:masters",))
 """Whom nodes see when the API server asks for logs and the like."""
 
@@ -60,8 +61,10 @@ def node_identity(name: str) -> Identity:
 class Authority:
     """The certificate authority in one directory."""
 
-    def __init__(self, directory: Path, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, directory: Path, clock: Clock = SYSTEM_CLOCK, *, issued: Path | None = None) -> None:
+        """Keep what is signed in `issued`, or beside the authority's own certificate."""
         self.directory = directory
+        self._issued = issued or directory
         self._clock = clock
         self._signer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None = None
 
@@ -135,8 +138,8 @@ class Authority:
 
     def _leaf(self, name: str, identity: Identity, hosts: tuple[str, ...]) -> Credential:
         ca_path = self.ca
-        credential = Credential(self.directory / f"{name}.crt", self.directory / f"{name}.key")
-        wanted = self.directory / f"{name}.for"
+        credential = Credential(self._issued / f"{name}.crt", self._issued / f"{name}.key")
+        wanted = self._issued / f"{name}.for"
         # What the certificate is for, and until when, is noted beside it, so that a restart need not load the
         # X.509 library to find out that nothing is to be done.
         purpose = "\n".join((identity.user, *identity.groups, *hosts))

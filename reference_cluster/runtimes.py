@@ -1,10 +1,14 @@
 """Runtimes by name; further ones register in the entry point group ``kubelib.runtimes``."""
 
 import logging
+import shutil
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import anyio
+import anyio.to_thread
 import attrs
 
 from kubelib.clock import SYSTEM_CLOCK, system_random
@@ -106,6 +110,14 @@ def open_runtime(
     raise ValueError(
         f"there is no runtime {name!r}: choose one of {', '.join((*RUNTIMES, *sorted(plugins)))}"
     )
+
+
+async def clear_node(name: str, root: Path, isolation: IsolationSettings = NO_ISOLATION) -> None:
+    """End what a node has left that is gone for good, and remove its files: nobody knows of its Pods any more."""
+    async with open_runtime(name, root, isolation) as runtime:
+        for sandbox in await runtime.list_sandboxes():
+            await runtime.remove_sandbox(sandbox.id)
+    await anyio.to_thread.run_sync(partial(shutil.rmtree, root, ignore_errors=True))
 
 
 def _refuse_what_has_no_effect(name: str, isolation: IsolationSettings) -> None:

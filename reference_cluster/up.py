@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 import attrs
 
 from kubelib.api.core.node import Node
@@ -34,6 +32,7 @@ from reference_cluster.runtimes import (
     ENGINES,
     NO_ISOLATION,
     IsolationSettings,
+    clear_node,
     node_annotations,
     open_runtime,
     own_pod_networks,
@@ -175,7 +174,14 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
 
         components.append(Later("scheduler", _load_what_is_not_needed_at_once, scheduler))
         if settings.elastic is not None:
-            from kubelib.sched.elastic import TEMPLATE_LABEL, Elastic, LocalProvider, ProvidedNode
+            from kubelib.sched.elastic import (
+                TEMPLATE_LABEL,
+                Elastic,
+                LocalProvider,
+                NodeProvider,
+                ProvidedNode,
+            )
+            from kubelib.sched.elastic.plugins import provider_named
 
             @asynccontextmanager
             async def open_node(name: str, template: "NodeTemplate") -> AsyncIterator[Component]:
@@ -189,15 +195,11 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
                         nodes.remove(name)
 
             async def dispose(name: str) -> None:
-                # What DaemonSets had there would run on: nobody knows of it any more.
-                root = directory.node(name)
-                async with open_runtime(settings.runtime, root, settings.isolation) as runtime:
-                    for sandbox in await runtime.list_sandboxes():
-                        await runtime.remove_sandbox(sandbox.id)
-                await anyio.to_thread.run_sync(partial(shutil.rmtree, root, ignore_errors=True))
+                # What DaemonSets had there would run on.
+                await clear_node(settings.runtime, directory.node(name), settings.isolation)
 
             known = await client(pki.ADMIN).resource(Node).list()
-            provider = LocalProvider(
+            local = LocalProvider(
                 settings.elastic.templates,
                 open_node,
                 dispose=dispose,
@@ -207,8 +209,17 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
                     if TEMPLATE_LABEL in node.metadata.labels
                 ],
             )
+            if settings.elastic.provider == "local":
+                if settings.elastic.options:
+                    raise ValueError("Nodes in this process have no options: those are for kubelib elastic.")
+                components.append(local)
+                provider: NodeProvider = local
+            else:
+                opening = provider_named(settings.elastic.provider, {})
+                provider = await stack.enter_async_context(
+                    opening(settings.elastic.templates, settings.elastic.options)
+                )
             components += [
-                provider,
                 Elastic(
                     client(pki.ADMIN),
                     provider,
@@ -249,6 +260,7 @@ async def _agent(
         NodeSettings(
             name=name,
             labels=template.node(name).metadata.labels if template is not None else {},
+            taints=template.taints if template is not None else (),
             capacity=template.capacity if template is not None else {},
             pod_network=settings.pod_network,
             annotations=node_annotations(settings.runtime, settings.isolation),

@@ -21,8 +21,13 @@ COMMANDS = {
     ),
     "kubelet": ("reference_cluster.cli.daemons", "kubelet", "Run a node."),
     "proxy": ("reference_cluster.cli.daemons", "proxy", "Run the service proxy."),
+    "elastic": ("reference_cluster.cli.elastic", "elastic", "Let a cluster grow and shrink."),
     "token": ("reference_cluster.cli.tokens", "token", "Make tokens by which nodes join."),
-    "credentials": ("reference_cluster.cli.daemons", "credentials", "Make certificates for users and nodes."),
+    "credentials": (
+        "reference_cluster.cli.credentials",
+        "credentials",
+        "Make certificates for users and nodes.",
+    ),
     "get": ("reference_cluster.cli.client", "get", "Show objects as a table, YAML, JSON or names."),
     "describe": ("reference_cluster.cli.describe", "describe", "Show objects with all that belongs to them."),
     "apply": ("reference_cluster.cli.client", "apply", "Create or change objects from files."),
@@ -81,7 +86,7 @@ def kubelib(ctx: click.Context, kubeconfig: str | None, context: str | None) -> 
 
 
 _ANYWHERE = ("--kubeconfig", "--context")
-_OWN = ("reference_cluster.cli.daemons", "reference_cluster.cli.scheduling", "reference_cluster.cli.demo")
+_OWN = tuple(f"reference_cluster.cli.{module}" for module in ("daemons", "scheduling", "elastic", "demo"))
 """Modules of commands that have such options of their own."""
 
 

@@ -23,8 +23,8 @@ from kubelib.controllers.bootstraptokens import detached_signature
 from reference_cluster.cli import kubelib
 from reference_cluster.join import ClientCertificate
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
-from tests.external.test_daemons import Daemon
-from tests.external.test_daemons import kubelib as kubelib_says
+from tests.external.processes import Daemon
+from tests.external.processes import kubelib as kubelib_says
 
 
 def test_a_user_gets_a_certificate_by_kubectl_and_works_with_it(

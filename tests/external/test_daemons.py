@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import ssl
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,92 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.external.conftest import Kubectl, eventually, real_binary
+from tests.external.processes import Daemon, Daemons, kubelib
 from tests.external.test_workloads import AUTOSCALED
 
 WEB = ["create", "deployment", "web", "--image=process", "--replicas=3", "--"]
-
-
-class Daemon:
-    """One `kubelib` process."""
-
-    def __init__(self, directory: Path, name: str, *arguments: str) -> None:
-        self.name, self.arguments = name, arguments
-        self.log = directory / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *, wait: bool = True) -> "Daemon":
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "reference_cluster", *self.arguments], stdout=log, stderr=log
-            )
-        if wait:
-            ready = self.log.read_text().count(" is ready ")
-            eventually(lambda: self._ready(ready), within=90, every=0.05)
-        return self
-
-    def _ready(self, before: int) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log.read_text()
-        return self.log.read_text().count(" is ready ") > before
-
-    def send(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def end(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(with_signal)
-        return self.process.wait(20)
-
-
-def kubelib(*arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "reference_cluster", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-class Daemons:
-    """All of them, with two nodes."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.master = directory / "master"
-        self.running: dict[str, Daemon] = {}
-
-    def start(self, name: str, *arguments: str) -> Daemon:
-        daemon = self.running[name] = Daemon(self.directory, name, *arguments).start()
-        return daemon
-
-    def pin_api_server(self) -> None:
-        """Let the API server have the same port whenever it is started again."""
-        server = self.running["apiserver"]
-        listen = server.log.read_text().partition("https://")[2].partition(":")[2].split(":")[0]
-        server.arguments = tuple(
-            f"127.0.0.1:{listen}" if argument == "127.0.0.1:0" else argument for argument in server.arguments
-        )
-
-    def component(self, name: str, kind: str) -> Daemon:
-        return self.start(name, kind, "--kubeconfig", str(self.master / f"{kind}.kubeconfig"))
-
-    def node(self, name: str) -> Daemon:
-        out = self.directory / name
-        kubelib("credentials", "node", name, "--data-dir", str(self.master), "--out", str(out))
-        return self.start(
-            name, "kubelet", name, "--kubeconfig", str(out / "kubeconfig"), "--data-dir", str(out / "data"), "--port", "0",
-            "--pod-network", "127.245.0.0/16", "--pod-manifest-path", str(self.manifests(name)),
-        )  # fmt: skip
-
-    def manifests(self, node: str) -> Path:
-        """Return where a node's static Pods are."""
-        path = self.directory / node / "manifests"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +36,7 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     daemons.component("controller-manager", "controller-manager")
     daemons.component("proxy", "proxy")
     yield daemons
-    for name, daemon in reversed(daemons.running.items()):
-        if daemon.process is not None and daemon.process.poll() is None:
-            assert daemon.end() == 0, name
-        text = daemon.log.read_text()
-        assert "Traceback" not in text and "forbidden" not in text, f"{name}:\n{text}"
+    daemons.end()
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from kubelib.client.kubeconfig import load_connection
 from kubelib.registry.base import Query
 from tests.engines import PREFIXES, Etcd, ZooKeeper, free_ports, program
 from tests.external.conftest import Kubectl, eventually, real_binary
-from tests.external.test_daemons import Daemon, kubelib
+from tests.external.processes import Daemon, kubelib
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ha"
 HERE = Query(namespace="default")

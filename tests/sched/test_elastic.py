@@ -219,18 +219,40 @@ class TestFindingSpareNodes:
         assert self.spare({"a": [self.pod("a", owners=daemon)]}) == ["b", "a"]
         assert self.spare({"a": [self.pod("a", owners=(), metadata=static)]}) == ["b", "a"]
 
-    def test_a_disruption_budget_keeps_a_node(self) -> None:
+    def budgets(self, allowed: int) -> Budgets:
         budgets = Budgets()
         budgets.put(
             PodDisruptionBudget(
                 metadata=make_meta("b"),
                 spec=PodDisruptionBudgetSpec(selector=LabelSelector(match_labels={"app": "x"})),
-                status=PodDisruptionBudgetStatus(disruptions_allowed=0),
+                status=PodDisruptionBudgetStatus(disruptions_allowed=allowed),
             )
         )
+        return budgets
+
+    def test_a_disruption_budget_keeps_a_node(self) -> None:
         pods = {"a": [self.pod("a", "100m", labels={"app": "x"})]}
-        assert self.spare(pods, budgets) == ["b"]
+        assert self.spare(pods, self.budgets(0)) == ["b"]
         assert self.spare(pods) == ["b"]  # b is empty and goes first: a must stay to take nothing in
+
+    def test_pods_that_a_budget_lets_go_one_by_one_keep_no_node(self) -> None:
+        """As in the cluster autoscaler: evictions that are refused are tried again."""
+        pods = {
+            node: [
+                make_pod(
+                    f"{node}-{n}",
+                    uid=f"{node}-{n}",
+                    node=node,
+                    containers=containers(cpu="100m"),
+                    owners=OWNER,
+                    labels={"app": "x"},
+                )
+                for n in range(count)
+            ]
+            for node, count in (("a", 2), ("b", 3))
+        }
+        assert self.spare(pods, self.budgets(1)) == ["a"]
+        assert self.spare(pods, self.budgets(0)) == []
 
 
 @asynccontextmanager

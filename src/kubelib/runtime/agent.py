@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.config import ConfigMap, Secret
+from kubelib.api.core.node import Taint
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
@@ -82,6 +83,8 @@ class NodeSettings:
     labels: Mapping[str, str] = attrs.field(factory=dict)
     capacity: Mapping[str, str] = attrs.field(factory=dict)
     """Beyond, or instead of, what the machine has: cpu, memory, pods, ephemeral-storage."""
+    taints: Sequence[Taint] = ()
+    """What a node that nobody knows yet is registered with."""
     port: int = 0
     """Where the node's own server listens (`kubelib.server.nodeserver`); 0 if it is in the API server's process."""
     pod_network: str = "127.244.0.0/16"

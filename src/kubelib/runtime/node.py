@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubelib.api.coordination import Lease, LeaseSpec
-from kubelib.api.core.node import Node
+from kubelib.api.core.node import Node, NodeSpec
 from kubelib.api.errors import AlreadyExists, ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta, OwnerReference
 from kubelib.api.quantity import from_bytes, parse_quantity
@@ -102,8 +102,9 @@ class NodeReporter:
                     "beta.kubernetes.io/arch": _architecture(),
                     **self._settings.labels,
                 }
+                spec = NodeSpec(taints=tuple(self._settings.taints))
                 try:
-                    node = await nodes.create(Node(metadata=ObjectMeta(name=name, labels=labels)))
+                    node = await nodes.create(Node(metadata=ObjectMeta(name=name, labels=labels), spec=spec))
                 except AlreadyExists:
                     continue
             self._uid = node.metadata.uid

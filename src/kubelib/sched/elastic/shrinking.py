@@ -111,7 +111,10 @@ def find_spare(
 
 
 def _spare(name: str, pods: Sequence[Pod], budgets: Budgets, moving: Sequence[PodInfo]) -> Spare | None:
-    """Return what must move from a node; None if something there must not, beside what is `moving` already."""
+    """Return what must move from a node; None if something there must not, beside what is `moving` already.
+
+    As in the cluster autoscaler, it is enough that budgets let the Pods go one after the other.
+    """
     infos = []
     for pod in pods:
         if is_over(pod) or stays(pod) or pod.metadata.deletion_timestamp is not None:
@@ -119,6 +122,8 @@ def _spare(name: str, pods: Sequence[Pod], budgets: Budgets, moving: Sequence[Po
         info = PodInfo.of(pod)
         if why_not_moved(pod, budgeted=budgets.concern(info)):
             return None
+        violating, _ = budgets.split([*moving, info])
+        if info in violating:
+            return None
         infos.append(info)
-    violating, _ = budgets.split([*moving, *infos])
-    return None if violating else Spare(name, tuple(infos))
+    return Spare(name, tuple(infos))

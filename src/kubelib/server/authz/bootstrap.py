@@ -113,6 +113,7 @@ _BINDINGS: dict[str, tuple[str, tuple[Tree, ...]]] = {
         (_user("system:kube-controller-manager"),),
     ),
     "kubelib:controllers": ("kubelib:controllers", (_user("system:kube-controller-manager"),)),
+    "kubelib:elastic": ("kubelib:elastic", (_user("system:cluster-autoscaler"),)),
     "kubelib:transactions": ("kubelib:transactions", (_user("system:kube-scheduler"),)),
 }
 

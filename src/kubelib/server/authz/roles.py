@@ -160,6 +160,18 @@ PLAIN: dict[str, tuple[Tree, ...]] = {
         rule("patch update", "scheduling.k8s.io", "podgroups/status"),
         rule("patch update", "resource.k8s.io", "resourceclaims resourceclaims/status"),
     ),
+    "kubelib:elastic": (
+        EVENTS,
+        rule("create", "coordination.k8s.io", "leases"),
+        rule("get list patch update watch", "coordination.k8s.io", "leases", "kubelib-elastic"),
+        rule("delete get list patch update watch", "core", "nodes"),
+        rule("create", "core", "pods/eviction"),
+        rule(READ, "core", "namespaces persistentvolumeclaims persistentvolumes pods"),
+        rule(READ, "apps", "daemonsets"),
+        rule(READ, "policy", "poddisruptionbudgets"),
+        rule(READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses"),
+        rule(READ, "scheduling.k8s.io", "podgroups"),
+    ),
     "kubelib:transactions": (rule("create", "scheduling.kubelib.dev", "transactions"),),
     "system:kube-controller-manager": (
         EVENTS,
