@@ -81,6 +81,8 @@ class _Callers:
         )
         spec = SubjectAccessReviewSpec(user=user.name, groups=user.groups, resource_attributes=attributes)
         review = await self._reviews.create(SubjectAccessReview(spec=spec))
+        if len(self._known) > 1000:
+            self._known.clear()
         self._known[user, subresource] = (review.status.allowed, anyio.current_time() + REMEMBERED)
         return review.status.allowed
 

@@ -51,6 +51,7 @@ class MonitoringServer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})  # nothing here is spoken over WebSockets
             return
         try:
             response = await self._answer(scope)

@@ -1,6 +1,7 @@
 """Admission webhooks: who is asked about what, what becomes of the answers, and that none of them can break the server."""
 
 import base64
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 
 from kubelib.api.errors import ApiError, BadRequest, Forbidden, InternalError, Invalid
 from kubelib.api.meta import Key
-from kubelib.client.webhooks import HttpWebhooks
+from kubelib.client.webhooks import CONNECTIONS_PER_SERVER, HttpWebhooks
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.admission.webhooks.figures import WebhookFigures
 from kubelib.registry.base import Patch, Query, User, WriteOptions
@@ -555,6 +556,10 @@ async def store_with(api: Api, kind: str, **fields: Any) -> None:
 # Failures
 
 
+ELSEWHERE = 1
+"""A port where nobody listens: whoever followed a redirection would say so."""
+
+
 async def garbage(request: Request) -> None:
     await request.reply(b"<html>")
 
@@ -590,6 +595,34 @@ async def floods(request: Request) -> None:
         await request.stream.send(piece)
 
 
+async def redirects(request: Request) -> None:
+    await request.reply(b"", "302 Found", f"location: https://localhost:{ELSEWHERE}/hook\r\n")
+
+
+async def redirects_for_good(request: Request) -> None:
+    await request.reply(b"", "308 Permanent Redirect", f"location: {request.target}\r\n")
+
+
+async def never_ends_its_head(request: Request) -> None:
+    await request.stream.send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await request.stream.send(b"x: " + b"y" * 65536 + b"\r\n")
+
+
+async def is_no_http(request: Request) -> None:
+    await request.stream.send(b"SSH-2.0-OpenSSH_9.9\r\n" * 10)
+    await request.stream.aclose()
+
+
+async def compresses(request: Request) -> None:
+    await request.reply(gzip.compress(b" " * 100_000_000), headers="content-encoding: gzip\r\n")
+
+
+async def breaks_off(request: Request) -> None:
+    await request.stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+    await request.stream.aclose()
+
+
 async def other_kind(request: Request) -> None:
     uid = request.tree["request"]["uid"]
     await request.reply(json.dumps({"response": {"uid": uid, "allowed": True}}).encode())
@@ -604,6 +637,12 @@ UNUSABLE = [
     (closes, r'failed to call webhook: Post "https://localhost:\d+/hook\?timeout=5s": EOF'),
     (breaks, r'failed to call webhook: an error on the server \("oh"\) has prevented the request'),
     (floods, "failed to call webhook: Post .*: the answer is longer than"),
+    (redirects, "failed to call webhook: the server responded with the status code 302 but"),
+    (redirects_for_good, "failed to call webhook: the server responded with the status code 308 but"),
+    (never_ends_its_head, "failed to call webhook: Post .*: unexpected EOF"),
+    (is_no_http, "failed to call webhook: Post .*: "),
+    (compresses, "failed to call webhook: the answer is compressed"),
+    (breaks_off, "failed to call webhook: Post .*: unexpected EOF"),
     (
         other_kind,
         r"received invalid webhook response: expected webhook response of .*, Kind=AdmissionReview, got /, Kind=",
@@ -859,9 +898,17 @@ async def hangs(request: Request) -> None:
     await anyio.sleep_forever()
 
 
+async def trickles(request: Request) -> None:
+    await request.stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+    while True:
+        await request.stream.send(b" ")
+        await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize("behave", [hangs, trickles])
 @pytest.mark.parametrize("kind", [MUTATING, VALIDATING])
-async def test_a_webhook_that_hangs_costs_its_time_and_no_more(api: Api, kind: str) -> None:
-    async with hook(hangs) as seen:
+async def test_a_webhook_that_hangs_costs_its_time_and_no_more(api: Api, kind: str, behave: Any) -> None:
+    async with hook(behave) as seen:
         await api.configure(kind, seen, timeoutSeconds=1)
         with anyio.fail_after(20), pytest.raises(InternalError, match="context deadline exceeded"):
             await api.create(config_map())
@@ -878,6 +925,36 @@ async def test_a_request_that_is_given_up_leaves_nothing_behind(api: Api) -> Non
         assert len(seen.requests) == 1
         await store_with(api, MUTATING, failurePolicy="Ignore", timeoutSeconds=1)
     assert api.of("ConfigMap").cache.get(Key("default", "x")) is None
+
+
+async def test_a_webhook_that_causes_what_it_is_asked_about_comes_to_an_end(api: Api) -> None:
+    """Each call makes the next: the calls of one webhook at a time are limited, and each takes its time and no more."""
+    async with anyio.create_task_group() as group:
+        depth = 0
+
+        async def again(request: Request) -> None:
+            nonlocal depth
+            depth += 1
+            try:
+                await api.create(config_map(f"again-{depth}"))
+            except ApiError as error:
+                await request.reply(json.dumps({"message": str(error)}).encode(), "500 Internal Server Error")
+
+        async with hook(again) as seen, hook(answering(agree)) as other:
+            await api.configure(MUTATING, seen, timeoutSeconds=1)
+            with anyio.fail_after(30), pytest.raises(InternalError, match="context deadline exceeded"):
+                await api.create(config_map())
+            assert depth <= CONNECTIONS_PER_SERVER + 1
+            # Meanwhile others are asked and answer.
+            await api.configure(MUTATING, other, name="d", rules=[rule("secrets")])
+            with anyio.fail_after(30):
+                await api.of("Secret").create(
+                    {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}},
+                    namespace="default",
+                    options=api.options(),
+                )
+            assert len(asked(other)) == 1
+        group.cancel_scope.cancel()
 
 
 async def test_changes_of_the_configuration_hold_at_once(api: Api) -> None:

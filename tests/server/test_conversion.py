@@ -197,16 +197,52 @@ def _relabelled(response: Tree) -> Tree:
     return response
 
 
+def _with_meta(**changed: Any) -> Spoil:
+    def spoil(response: Tree) -> Tree:
+        for tree in response["convertedObjects"]:
+            tree["metadata"] = {**tree["metadata"], **changed}
+        return response
+
+    return spoil
+
+
+def _as(**changed: Any) -> Spoil:
+    def spoil(response: Tree) -> Tree:
+        response["convertedObjects"] = [{**tree, **changed} for tree in response["convertedObjects"]]
+        return response
+
+    return spoil
+
+
+SPOILT: list[tuple[Spoil, str]] = [
+    (_with_meta(uid="other"), "invalid metadata: uid changed from "),
+    (
+        _with_meta(namespace="kube-system"),
+        "invalid metadata: namespace changed from default to kube-system",
+    ),
+    (_as(kind="Secret"), "invalid "),
+    (_as(apiVersion="v1"), "invalid "),
+    (_as(metadata=None), "invalid metadata"),
+    (_as(metadata="text"), "invalid metadata"),
+    (lambda r: {**r, "convertedObjects": [1]}, "invalid "),
+    (lambda r: {**r, "convertedObjects": "all"}, ""),
+    (
+        lambda r: {**r, "convertedObjects": r["convertedObjects"] * 10_000},
+        "webhook returned 10000 objects, expected 1",
+    ),
+    (lambda r: {**r, "result": 7}, ""),
+    (lambda r: None, "no response provided"),
+    (_renamed, "invalid metadata: name changed from a to other"),
+    (lambda r: {**r, "uid": "other"}, 'expected response.uid="'),
+    (lambda r: {**r, "convertedObjects": []}, "webhook returned 0 objects, expected 1"),
+    (lambda r: {**r, "result": {"status": "Failure", "message": "no way"}}, "no way"),
+    (lambda r: {**r, "convertedObjects": [{"kind": "CronTab"}]}, "invalid metadata"),
+    (lambda r: "nonsense", "no response provided"),
+]
+
+
 @pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        (_renamed, "invalid metadata: name changed from a to other"),
-        (lambda r: {**r, "uid": "other"}, 'expected response.uid="'),
-        (lambda r: {**r, "convertedObjects": []}, "webhook returned 0 objects, expected 1"),
-        (lambda r: {**r, "result": {"status": "Failure", "message": "no way"}}, "no way"),
-        (lambda r: {**r, "convertedObjects": [{"kind": "CronTab"}]}, "invalid metadata"),
-        (lambda r: "nonsense", "no response provided"),
-    ],
+    ("spoil", "why"), [pytest.param(*case, id=str(number)) for number, case in enumerate(SPOILT)]
 )
 async def test_a_webhook_that_does_not_do_its_duty_is_an_error_and_no_more(spoil: Spoil, why: str) -> None:
     async with served(spoil) as (registries, _):

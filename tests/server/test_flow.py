@@ -1,9 +1,12 @@
 """Priority and fairness: who waits, who is refused, and who is not disturbed by either."""
 
+import re
+import resource
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from random import Random
 from typing import Any
 
@@ -157,6 +160,43 @@ def test_a_greedy_user_waits_and_neither_a_node_nor_another_user_does() -> None:
             assert done["greedy"] <= served_at_once + 300
             assert control.pool.used == control.pool.waiting == 0
             assert all(not found.in_use and not found.in_queue for found in control.levels.values())
+
+    simulate(main, seed=1)
+
+
+def test_seats_whose_clients_do_not_read_are_for_others_who_wait_and_not_for_more_of_their_own() -> None:
+    async def main() -> None:
+        async with ResourceRegistries(MemoryStore()) as registries:
+            await registries.bootstrap()
+            control = await built_in(registries)
+            greedy, modest = control.flow(GREEDY, PODS), control.flow(MODEST, PODS)
+            level = greedy.level
+            assert modest.level is level
+            held = []
+            while level.try_take(1):
+                held.append(control.seated(greedy, 1))
+            for seat in held:
+                seat.lags(True)
+            got: list[str] = []
+
+            async def wait(flow: Any) -> None:
+                seat = await control.wait(flow)
+                got.append(flow.name)
+                seat.give_back()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait, greedy)
+                await anyio.sleep(1)
+                assert (got, level.in_queue) == ([], 1)
+                # One that reads again has its seat for itself.
+                held[0].lags(False)
+                group.start_soon(wait, modest)
+                await anyio.sleep(1)
+                assert "modest" in got
+                for seat in held:
+                    seat.give_back()
+            assert sorted(got) == ["greedy", "modest"]
+            assert (level.in_use, level.executing, level.in_queue, control.pool.used) == (0, 0, 0, 0)
 
     simulate(main, seed=1)
 
@@ -363,10 +403,8 @@ def test_a_schema_of_ones_own_is_heeded_at_once_and_refusals_say_when_to_come_ag
     assert admin.get("/debug/api_priority_and_fairness/other").status_code == 404
 
 
-def test_clients_that_never_read_hold_seats_of_their_own_level_only(
-    admin: httpx.Client, kubelib_cluster: TestCluster
-) -> None:
-    """Sixty connections ask for large lists and read nothing: a node and another user are served meanwhile."""
+def fill(admin: httpx.Client) -> None:
+    """Make ConfigMaps of 15 MB, and let readers read them."""
     filling = {"data": {"text": "x" * 500_000}}
     for number in range(30):
         body = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": f"m{number}"}, **filling}
@@ -379,31 +417,83 @@ def test_clients_that_never_read_hold_seats_of_their_own_level_only(
         "subjects": [{"kind": "Group", "name": "readers"}, {"kind": "Group", "name": "system:nodes"}],
     }
     assert admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=bind).status_code == 201
-    host, port = kubelib_cluster.url.removeprefix("http://").split(":")
-    ask = (
-        f"GET /api/v1/configmaps HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {kubelib_cluster.token}\r\n"
-        "impersonate-user: sloth\r\nimpersonate-group: readers\r\n\r\n"
-    ).encode()
-    sloths = []
-    try:
+
+
+def asking(cluster: TestCluster, path: str, user: str) -> socket.socket:
+    """Ask for something as a user, over a connection of its own that takes little at a time."""
+    host, port = cluster.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=60)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    head = (
+        f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {cluster.token}\r\n"
+        f"impersonate-user: {user}\r\nimpersonate-group: readers\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection
+
+
+def by_level(admin: httpx.Client, metric: str) -> Counter[str]:
+    """Return a metric's sum for each priority level."""
+    found: Counter[str] = Counter()
+    for line in admin.get("/metrics").text.splitlines():
+        if line.startswith(metric + "{"):
+            labels, _, value = line.partition("{")[2].rpartition("} ")
+            found[re.findall('priority_level="([^"]*)"', labels)[0]] += int(float(value))
+    return +found
+
+
+def test_clients_that_never_read_hold_seats_of_their_own_level_only(
+    admin: httpx.Client, kubelib_cluster: TestCluster
+) -> None:
+    """Sixty connections ask for large lists and read nothing: a node and another user are served meanwhile."""
+    fill(admin)
+    with ExitStack() as stack:
         for _ in range(60):
-            sloth = socket.create_connection((host, int(port)))
-            sloth.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            sloth.sendall(ask)
-            sloths.append(sloth)
+            stack.enter_context(asking(kubelib_cluster, "/api/v1/configmaps", "sloth"))
         for user, groups in (("jane", "readers"), ("system:node:n", "system:nodes")):
             headers = {"impersonate-user": user, "impersonate-group": groups}
             for _ in range(20):
                 assert (
                     admin.get("/api/v1/namespaces/default/configmaps/m1", headers=headers).status_code == 200
                 )
-        metrics = admin.get("/metrics").text
-        lines = [
-            line for line in metrics.splitlines() if line.startswith("apiserver_flowcontrol_current_exec")
-        ]
-        busy: Any = {line.split('"')[1]: int(line.split()[-1]) for line in lines if "_requests{" in line}
+        busy = by_level(admin, "apiserver_flowcontrol_current_executing_requests")
         assert busy["global-default"] >= 40
         assert busy["system"] == 0
-    finally:
-        for sloth in sloths:
-            sloth.close()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """As many open files as the system lets this process have: the test has both ends of each connection."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_neither_the_greedy_nor_the_slow_nor_the_idle_keep_others_from_being_served(
+    admin: httpx.Client, kubelib_cluster: TestCluster, many_files: None
+) -> None:
+    """A thousand large lists of one user, a reader of one byte at a time and 500 watches: another user notices nothing of them."""
+    fill(admin)
+    with ExitStack() as stack:
+        slow = stack.enter_context(asking(kubelib_cluster, "/api/v1/configmaps", "slow"))
+        for _ in range(500):
+            idle = "/api/v1/configmaps?watch=true&labelSelector=a%3Db&resourceVersion=0"
+            stack.enter_context(asking(kubelib_cluster, idle, "idle"))
+        for _ in range(1000):
+            stack.enter_context(asking(kubelib_cluster, "/api/v1/configmaps", "greedy"))
+        kubelib_cluster.eventually(
+            lambda: by_level(admin, "apiserver_flowcontrol_current_inqueue_requests")["global-default"] > 100,
+            within=60,
+        )
+        jane = {"impersonate-user": "jane", "impersonate-group": "readers"}
+        path = "/api/v1/namespaces/default/configmaps"
+        answers: Counter[int] = Counter()
+        for number in range(40):
+            assert slow.recv(1)
+            answers[admin.get(f"{path}/m{number % 30}", headers=jane).status_code] += 1
+            answers[admin.get(f"{path}?limit=1", headers=jane).status_code] += 1
+        assert answers == {200: 80}
+        rejected = by_level(admin, "apiserver_flowcontrol_rejected_requests_total")
+        assert rejected["global-default"] > 100
+        assert rejected.keys() == {"global-default"}

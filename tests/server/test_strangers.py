@@ -1,16 +1,24 @@
 """Every endpoint, tried by those who have no business there."""
 
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
+import jwt
 import pytest
 
+from kubelib.api.core.pod import Pod
 from kubelib.clock import SYSTEM_CLOCK
+from kubelib.registry.base import User
+from kubelib.server.authn.tokens import TokenKey
+from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.nodeserver import NodeServer
 from kubelib.testing.cluster import TestCluster
 from reference_cluster import pki
 from reference_cluster.apiserver import run_api_server
@@ -112,16 +120,212 @@ def test_a_user_without_rights_learns_what_there_is_and_who_they_are(admin: http
     assert allowed <= discovery
 
 
-class _Past:
-    """The clock of an authority that worked long ago."""
+@pytest.fixture
+def bad_tokens(kubelib_cluster: TestCluster, admin: httpx.Client) -> dict[str, str]:
+    """Tokens that were good, or are for something else, or are made up."""
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    for name in ("robot", "gone"):
+        make = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": name}}
+        assert admin.post(accounts, json=make).status_code == 201
+
+    def token(account: str, **spec: Any) -> str:
+        request = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec}
+        answer = admin.post(f"{accounts}/{account}/token", json=request)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["status"]["token"])
+
+    expired = token("robot", expirationSeconds=600)
+    kubelib_cluster.clock.advance(seconds=700)
+    good, gone = token("robot"), token("gone")
+    assert admin.delete(f"{accounts}/gone").status_code == 200
+    head, claims, signature = good.split(".")
+    told = jwt.decode(good, options={"verify_signature": False})
+    return {
+        "expired": expired,
+        "for others": token("robot", audiences=["vault"]),
+        "of an account that is gone": gone,
+        "changed": f"{head}.{claims[:-2]}AA.{signature}",
+        "unsigned": jwt.encode(told, "", "none"),
+        "signed by anybody": jwt.encode(told, "x" * 32, "HS256"),
+        "signed by a foreign key": jwt.encode(told, TokenKey.generated().private, "ES256"),
+    }
+
+
+def test_tokens_that_are_not_good_open_nothing_anywhere(
+    admin: httpx.Client, bad_tokens: dict[str, str]
+) -> None:
+    """Each endpoint with one of them, each of them at a hundred endpoints: who somebody is, is found out before all else."""
+    tokens = list(bad_tokens.items())
+    found: dict[tuple[str, str, str], int] = {}
+    with httpx.Client(base_url=admin.base_url, timeout=60) as stranger:
+        for number, (method, path) in enumerate([*endpoints(admin), *(("GET", path) for path in PUBLIC)]):
+            name, token = tokens[number % len(tokens)]
+            headers = {"authorization": f"Bearer {token}"}
+            body: dict[str, Any] | None = {} if method in ("POST", "PUT", "PATCH") else None
+            found[name, method, path] = stranger.request(method, path, json=body, headers=headers).status_code
+    assert {call: code for call, code in found.items() if code != 401} == {}
+
+
+# Connections that leave HTTP
+
+
+WEBSOCKET = {"upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}  # fmt: skip
+UPGRADES = [
+    *(
+        {**WEBSOCKET, "sec-websocket-protocol": protocol}
+        for protocol in ("v5.channel.k8s.io", "v4.channel.k8s.io", "SPDY/3.1+portforward.k8s.io", "base64.binary.k8s.io")
+    ),
+    WEBSOCKET,
+    {"upgrade": "SPDY/3.1", "x-stream-protocol-version": "v4.channel.k8s.io"},
+    {"upgrade": "SPDY/3.1", "x-stream-protocol-version": "portforward.k8s.io"},
+    {"upgrade": "h2c", "http2-settings": "AAMAAABkAAQAAP__"},
+]  # fmt: skip
+PODS = "/api/v1/namespaces/default/pods"
+CONNECTIONS = (
+    f"{PODS}/p/exec?command=id&stdout=true",
+    f"{PODS}/p/attach?stdout=true",
+    f"{PODS}/p/portforward?ports=80",
+    f"{PODS}/p/log?follow=true",
+    f"{PODS}/p:80/proxy/",
+    "/api/v1/namespaces/default/services/kubernetes:443/proxy/",
+    "/api/v1/nodes/n/proxy/exec/default/p/c?command=id&output=1",
+    "/api/v1/nodes/n:10250/proxy/pods",
+    f"{PODS}?watch=true",
+    "/api/v1/secrets?watch=true",
+    "/apis/apps/v1/namespaces/default/deployments/d/exec",
+)
+
+
+def upgraded(open_: Callable[[], socket.socket], path: str, headers: Mapping[str, str]) -> str:
+    """Ask for an upgrade; return the status line of the answer, and what follows the head."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "host: x",
+        "connection: Upgrade",
+        *(f"{n}: {v}" for n, v in headers.items()),
+    ]
+    with open_() as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        received = b""
+        while b"\r\n" not in received:
+            data = connection.recv(65536)
+            if not data:
+                break
+            received += data
+    return received.partition(b"\r\n")[0].decode()
+
+
+def test_no_upgrade_is_a_way_around_who_one_is_and_what_one_may(
+    admin: httpx.Client, kubelib_cluster: TestCluster
+) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
+    assert admin.post(PODS, json=pod).status_code == 201
+    nobody = kubelib_cluster.user("nobody").token
+    host, _, port = kubelib_cluster.url.removeprefix("http://").partition(":")
+
+    def connect() -> socket.socket:
+        return socket.create_connection((host, int(port)), timeout=60)
+
+    for path in CONNECTIONS:
+        for upgrade in UPGRADES:
+            for authorization, code in (
+                ({}, 403),
+                ({"authorization": "Bearer wrong"}, 401),
+                ({"authorization": f"Bearer {nobody}"}, 403),
+            ):
+                answer = upgraded(connect, path, {**upgrade, **authorization})
+                assert answer.startswith(f"HTTP/1.1 {code} "), (path, upgrade, authorization, answer)
+
+
+class _Shifted:
+    """The clock of an authority that worked long ago, or will."""
+
+    def __init__(self, days: float) -> None:
+        self._days = days
 
     def now(self) -> datetime:
-        return datetime.now(UTC) - timedelta(days=400)
+        return datetime.now(UTC) + timedelta(days=self._days)
+
+
+NODE_PATHS = (
+    "/pods", "/runningpods", "/stats/summary", "/metrics", "/metrics/resource", "/metrics/cadvisor", "/metrics/probes", "/configz",
+    "/containerLogs/default/p/c", "/containerLogs/default/p/c?follow=true", "/exec/default/p/c?command=id&output=1",
+    "/attach/default/p/c?output=1", "/portForward/default/p?port=80", "/run/default/p/c?cmd=id", "/logs/", "/logs/..%2f..%2fetc/passwd",
+    "/debug/pprof/", "/checkpoint/default/p/c", "/", "//pods", "/x",
+)  # fmt: skip
+
+
+class _Untouched:
+    """What stands for a node's runtime: nobody gets as far as to ask it for anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"a stranger got to {name}")
+
+
+async def _may_nothing(user: User, subresource: str) -> bool:
+    return False
+
+
+async def test_a_node_opens_nothing_to_strangers(tmp_path: Path) -> None:
+    authority = pki.Authority(tmp_path / "pki")
+    nobody = authority.client("nobody", pki.Identity("nobody"))
+    early = pki.Authority(tmp_path / "pki", _Shifted(30)).client("early", pki.KUBELET_CLIENT)
+    late = pki.Authority(tmp_path / "pki", _Shifted(-400)).client("late", pki.KUBELET_CLIENT)
+    foreign = pki.Authority(tmp_path / "foreign").client("eve", pki.KUBELET_CLIENT)
+    shown = authority.server("node", ["127.0.0.1"])
+    node = NodeServer(
+        _Untouched(),
+        pod=lambda namespace, name: Pod(),
+        pods=lambda: b"secret",
+        allowed=_may_nothing,
+    )
+
+    def context(credential: pki.Credential | None) -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=str(authority.ca))
+        if credential is not None:
+            made.load_cert_chain(credential.cert, credential.key)
+        return made
+
+    def try_all(port: int) -> None:
+        for credential, code in ((None, 401), (nobody, 403)):
+            with httpx.Client(
+                base_url=f"https://127.0.0.1:{port}", verify=context(credential), trust_env=False, timeout=60
+            ) as client:
+                assert client.get("/healthz").text == "ok"
+                for path in NODE_PATHS:
+                    for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"):
+                        answer = client.request(
+                            method, path, headers={"authorization": "Bearer x", "x-remote-user": "root"}
+                        )
+                        assert (answer.status_code, b"secret" in answer.content) == (code, False), path
+            trusted = context(credential)
+
+            def connect(trusted: ssl.SSLContext = trusted) -> socket.socket:
+                plain = socket.create_connection(("127.0.0.1", port), timeout=60)
+                return trusted.wrap_socket(plain, server_hostname="127.0.0.1")
+
+            for path in NODE_PATHS:
+                for upgrade in UPGRADES:
+                    line = upgraded(connect, path, upgrade)
+                    expected = (400, code) if "SPDY" in upgrade["upgrade"] else (code,)
+                    assert int(line.split()[1]) in expected, (path, upgrade, line)
+        for credential in (early, late, foreign):
+            with (
+                pytest.raises((httpx.TransportError, ssl.SSLError)),
+                httpx.Client(verify=context(credential), trust_env=False, timeout=60) as client,
+            ):
+                assert client.get(f"https://127.0.0.1:{port}/pods").status_code == 401
+                raise ssl.SSLError  # refused in HTTP instead of TLS
+
+    async with serve(
+        node, bind("127.0.0.1", 0), Tls(shown.cert, shown.key, authority.ca), stop=node.stop
+    ) as port:
+        await anyio.to_thread.run_sync(try_all, port)
 
 
 def test_certificates_of_strangers_and_of_the_past_open_nothing(tmp_path: Path) -> None:
-    old = pki.Authority(tmp_path / "pki", _Past())
-    expired = old.client("late", pki.ADMIN)
+    expired = pki.Authority(tmp_path / "pki", _Shifted(-400)).client("late", pki.ADMIN)
+    early = pki.Authority(tmp_path / "pki", _Shifted(30)).client("early", pki.ADMIN)
     foreign = pki.Authority(tmp_path / "foreign").client("eve", pki.ADMIN)
 
     async def main() -> None:
@@ -142,7 +346,7 @@ def test_certificates_of_strangers_and_of_the_past_open_nothing(tmp_path: Path) 
 
             assert await get(good) == 200
             assert await get(None) == 403
-            for credential in (expired, foreign, as_server):
+            for credential in (expired, early, foreign, as_server):
                 try:
                     answer = await get(credential)
                 except (httpx.TransportError, ssl.SSLError):

@@ -42,6 +42,8 @@ from kubelib.server.nodes import NodeProxy
 from kubelib.server.plain import PlainPaths
 from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import (
+    READER,
+    Reader,
     Receive,
     Response,
     Scope,
@@ -222,6 +224,7 @@ class ApiServer:
         headers = by_name(scope)
         seat: Seat | None = None
         request: Request | None = None
+        reader: Reader | None = scope.get("state", {}).get(READER)
         began = self.figures.now()
         try:
             response: Response | None = None
@@ -229,6 +232,8 @@ class ApiServer:
                 request = await self.open_request(scope, headers)
                 if self.flow is not None and not _lasts(request.info):
                     seat = await self._seat(request, receive)
+                    if reader is not None:
+                        reader.lags = seat.lags
                 response = await self._answer(request, seat, scope, receive, send)
             except ApiError as error:
                 response = error_response(error)
@@ -255,6 +260,8 @@ class ApiServer:
         finally:
             if seat is not None:
                 seat.give_back()
+                if reader is not None:
+                    reader.lags = None
 
     async def _answer(
         self, request: Request, seat: Seat | None, scope: Scope, receive: Receive, send: Send

@@ -20,6 +20,7 @@ import attrs
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.server.authn import user_of_certificate
+from kubelib.server.responses import READER, Reader
 
 if TYPE_CHECKING:
     from kubelib.server.authn.requestheader import RequestHeaders
@@ -152,6 +153,7 @@ async def serve(
     class Protocol(HttpToolsProtocol):
         silence: Any = None
         stall: Any = None
+        reader: Reader
         in_head = False
         has_left = False
         unread = 0
@@ -159,6 +161,7 @@ async def serve(
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            self.reader = Reader()
             if len(self.connections) > limits.connections:
                 transport.abort()
                 return
@@ -166,11 +169,15 @@ async def serve(
             encrypted = transport.get_extra_info("ssl_object")
             self.app_state = {
                 **self.app_state,
+                READER: self.reader,
                 **(identify(encrypted) if encrypted and identify else {"user": None}),
             }
 
         def _should_upgrade(self) -> bool:
             return is_spdy(self.headers, self.url) or super()._should_upgrade()
+
+        def _unsupported_upgrade_warning(self) -> None:
+            """Say nothing: it is answered as any other request, and strangers would fill the log."""
 
         def handle_websocket_upgrade(self) -> None:
             """Hand the connection on to what speaks the protocol that was asked for."""
@@ -244,12 +251,16 @@ async def serve(
             if self.stall is None:
                 self.stall = self.loop.call_later(limits.stalled, self.transport.abort)
             super().pause_writing()
+            if self.reader.lags is not None:
+                self.reader.lags(True)
 
         def resume_writing(self) -> None:
             if self.stall is not None:
                 self.stall.cancel()
                 self.stall = None
             super().resume_writing()
+            if self.reader.lags is not None:
+                self.reader.lags(False)
 
     config = uvicorn.Config(
         app,

@@ -45,6 +45,18 @@ STREAMED = "kubelib.streamed"
 """In the beginning of an answer that goes on for long: called with a `Direct`, by servers that have one."""
 
 
+READER = "reader"
+"""In the state of a request: the `Reader` at the other end of its connection, if the listener can tell."""
+
+
+@attrs.define(eq=False)
+class Reader:
+    """Who reads an answer."""
+
+    lags: Callable[[bool], None] | None = None
+    """Called when the client does not take what it is sent, and with false when it does again."""
+
+
 class Direct(Protocol):
     """Sends further parts of an answer at once, without waiting and without a task."""
 

@@ -46,16 +46,31 @@ class Flow:
 class Seat:
     """What a request holds while it is served. Given back once, however often it is said."""
 
-    level: Level
+    flow: Flow
     width: int
     waited: tuple[Queue, Waiting] | None = None
     _held: bool = True
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Whose it is; see `kubelib.server.flow.queues.Lagging`."""
+        return self.flow.schema.name, self.flow.name
+
+    def lags(self, does_so: bool) -> None:  # it is called by who does not know what it is
+        """Note that the client does not read, or reads again: a seat is for the server's work, and not for waiting."""
+        level = self.flow.level
+        if not does_so:
+            level.reads(self)
+        elif self._held and not level.exempt:
+            level.lags(self)
 
     def give_back(self) -> None:
         """Let others have it."""
         if self._held:
             self._held = False
-            self.level.give(self.width, self.waited)
+            level = self.flow.level
+            level.reads(self)
+            level.give(self.width, self.waited)
 
 
 def settings_of(level: PriorityLevelConfiguration) -> LevelSettings:
@@ -194,7 +209,7 @@ class FlowControl:
         """Return what a request holds whose seats were taken."""
         dispatched, schema = flow.level.dispatched, flow.schema.name
         dispatched[schema] = dispatched.get(schema, 0) + 1
-        return Seat(flow.level, width, waited)
+        return Seat(flow, width, waited)
 
     async def wait(self, flow: Flow, width: int = 1, gone: Gone | None = None) -> Seat:
         """Take seats for a request that did not find them free. Raises TooManyRequests."""

@@ -9,6 +9,7 @@ had the least service, counted in seats times seconds.
 import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import anyio
 import attrs
@@ -68,6 +69,24 @@ class Waiting:
     seated: anyio.Event = attrs.field(factory=anyio.Event)
     begun: float | None = None
     """When it got its seats."""
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The flow that it belongs to, among those of all flow schemas."""
+        return self.schema, self.flow
+
+
+class Lagging(Protocol):
+    """What holds seats of a level while a client reads an answer."""
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The flow that it belongs to."""
+        ...
+
+    def give_back(self) -> None:
+        """Give the seats back."""
+        ...
 
 
 class Queue:
@@ -129,6 +148,8 @@ class Level:
         self.in_queue = 0
         self.queues: list[Queue] = [Queue(number) for number in range(settings.queues)]
         self._virtual = 0.0
+        self._lent: dict[Lagging, None] = {}
+        """Those who hold seats while their clients do not read: the longest first."""
         self.dispatched: dict[str, int] = {}
         self.rejected: dict[tuple[str, str], int] = {}
         """How many requests were refused, by flow schema and reason."""
@@ -207,6 +228,24 @@ class Level:
         if self.pool.waiting:
             self.pool.freed()
 
+    def lags(self, holder: "Lagging") -> None:
+        """Note that the client of a request does not read its answer: whoever else waits may have its seats."""
+        self._lent[holder] = None
+        if any(queue.waiting and queue.waiting[0].owner != holder.owner for queue in self.queues):
+            holder.give_back()
+
+    def reads(self, holder: "Lagging") -> None:
+        """Note that the client reads again, or that the request is over."""
+        self._lent.pop(holder, None)
+
+    def _take_from_lagging(self, waiting: Waiting) -> None:
+        """Seat a request on what the slow clients of others hold. A flow's own slow clients cost it its seats."""
+        for holder in list(self._lent):
+            if waiting.begun is not None:
+                return
+            if holder.owner != waiting.owner:
+                holder.give_back()
+
     async def wait(
         self, width: int, schema: str, flow: str, hand: Sequence[int], gone: Gone | None = None
     ) -> tuple[Queue, Waiting]:
@@ -221,6 +260,7 @@ class Level:
         queue.seats += width
         self.in_queue += 1
         self.pool.waiting += 1
+        self._take_from_lagging(waiting)
         reason = "time-out"
         try:
             with anyio.move_on_after(QUEUE_WAIT):
