@@ -98,8 +98,8 @@ def test_one_node_port_serves_two_protocols(api: Api, services: str) -> None:
         ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]},
          "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"),
         ({"ports": [{"port": 80, "nodePort": 30080}]}, "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"),
-        ({"clusterIP": "1.2.3.4"}, ("spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP"
-         " (1.2.3.4) is not in the valid range. The range of valid IPs is ")),
+        ({"clusterIP": "1.2.3.4"}, ("spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4:"
+         " the provided network does not match the current range")),
         ({"ipFamilyPolicy": "RequireDualStack"},
          'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'),
         ({"ipFamilies": ["IPv6"]}, 'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'),

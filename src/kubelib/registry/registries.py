@@ -37,6 +37,7 @@ from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.keys import ROOT
 from kubelib.registry.room import NodeRoom
 from kubelib.registry.strategies import strategy_of
+from kubelib.registry.strategies.services import DEFAULT_RANGE
 from kubelib.registry.translations import translation_of
 from kubelib.registry.webhooks.base import WebhookCaller
 from kubelib.store import (
@@ -63,8 +64,6 @@ Allows = Callable[[User, str, str, str, str, str, str], bool]
 """Whether a user may do: verb, API group, resource, subresource, namespace, name."""
 Decides = Callable[[User, str, str, str, str, str, str, str], tuple[bool, str]]
 """Whether a user may, and why: verb, path, API group, resource, subresource, namespace, name."""
-DEFAULT_RANGE = "kubernetes"
-"""The ServiceCIDR that the API server keeps itself."""
 SERVICE_CIDR = "127.96.0.0/16"
 """Where Service addresses come from: loopback, so that no privilege is needed to listen on them."""
 

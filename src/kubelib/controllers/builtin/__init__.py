@@ -62,6 +62,7 @@ def builtin_controllers(
     from kubelib.controllers.builtin.rootca import root_certificate_publisher
     from kubelib.controllers.builtin.serviceaccount import service_account_controller
     from kubelib.controllers.builtin.serviceaccounttokens import token_secrets_controller
+    from kubelib.controllers.builtin.servicecidr import service_cidr_controller
     from kubelib.controllers.builtin.statefulset import stateful_set_controller
     from kubelib.controllers.builtin.storageversionmigrator import storage_version_migrator
     from kubelib.controllers.builtin.tokencleaner import token_cleaner
@@ -94,6 +95,7 @@ def builtin_controllers(
         endpoints_controller(informers, clock=clock, recorder=events),
         endpoint_slice_controller(informers, clock=clock, recorder=events),
         endpoint_slice_mirroring_controller(informers, clock=clock, recorder=events),
+        service_cidr_controller(informers, clock=clock, recorder=events),
         service_account_controller(informers, clock=clock, recorder=events),
         namespace_controller(informers, clock=clock, recorder=events, scheme=scheme),
         garbage_collector(informers, clock=clock, recorder=events, scheme=scheme),

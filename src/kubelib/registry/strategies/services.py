@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from kubelib.api import codec
 from kubelib.api.errors import Problem, invalid
 from kubelib.api.meta import Key
-from kubelib.api.networking import IPAddress
+from kubelib.api.networking import IPAddress, ServiceCIDR
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.api.validation import problems
@@ -18,6 +18,8 @@ from kubelib.store import ABSENT, Delete, Put
 if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
 
+DEFAULT_RANGE = "kubernetes"
+"""The ServiceCIDR that the API server keeps itself."""
 ADDRESSES = "/ranges/serviceips/"
 NODE_PORTS = "/ranges/nodeports/"
 FIRST_NODE_PORT, LAST_NODE_PORT = 30000, 32767
@@ -119,19 +121,34 @@ def _choose_families(spec: Tree, name: str) -> None:
         spec["ipFamilies"] = ["IPv4"]
 
 
-def _require_in_range(tree: Tree, old: Tree | None, addresses: str) -> None:
+def ranges_of(registry: "GenericRegistry") -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Return where Services get their addresses: the API server's own range, then those of ServiceCIDRs that are ready."""
+    owner = registry.owner
+    default = ipaddress.ip_network(owner.service_cidr)
+    found = {default: None}
+    for document in owner.of(owner.scheme.of(ServiceCIDR)).cache.all():
+        tree = document.tree()
+        conditions = (tree.get("status") or {}).get("conditions") or ()
+        ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+        # what the one of the API server's own says is what the server was once started with
+        if ready and not document.meta.deletion_timestamp and document.meta.name != DEFAULT_RANGE:
+            networks = map(ipaddress.ip_network, tree["spec"]["cidrs"])
+            found.update(dict.fromkeys(network for network in networks if network.version == default.version))
+    return list(found)
+
+
+def _require_in_range(tree: Tree, old: Tree | None, registry: "GenericRegistry") -> None:
     """Refuse an address or a port that was asked for and is out of range. Raises Invalid."""
     spec, before = tree["spec"], (old or {}).get("spec") or {}
     found = []
     address = spec.get("clusterIP")
-    if address and address != "None" and address != before.get("clusterIP"):
-        network = ipaddress.ip_network(addresses)
-        if ipaddress.ip_address(address) not in network:
-            why = (
-                f"failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid"
-                f" IPs is {addresses}"
-            )
-            found.append(problems.invalid("spec.clusterIPs", [address], why))
+    if (
+        address
+        and address not in ("None", before.get("clusterIP"))
+        and not any(ipaddress.ip_address(address) in network for network in ranges_of(registry))
+    ):
+        why = f"failed to allocate IP {address}: the provided network does not match the current range"
+        found.append(problems.invalid("spec.clusterIPs", [address], why))
     had = {port.get("nodePort") for port in before.get("ports") or ()}
     asked = [
         (f"spec.ports[{n}].nodePort", port.get("nodePort")) for n, port in enumerate(spec.get("ports") or ())
@@ -193,7 +210,7 @@ class ServiceStrategy(Strategy):
             if not spec.get("clusterIP"):
                 spec["clusterIP"] = (spec.get("clusterIPs") or [""])[0] or await self._free_address(registry)
             spec["clusterIPs"] = [spec["clusterIP"]]
-        _require_in_range(tree, old, registry.owner.service_cidr)
+        _require_in_range(tree, old, registry)
         taken = {port.get("nodePort") for port in spec.get("ports") or ()} | {spec.get("healthCheckNodePort")}
         if _has_node_ports(spec):
             for port in spec.get("ports") or ():
@@ -270,17 +287,18 @@ class ServiceStrategy(Strategy):
         return invalid("Service", "", tree["metadata"].get("name") or "", [problem])
 
     async def _free_address(self, registry: "GenericRegistry") -> str:
-        network = ipaddress.ip_network(registry.owner.service_cidr)
         page = await registry.store.list(ADDRESSES)
         shown = registry.owner.of(registry.owner.scheme.of(IPAddress)).cache
         taken = {entry.key.removeprefix(ADDRESSES) for entry in page.entries}
-        size = network.num_addresses - 2
-        start = registry.owner.random.randrange(size)
-        for step in range(size):
-            address = str(network[1 + (start + step) % size])
-            free = address not in taken and shown.get(Key("", address)) is None
-            if free and address != registry.owner.api_service_address:
-                return address
+        for network in ranges_of(registry):
+            # neither the first address, which names the network, nor the last one, which is for broadcasts
+            size = network.num_addresses - 2
+            start = registry.owner.random.randrange(size) if size > 0 else 0
+            for step in range(size):
+                address = str(network[1 + (start + step) % size])
+                free = address not in taken and shown.get(Key("", address)) is None
+                if free and address != registry.owner.api_service_address:
+                    return address
         raise invalid(
             "Service",
             "",

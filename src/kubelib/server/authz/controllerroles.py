@@ -174,6 +174,12 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("list watch", "core", "namespaces"),
         EVENTS,
     ),
+    "service-cidrs-controller": (
+        rule("get list patch update watch", "networking.k8s.io", "servicecidrs"),
+        rule("patch update", "networking.k8s.io", "servicecidrs/finalizers servicecidrs/status"),
+        rule(READ, "networking.k8s.io", "ipaddresses"),
+        EVENTS,
+    ),
     "statefulset-controller": (
         rule("list watch", "core", "pods"),
         rule(READ, "apps", "statefulsets"),
