@@ -246,6 +246,7 @@ class _Repeated(dict[str, Any]):
 
 
 _NAME = re.compile(rb'"[ \t\r\n]*:')
+_SPACED = re.compile(rb'"[ \t\r\n]')
 
 
 def duplicate_fields(raw: bytes, read: Any = None) -> list[str]:
@@ -257,8 +258,7 @@ def duplicate_fields(raw: bytes, read: Any = None) -> list[str]:
         # A text with as many names as its values has none that was overwritten. Names in the text of a value count on both
         # sides, as long as they are written in the same way.
         names = msgspec.json.encode(parse_json(raw) if read is None else read).count(b'":')
-        spaced = b'" ' in raw or b'"\n' in raw or b'"\t' in raw or b'"\r' in raw
-        found = len(_NAME.findall(raw)) if spaced else raw.count(b'":')
+        found = len(_NAME.findall(raw)) if _SPACED.search(raw) else raw.count(b'":')
         if found <= names and b"\\u0022" not in raw:
             return []
         tree = json.loads(raw, object_pairs_hook=_pairs)

@@ -281,8 +281,9 @@ def warning_header(messages: Sequence[str]) -> Headers:
         written += len(message)
         if written > WARNING_SIGNS:
             break
-        printable = "".join(sign if sign.isprintable() else " " for sign in message)
-        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
+        if not message.isprintable():
+            message = "".join(sign if sign.isprintable() else " " for sign in message)
+        quoted = message.replace("\\", "\\\\").replace('"', '\\"')
         headers.append((b"warning", f'299 - "{quoted}"'.encode(errors="replace")))
     return headers
 

@@ -43,7 +43,7 @@ def label_message(label: str) -> str:
 
 def of_volume(source: Tree, path: str) -> Iterator[str]:
     """Tell of kinds of volumes that are not made any more."""
-    for plugin, message in VOLUMES.items():
+    for plugin, message in VOLUMES.items() if not VOLUMES.keys().isdisjoint(source) else ():
         if source.get(plugin) is not None:
             yield f"{path}.{_SHOWN.get(plugin, plugin)}: {message}"
 
@@ -61,8 +61,8 @@ def of_term(term: Tree, path: str, *, values: bool = False) -> Iterator[str]:
 
 def fractions(amounts: Tree | None, path: str, *resources: str) -> Iterator[str]:
     """Tell of amounts of bytes that are no whole numbers."""
-    for resource in resources:
-        text = (amounts or {}).get(resource)
+    for resource in resources if amounts else ():
+        text = amounts.get(resource)  # type: ignore[union-attr]
         if text is not None and parse_quantity(str(text)).nano % 10**9:
             shown = quote(canonical(str(text)))
             yield f"{path}[{resource}]: fractional byte value {shown} is invalid, must be an integer"

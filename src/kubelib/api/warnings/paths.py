@@ -6,26 +6,26 @@ from typing import Any
 from kubelib.api.scheme import Tree
 from kubelib.api.validation.problems import quote
 
-Entry = tuple[str, str]
-"""A path, and in words where it is from; empty if that goes without saying."""
+Entry = tuple[str, str, str | None]
+"""A path, and in words where it is from: empty if that goes without saying, else what it is and what its name is, if it has one."""
 
 
 def overlapping_paths(volumes: Iterable[Tree]) -> Iterator[str]:
     """Tell of the paths that overlap within each volume."""
     for volume in volumes:
-        name = quote(volume.get("name") or "")
+        name = volume.get("name") or ""
         for what, items, shown in _single(volume):
-            for said in _overlaps((item.get("path") or "", "") for item in items):
-                yield f"volume {name} ({what}{shown}): overlapping paths: {said}"
+            for said in _overlaps((item.get("path") or "", "", None) for item in items):
+                yield f"volume {quote(name)} ({what}{shown}): overlapping paths: {said}"
         if (projected := volume.get("projected")) is None:
             continue
         entries: list[Entry] = []
         for source in projected.get("sources") or ():
             if not any(value is not None for value in source.values()):
-                yield f"volume {name} (Projected) has no sources provided"
+                yield f"volume {quote(name)} (Projected) has no sources provided"
             entries += _projected(source)
         for said in _overlaps(entries):
-            yield f"volume {name} (Projected): overlapping paths: {said}"
+            yield f"volume {quote(name)} (Projected): overlapping paths: {said}"
 
 
 def _single(volume: Tree) -> Iterator[tuple[str, list[Any], str]]:
@@ -41,23 +41,23 @@ def _single(volume: Tree) -> Iterator[tuple[str, list[Any], str]]:
 def _projected(source: Tree) -> Iterator[Entry]:
     for field, what in (("configMap", "ConfigMap"), ("secret", "Secret"), ("downwardAPI", "DownwardAPI")):
         if part := source.get(field):
-            shown = what if field == "downwardAPI" else f"{what} {quote(part.get('name') or '')}"
-            yield from ((item.get("path") or "", shown) for item in part.get("items") or ())
+            name = None if field == "downwardAPI" else part.get("name") or ""
+            yield from ((item.get("path") or "", what, name) for item in part.get("items") or ())
     if token := source.get("serviceAccountToken"):
-        yield token.get("path") or "", "ServiceAccountToken"
+        yield token.get("path") or "", "ServiceAccountToken", None
     if bundle := source.get("clusterTrustBundle"):
         name = bundle.get("name") or bundle.get("signerName") or ""
-        yield bundle.get("path") or "", f"ClusterTrustBundle {quote(name)}"
+        yield bundle.get("path") or "", "ClusterTrustBundle", name
     if certificate := source.get("podCertificate"):
-        yield certificate.get("certificateChainPath") or "", "PodCertificate chain"
-        yield certificate.get("keyPath") or "", "PodCertificate key"
-        yield certificate.get("credentialBundlePath") or "", "PodCertificate credential bundle"
+        yield certificate.get("certificateChainPath") or "", "PodCertificate chain", None
+        yield certificate.get("keyPath") or "", "PodCertificate key", None
+        yield certificate.get("credentialBundlePath") or "", "PodCertificate credential bundle", None
 
 
 def _overlaps(entries: Iterable[Entry]) -> Iterator[str]:
     seen: list[Entry] = []
-    for path, source in entries:
-        entry = (path.rstrip("/"), source)
+    for path, what, name in entries:
+        entry = (path.rstrip("/"), what, name)
         for other in seen if entry[0] else ():
             if other[0] and (_is_within(entry[0], other[0]) or _is_within(other[0], entry[0])):
                 yield f"{_shown(entry)} with {_shown(other)}"
@@ -65,9 +65,11 @@ def _overlaps(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _is_within(path: str, other: str) -> bool:
-    return f"{path}/".startswith(f"{other}/")
+    return path.startswith(other) and f"{path}/".startswith(f"{other}/")
 
 
 def _shown(entry: Entry) -> str:
-    path, source = entry
-    return f"{quote(path)} ({source})" if source else quote(path)
+    path, what, name = entry
+    if not what:
+        return quote(path)
+    return f"{quote(path)} ({what})" if name is None else f"{quote(path)} ({what} {quote(name)})"

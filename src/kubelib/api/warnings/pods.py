@@ -1,6 +1,6 @@
 """What is told of Pods and of templates for them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kubelib.api.scheme import Tree
@@ -9,11 +9,15 @@ from kubelib.api.validation.problems import quote
 from kubelib.api.warnings.common import fractions, label_message, of_claim, of_term, of_volume
 from kubelib.api.warnings.paths import overlapping_paths
 
+_Placed = tuple[Tree, str]
+"""A container, and where it is."""
+
 _ANNOTATIONS = {
     "scheduler.alpha.kubernetes.io/critical-pod": 'non-functional in v1.16+; use the "priorityClassName" field instead',
     "security.alpha.kubernetes.io/sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
     "security.alpha.kubernetes.io/unsafe-sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
 }
+_REPLACED = ("seccomp.", "container.")
 _SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _APPARMOR = 'deprecated since v1.30; use the "appArmorProfile" field instead'
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
@@ -36,8 +40,8 @@ def of_pod(path: str, pod: Tree) -> Iterator[str]:
     for number, volume in enumerate(volumes):
         here = f"{where}.volumes[{number}]"
         yield from of_volume(volume, here)
-        claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate") or {}
-        yield from of_claim(claim.get("spec"), f"{here}.ephemeral.volumeClaimTemplate.spec")
+        if claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate"):
+            yield from of_claim(claim.get("spec"), f"{here}.ephemeral.volumeClaimTemplate.spec")
     yield from overlapping_paths(volumes)
     yield from _repeated(spec.get("hostAliases"), f"{where}.hostAliases", "ip")
     yield from _repeated(spec.get("imagePullSecrets"), f"{where}.imagePullSecrets", "name")
@@ -45,11 +49,14 @@ def of_pod(path: str, pod: Tree) -> Iterator[str]:
         if not secret.get("name"):
             yield f'{where}.imagePullSecrets[{number}].name: invalid empty name ""'
     yield from fractions(spec.get("overhead"), f"{where}.overhead", "memory", "ephemeral-storage")
-    yield from _of_annotations(path, spec, annotations)
-    for container, place in _containers(where, spec):
+    if any(name.startswith(_REPLACED) for name in annotations):
+        yield from _of_annotations(path, spec, annotations)
+    containers = list(_containers(where, spec))
+    for container, place in containers:
         yield from _of_container(container, place)
-    yield from _of_ports(where, spec)
-    yield from _of_port_names(where, spec)
+    if any(container.get("ports") for container, _ in containers):
+        yield from _of_ports(containers)
+        yield from _of_port_names(containers)
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
         yield (
             f"{where}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
@@ -61,7 +68,7 @@ def of_pod(path: str, pod: Tree) -> Iterator[str]:
         yield from address_warnings(f"{where}.hostAliases[{number}].ip", alias.get("ip") or "")
 
 
-def _containers(where: str, spec: Tree) -> Iterator[tuple[Tree, str]]:
+def _containers(where: str, spec: Tree) -> Iterator[_Placed]:
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for number, container in enumerate(spec.get(field) or ()):
             yield container, f"{where}.{field}[{number}]"
@@ -130,16 +137,16 @@ def _of_container(container: Tree, path: str) -> Iterator[str]:
     seen: set[str] = set()
     for number, variable in enumerate(container.get("env") or ()):
         name = variable.get("name") or ""
-        reference, value = f"$({name})", variable.get("value") or ""
-        extends = variable.get("valueFrom") is None and value != reference and reference in value
-        if name in seen and not extends:
-            yield f"{path}.env[{number}]: hides previous definition of {quote(name)}, which may be dropped when using apply"
+        if name in seen:
+            reference, value = f"$({name})", variable.get("value") or ""
+            if variable.get("valueFrom") is not None or value == reference or reference not in value:
+                yield f"{path}.env[{number}]: hides previous definition of {quote(name)}, which may be dropped when using apply"
         seen.add(name)
 
 
-def _of_ports(where: str, spec: Tree) -> Iterator[str]:
+def _of_ports(containers: Sequence[_Placed]) -> Iterator[str]:
     known: dict[tuple[Any, Any], list[tuple[str, Any, Any]]] = {}
-    for container, path in _containers(where, spec):
+    for container, path in containers:
         for number, port in enumerate(container.get("ports") or ()):
             here, protocol = f"{path}.ports[{number}]", port.get("protocol") or "TCP"
             address, host = port.get("hostIP") or "", port.get("hostPort") or 0
@@ -159,9 +166,9 @@ def _of_ports(where: str, spec: Tree) -> Iterator[str]:
             others.append((here, address, host))
 
 
-def _of_port_names(where: str, spec: Tree) -> Iterator[str]:
+def _of_port_names(containers: Sequence[_Placed]) -> Iterator[str]:
     known: dict[str, str] = {}
-    for container, path in _containers(where, spec):
+    for container, path in containers:
         for number, port in enumerate(container.get("ports") or ()):
             here, name = f"{path}.ports[{number}]", port.get("name") or ""
             if name and (there := known.setdefault(name, here)) != here:
