@@ -119,7 +119,7 @@ class Guestbook:
 
     directory = EXAMPLES / "guestbook"
     config = "guestbook-code"
-    """The ConfigMap with the programs."""
+    """The ConfigMap with the programs; empty: none."""
     programs: tuple[str, ...] = ("store.py", "frontend.py")
     service = "guestbook-frontend"
     path = "/entries"
@@ -167,14 +167,13 @@ class Guestbook:
         import yaml
 
         documents = list(yaml.safe_load_all((self.directory / "guestbook.yaml").read_text()))
-        programs = {name: (self.directory / name).read_text() for name in self.programs}
-        config = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": self.config},
-            "data": programs,
-        }
-        for document in (config, *documents):
+        if self.config:
+            programs = {name: (self.directory / name).read_text() for name in self.programs}
+            metadata = {"name": self.config}
+            documents.insert(
+                0, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": programs}
+            )
+        for document in documents:
             await self.put(document)
 
     async def put(self, document: dict[str, Any]) -> None:

@@ -17,10 +17,8 @@ class RedisGuestbook(Guestbook):
     """The steps of the demonstration."""
 
     directory = EXAMPLES / "guestbook-redis"
-    config = "frontend"
-    programs = ("entries.sh", "index.html")
+    config = ""
     service = "frontend"
-    path = "/cgi-bin/entries"
 
     def __init__(self, client: Any, namespace: str, runtime: str) -> None:
         super().__init__(client, namespace)
@@ -28,9 +26,7 @@ class RedisGuestbook(Guestbook):
 
     async def run(self) -> None:
         """Carry out all steps. Raises `DemoFailed`."""
-        self.say(
-            "applying the manifests: 3 Services, 3 ReplicationControllers, the frontends' programs in a ConfigMap"
-        )
+        self.say("applying the manifests: 3 Services, 3 ReplicationControllers")
         await self.apply()
         for tier, wanted in (("master", 1), ("slave", 2), ("frontend", 3)):
             await self.until(partial(self.ready, tier, wanted), f"the {tier}s to be ready")
@@ -66,20 +62,16 @@ class RedisGuestbook(Guestbook):
         """Return what the Pods of a tier have in common."""
         return SELECTORS[tier]
 
-    @staticmethod
-    def entries(body: bytes) -> list[str]:
-        """Return the entries in a frontend's answer."""
-        return [line for line in body.decode().splitlines() if line]
-
     async def ready(self, tier: str, wanted: int) -> bool:
         """Return whether a tier is complete. Raises `DemoFailed` if its image is not there."""
         for pod in await self.pods(tier):
             for status in pod.status.container_statuses:
                 waiting = status.state.waiting
                 if waiting is not None and waiting.reason in NO_IMAGE:
+                    image = "frontend" if tier == "frontend" else "redis"
                     raise DemoFailed(
-                        f"{status.image} is not there: `scripts/images redis` builds it,"
-                        f" `{self.runtime} load -i build/images/redis.tar` gives it to the engine"
+                        f"{status.image} is not there: `scripts/images {image}` builds it,"
+                        f" `{self.runtime} load -i build/images/{image}.tar` gives it to the engine"
                     )
         return await super().ready(tier, wanted)
 

@@ -19,7 +19,8 @@ def test_the_guestbook_survives_the_end_of_its_master_and_of_a_frontend(
     engine: Docker | Podman = request.getfixturevalue(
         "docker_engine" if name == "docker" else "podman_service"
     )
-    engine.load(build_images(tmp_path / "images", "redis"), ("redis",))
+    names = ("redis", "frontend")
+    engine.load(build_images(tmp_path / "images", *names), names)
     variable = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}[name]
     cluster = Cluster(
         tmp_path / "data", "--listen", "127.0.0.1:0", "--runtime", name, **{variable: engine.url}

@@ -1,5 +1,7 @@
 """`kubelib up` on the stores of others: a flag, and nothing else is different."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,32 @@ def test_a_cluster_on_another_store_works_and_is_found_again(
         eventually(lambda: kubectl("get", "pods", "-o", "name") == "")
     finally:
         assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "engine"),
+    [
+        ("etcd3", "etcd3", "etcd"),
+        ("grpc", "grpcio", "etcd"),
+        ("google.protobuf", "protobuf", "etcd"),
+        ("kazoo", "kazoo", "ZooKeeper"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_in_one_sentence(
+    module: str, package: str, engine: str, tmp_path: Path
+) -> None:
+    program = f"import sys; sys.modules[{module!r}] = None; from reference_cluster.cli import main; main()"
+    words = ("up", "--data-dir", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
+    url = f"{engine.lower()}://127.0.0.1:1"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--store", url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    wanted = (
+        f"the {engine} store needs the package {package}: pip install 'kubelib-cluster[{engine.lower()}]'"
+    )
+    assert done.stderr == f"Error: {wanted}\n"

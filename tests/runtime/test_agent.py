@@ -604,6 +604,7 @@ async def test_nodes_that_join_at_once_have_ranges_of_their_own(idle: SimNode) -
                 clock=idle.clock,
                 random=Random(number),
                 runtime="fake://",
+                recorder=idle.agent.recorder,
                 root=idle.root / str(number),
             )
             group.start_soon(reporter.register)

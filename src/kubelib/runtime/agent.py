@@ -130,7 +130,13 @@ class NodeAgent:
             tokens = PodTokens(client.create_token, clock=clock, random=random)
         self.volumes = Volumes(root / "volumes", self, tokens, self)
         self.node = NodeReporter(
-            client, settings, clock=clock, random=random, runtime=_version(runtime), root=root
+            client,
+            settings,
+            clock=clock,
+            random=random,
+            runtime=_version(runtime),
+            recorder=self.recorder,
+            root=root,
         )
         self.static = StaticPods(self, settings.static_pods) if settings.static_pods is not None else None
         self.eviction = EvictionManager(self, settings.eviction_hard)

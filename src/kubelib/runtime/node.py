@@ -23,6 +23,7 @@ from kubelib.api.times import format_micro_time, format_time
 from kubelib.client.base import Client
 from kubelib.clock import Clock
 from kubelib.registry.base import Patch, Registry
+from kubelib.runtime.pulls import Recorder
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeSettings
@@ -42,6 +43,10 @@ VERSION = "v1.37.0+kubelib"
 
 class NoAddress(LookupError):
     """There is no address for a Pod."""
+
+
+class NoRange(LookupError):
+    """There is no range of addresses left for a node."""
 
 
 def is_loopback(cidr: str) -> bool:
@@ -68,11 +73,13 @@ class NodeReporter:
         clock: Clock,
         random: Random,
         runtime: str,
+        recorder: Recorder,
         root: Path,
     ) -> None:
         self._client = client
         self._settings = settings
         self._clock = clock
+        self._recorder = recorder
         self._random = random
         self._runtime = runtime
         self._uid = ""
@@ -80,6 +87,8 @@ class NodeReporter:
         """The node's labels, as they were when it was last looked at; None before."""
         self.problems: tuple[str, ...] = ()
         """What keeps the node from being ready, in the kubelet's words."""
+        self._no_range = ""
+        """Why the node has no range of addresses, once it has been refused one."""
         self.pressures: tuple[str, ...] = ()
         """The conditions of pressure that the node is in."""
         self._note = root / POD_CIDR
@@ -112,9 +121,14 @@ class NodeReporter:
             said = dict(self._settings.annotations)
             if any(node.metadata.annotations.get(key) != value for key, value in said.items()):
                 node = await nodes.patch(Key("", name), Patch("merge", {"metadata": {"annotations": said}}))
-            if not node.spec.pod_cidr:
-                node = await self._take_range(nodes)
+            try:
+                if not node.spec.pod_cidr:
+                    node = await self._take_range(nodes)
+            except NoRange as error:
+                await self._wait_for_range(str(error))
+                continue
             break
+        self._no_range = ""
         self.pod_cidr = node.spec.pod_cidr
         self._remember()
         if is_loopback(self.pod_cidr) and not is_loopback(self._settings.pod_network):
@@ -123,6 +137,18 @@ class NodeReporter:
                 name, self.pod_cidr,
             )  # fmt: skip
         await self.write_status()
+
+    async def _wait_for_range(self, why: str) -> None:
+        """Say that the node has no range of addresses, and be alive until it is time to ask again: others may go."""
+        name = self._settings.name
+        if not self._no_range:
+            self._no_range = why
+            log.warning("node %s is not ready: %s", name, why)
+            about = Node(metadata=ObjectMeta(name=name, uid=name))
+            self._recorder.normal(about, "CIDRNotAvailable", f"Node {name} status is now: CIDRNotAvailable")
+        await self.write_status()
+        await self.renew()
+        await anyio.sleep(HEARTBEAT)
 
     def _remember(self) -> None:
         """Keep the range for a start without an API server."""
@@ -144,7 +170,7 @@ class NodeReporter:
             subnets = ipaddress.ip_network(self._settings.pod_network).subnets(new_prefix=24)
             free = list(islice((str(subnet) for subnet in subnets if str(subnet) not in taken), 64))
             if not free:
-                raise RuntimeError(f"no range of {self._settings.pod_network} is left for node {name}")
+                raise NoRange(f"no range of {self._settings.pod_network} is left for node {name}")
             wanted = self._random.choice(free) if tried else free[0]
             await nodes.patch(Key("", name), Patch("merge", {"metadata": {"annotations": {CLAIM: wanted}}}))
             if wanted not in await self._taken(nodes):
@@ -171,30 +197,30 @@ class NodeReporter:
 
     async def heartbeat(self) -> None:
         """Renew the node's lease for ever."""
+        while True:
+            await self.renew()
+            await anyio.sleep(HEARTBEAT)
+
+    async def renew(self) -> None:
+        """Renew the node's lease, if the API server answers."""
         leases = self._client.resource(Lease)
         name = self._settings.name
-        while True:
-            now = format_micro_time(self._clock.now())
+        now = format_micro_time(self._clock.now())
+        try:
             try:
-                try:
-                    await leases.patch(
-                        Key(LEASE_NAMESPACE, name), Patch("merge", {"spec": {"renewTime": now}})
+                await leases.patch(Key(LEASE_NAMESPACE, name), Patch("merge", {"spec": {"renewTime": now}}))
+            except NotFound:
+                owner = OwnerReference(api_version="v1", kind="Node", name=name, uid=self._uid)
+                await leases.create(
+                    Lease(
+                        metadata=ObjectMeta(name=name, namespace=LEASE_NAMESPACE, owner_references=(owner,)),
+                        spec=LeaseSpec(
+                            holder_identity=name, lease_duration_seconds=LEASE_DURATION, renew_time=now
+                        ),
                     )
-                except NotFound:
-                    owner = OwnerReference(api_version="v1", kind="Node", name=name, uid=self._uid)
-                    await leases.create(
-                        Lease(
-                            metadata=ObjectMeta(
-                                name=name, namespace=LEASE_NAMESPACE, owner_references=(owner,)
-                            ),
-                            spec=LeaseSpec(
-                                holder_identity=name, lease_duration_seconds=LEASE_DURATION, renew_time=now
-                            ),
-                        )
-                    )
-            except (ApiError, OSError) as error:
-                log.warning("node %s: cannot renew the lease: %s", name, error)
-            await anyio.sleep(HEARTBEAT)
+                )
+        except (ApiError, OSError) as error:
+            log.warning("node %s: cannot renew the lease: %s", name, error)
 
     async def report(self) -> None:
         """Write the node's status now and then, for ever."""
@@ -219,10 +245,14 @@ class NodeReporter:
         known = {condition.type: condition for condition in node.status.conditions}
         now = format_time(self._clock.now())
         conditions = []
+        every = self.problems
+        if self._no_range:
+            network = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady"
+            every = (*every, f"{network} message:{self._no_range}")
         for kind, *said in _CONDITIONS:
             status, reason, message = _PRESSURE[kind] if kind in self.pressures else said
-            if kind == "Ready" and (problems := ", ".join(self.problems)):
-                several = len(self.problems) > 1
+            if kind == "Ready" and (problems := ", ".join(every)):
+                several = len(every) > 1
                 status, reason, message = "False", "KubeletNotReady", f"[{problems}]" if several else problems
             old = known.get(kind)
             since = old.last_transition_time if old is not None and old.status == status else None

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from kubelib.store.base import StoreCorrupt, StoreFull, StoreUnavailable, ValueTooLarge
 from kubelib.store.clusters import ClusterAddress
-from kubelib.store.etcd.messages import message
+from kubelib.store.etcd.messages import check_installed, message
 
 PATIENCE = 10.0
 """Seconds within which some member must have answered: longer than an election takes."""
@@ -19,6 +19,8 @@ ATTEMPT = 3.0
 PAUSE = 0.1
 """Seconds between attempts, so that an election is not disturbed by those who wait for it."""
 
+_PACKAGES = {"etcd3": "etcd3", "google": "protobuf"}
+"""The packages of modules that may be missing, where that is not grpcio."""
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -97,9 +99,12 @@ class Connection:
         try:
             import grpc
             import grpc.aio
-        except ImportError:
+
+            check_installed()
+        except ImportError as error:
             raise StoreUnavailable(
-                "the etcd store needs the package grpcio: pip install 'kubelib-cluster[etcd]'"
+                f"the etcd store needs the package {_PACKAGES.get((error.name or '').partition('.')[0], 'grpcio')}:"
+                " pip install 'kubelib-cluster[etcd]'"
             ) from None
         self._grpc = grpc
         credentials = self._credentials()

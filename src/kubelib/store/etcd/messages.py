@@ -20,7 +20,7 @@ def _pool() -> Any:
 
     spec = find_spec("etcd3")
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError("the etcd store needs the package etcd3: pip install 'kubelib-cluster[etcd]'")
+        raise ModuleNotFoundError("No module named 'etcd3'", name="etcd3")
     folder = Path(spec.submodule_search_locations[0]) / "etcdrpc"
     pool = DescriptorPool()
     for name in _FILES:
@@ -48,6 +48,11 @@ def _bytes(node: ast.expr) -> bytes:
         node = node.args[0]
     value = ast.literal_eval(node)
     return value.encode("latin1") if isinstance(value, str) else bytes(value)
+
+
+def check_installed() -> None:
+    """See to it that there are messages. Raises ImportError, whose name is that of the module which is missing."""
+    _pool()
 
 
 @cache
