@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubelib.api.warnings import finalizer_warnings, warnings_of
+from kubelib.api.warnings import finalizer_warnings, status_warnings, warnings_of
 
 Tree = dict[str, Any]
 CONTAINER: Tree = {"name": "c", "image": "i"}
@@ -315,3 +315,33 @@ def test_finalizers_of_custom_resources_have_a_path() -> None:
         " conflicts with other finalizer writers"
     )
     assert finalizer_warnings(having("mine"), having("mine")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "told"),
+    [
+        (
+            "Pod",
+            {"podIPs": [{"ip": "10.0.0.1"}, {"ip": "FD00::1"}], "hostIPs": [{"ip": "010.0.0.2"}]},
+            [
+                'status.podIPs[1].ip: IPv6 address "FD00::1" should be in RFC 5952 canonical format ("fd00::1")',
+                (
+                    'status.hostIPs[0].ip: non-standard IP address "010.0.0.2" will be considered invalid in a future Kubernetes'
+                    ' release: use "10.0.0.2"'
+                ),
+            ],
+        ),
+        (
+            "Service",
+            {"loadBalancer": {"ingress": [{"hostname": "a"}, {"ip": "FD00::1"}]}},
+            [
+                'status.loadBalancer.ingress[1]: IPv6 address "FD00::1" should be in RFC 5952 canonical format ("fd00::1")'
+            ],
+        ),
+        ("Ingress", {"loadBalancer": {"ingress": [{"ip": "FD00::1"}]}}, []),
+    ],
+)
+def test_addresses_in_a_status_that_not_all_read_alike_are_told(
+    kind: str, status: Tree, told: list[str]
+) -> None:
+    assert status_warnings(kind, {"status": status}) == told

@@ -200,11 +200,41 @@ def test_the_request_stays_and_each_door_lets_in_only_its_part(admin: httpx.Clie
     assert changed["metadata"]["labels"] == {"a": "b"}
     assert not changed["status"]
     changed["status"] = {"conditions": [{"type": "Approved", "status": "True"}]}
-    assert not admin.put(f"{CSRS}/a/status", json=changed).json()["status"].get("conditions")
+    refused = admin.put(f"{CSRS}/a/status", json=changed)
+    assert refused.status_code == 422
+    assert refused.json()["details"]["causes"] == [
+        {
+            "reason": "FieldValueForbidden",
+            "message": 'Forbidden: updates may not add a condition of type "Approved"',
+            "field": "status.conditions",
+        }
+    ]
     assert approve(admin, "a", "Denied").status_code == 200
     tree = admin.get(f"{CSRS}/a").json()
     tree["status"]["conditions"] = []
     assert admin.put(f"{CSRS}/a/approval", json=tree).status_code == 422, "a decision is not taken back"
+    refused = admin.put(f"{CSRS}/a/status", json=tree)
+    assert 'updates may not remove a condition of type "Denied"' in refused.json()["message"]
+
+
+def test_decisions_do_not_change_with_the_status_and_failures_do_not_go(admin: httpx.Client) -> None:
+    assert admin.post(CSRS, json=csr("f", CLIENT, pem_request("jane"))).status_code == 201
+    assert approve(admin, "f", "Denied").status_code == 200
+    tree = admin.get(f"{CSRS}/f").json()
+    [denied] = tree["status"]["conditions"]
+    failed = {"type": "Failed", "status": "True", "reason": "Tried"}
+    tree["status"]["conditions"] = [{**denied, "reason": "Other", "message": "changed"}, failed]
+    written = admin.put(f"{CSRS}/f/status", json=tree)
+    assert written.status_code == 200, written.text
+    kept, noted = written.json()["status"]["conditions"]
+    assert kept == denied
+    assert (noted["type"], bool(noted["lastTransitionTime"])) == ("Failed", True)
+    tree = written.json()
+    tree["status"]["conditions"] = [kept]
+    for door in ("status", "approval"):
+        refused = admin.put(f"{CSRS}/f/{door}", json=tree)
+        assert refused.status_code == 422
+        assert 'updates may not remove a condition of type "Failed"' in refused.json()["message"]
 
 
 def test_only_who_may_approve_for_the_signer_approves(admin: httpx.Client) -> None:

@@ -255,6 +255,8 @@ class ChangingRegistry(CreatingRegistry):
             managed = admitted.managed
         if options.warn is not None and not subresource:
             self._tell(self.strategy.warnings(self.resource, tree, old), options)
+        elif options.warn is not None and subresource == "status":
+            self._tell(self.strategy.status_warnings(self.resource, tree), options)
         meta = tree["metadata"]
         finished = self._finished(tree)
         if tree == old and managed == live and not finished and not await self.is_outdated(key):

@@ -181,7 +181,6 @@ _STATUS: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "Ingress": lambda new, old: services.load_balancer_problems(new),
     "Node": cluster.node_update_problems,
     "ResourceQuota": cluster.quota_status_problems,
-    "CertificateSigningRequest": signing.signing_request_decision_problems,
     "PodCertificateRequest": trust.pod_request_status_problems,
     "StorageVersionMigration": migrations.migration_status_problems,
     "DeviceTaintRule": deviceslices.taint_rule_status_problems,
@@ -237,6 +236,8 @@ def validate_update(resource: Resource, new: Tree, old: Tree, *, subresource: st
 def _update_problems(kind: str, new: Tree, old: Tree, subresource: str) -> list[Problem]:
     if kind == "Pod":
         return podupdates.pod_update_problems(new, old, subresource)
+    if kind == "CertificateSigningRequest" and subresource:
+        return signing.signing_request_decision_problems(new, old, subresource)
     if subresource:
         status = _STATUS.get(kind)
         return status(new, old) if status is not None else []

@@ -136,8 +136,11 @@ def _condition_problems(conditions: Sequence[Tree]) -> list[Problem]:
     return problems
 
 
-def signing_request_decision_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check the conditions of a CertificateSigningRequest: decisions are not taken back, and do not contradict."""
+def signing_request_decision_problems(new: Tree, old: Tree, subresource: str) -> list[Problem]:
+    """Check the conditions of a CertificateSigningRequest: decisions are not taken back, and do not contradict.
+
+    They are made at ``approval`` only.
+    """
     path, conditions = "status.conditions", (new.get("status") or {}).get("conditions") or ()
     problems = _condition_problems(conditions)
     types = [condition.get("type") or "" for condition in conditions]
@@ -145,7 +148,12 @@ def signing_request_decision_problems(new: Tree, old: Tree) -> list[Problem]:
     problems += [
         forbidden(path, f'updates may not remove a condition of type "{kind}"')
         for kind in ("Approved", "Denied", "Failed")
-        if kind in before and kind not in types
+        if before.count(kind) > types.count(kind)
+    ]
+    problems += [
+        forbidden(path, f'updates may not add a condition of type "{kind}"')
+        for kind in ("Approved", "Denied")
+        if subresource != "approval" and types.count(kind) > before.count(kind)
     ]
     issued = (new.get("status") or {}).get("certificate")
     certificate = (old.get("status") or {}).get("certificate")

@@ -3,6 +3,6 @@
 The cases and words are those of Kubernetes' strategies: https://kubernetes.io/blog/2020/09/03/warnings/
 """
 
-from kubelib.api.warnings.kinds import TOLD, finalizer_warnings, warnings_of
+from kubelib.api.warnings.kinds import TOLD, finalizer_warnings, status_warnings, warnings_of
 
-__all__ = ["TOLD", "finalizer_warnings", "warnings_of"]
+__all__ = ["TOLD", "finalizer_warnings", "status_warnings", "warnings_of"]

@@ -31,6 +31,26 @@ def warnings_of(kind: str, tree: Tree, old: Tree | None) -> list[str]:
     return list(rule(tree, old)) if rule is not None else []
 
 
+def status_warnings(kind: str, tree: Tree) -> list[str]:
+    """Return what is to be told of the status that a built-in object gets: of addresses that not all programs read alike."""
+    status = tree.get("status") or {}
+    if kind == "Pod":
+        return [
+            told
+            for part in ("podIPs", "hostIPs")
+            for number, entry in enumerate(status.get(part) or ())
+            for told in address_warnings(f"status.{part}[{number}].ip", entry.get("ip") or "")
+        ]
+    if kind == "Service":
+        # Kubernetes names the entry and not its address.
+        return [
+            told
+            for number, entry in enumerate(at(status, "loadBalancer.ingress") or ())
+            for told in address_warnings(f"status.loadBalancer.ingress[{number}]", entry.get("ip") or "")
+        ]
+    return []
+
+
 def finalizer_warnings(tree: Tree, old: Tree | None) -> list[str]:
     """Return what is to be told of the finalizers that a custom resource gets."""
 

@@ -10,7 +10,7 @@ from kubelib.api.meta import Key
 from kubelib.api.patch.fieldset import Fields
 from kubelib.api.patch.scaled import REPLICAS
 from kubelib.api.scheme import Resource, Tree
-from kubelib.api.warnings import TOLD, warnings_of
+from kubelib.api.warnings import TOLD, status_warnings, warnings_of
 from kubelib.registry.base import Propagation, User, WriteOptions
 from kubelib.store import Lease, Operation
 
@@ -91,6 +91,10 @@ class Strategy:
         if not resource.builtin or resource.kind not in TOLD:
             return ()
         return warnings_of(resource.kind, tree, old)
+
+    def status_warnings(self, resource: Resource, tree: Tree) -> Sequence[str]:
+        """Return what a client is told of a status that it writes."""
+        return status_warnings(resource.kind, tree) if resource.builtin else ()
 
     def grace_period(self, tree: Tree, asked: float | None) -> float:
         """Return how many seconds the object has to end by itself once it is deleted."""

@@ -38,7 +38,10 @@ class SigningRequestStrategy(Strategy):
     def prepare_for_update(
         self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
     ) -> Tree:
-        """Let those who approve decide, those who sign give a certificate or say why not, and nobody change the request."""
+        """Let those who approve decide, those who sign give a certificate or say why not, and nobody change the request.
+
+        A certificate that comes with a decision stays away; a decision that comes with a certificate is for validation to refuse.
+        """
         if not subresource:
             kept = {"spec": old["spec"], **({"status": old["status"]} if "status" in old else {})}
             tree.pop("status", None)
@@ -49,14 +52,25 @@ class SigningRequestStrategy(Strategy):
         if subresource == "approval":
             status = dict(old.get("status") or {})
         else:
-            decided = [c for c in before if c.get("type") in DECISIONS]
-            conditions = decided + [c for c in conditions if c.get("type") not in DECISIONS]
+            conditions = _with_decisions_of(before, conditions)
         now = format_time(registry.owner.clock.now())
         noted = [_dated(condition, before, now) for condition in conditions]
         status.pop("conditions", None)
         if noted:
             status["conditions"] = noted
         return super().prepare_for_update(registry, {**tree, "status": status}, old, "status")
+
+
+def _with_decisions_of(before: list[Tree], conditions: list[Tree]) -> list[Tree]:
+    """Return conditions with the decisions as they were; validation finds those that were added or removed."""
+    result = list(conditions)
+    for kind in DECISIONS:
+        old = [condition for condition in before if condition.get("type") == kind]
+        where = [number for number, condition in enumerate(result) if condition.get("type") == kind]
+        if len(old) == len(where):
+            for number, condition in zip(where, old, strict=True):
+                result[number] = condition
+    return result
 
 
 class PodRequestStrategy(Strategy):

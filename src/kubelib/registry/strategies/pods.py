@@ -51,8 +51,10 @@ class PodStrategy(Strategy):
             return {**old, "spec": spec}
         if subresource == "status":
             quality = (old.get("status") or {}).get("qosClass")
-            if quality and isinstance(tree.get("status"), dict):
-                tree["status"].setdefault("qosClass", quality)
+            if isinstance(tree.get("status"), dict):
+                if quality:
+                    tree["status"].setdefault("qosClass", quality)
+                _keep_generations(tree["status"], old.get("status") or {})
         return tree
 
     def grace_period(self, tree: Tree, asked: float | None) -> float:
@@ -98,3 +100,17 @@ class PodStrategy(Strategy):
 
 def _success() -> Document:
     return Document(b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}')
+
+
+def _keep_generations(status: Tree, old: Tree) -> None:
+    """Keep the generations that a status and its conditions are of where their writer does not say: kubelets of old do not."""
+    known: dict[Any, list[int]] = {}
+    for condition in old.get("conditions") or ():
+        known.setdefault(condition.get("type"), []).append(condition.get("observedGeneration") or 0)
+    parts = [(status, old.get("observedGeneration") or 0)]
+    for condition in status.get("conditions") or ():
+        before = known.get(condition.get("type"))
+        parts.append((condition, before.pop(0) if before else 0))
+    for part, generation in parts:
+        if generation and not part.get("observedGeneration"):
+            part["observedGeneration"] = generation
