@@ -176,6 +176,11 @@ SAMPLES = [
         namespaced=False, status=_condition("StatusUpdate")),
     Sample(ADMISSION, "validatingadmissionpolicybindings", {
         "spec": {"policyName": "p", "validationActions": ["Deny"]}}, namespaced=False),
+    Sample(ADMISSION, "mutatingadmissionpolicies", {
+        "spec": {"matchConstraints": {"resourceRules": [RULE]}, "reinvocationPolicy": "Never", "failurePolicy": "Fail",
+                 "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]}},
+        namespaced=False),
+    Sample(ADMISSION, "mutatingadmissionpolicybindings", {"spec": {"policyName": "p"}}, namespaced=False),
     Sample("/apis/apiregistration.k8s.io/v1", "apiservices", {
         "spec": {"group": "nobody.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
                  "service": {"namespace": "default", "name": "nobody"}, "insecureSkipTLSVerify": True}},
