@@ -54,6 +54,18 @@ class Api:
     def put(self, path: str, body: Any, **options: Any) -> Any:
         return self.ask("PUT", path, body, **options)
 
+    def replace(self, path: str, change: Callable[[Tree], None]) -> Tree:
+        """Read, change and write an object, again if a controller has written meanwhile; return what is answered."""
+        for _ in range(20):
+            current = self.get(path)
+            change(current)
+            answer = self.http.put(path, json=current)
+            if answer.status_code != 409:
+                break
+        assert answer.status_code == 200, answer.text
+        replaced: Tree = answer.json()
+        return replaced
+
     def patch(self, path: str, body: Any, kind: str = MERGE, **options: Any) -> Any:
         return self.ask("PATCH", path, body, kind=kind, **options)
 

@@ -78,11 +78,10 @@ def test_a_kind_runs_through_its_life(api: Api, namespace: str, sample: Sample) 
             == "true"
         )
 
-        current = api.get(path)
-        current["metadata"]["annotations"]["updated"] = "true"
-        updated = api.put(path, current)
+        before = api.get(path)
+        updated = api.replace(path, lambda tree: tree["metadata"]["annotations"].update(updated="true"))
         assert updated["metadata"]["annotations"]["updated"] == "true"
-        assert api.put(path, current, status=409)["reason"] == "Conflict"
+        assert api.put(path, before, status=409)["reason"] == "Conflict"
 
         if sample.status is not None:
             status_of(api, path, sample)
@@ -112,16 +111,14 @@ def status_of(api: Api, path: str, sample: Sample) -> None:
     patched = api.patch(f"{path}/status", patch, MERGE)
     assert holds(patched["status"], said)
     assert patched["metadata"]["annotations"]["status"] == "patched"
-    for _ in range(20):
-        current = api.get(f"{path}/status")
-        current["status"] = {**(current.get("status") or {}), **said}
-        current["metadata"]["annotations"]["status"] = "replaced"
-        answer = api.http.put(f"{path}/status", json=current)
-        if answer.status_code != 409:
-            break
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["metadata"]["annotations"]["status"] == "replaced"
-    assert holds(answer.json()["status"], said)
+
+    def say(tree: Tree) -> None:
+        tree["status"] = {**(tree.get("status") or {}), **said}
+        tree["metadata"]["annotations"]["status"] = "replaced"
+
+    replaced = api.replace(f"{path}/status", say)
+    assert replaced["metadata"]["annotations"]["status"] == "replaced"
+    assert holds(replaced["status"], said)
 
 
 def collections(api: Api, namespace: str, sample: Sample) -> None:
