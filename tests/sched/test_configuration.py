@@ -1,6 +1,7 @@
 import re
 from importlib.metadata import EntryPoint
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,11 @@ from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeInfo
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy, load_policy, per_node, profiles
+from kubelib.sched.policies.arguments import ConfigurationError
 from kubelib.sched.policies.configuration import read_configuration, read_profiles
-from kubelib.sched.policies.profiles import ConfigurationError
 from kubelib.testing.policy import PolicySuite, fill, make_infos, make_table
 
+FIT = "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: "
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
 
 
@@ -139,6 +141,14 @@ def make_odd() -> object:
         (HEAD + "profiles: [{plugins: {score: {enabled: [{name: NodePorts}]}}}]", "NodePorts is no score plug-in"),
         (HEAD + "profiles: [{plugins: {score: {enabled: [{name: ImageLocality, weight: -1}]}}}]", "must be a number above 0"),
         (HEAD + "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Odd}}}]}]", "'Odd' is not among"),
+        (HEAD + FIT + "{type: RequestedToCapacityRatio}}}]}]", "scoringStrategy.shape: Required value: at least one point must be specified"),
+        (HEAD + FIT + "{type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 5, score: 11}]}}}}]}]", "shape[0].score: Invalid value: 11: not in valid range [0-10]"),
+        (HEAD + FIT + "{type: RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 5}, {utilization: 5}]}}}}]}]", "shape[1].utilization: Invalid value: 5: utilization values must be sorted in increasing order"),
+        (HEAD + FIT + "{resources: [{name: cpu, weight: 101}]}}}]}]", "scoringStrategy.resources[0].weight: Invalid value: 101: not in valid range [1-100]"),
+        (HEAD + FIT + "{resources: [{weight: 1}]}}}]}]", "scoringStrategy.resources[0].name: Required value"),
+        (HEAD + "profiles: [{pluginConfig: [{name: NodeResourcesBalancedAllocation, args: {resources: [{name: cpu, weight: 2}]}}]}]", "args.resources[0].weight: Invalid value: 2: resource weight of cpu should be 1, got 2"),
+        (HEAD + "profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 101}}]}]", "args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0-100]"),
+        (HEAD + "profiles: [{pluginConfig: [{name: InterPodAffinity, args: {ignorePreferredTermsOfExistingPods: 1}}]}]", "args.ignorePreferredTermsOfExistingPods: must be true or false"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused_with_a_reason(text: str, why: str) -> None:
@@ -174,6 +184,33 @@ profiles:
         "mine",
     )
     assert list(read_profiles(HEAD, default_policy()).policies) == ["default-scheduler"]
+
+
+ARGS = """{pluginConfig: [
+  {name: NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio, resources: [{name: example.com/gpu, weight: 5}, {name: cpu}],
+    requestedToCapacityRatio: {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}}}},
+  {name: NodeResourcesBalancedAllocation, args: {resources: [{name: cpu, weight: 1}, {name: example.com/gpu}]}},
+  {name: InterPodAffinity, args: {hardPodAffinityWeight: 7, ignorePreferredTermsOfExistingPods: true}},
+  {name: NodeAffinity, args: {addedAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [
+    {weight: 9, preference: {matchExpressions: [{key: zone, operator: In, values: [a]}]}}]}}}]}"""
+
+
+def test_plug_ins_are_set_up_by_their_arguments() -> None:
+    usual, policy = read("{}"), read(ARGS)
+    assert len(policy.scores) == len(usual.scores), "each stands for the usual one"
+    found = {type(score).__name__: (score, weight) for score, weight in policy.scores}
+    ratio: Any = found["RequestedToCapacityRatio"][0]
+    assert ratio.resources == {"example.com/gpu": 5.0, "cpu": 1.0}
+    balance: Any = found["BalancedAllocation"][0]
+    assert balance.resources == ("cpu", "example.com/gpu")
+    assert {name: weight for name, (_, weight) in found.items()}["LikesCompany"] == 2.0
+    table = make_table()
+    row = next(row for name, row in table.rows.items() if name == "node-1")
+    table.labels[row] = {**table.labels[row], "zone": "a"}
+    (pod,) = make_infos(1)
+    added: Any = found["PrefersNodeAffinity"][0]
+    assert added.concerns(pod, table)
+    assert float(added.score(pod, table, slice(0, table.size))[row]) == 100.0
 
 
 ADDED = """{pluginConfig: [{name: NodeAffinity, args: {apiVersion: kubescheduler.config.k8s.io/v1, kind: NodeAffinityArgs,

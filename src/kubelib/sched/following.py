@@ -271,6 +271,7 @@ class Following:
             or old is None
             or old.meta.generation != new.meta.generation
             or old.meta.labels != new.meta.labels
+            or bool(old.meta.deletion_timestamp) != bool(new.meta.deletion_timestamp)
         ):
             return False
         before, now = old.view(Pod).status, new.view(Pod).status

@@ -3,7 +3,7 @@
 Every change to a row is noted in a log, from which the judgements of earlier Pods are brought up to date.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -74,15 +74,9 @@ class NodeTable(Promises):
         self.log: list[int] = []
         """Rows in the order in which they changed; the first has the position `log_start`."""
         self.log_start = 0
-        self._per_unit: NDArray[np.float64] = np.zeros((2, 0))
-        self._shares: tuple[int, Rows, tuple[int, int], NDArray[np.float64]] = (
-            -1,
-            slice(0),
-            (0, 0),
-            self._per_unit,
-        )
         self._columns: dict[str, CodedColumn[str | None]] = {}
         self._counters: dict[PodSelector, Column] = {}
+        self._kept: dict[Hashable, tuple[int, NDArray[np.float64]]] = {}
         self._pods: dict[str, Placed] = {}
         self._on: dict[str, dict[str, Placed]] = {}
         self._free: list[int] = []
@@ -126,23 +120,6 @@ class NodeTable(Promises):
         wanted[3] += 1
         return np.array(wanted, np.int64)
 
-    def shares(self, pod: PodInfo, rows: Rows) -> NDArray[np.float64]:
-        """Return the shares of cpu and memory that would be used with the Pod, at most 1."""
-        kept = self._shares
-        # Several scores of one sweep ask for the same.
-        if kept[0] == self.log_end and kept[1] is rows and kept[2] == pod.counted:
-            return kept[3]
-        counted = self.counted[:, rows] + np.array(pod.counted)[:, None]
-        shares: NDArray[np.float64] = np.minimum(counted * self._per_unit[:, rows], 1.0)
-        self._shares = (self.log_end, rows, pod.counted, shares)
-        return shares
-
-    def shares_of_row(self, pod: PodInfo, row: int) -> tuple[float, float]:
-        """Return what `shares` does for one row."""
-        cpu = (int(self.counted[0, row]) + pod.counted[0]) * float(self._per_unit[0, row])
-        memory = (int(self.counted[1, row]) + pod.counted[1]) * float(self._per_unit[1, row])
-        return min(cpu, 1.0), min(memory, 1.0)
-
     def label(self, key: str) -> CodedColumn[str | None]:
         """Return the values of one label; None where a node does not have it."""
         column = self._columns.get(key)
@@ -153,6 +130,23 @@ class NodeTable(Promises):
                     column[row] = labels[key]
             self._columns[key] = column
         return column
+
+    def kept(self, make: Callable[["NodeTable", Rows], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return columns that `make` makes of rows. They are kept, by what `make` equals, and made anew where a row has changed."""
+        known = self._kept.get(make)
+        everywhere = slice(0, self.size)
+        if known is None or known[1].shape[1] != self.size or known[0] < self.log_start:
+            columns = make(self, everywhere)
+        else:
+            position, columns = known
+            changed = self.log[position - self.log_start :]
+            if len(changed) > self.size // 2:
+                columns = make(self, everywhere)
+            elif changed:
+                rows = np.array(changed, np.int64)
+                columns[:, rows] = make(self, rows)
+        self._kept[make] = self.log_end, columns
+        return columns
 
     def owned(self, owner: str, rows: Rows) -> Column:
         """Return how many Pods of a controller are on each of `rows`."""
@@ -172,11 +166,15 @@ class NodeTable(Promises):
                 self._counters.clear()
             column = np.zeros(self.size, np.int64)
             for placed in self._pods.values():
-                info = placed.pod
-                if placed.row >= 0 and pods.matches(info.namespace, info.labels, self.namespaces):
+                if placed.row >= 0 and self._is_meant(placed.pod, pods):
                     column[placed.row] += 1
             self._counters[pods] = column
         return column
+
+    def _is_meant(self, pod: PodInfo, by: PodSelector) -> bool:
+        if by.staying and pod.going:
+            return False
+        return by.matches(pod.namespace, pod.labels, self.namespaces)
 
     def pods_by_row(self) -> Iterator[tuple[int, list[PodInfo]]]:
         """Return the rows that have Pods, and these."""
@@ -229,8 +227,6 @@ class NodeTable(Promises):
             if column[row] != value:
                 column[row] = value
                 self.free[number, row] = value - self.used[resource][row]
-                if number < 2:
-                    self._per_unit[number, row] = 1.0 / max(value, 1)
                 changed = True
         return changed
 
@@ -248,7 +244,6 @@ class NodeTable(Promises):
         for number, column in enumerate(self.allocatable.values()):
             self.free[number, row] -= column[row]
             column[row] = 0
-        self._per_unit[:, row] = 1.0
         for coded in self._columns.values():
             coded[row] = None
         self.names[row], self.labels[row], self.taints[row] = "", {}, ()
@@ -288,7 +283,6 @@ class NodeTable(Promises):
         nothing = np.zeros(new - old, np.int64)
         self._resize(new, tuple(self.allocatable))
         self.counted = np.hstack([self.counted, np.zeros((2, new - old), np.int64)])
-        self._per_unit = np.hstack([self._per_unit, np.ones((2, new - old))])
         self.wishes = {wish: np.concatenate([column, nothing]) for wish, column in self.wishes.items()}
         self._counters = {pods: np.concatenate([column, nothing]) for pods, column in self._counters.items()}
         self.taints.grow(new)
@@ -318,7 +312,8 @@ class NodeTable(Promises):
         node = node or pod.node
         known = self._pods.get(pod.uid)
         if known is not None:
-            if known.node == node and (known.pod is pod or known.pod.shape == pod.shape):
+            same = known.pod is pod or (known.pod.shape == pod.shape and known.pod.going == pod.going)
+            if known.node == node and same:
                 known.pod = pod
                 return False
             self.remove_pod(pod.uid)
@@ -422,7 +417,7 @@ class NodeTable(Promises):
         if pod.claims or pod.disks:
             self.volumes.account(pod, row, sign)
         for selector, column in self._counters.items():
-            if selector.matches(pod.namespace, pod.labels, self.namespaces):
+            if self._is_meant(pod, selector):
                 column[row] += sign
         if not pod.plain:
             for wish in _wishes(pod):

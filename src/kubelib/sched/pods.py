@@ -127,11 +127,13 @@ class PodInfo:
     rather_away: tuple[tuple[int, PodTerm], ...] = ()
     spread: tuple[SpreadTerm, ...] = ()
     images: tuple[str, ...] = ()
-    """The images of all containers, one for each, by their full names."""
+    """The images of all containers and of volumes, one for each, by their full names."""
     claims: tuple[tuple[str, bool], ...] = ()
     """The names of the Pod's claims, and whether each was made for it alone."""
     disks: tuple[Disk, ...] = ()
     gated: bool = False
+    going: bool = False
+    """Whether the Pod is being deleted."""
     preempts: bool = True
     """Whether Pods of lower priority may have to go for this one: not with ``preemptionPolicy: Never``."""
     nominated: str = ""
@@ -191,10 +193,11 @@ class PodInfo:
             owner=owner,
             shape=shape,
             counted=counted,
-            images=tuple(full_name(c.image) for c in (*spec.init_containers, *spec.containers)),
+            images=_images(pod),
             claims=claims,
             disks=_disks(pod) if spec.volumes else (),
             gated=bool(spec.scheduling_gates),
+            going=meta.deletion_timestamp is not None,
             preempts=spec.preemption_policy != "Never",
             nominated=pod.status.nominated_node_name,
             scheduler=spec.scheduler_name,
@@ -245,6 +248,13 @@ def _disks(pod: Pod) -> tuple[Disk, ...]:
             # Who shares one monitor means the same cluster.
             disks += ((f"rbd {at} {rbd.pool}/{rbd.image}", rbd.read_only) for at in rbd.monitors)
     return tuple(disks)
+
+
+def _images(pod: Pod) -> tuple[str, ...]:
+    spec = pod.spec
+    names = [c.image for c in (*spec.init_containers, *spec.containers)]
+    names += [volume.image.reference for volume in spec.volumes if volume.image is not None]
+    return tuple(map(full_name, names))
 
 
 def _counted(pod: Pod, requests: Mapping[str, int]) -> tuple[int, int]:

@@ -18,6 +18,8 @@ class PodSelector:
     labels: Selector
     namespaces: tuple[str, ...] = ()
     by_labels: Selector = NOTHING
+    staying: bool = False
+    """Whether Pods that are being deleted do not count."""
 
     def matches(self, namespace: str, labels: Labels, namespaces: Mapping[str, Labels]) -> bool:
         """Return whether a Pod is meant; `namespaces` has the labels of each namespace that is known."""
@@ -80,7 +82,7 @@ def spread_term(constraint: TopologySpreadConstraint, namespace: str, labels: La
     """Take in a topology spread constraint of a Pod with this namespace and these labels."""
     chosen = _narrowed(constraint.label_selector, labels, constraint.match_label_keys)
     return SpreadTerm(
-        PodSelector(chosen, (namespace,)),
+        PodSelector(chosen, (namespace,), staying=True),
         constraint.topology_key,
         constraint.max_skew,
         constraint.when_unsatisfiable != "ScheduleAnyway",

@@ -5,6 +5,12 @@ from importlib.metadata import entry_points
 from typing import cast
 
 from kubelib.sched.base import Filter, Policy, Score
+from kubelib.sched.policies.allocation import (
+    BalancedAllocation,
+    LeastAllocated,
+    MostAllocated,
+    RequestedToCapacityRatio,
+)
 from kubelib.sched.policies.choosers import AnyOf, Best, InTurn
 from kubelib.sched.policies.filters import (
     FitsResources,
@@ -18,10 +24,7 @@ from kubelib.sched.policies.neighbours import KeepsCompany, LikesCompany, Prefer
 from kubelib.sched.policies.pernode import PerNode, per_node
 from kubelib.sched.policies.plugins import make_plugin
 from kubelib.sched.policies.scores import (
-    BalancedAllocation,
     HasImages,
-    LeastAllocated,
-    MostAllocated,
     PrefersNodeAffinity,
     PrefersUntainted,
     SpreadOwner,
@@ -148,6 +151,7 @@ __all__ = [
     "PrefersEven",
     "PrefersNodeAffinity",
     "PrefersUntainted",
+    "RequestedToCapacityRatio",
     "SharesVolumes",
     "SpreadOwner",
     "SpreadZones",

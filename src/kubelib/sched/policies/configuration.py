@@ -6,11 +6,11 @@ from typing import Any
 import attrs
 
 from kubelib.api.codec import DecodeError, parse_yaml
-from kubelib.api.errors import Problem
 from kubelib.api.times import parse_duration
 from kubelib.api.validation import problems
 from kubelib.sched.base import Policy
-from kubelib.sched.policies.profiles import ConfigurationError, Profile, as_list, as_object, only
+from kubelib.sched.policies.arguments import ConfigurationError, as_list, as_object, only, refuse
+from kubelib.sched.policies.profiles import Profile
 
 API_VERSION = "kubescheduler.config.k8s.io/v1"
 KIND = "KubeSchedulerConfiguration"
@@ -72,17 +72,17 @@ def read_profiles(text: str, usual: Policy) -> Configuration:
     first = _whole(document, "podInitialBackoffSeconds", 1)
     longest = _whole(document, "podMaxBackoffSeconds", max(10, first))
     if _whole(document, "parallelism", 16) <= 0:
-        _refuse(
+        refuse(
             problems.invalid(
                 "parallelism", document["parallelism"], "should be an integer value greater than zero"
             )
         )
     _check_percentage("percentageOfNodesToScore", document)
     if first <= 0:
-        _refuse(problems.invalid("podInitialBackoffSeconds", first, "must be greater than 0"))
+        refuse(problems.invalid("podInitialBackoffSeconds", first, "must be greater than 0"))
     if longest < first:
         why = "must be greater than or equal to PodInitialBackoffSeconds"
-        _refuse(problems.invalid("podMaxBackoffSeconds", longest, why))
+        refuse(problems.invalid("podMaxBackoffSeconds", longest, why))
     return Configuration(
         policies=_policies(document, usual),
         first_backoff=float(first),
@@ -101,12 +101,12 @@ def _policies(document: Mapping[str, Any], usual: Policy) -> dict[str, Policy]:
         # A lone profile may leave out its name.
         name = profile.get("schedulerName") or (DEFAULT_SCHEDULER if len(items) == 1 else "")
         if not name:
-            _refuse(problems.required(f"{path}.schedulerName"))
+            refuse(problems.required(f"{path}.schedulerName"))
         if not isinstance(name, str):
             raise ConfigurationError(f"{path}.schedulerName: must be a string")
         if name in profiles:
             first = f"profiles[{profiles[name][0]}].schedulerName"
-            _refuse(problems.duplicate(f"{path}.schedulerName", first))
+            refuse(problems.duplicate(f"{path}.schedulerName", first))
         _check_percentage(f"{path}.percentageOfNodesToScore", profile)
         profiles[name] = at, profile
     _check_queue_sort([profile for _, profile in profiles.values()])
@@ -122,11 +122,11 @@ def _check_queue_sort(profiles: Sequence[Mapping[str, Any]]) -> None:
     enabled = len(as_list(as_object(sorts[0], "queueSort").get("enabled") or [], "queueSort.enabled"))
     if enabled > 1:
         why = "only one queue sort plugin can be enabled"
-        _refuse(problems.invalid("profiles[0].plugins.queueSort.Enabled", enabled, why))
+        refuse(problems.invalid("profiles[0].plugins.queueSort.Enabled", enabled, why))
     for at, sort in enumerate(sorts):
         if sort != sorts[0]:
             path = f"profiles[{at}].plugins.queueSort"
-            _refuse(problems.invalid(path, sort, "must be the same for all profiles"))
+            refuse(problems.invalid(path, sort, "must be the same for all profiles"))
 
 
 def _leading(tree: Mapping[str, Any]) -> Leading:
@@ -141,7 +141,7 @@ def _leading(tree: Mapping[str, Any]) -> Leading:
         raise ConfigurationError(f"{path}.leaderElect: must be true or false")
     lock = tree.get("resourceLock") or "leases"
     if lock != "leases":
-        _refuse(problems.invalid(f"{path}.resourceLock", lock, 'resourceLock value must be "leases"'))
+        refuse(problems.invalid(f"{path}.resourceLock", lock, 'resourceLock value must be "leases"'))
     times: dict[str, float | None] = {}
     for field in ("leaseDuration", "renewDeadline", "retryPeriod"):
         value = tree.get(field)
@@ -170,8 +170,4 @@ def _whole(tree: Mapping[str, Any], field: str, usual: int) -> int:
 def _check_percentage(path: str, tree: Mapping[str, Any]) -> None:
     percentage = _whole(tree, "percentageOfNodesToScore", 0)
     if not 0 <= percentage <= 100:
-        _refuse(problems.invalid(path, percentage, "not in valid range [0-100]"))
-
-
-def _refuse(problem: Problem) -> None:
-    raise ConfigurationError(f"{problem.field}: {problem.message}")
+        refuse(problems.invalid(path, percentage, "not in valid range [0-100]"))

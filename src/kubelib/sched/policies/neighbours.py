@@ -12,6 +12,8 @@ from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import MatchesNodeAffinity, ToleratesTaints
 from kubelib.sched.selectors import PodSelector, PodTerm, SpreadTerm
 
+HOSTNAME = "kubernetes.io/hostname"
+
 
 def _near(nodes: NodeTable, topology: str, counts: Column, rows: Rows) -> Column:
     """Return how many of the counted Pods are in the same place as each row; none where the label is missing."""
@@ -94,9 +96,17 @@ def _count_all(terms: Sequence[PodTerm], nodes: NodeTable) -> Column:
 
 
 class LikesCompany:
-    """Preferred Pod affinity and anti-affinity, of the Pod and of the Pods that are there."""
+    """Preferred Pod affinity and anti-affinity, of the Pod and of the Pods that are there.
+
+    The best of the nodes that fit gets 100, the worst 0.
+    """
 
     name = "InterPodAffinity"
+
+    def __init__(self, *, required: int = 1, theirs: bool = True) -> None:
+        """Make one. What Pods that are there require counts as if they preferred it with the weight `required`; what they prefer counts if it is to be `theirs` too."""
+        self._required = required
+        self._theirs = theirs
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod, or any other, prefers anything."""
@@ -104,18 +114,48 @@ class LikesCompany:
 
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        total: Any = 0.0
+        total: Any = 0
         for sign, terms in ((1, pod.rather_near), (-1, pod.rather_away)):
             for weight, term in terms:
                 total = total + sign * weight * _near(nodes, term.topology, nodes.count(term.pods), rows)
+        signs = {"near": self._required, "rather near": self._theirs, "rather away": -self._theirs}
         for (kind, weight, term), counts in nodes.wishes.items():
-            if kind != "away" and _means(term.pods, pod, nodes):
-                sign = -1 if kind == "rather away" else 1
+            if (sign := signs.get(kind, 0)) and _means(term.pods, pod, nodes):
                 total = total + sign * weight * _near(nodes, term.topology, counts, rows)
-        if isinstance(total, float):
+        if isinstance(total, int) or not len(total):
             return 0.0
-        least, most = total.min(initial=0), total.max(initial=0)
-        return np.asarray(100.0 * (total - least) / (most - least)) if most > least else 0.0
+        least, most = int(total.min()), int(total.max())
+        return np.floor(100.0 * ((total - least) / (most - least))) if most > least else 0.0
+
+
+def _required(pod: PodInfo) -> Sequence[SpreadTerm]:
+    return [term for term in pod.spread if term.required]
+
+
+def _labelled(terms: Sequence[SpreadTerm], nodes: NodeTable) -> BoolColumn:
+    """Return which nodes have the labels of all constraints; others count for none."""
+    labelled = nodes.present.copy()
+    for term in terms:
+        labelled &= ~nodes.label(term.topology).among((None,), slice(0, nodes.size))
+    return labelled
+
+
+class _Eligible:
+    """Which nodes count for a constraint."""
+
+    def __init__(self) -> None:
+        self._affinity = MatchesNodeAffinity()
+        self._taints = ToleratesTaints()
+
+    def rows(self, term: SpreadTerm, labelled: BoolColumn, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
+        """Return, for all rows, whether they are `labelled` and what the constraint says of affinity and taints holds."""
+        everywhere = slice(0, nodes.size)
+        eligible = labelled.copy()
+        if term.honor_affinity:
+            eligible &= self._affinity.fits(pod, nodes, everywhere)
+        if term.honor_taints:
+            eligible &= self._taints.fits(pod, nodes, everywhere)
+        return eligible
 
 
 class SpreadsEvenly:
@@ -124,8 +164,7 @@ class SpreadsEvenly:
     name = "PodTopologySpread"
 
     def __init__(self) -> None:
-        self._affinity = MatchesNodeAffinity()
-        self._taints = ToleratesTaints()
+        self._eligible = _Eligible()
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod has such constraints."""
@@ -134,7 +173,7 @@ class SpreadsEvenly:
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
         result: BoolColumn | bool = True
-        labelled = self._labelled(pod, nodes)
+        labelled = _labelled(_required(pod), nodes)
         for term in pod.spread:
             if term.required:
                 result = self._within(term, labelled, pod, nodes)[rows] & result
@@ -142,24 +181,10 @@ class SpreadsEvenly:
 
     def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
         """Return which nodes have the labels that the constraints are about."""
-        return self._labelled(pod, nodes)
-
-    def _labelled(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
-        """Return which nodes have the labels of all constraints; others count for none."""
-        everywhere = slice(0, nodes.size)
-        labelled = nodes.present.copy()
-        for term in pod.spread:
-            if term.required:
-                labelled &= ~nodes.label(term.topology).among((None,), everywhere)
-        return labelled
+        return _labelled(_required(pod), nodes)
 
     def _within(self, term: SpreadTerm, labelled: BoolColumn, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
-        everywhere = slice(0, nodes.size)
-        eligible = labelled.copy()
-        if term.honor_affinity:
-            eligible &= self._affinity.fits(pod, nodes, everywhere)
-        if term.honor_taints:
-            eligible &= self._taints.fits(pod, nodes, everywhere)
+        eligible = self._eligible.rows(term, labelled, pod, nodes)
         places = nodes.label(term.topology)
         totals = places.totals(np.where(eligible, nodes.count(term.pods), 0))
         domains = np.unique(places.codes[eligible])
@@ -182,30 +207,34 @@ class PrefersEven:
 
     name = "PodTopologySpread"
 
+    def __init__(self) -> None:
+        self._eligible = _Eligible()
+
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod has such constraints."""
         return bool(pod.spread) and any(not term.required for term in pod.spread)
 
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
-        """Judge the nodes: the fewer Pods in the same places, the better; nodes without a label come last."""
-        cost: Any = 0.0
-        missing: BoolColumn | bool = False
-        for term in pod.spread:
-            if not term.required:
-                places = nodes.label(term.topology)
-                domains = np.count_nonzero(np.bincount(places.codes[rows])[1:])
-                weight = math.log(domains + 2)
-                cost = (
-                    cost
-                    + weight * _near(nodes, term.topology, nodes.count(term.pods), rows)
-                    + term.max_skew
-                    - 1
-                )
-                missing = places.among((None,), rows) | missing
-        if isinstance(cost, float):
+        """Judge the nodes: the fewer Pods in the same places, the better; those without a label come last."""
+        terms = [term for term in pod.spread if not term.required]
+        labelled = _labelled(terms, nodes)
+        known = labelled[rows]
+        cost: Any = np.zeros(len(known))
+        for term in terms:
+            places = nodes.label(term.topology)
+            codes = places.codes[rows]
+            if term.topology == HOSTNAME:
+                counts, sizes = nodes.count(term.pods)[rows], int(np.count_nonzero(known))
+            else:
+                eligible = self._eligible.rows(term, labelled, pod, nodes)
+                counts = places.totals(np.where(eligible, nodes.count(term.pods), 0))[codes]
+                sizes = len(np.unique(codes[known]))
+            # Of places of which there are many one more Pod is worse.
+            cost = cost + (counts * math.log(sizes + 2) + float(term.max_skew - 1))
+        cost = np.floor(cost + 0.5)
+        if not known.any():
             return 0.0
-        known = cost[~np.asarray(missing)]
-        least, most = known.min(initial=np.inf), known.max(initial=0.0)
+        least, most = cost[known].min(), cost[known].max()
         if not most:
-            return np.where(missing, 0.0, 100.0)
-        return np.where(missing, 0.0, 100.0 * (most + least - cost) / most)
+            return np.where(known, 100.0, 0.0)
+        return np.where(known, np.floor(100.0 * (most + least - cost) / most), 0.0)

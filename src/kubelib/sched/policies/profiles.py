@@ -1,41 +1,32 @@
 """One profile of a file: plug-ins by name, as it switches them on and off and sets them up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-import msgspec
-
-from kubelib.api.core.affinity import NodeAffinity
 from kubelib.api.validation import problems
 from kubelib.sched.base import Policy, Score
-from kubelib.sched.policies.choosers import Best
-from kubelib.sched.policies.filters import IsAllowed
-from kubelib.sched.policies.plugins import make_plugin
-from kubelib.sched.policies.scores import (
-    BalancedAllocation,
-    LeastAllocated,
-    MostAllocated,
-    SpreadOwner,
-    SpreadZones,
+from kubelib.sched.policies.allocation import BalancedAllocation, LeastAllocated
+from kubelib.sched.policies.arguments import (
+    ARGUMENTS,
+    BALANCE,
+    RESOURCES,
+    ConfigurationError,
+    as_list,
+    as_object,
+    only,
 )
+from kubelib.sched.policies.choosers import Best
+from kubelib.sched.policies.plugins import make_plugin
+from kubelib.sched.policies.scores import SpreadOwner, SpreadZones
 
 PLUGINS = "kubelib.scheduler_plugins"
 """The entry point group of plug-ins: functions that return a `Filter` or a `Score`."""
 
-STRATEGIES: Mapping[str, Callable[[], Score]] = {
-    "LeastAllocated": LeastAllocated,
-    "MostAllocated": MostAllocated,
-}
-RESOURCES, BALANCE, AFFINITY = "NodeResourcesFit", "NodeResourcesBalancedAllocation", "NodeAffinity"
 SORT, PREEMPT, BIND = "PrioritySort", "DefaultPreemption", "DefaultBinder"
 ONLY_ONES = {"queueSort": SORT, "postFilter": PREEMPT, "bind": BIND}
 """Points at which there is one plug-in."""
 POINTS = ("queueSort", "filter", "postFilter", "score", "bind")
-
-
-class ConfigurationError(ValueError):
-    """A policy cannot be made of a file; the message says why."""
 
 
 class Profile:
@@ -136,69 +127,28 @@ class Profile:
             path = f"{self._path}.pluginConfig[{at}]"
             config = as_object(item, path)
             only(config, ("name", "args"), path)
-            name = config.get("name")
+            name = str(config.get("name"))
             if name in seen:
                 problem = problems.duplicate(path, name)
                 raise ConfigurationError(f"{problem.field}: {problem.message}")
-            seen.add(str(name))
+            seen.add(name)
             args = as_object(config.get("args") or {}, f"{path}.args")
             if args.get("kind", f"{name}Args") != f"{name}Args":
                 problem = problems.invalid(f"{path}.args", args["kind"], "has to match plugin args")
                 raise ConfigurationError(f"{problem.field}: {problem.message}")
-            if name == RESOURCES:
-                self._known["score"][RESOURCES] = (_strategy(args, f"{path}.args"), weight)
-            elif name == AFFINITY:
-                self._add_affinity(args, f"{path}.args")
-            else:
+            if name not in ARGUMENTS:
                 raise ConfigurationError(f"{path}: {name} takes no arguments here")
-
-    def _add_affinity(self, args: Mapping[str, Any], path: str) -> None:
-        only(args, ("apiVersion", "kind", "addedAffinity"), path)
-        added = args.get("addedAffinity")
-        if added is None:
-            return
-        try:
-            affinity = msgspec.convert(added, NodeAffinity)
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"{path}.addedAffinity: {error}") from None
-        if affinity.preferred_during_scheduling_ignored_during_execution:
-            raise ConfigurationError(f"{path}.addedAffinity: only what is required can be added")
-        required = affinity.required_during_scheduling_ignored_during_execution
-        if required is not None:
-            self._known["filter"][AFFINITY] = IsAllowed(required)
-
-
-def _strategy(args: Mapping[str, Any], path: str) -> Score:
-    """Return the score of what is free, as the arguments of NodeResourcesFit want it."""
-    only(args, ("apiVersion", "kind", "scoringStrategy"), path)
-    strategy = as_object(args.get("scoringStrategy") or {}, f"{path}.scoringStrategy")
-    only(strategy, ("type",), f"{path}.scoringStrategy")
-    wanted = strategy.get("type", "LeastAllocated")
-    if wanted not in STRATEGIES:
-        raise ConfigurationError(
-            f"{path}.scoringStrategy.type: {wanted!r} is not among {', '.join(STRATEGIES)}"
-        )
-    return STRATEGIES[wanted]()
+            for point, plugin in ARGUMENTS[name](args, f"{path}.args").items():
+                known = self._known[point]
+                known[name] = (
+                    (plugin, known[name][1] if name in known else 1.0) if point == "score" else plugin
+                )
 
 
 def _kubernetes_name(score: Score) -> str:
     return {"LeastAllocated": RESOURCES, "MostAllocated": RESOURCES, "BalancedAllocation": BALANCE}.get(
         score.name, score.name
     )
-
-
-def as_object(value: object, path: str) -> Mapping[str, Any]:
-    """Return a value that must be an object."""
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{path}: must be an object")
-    return value
-
-
-def as_list(value: object, path: str) -> Sequence[Any]:
-    """Return a value that must be a list."""
-    if not isinstance(value, list):
-        raise ConfigurationError(f"{path}: must be a list")
-    return value
 
 
 def _name(item: object, path: str) -> str:
@@ -208,10 +158,3 @@ def _name(item: object, path: str) -> str:
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"{path}: a plug-in must have a name")
     return name
-
-
-def only(value: Mapping[str, Any], fields: Sequence[str], path: str) -> None:
-    """Check that a value has no other fields."""
-    unknown = sorted(set(map(str, value)) - set(fields))
-    if unknown:
-        raise ConfigurationError(f'{path}: "{unknown[0]}" is not supported; there are: {", ".join(fields)}')

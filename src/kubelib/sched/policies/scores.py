@@ -1,9 +1,12 @@
-"""Scores: 0 to 100 for each node."""
+"""Scores: 0 to 100 for each node. Those of resources are in `allocation`, those that look at other Pods in `neighbours`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from kubelib.api.core.affinity import PreferredSchedulingTerm
+from kubelib.api.core.node import Taint
 from kubelib.sched.base import FloatColumn, Rows
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
@@ -16,54 +19,6 @@ MOST_OF_IMAGES = 1000 * 1024 * 1024
 ZONE = "topology.kubernetes.io/zone"
 ONE_ZONE = 2
 """How many values the label has where all nodes that have it are in one zone: that one, and none."""
-
-
-class LeastAllocated:
-    """Prefers nodes with much room left."""
-
-    name = "LeastAllocated"
-
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
-        """Judge the nodes."""
-        cpu, memory = nodes.shares(pod, rows)
-        return np.asarray(100.0 - 50.0 * (cpu + memory))
-
-    def score_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> float:
-        """Judge one node."""
-        cpu, memory = nodes.shares_of_row(pod, row)
-        return 100.0 - 50.0 * (cpu + memory)
-
-
-class MostAllocated:
-    """Prefers nodes that are nearly full, so that others stay empty."""
-
-    name = "MostAllocated"
-
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
-        """Judge the nodes."""
-        cpu, memory = nodes.shares(pod, rows)
-        return np.asarray(50.0 * (cpu + memory))
-
-    def score_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> float:
-        """Judge one node."""
-        cpu, memory = nodes.shares_of_row(pod, row)
-        return 50.0 * (cpu + memory)
-
-
-class BalancedAllocation:
-    """Prefers nodes whose cpu and memory are used in the same proportion."""
-
-    name = "BalancedAllocation"
-
-    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
-        """Judge the nodes."""
-        cpu, memory = nodes.shares(pod, rows)
-        return np.asarray(100.0 - 50.0 * np.abs(cpu - memory))
-
-    def score_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> float:
-        """Judge one node."""
-        cpu, memory = nodes.shares_of_row(pod, row)
-        return 100.0 - 50.0 * abs(cpu - memory)
 
 
 class SpreadOwner:
@@ -108,20 +63,32 @@ class SpreadZones:
 
 
 class PrefersNodeAffinity:
-    """Prefers nodes that meet the Pod's preferred node affinity."""
+    """Prefers nodes that meet the Pod's preferred node affinity: the best of those that fit gets 100."""
 
     name = "NodeAffinity"
 
+    def __init__(self, added: Sequence[PreferredSchedulingTerm] = ()) -> None:
+        """Make one. The terms `added` are preferred for every Pod."""
+        self._added = tuple(added)
+
+    def _terms(self, pod: PodInfo) -> Sequence[PreferredSchedulingTerm]:
+        own = pod.affinity.preferred_during_scheduling_ignored_during_execution if pod.affinity else ()
+        return (*self._added, *own)
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether anything is preferred."""
+        return bool(
+            self._added
+            or (pod.affinity and pod.affinity.preferred_during_scheduling_ignored_during_execution)
+        )
+
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        if pod.affinity is None:
-            return 0.0
-        preferred = pod.affinity.preferred_during_scheduling_ignored_during_execution
-        total = sum(term.weight for term in preferred)
-        score: Any = 0.0
-        for term in preferred:
-            score = score + (100.0 * term.weight / total) * term_matches(term.preference, nodes, rows)
-        return score  # type: ignore[no-any-return]
+        total: Any = 0
+        for term in self._terms(pod):
+            total = total + term.weight * np.asarray(term_matches(term.preference, nodes, rows), np.int64)
+        most = np.max(total, initial=0)
+        return np.asarray(100 * total // most, np.float64) if most else 0.0
 
 
 class HasImages:
@@ -141,33 +108,33 @@ class HasImages:
         there = np.zeros(nodes.size, np.int64)
         for name in pod.images:
             sizes = nodes.images.sizes(name)
+            spread = len(sizes) / len(nodes)
             for row, size in sizes.items():
-                there[row] += size * len(sizes) // len(nodes)
+                there[row] += int(size * spread)
         most = MOST_OF_IMAGES * len(pod.images)
         there = np.clip(there[rows], LEAST_OF_IMAGES, most)
         return np.asarray(100 * (there - LEAST_OF_IMAGES) // (most - LEAST_OF_IMAGES), np.float64)
 
 
 class PrefersUntainted:
-    """Prefers nodes without taints that prefer to keep the Pod away."""
+    """Prefers nodes with few taints that prefer to keep the Pod away: the worst of those that fit gets 0."""
 
     name = "TaintToleration"
 
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether any node has such a taint."""
+        values = nodes.taints.values
+        return len(values) > 1 and any(t.effect == "PreferNoSchedule" for taints in values for t in taints)
+
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes."""
-        if len(nodes.taints.values) == 1:
-            return 100.0
-        return nodes.taints.rate(
-            lambda taints: (
-                100.0
-                / (
-                    1
-                    + sum(
-                        taint.effect == "PreferNoSchedule"
-                        and not any(tolerates(t, taint) for t in pod.tolerations)
-                        for taint in taints
-                    )
-                )
-            ),
-            rows,
-        )
+
+        def unwelcome(taints: Sequence[Taint]) -> float:
+            return sum(
+                taint.effect == "PreferNoSchedule" and not any(tolerates(t, taint) for t in pod.tolerations)
+                for taint in taints
+            )
+
+        counts = nodes.taints.rate(unwelcome, rows)
+        most = counts.max(initial=0.0)
+        return np.asarray(100.0 - np.floor(100.0 * counts / most)) if most else 100.0

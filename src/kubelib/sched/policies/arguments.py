@@ -1,0 +1,163 @@
+"""Arguments of plug-ins in a file of profiles, and what is common to all that is read from one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from kubelib.api.core.affinity import NodeAffinity
+from kubelib.api.errors import Problem
+from kubelib.api.validation import problems
+from kubelib.sched.base import Score
+from kubelib.sched.policies.allocation import (
+    CPU_AND_MEMORY,
+    BalancedAllocation,
+    LeastAllocated,
+    MostAllocated,
+    RequestedToCapacityRatio,
+    Shape,
+    Weights,
+)
+from kubelib.sched.policies.filters import IsAllowed
+from kubelib.sched.policies.neighbours import LikesCompany
+from kubelib.sched.policies.scores import PrefersNodeAffinity
+
+RESOURCES, BALANCE = "NodeResourcesFit", "NodeResourcesBalancedAllocation"
+RATIO = "RequestedToCapacityRatio"
+STRATEGIES = ("LeastAllocated", "MostAllocated", RATIO)
+_META = ("apiVersion", "kind")
+
+
+class ConfigurationError(ValueError):
+    """A policy cannot be made of a file; the message says why."""
+
+
+def as_object(value: object, path: str) -> Mapping[str, Any]:
+    """Return a value that must be an object."""
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{path}: must be an object")
+    return value
+
+
+def as_list(value: object, path: str) -> Sequence[Any]:
+    """Return a value that must be a list."""
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{path}: must be a list")
+    return value
+
+
+def only(value: Mapping[str, Any], fields: Sequence[str], path: str) -> None:
+    """Check that a value has no other fields."""
+    unknown = sorted(set(map(str, value)) - set(fields))
+    if unknown:
+        raise ConfigurationError(f'{path}: "{unknown[0]}" is not supported; there are: {", ".join(fields)}')
+
+
+def refuse(problem: Problem) -> None:
+    """Raise what is wrong."""
+    raise ConfigurationError(f"{problem.field}: {problem.message}")
+
+
+def _number(tree: Mapping[str, Any], field: str, path: str, usual: int, least: int, most: int) -> int:
+    value = tree.get(field)
+    if value is None:
+        return usual
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{path}.{field}: must be a whole number")
+    if not least <= value <= most:
+        refuse(problems.invalid(f"{path}.{field}", value, f"not in valid range [{least}-{most}]"))
+    return value
+
+
+def _resources(tree: Mapping[str, Any], path: str) -> Weights:
+    weights: dict[str, float] = {}
+    for at, item in enumerate(as_list(tree.get("resources") or [], f"{path}.resources")):
+        where = f"{path}.resources[{at}]"
+        resource = as_object(item, where)
+        only(resource, ("name", "weight"), where)
+        name = resource.get("name")
+        if not isinstance(name, str) or not name:
+            refuse(problems.required(f"{where}.name"))
+        weights[str(name)] = float(_number(resource, "weight", where, 1, 1, 100))
+    return weights or CPU_AND_MEMORY
+
+
+def _shape(tree: Mapping[str, Any], path: str) -> Shape:
+    points: list[tuple[int, int]] = []
+    for at, item in enumerate(as_list(tree.get("shape") or [], path)):
+        point = as_object(item, f"{path}[{at}]")
+        only(point, ("utilization", "score"), f"{path}[{at}]")
+        percent = _number(point, "utilization", f"{path}[{at}]", 0, 0, 100)
+        if points and percent <= points[-1][0]:
+            why = "utilization values must be sorted in increasing order"
+            refuse(problems.invalid(f"{path}[{at}].utilization", percent, why))
+        points.append((percent, _number(point, "score", f"{path}[{at}]", 0, 0, 10)))
+    if not points:
+        refuse(problems.required(path, "at least one point must be specified"))
+    return points
+
+
+def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    only(args, (*_META, "scoringStrategy"), path)
+    path = f"{path}.scoringStrategy"
+    strategy = as_object(args.get("scoringStrategy") or {}, path)
+    only(strategy, ("type", "resources", "requestedToCapacityRatio"), path)
+    wanted = strategy.get("type", "LeastAllocated")
+    if wanted not in STRATEGIES:
+        raise ConfigurationError(f"{path}.type: {wanted!r} is not among {', '.join(STRATEGIES)}")
+    resources = _resources(strategy, path)
+    score: Score
+    if wanted == RATIO:
+        ratio = as_object(strategy.get("requestedToCapacityRatio") or {}, f"{path}.requestedToCapacityRatio")
+        only(ratio, ("shape",), f"{path}.requestedToCapacityRatio")
+        score = RequestedToCapacityRatio(_shape(ratio, f"{path}.shape"), resources)
+    else:
+        score = (LeastAllocated if wanted == "LeastAllocated" else MostAllocated)(resources)
+    return {"score": score}
+
+
+def _balance(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    only(args, (*_META, "resources"), path)
+    weights = _resources(args, path)
+    for at, (name, weight) in enumerate(weights.items()):
+        if weight != 1:
+            why = f"resource weight of {name} should be 1, got {weight:g}"
+            refuse(problems.invalid(f"{path}.resources[{at}].weight", int(weight), why))
+    return {"score": BalancedAllocation(tuple(weights))}
+
+
+def _company(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    only(args, (*_META, "hardPodAffinityWeight", "ignorePreferredTermsOfExistingPods"), path)
+    theirs = args.get("ignorePreferredTermsOfExistingPods") or False
+    if not isinstance(theirs, bool):
+        raise ConfigurationError(f"{path}.ignorePreferredTermsOfExistingPods: must be true or false")
+    weight = _number(args, "hardPodAffinityWeight", path, 1, 0, 100)
+    return {"score": LikesCompany(required=weight, theirs=not theirs)}
+
+
+def _affinity(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    only(args, (*_META, "addedAffinity"), path)
+    added = args.get("addedAffinity")
+    if added is None:
+        return {}
+    try:
+        affinity = msgspec.convert(added, NodeAffinity)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}.addedAffinity: {error}") from None
+    made: dict[str, Any] = {}
+    required = affinity.required_during_scheduling_ignored_during_execution
+    if required is not None:
+        made["filter"] = IsAllowed(required)
+    preferred = affinity.preferred_during_scheduling_ignored_during_execution
+    if preferred:
+        made["score"] = PrefersNodeAffinity(preferred)
+    return made
+
+
+ARGUMENTS: Mapping[str, Callable[[Mapping[str, Any], str], Mapping[str, Any]]] = {
+    RESOURCES: _fit,
+    BALANCE: _balance,
+    "InterPodAffinity": _company,
+    "NodeAffinity": _affinity,
+}
+"""By plug-in: what makes of its arguments, which stand at a path, the plug-ins for the points that they change."""
