@@ -1,15 +1,12 @@
 """Schedulers of several architectures against each other, in processes that are killed at random moments: is anything lost?
 
-An API server, many nodes that exist only as objects, and schedulers that each have Pods of their own but share the nodes. In the end the
+API servers, many nodes that exist only as objects, and schedulers that each have Pods of their own but share the nodes. In the end the
 requests on every node are added up plainly, and of every Pod it is known on which nodes it ever was.
 """
 
-import re
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,17 +20,8 @@ from kubelib.api.errors import ApiError, Gone
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.quantity import parse_quantity
 from kubelib.client.http import HttpClient
-from kubelib.client.kubeconfig import load_connection
+from reference_cluster.contenders import SCHEDULERS, STRANGER, Cell, Stranger, answered, cpu_of, created
 
-SCHEDULERS: Mapping[str, tuple[str, ...]] = {
-    "packing": ("--architecture", "monolithic", "--policy", "most-allocated"),
-    "two-paths": ("--architecture", "multipath", "--policy", "default", "--batch-policy", "random"),
-    "offers": ("--architecture", "two-level", "--policy", "least-allocated", "--batch-policy", "most-allocated"),
-    "omega": (
-        "--architecture", "shared-state", "--schedulers", "2", "--policy", "most-allocated", "--detection", "coarse",
-    ),
-}  # fmt: skip
-"""The four schedulers, by the names that their Pods ask for. Half of them want the same nodes, the fullest that will do."""
 SIZES = ("100m", "200m", "300m")
 CPU = "1"
 FILL = 0.65
@@ -48,6 +36,12 @@ class Settings:
     pods: int = 3000
     kills: int = 8
     """How often a scheduler is killed, and started again."""
+    servers: int = 1
+    """How many API servers there are: several need a `store` that they can share."""
+    server_kills: int = 0
+    """How often one of them is killed, and started again."""
+    store: str = ""
+    """Where all that is kept; empty: in the directory of the one server."""
     seed: int = 1
     patience: float = 300.0
     """Seconds after which Pods without a node are given up."""
@@ -65,6 +59,9 @@ class Verdict:
     overcommitted: int
     """Nodes with more than there is."""
     kills: int
+    server_kills: int
+    stranger: tuple[int, int]
+    """How many Bindings of the scheduler that is not ours succeeded, and how many came too late."""
     seconds: float
     transactions: Mapping[str, Mapping[str, int]]
     """By scheduler: how many succeeded, failed by a conflict, and were sent again."""
@@ -77,7 +74,7 @@ class Verdict:
     def lines(self) -> list[str]:
         """Return it for people."""
         first = (
-            f"{self.bound} pods bound in {self.seconds:.1f} s, schedulers killed {self.kills} times:"
+            f"{self.bound} pods bound in {self.seconds:.1f} s, schedulers killed {self.kills} times, API servers {self.server_kills}:"
             f" {self.overcommitted} nodes overcommitted, {self.lost} pods lost, {self.twice} bound twice"
         )
         lines = [first]
@@ -87,93 +84,60 @@ class Verdict:
                 f"{scheduler}: {succeeded} transactions, {failed} with conflicts:"
                 f" conflict fraction {failed / succeeded if succeeded else float(bool(failed)):.3f}"
             )
+        succeeded, failed = self.stranger
+        lines.append(
+            f"{STRANGER}, by pods/binding: {succeeded} bound, {failed} too late:"
+            f" conflict fraction {failed / succeeded if succeeded else float(bool(failed)):.3f}"
+        )
         return lines
 
 
-class _Process:
-    """A daemon that is started, killed and started again."""
-
-    def __init__(self, directory: Path, name: str, *arguments: str) -> None:
-        self._log = directory / f"{name}.log"
-        self._arguments = arguments
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it; `ready` says when it works."""
-        with self._log.open("wb") as log:
-            command = [sys.executable, "-m", "reference_cluster", *self._arguments]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    async def ready(self) -> None:
-        """Wait until it says so. Raises RuntimeError if it ends instead."""
-        assert self._process is not None
-        while " is ready " not in self._log.read_text():
-            if self._process.poll() is not None:
-                raise RuntimeError(f"kubelib {self._arguments[0]} ended: {self._log.read_text()}")
-            await anyio.sleep(0.05)
-
-    def kill(self) -> None:
-        """End it with SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+def check(settings: Settings) -> None:
+    """Raise ValueError, with one sentence, for what cannot be run."""
+    if settings.servers > 1 and not settings.store:
+        raise ValueError(
+            "Several API servers need a store that they can share, such as etcd://127.0.0.1:2379."
+        )
+    room = settings.nodes * FILL
+    mean = sum(float(size[:-1]) for size in SIZES) / len(SIZES) / 1000
+    if settings.pods * mean > room:
+        raise ValueError(
+            f"{settings.pods} pods are too many for {settings.nodes} nodes: at most {int(room / mean)}."
+        )
 
 
 async def contend(directory: Path, settings: Settings, say: Callable[[str], None]) -> Verdict:
     """Run schedulers against each other, and return what came of it. Logs and data are written to `directory`."""
     random = Random(settings.seed)
-    async with _cluster(directory) as (client, processes):
+    check(settings)
+    cell = Cell(directory, settings.store, settings.servers)
+    async with cell.running() as client:
         await _create_nodes(client, settings.nodes)
         say(f"{settings.nodes} nodes are there")
-        homes = _Homes()
+        homes, stranger = _Homes(), Stranger(client)
         since = (await client.resource(Pod).list()).resource_version
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(homes.follow, client, since)
+            tasks.start_soon(stranger.run)
             began = time.monotonic()
             tasks.start_soon(_create_pods, client, settings, random)
-            kills = await _kill_now_and_then(processes, settings, random, homes, say)
+            kills = await _kill_now_and_then(cell, settings, random, homes, say)
             with anyio.move_on_after(settings.patience):
                 await homes.until(settings.pods)
             seconds = time.monotonic() - began
             tasks.cancel_scope.cancel()
-        pods = (await client.resource(Pod).list()).items
-        found = await client.request("GET", "/metrics", accept="*/*")
+        pods = (await answered(client.resource(Pod).list)).items
         return Verdict(
             bound=sum(bool(pod.spec.node_name) for pod in pods),
             lost=settings.pods - sum(bool(pod.spec.node_name) for pod in pods),
             twice=homes.moved,
             overcommitted=_overcommitted(list(pods)),
-            kills=kills,
+            kills=sum(name in cell.schedulers for name in kills),
+            server_kills=sum(name in cell.servers for name in kills),
+            stranger=(stranger.bound, stranger.refused),
             seconds=seconds,
-            transactions=_transactions(found.body.decode()),
+            transactions=await cell.transactions(),
         )
-
-
-@asynccontextmanager
-async def _cluster(directory: Path) -> AsyncIterator[tuple[HttpClient, Mapping[str, _Process]]]:
-    """Run an API server and the schedulers while the context is open."""
-    master = directory / "master"
-    server = _Process(
-        directory, "apiserver", "apiserver", "--data-dir", str(master), "--listen", "127.0.0.1:0",
-        "--disable-admission-plugins", "ServiceAccount,TaintNodesByCondition",
-    )  # fmt: skip
-    kubeconfig = str(master / "scheduler.kubeconfig")
-    processes = {
-        name: _Process(
-            directory, name, "scheduler", "--kubeconfig", kubeconfig, "--scheduler-name", name, *options
-        )
-        for name, options in SCHEDULERS.items()
-    }
-    try:
-        server.start()
-        await server.ready()
-        for process in processes.values():
-            process.start()
-        async with HttpClient(load_connection([master / "admin.kubeconfig"])) as client:
-            yield client, processes
-    finally:
-        for process in (*processes.values(), server):
-            process.kill()
 
 
 async def _create_nodes(client: HttpClient, count: int) -> None:
@@ -183,9 +147,8 @@ async def _create_nodes(client: HttpClient, count: int) -> None:
 
     async def create(part: range) -> None:
         for number in part:
-            await client.resource(Node).create(
-                Node(metadata=ObjectMeta(name=f"node-{number}"), status=status)
-            )
+            node = Node(metadata=ObjectMeta(name=f"node-{number}"), status=status)
+            await created(partial(client.resource(Node).create, node))
 
     async with anyio.create_task_group() as tasks:
         for worker in range(8):
@@ -193,14 +156,8 @@ async def _create_nodes(client: HttpClient, count: int) -> None:
 
 
 async def _create_pods(client: HttpClient, settings: Settings, random: Random) -> None:
-    """Create Pods of all schedulers in turn, as many as there is room for by plan."""
-    room = settings.nodes * FILL
-    mean = sum(float(size[:-1]) for size in SIZES) / len(SIZES) / 1000
-    if settings.pods * mean > room:
-        raise ValueError(
-            f"{settings.pods} pods are too many for {settings.nodes} nodes: at most {int(room / mean)}."
-        )
-    names = list(SCHEDULERS)
+    """Create Pods of all schedulers in turn."""
+    names = [*SCHEDULERS, STRANGER]
     wanted = [
         (names[number % len(names)], random.choice(SIZES), random.choice(("Always", "Never")))
         for number in range(settings.pods)
@@ -212,9 +169,8 @@ async def _create_pods(client: HttpClient, settings: Settings, random: Random) -
             resources = ResourceRequirements(requests={"cpu": size})
             container = Container(name="main", image="none", resources=resources)
             spec = PodSpec(scheduler_name=name, restart_policy=policy, containers=(container,))
-            await client.resource(Pod).create(
-                Pod(metadata=ObjectMeta(name=f"pod-{number}", namespace="default"), spec=spec)
-            )
+            pod = Pod(metadata=ObjectMeta(name=f"pod-{number}", namespace="default"), spec=spec)
+            await created(partial(client.resource(Pod).create, pod))
 
     async with anyio.create_task_group() as tasks:
         for worker in range(4):
@@ -222,23 +178,21 @@ async def _create_pods(client: HttpClient, settings: Settings, random: Random) -
 
 
 async def _kill_now_and_then(
-    processes: Mapping[str, _Process],
-    settings: Settings,
-    random: Random,
-    homes: "_Homes",
-    say: Callable[[str], None],
-) -> int:
-    """Kill schedulers while Pods are being bound: each time that another part of them is."""
+    cell: Cell, settings: Settings, random: Random, homes: "_Homes", say: Callable[[str], None]
+) -> list[str]:
+    """Kill schedulers and servers while Pods are being bound: each time that another part of them is. Return who was killed."""
+    killed: list[str] = []
+    pools = [list(cell.schedulers)] * settings.kills + [list(cell.servers)] * settings.server_kills
+    random.shuffle(pools)
     with anyio.move_on_after(settings.patience):
-        for number in range(settings.kills):
-            share = settings.pods * (number + random.random()) / (settings.kills + 1)
+        for number, pool in enumerate(pools):
+            share = settings.pods * (number + random.random()) / (len(pools) + 1)
             await homes.until(share)
-            name = random.choice(list(processes))
-            processes[name].kill()
-            processes[name].start()
+            name = random.choice(pool)
+            await cell.kill(name)
+            killed.append(name)
             say(f"killed {name} when {homes.bound} pods were bound")
-        return settings.kills
-    return number
+    return killed
 
 
 class _Homes:
@@ -283,16 +237,6 @@ class _Homes:
 def _overcommitted(pods: list[Pod]) -> int:
     taken: dict[str, int] = {}
     for pod in pods:
-        for container in pod.spec.containers:
-            asked = parse_quantity(container.resources.requests["cpu"]).milli()
-            taken[pod.spec.node_name] = taken.get(pod.spec.node_name, 0) + asked
-    taken.pop("", None)
+        if pod.spec.node_name:
+            taken[pod.spec.node_name] = taken.get(pod.spec.node_name, 0) + cpu_of(pod)
     return sum(amount > parse_quantity(CPU).milli() for amount in taken.values())
-
-
-def _transactions(text: str) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for labels, count in re.findall(r"^kubelib_transactions_total\{(.*)\} (\d+)$", text, re.MULTILINE):
-        named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        found.setdefault(named["scheduler"] or "single bindings", {})[named["outcome"]] = int(count)
-    return found

@@ -86,13 +86,32 @@ def guestbook_on(runtime: str, client: Any, namespace: str) -> "Guestbook":
     "--kills", type=click.IntRange(0), default=8, show_default=True, help="How often a scheduler is killed."
 )
 @click.option(
+    "--servers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many API servers; several need --store.",
+)
+@click.option(
+    "--server-kills",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How often an API server is killed.",
+)
+@click.option(
+    "--store", default="", metavar="URL", help="An empty store for it, such as etcd://127.0.0.1:2379/demo."
+)
+@click.option(
     "--seed", default=1, show_default=True, help="What sizes of Pods and moments of kills are drawn from."
 )
-def contention(nodes: int, pods: int, kills: int, seed: int) -> None:
-    """Let four schedulers of different architectures bind Pods to the same nodes, kill them, and count what went wrong.
+def contention(
+    nodes: int, pods: int, kills: int, servers: int, server_kills: int, store: str, seed: int
+) -> None:
+    """Let schedulers of different architectures bind Pods to the same nodes, kill them, and count what went wrong.
 
-    Each scheduler is a process of its own that is killed with SIGKILL and started again. Fails if any node is overcommitted, or any Pod lost or
-    bound twice.
+    Four are processes of their own that are killed with SIGKILL and started again, as are API servers; a fifth binds Pods one by one by what it
+    saw a while ago. Fails if any node is overcommitted, or any Pod lost or bound twice.
     """
     import tempfile
 
@@ -106,8 +125,19 @@ def contention(nodes: int, pods: int, kills: int, seed: int) -> None:
         click.echo(f"{time.monotonic() - began:5.1f}s  {text}")
 
     with tempfile.TemporaryDirectory(prefix="kubelib-") as directory:
-        settings = Settings(nodes=nodes, pods=pods, kills=kills, seed=seed)
-        verdict = anyio.run(contend, Path(directory), settings, say)
+        settings = Settings(
+            nodes=nodes,
+            pods=pods,
+            kills=kills,
+            servers=servers,
+            server_kills=server_kills,
+            store=store,
+            seed=seed,
+        )
+        try:
+            verdict = anyio.run(contend, Path(directory), settings, say)
+        except ValueError as error:
+            raise DemoFailed(str(error)) from None
     for line in verdict.lines():
         click.echo(line)
     if not verdict.clean:
