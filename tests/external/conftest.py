@@ -128,7 +128,7 @@ def real_binary(name: str) -> str:
     found = os.environ.get(f"KUBELIB_TEST_{name.upper()}") or (
         str(beside) if beside.exists() else shutil.which(name)
     )
-    assert found, f"{name} is not there: run scripts/kubectl"
+    assert found, f"{name} is not there: run scripts/kubectl and scripts/programs"
     return found
 
 
