@@ -251,7 +251,14 @@ def test_a_deployment_is_scaled_set_rolled_and_patched(k: In, tmp_path: Path) ->
     k("create service clusterip s --tcp=80")
     k("set selector svc/s a=b")
     k("create rolebinding rb --clusterrole=view --user=u")
-    k("set subject rolebinding rb --user=v")
+    k("set subject rolebinding rb --user=v --group=g --serviceaccount=default:s")
+    assert k("get rolebinding rb -o jsonpath={.subjects[*].name}") == "u v g s"
+    assert k("get svc s -o jsonpath={.spec.selector}") == '{"a":"b"}'
+    template = "{.spec.template.spec.serviceAccountName} {.spec.template.spec.containers[0]"
+    assert k("get deploy d -o", f"jsonpath={template}['env','resources']}}") == (
+        'sa [{"name":"A","value":"b"}] {"limits":{"cpu":"200m"}}'
+    )
+    assert "A=b" in k("set env deploy/d --list")
     assert "registry.example/c:2" in k("rollout history deploy/d --revision=2")
     k("rollout undo deploy/d --to-revision=1")
     k("rollout pause deploy/d")
@@ -327,6 +334,11 @@ def test_what_kubectl_tells_of_the_server(k: In, tmp_path: Path) -> None:
     assert "clusters" in k("config view")
     assert "ephemeralContainers" in k("explain pods.spec --recursive")
     assert "VERSION:  apps/v1" in k("explain deploy --output=plaintext-openapiv2")
+    deep = k("explain deploy --recursive --output=plaintext-openapiv2")
+    assert "topologySpreadConstraints\t<[]Object>" in deep
+    kinds = [line.split()[-1] for line in k("api-resources --sort-by=kind --no-headers").splitlines()]
+    assert kinds == sorted(kinds)
+    assert len(kinds) > 50
     assert "targetCPUUtilizationPercentage" in k("explain hpa.spec --api-version=autoscaling/v1")
     assert "readyz check passed" in k("get --raw /readyz?verbose")
     assert "--as-group" in k("options")
