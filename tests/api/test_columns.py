@@ -176,7 +176,7 @@ TEMPLATE = {"spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b", "
                 },
             },
             "Name Reference Targets MinPods MaxPods Replicas Age",
-            ["x", "Deployment/web", "cpu: <unknown>/80%", "<unset>", "5", "0", "5m"],
+            ["x", "Deployment/web", "cpu: <unknown>/80%", "<unset>", 5, 0, "5m"],
         ),
         (
             "v1", "Node",

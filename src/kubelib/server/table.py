@@ -6,7 +6,7 @@ from typing import Any
 
 from kubelib.api.codec import encode_json
 from kubelib.api.document import Document
-from kubelib.api.scheme import Resource
+from kubelib.api.scheme import Resource, Tree
 
 META = "meta.k8s.io"
 
@@ -31,11 +31,38 @@ def column_definitions(resource: Resource) -> list[dict[str, Any]]:
     ]
 
 
+_ENDED = {
+    "Succeeded": "The pod has completed successfully.",
+    "Failed": "The pod failed.",
+}
+
+
+def _conditions(tree: Tree) -> list[dict[str, str]]:
+    """Return what a row says of a Pod that has ended, so that clients may leave it out."""
+    phase: str = (tree.get("status") or {}).get("phase") or ""
+    message = _ENDED.get(phase)
+    if message is None:
+        return []
+    return [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
+
+
+def _in_order(documents: Sequence[Document]) -> Sequence[Document]:
+    """Return FlowSchemas in the order in which they are tried, as Kubernetes shows them."""
+
+    def place(document: Document) -> tuple[int, str]:
+        spec = document.tree().get("spec") or {}
+        return spec.get("matchingPrecedence") or 0, document.meta.name
+
+    return sorted(documents, key=place)
+
+
 def _row(document: Document, resource: Resource, now: datetime, include: str, bare: Any) -> dict[str, Any]:
     # No column of ours is about managed fields, which are more than half of most documents.
     apart = document.apart()
     tree = document.tree() if resource.structure is not None else apart.tree
     row: dict[str, Any] = {"cells": [column.cell(tree, now) for column in resource.columns]}
+    if resource.kind == "Pod" and resource.builtin and (conditions := _conditions(tree)):
+        row["conditions"] = conditions
     if include == "Object":
         row["object"] = document.whole
     elif include != "None":
@@ -55,6 +82,8 @@ def table(
 ) -> bytes:
     """Return a ``Table`` of documents. `include` is ``includeObject``: Metadata, Object or None."""
     bare = _meta(version)
+    if resource.kind == "FlowSchema" and resource.builtin:
+        documents = _in_order(documents)
     return encode_json(
         {
             "kind": "Table",

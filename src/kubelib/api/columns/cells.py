@@ -47,6 +47,8 @@ def _age(tree: Tree, now: datetime) -> str:
 
 
 NAME = Column("Name", field("metadata", "name"), format="name")
+PLAIN_NAME = Column("Name", field("metadata", "name"))
+"""The name where Kubernetes does not say that it is one: kubectl writes no kind before it."""
 AGE = Column("Age", _age)
 
 
@@ -73,19 +75,18 @@ def label_selector_text(selector: Any) -> str:
     """Return a ``metav1.LabelSelector`` as text."""
     if selector is None:
         return NONE
-    parts = [f"{k}={v}" for k, v in (selector.get("matchLabels") or {}).items()]
+    parts = [(k, f"{k}={v}") for k, v in (selector.get("matchLabels") or {}).items()]
     for expression in selector.get("matchExpressions") or ():
         key, operator = expression.get("key", ""), expression.get("operator")
         values = ",".join(sorted(expression.get("values") or ()))
-        parts.append(
-            {
-                "In": f"{key} in ({values})",
-                "NotIn": f"{key} notin ({values})",
-                "Exists": key,
-                "DoesNotExist": f"!{key}",
-            }.get(operator, key)
-        )
-    return ",".join(sorted(parts)) or NONE
+        text = {
+            "In": f"{key} in ({values})",
+            "NotIn": f"{key} notin ({values})",
+            "Exists": key,
+            "DoesNotExist": f"!{key}",
+        }.get(operator, key)
+        parts.append((key, text))
+    return ",".join(text for _, text in sorted(parts, key=lambda part: part[0])) or NONE
 
 
 def label_selector_cell(tree: Tree, now: datetime) -> str:

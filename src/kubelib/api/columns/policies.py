@@ -16,7 +16,7 @@ SERVICE_ACCOUNT = (NAME, Column("Secrets", lambda t, n: len(t.get("secrets") or 
 LEASE = (NAME, Column("Holder", field("spec", "holderIdentity")), AGE)
 PRIORITY_CLASS = (
     NAME,
-    Column("Value", field("value", default=0)),
+    Column("Value", field("value", default=0), "integer"),
     Column("Global-Default", lambda t, n: bool(t.get("globalDefault")), "boolean"),
     AGE,
     Column("PreemptionPolicy", field("preemptionPolicy")),
@@ -24,7 +24,7 @@ PRIORITY_CLASS = (
 
 # Roles
 
-_CREATED = Column("Created At", field("metadata", "creationTimestamp"))
+_CREATED = Column("Created At", field("metadata", "creationTimestamp"), "date")
 ROLE = (NAME, _CREATED)
 LIMIT_RANGE = (NAME, _CREATED)
 
@@ -64,7 +64,7 @@ def _quota(*, limits: bool) -> Cell:
         return ", ".join(
             f"{name}: {used.get(name, '0')}/{hard[name]}"
             for name in sorted(hard)
-            if name.startswith("limits") == limits
+            if name.startswith("limits.") == limits
         )
 
     return cell
@@ -139,7 +139,7 @@ EVENT = (
     Column("Message", lambda t, n: str(t.get("message") or t.get("note") or "").strip()),
     Column("First Seen", _first_seen, wide=True),
     Column("Count", _repeated, wide=True),
-    Column("Name", field("metadata", "name"), wide=True),
+    Column("Name", field("metadata", "name"), format="name", wide=True),
 )
 
 

@@ -59,18 +59,19 @@ def _endpoints(tree: Tree, now: datetime) -> str:
     for subset in tree.get("subsets") or ():
         addresses = [str(address.get("ip")) for address in subset.get("addresses") or ()]
         if ports := subset.get("ports"):
-            shown += (f"{address}:{port.get('port')}" for port in ports for address in addresses)
+            hosts = [f"[{address}]" if ":" in address else address for address in addresses]
+            shown += (f"{host}:{port.get('port')}" for port in ports for host in hosts)
         else:
             shown += addresses
-    return some_of(shown)
+    return some_of(shown, empty="" if tree.get("subsets") else NONE)
 
 
 ENDPOINTS = (NAME, Column("Endpoints", _endpoints), AGE)
 
 
 def _slice_ports(tree: Tree, now: datetime) -> str:
-    ports = tree.get("ports") or ()
-    return some_of([str(port.get("port") or port.get("name") or "*") for port in ports], empty="<unset>")
+    ports = [port.get("port") or port.get("name", "*") for port in tree.get("ports") or ()]
+    return some_of(list(map(str, ports)), empty="<unset>") or "<unset>"
 
 
 def _slice_endpoints(tree: Tree, now: datetime) -> str:
@@ -88,13 +89,16 @@ ENDPOINT_SLICE = (
 
 
 def _ingress_class(tree: Tree, now: datetime) -> str:
-    annotated = at(tree, "metadata", "annotations", "kubernetes.io/ingress.class")
-    return str(at(tree, "spec", "ingressClassName") or annotated or NONE)
+    return str(at(tree, "spec", "ingressClassName") or NONE)
 
 
 def _hosts(tree: Tree, now: datetime) -> str:
-    hosts = [rule["host"] for rule in at(tree, "spec", "rules") or () if rule.get("host")]
-    return some_of(hosts, empty="*")
+    rules = at(tree, "spec", "rules") or ()
+    named = [number for number, rule in enumerate(rules) if rule.get("host")]
+    shown = ",".join(rules[number]["host"] for number in named[:3])
+    # Whatever follows the third counts as more, and so do rules without a host before it.
+    more = len(named) >= 3 and len(rules) > named[2] + 1
+    return (f"{shown} + {len(rules) - 3} more..." if more else shown) or "*"
 
 
 INGRESS = (
@@ -129,9 +133,11 @@ NETWORK_POLICY = (
 
 
 def _parent(tree: Tree, now: datetime) -> str:
-    parent = at(tree, "spec", "parentRef") or {}
-    parts = ("group", "resource", "namespace", "name")
-    return "/".join(str(parent[part]) for part in parts if parent.get(part))
+    parent = at(tree, "spec", "parentRef")
+    if not parent:
+        return NONE
+    resource = ".".join(filter(None, (parent.get("resource"), parent.get("group")))).lower()
+    return "/".join(filter(None, (resource, parent.get("namespace"), parent.get("name"))))
 
 
 IP_ADDRESS = (NAME, Column("ParentRef", _parent))

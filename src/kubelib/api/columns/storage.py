@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from kubelib.api.columns.cells import AGE, NAME, at, field
+from kubelib.api.columns.cells import AGE, NAME, Cell, at, field
 from kubelib.api.scheme import Column, Tree
 
 _MODES = {
@@ -49,7 +49,7 @@ PERSISTENT_VOLUME_CLAIM = (
     NAME,
     Column("Status", _phase),
     Column("Volume", field("spec", "volumeName")),
-    Column("Capacity", lambda t, n: (at(t, "status", "capacity", "storage") or "") if _bound(t) else ""),
+    Column("Capacity", lambda t, n: (at(t, "status", "capacity", "storage") or "0") if _bound(t) else ""),
     Column("Access Modes", lambda t, n: _modes(at(t, "status", "accessModes")) if _bound(t) else ""),
     *_CLASSES,
     AGE,
@@ -57,7 +57,7 @@ PERSISTENT_VOLUME_CLAIM = (
 )
 PERSISTENT_VOLUME = (
     NAME,
-    Column("Capacity", lambda t, n: at(t, "spec", "capacity", "storage") or ""),
+    Column("Capacity", lambda t, n: at(t, "spec", "capacity", "storage") or "0"),
     Column("Access Modes", lambda t, n: _modes(at(t, "spec", "accessModes"))),
     Column("Reclaim Policy", field("spec", "persistentVolumeReclaimPolicy")),
     Column("Status", _phase),
@@ -69,15 +69,24 @@ PERSISTENT_VOLUME = (
 )
 
 
-def _class_name(tree: Tree, now: datetime) -> str:
-    annotations = at(tree, "metadata", "annotations") or {}
-    keys = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
-    default = " (default)" if any(annotations.get(key) == "true" for key in keys) else ""
-    return f"{at(tree, 'metadata', 'name')}{default}"
+def _class_name(*annotations: str) -> Cell:
+    """Return a cell that shows the name of a class, and that it is the default if one of the annotations says so."""
 
+    def cell(tree: Tree, now: datetime) -> str:
+        found = at(tree, "metadata", "annotations") or {}
+        default = " (default)" if any(found.get(key) == "true" for key in annotations) else ""
+        return f"{at(tree, 'metadata', 'name')}{default}"
+
+    return cell
+
+
+_DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
 
 STORAGE_CLASS = (
-    Column("Name", _class_name, format="name"),
+    Column("Name", _class_name(*_DEFAULT_CLASS), format="name"),
     Column("Provisioner", field("provisioner")),
     Column("ReclaimPolicy", field("reclaimPolicy", default="Delete")),
     Column("VolumeBindingMode", field("volumeBindingMode", default="Immediate")),
@@ -95,7 +104,11 @@ def _audiences(tree: Tree, now: datetime) -> str:
     return _UNSET if requests is None else ",".join(request.get("audience", "") for request in requests)
 
 
-VOLUME_ATTRIBUTES_CLASS = (NAME, Column("DriverName", field("driverName")), AGE)
+VOLUME_ATTRIBUTES_CLASS = (
+    Column("Name", _class_name("storage.alpha.kubernetes.io/is-default-class"), format="name"),
+    Column("DriverName", field("driverName")),
+    AGE,
+)
 VOLUME_ATTACHMENT = (
     NAME,
     Column("Attacher", field("spec", "attacher"), format="name"),

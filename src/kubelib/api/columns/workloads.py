@@ -7,6 +7,7 @@ from kubelib.api.columns.cells import (
     AGE,
     NAME,
     NONE,
+    PLAIN_NAME,
     age_of,
     at,
     condition,
@@ -25,7 +26,7 @@ _TEMPLATE = template("spec", "template", "spec")
 _SELECTOR = Column("Selector", label_selector_cell, wide=True)
 
 SCALE = (
-    NAME,
+    PLAIN_NAME,
     Column("Desired", count("spec", "replicas"), "integer"),
     Column("Available", count("status", "replicas"), "integer"),
     AGE,
@@ -173,6 +174,8 @@ def _metric_name(kind: str, source: Tree) -> str:
 def _target(metric: Tree, current: Tree) -> str:
     kind = str(metric.get("type") or "")
     part = _SOURCES.get(kind, "")
+    if not part:
+        return "<unknown type>"
     target = at(metric, part, "target") or {}
     value = at(current, part, "current") or {}
     if kind in ("Resource", "ContainerResource"):
@@ -206,7 +209,7 @@ HORIZONTAL_POD_AUTOSCALER = (
     ),
     Column("Targets", _targets),
     Column("MinPods", lambda t, n: str(at(t, "spec", "minReplicas") or "<unset>")),
-    Column("MaxPods", lambda t, n: str(at(t, "spec", "maxReplicas") or 0)),
-    Column("Replicas", lambda t, n: str(at(t, "status", "currentReplicas") or 0)),
+    Column("MaxPods", count("spec", "maxReplicas")),
+    Column("Replicas", count("status", "currentReplicas")),
     AGE,
 )
