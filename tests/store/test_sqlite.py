@@ -346,3 +346,15 @@ async def test_the_url_says_how_much_history_is_kept(tmp_path: Path) -> None:
         open_store(f"sqlite://{tmp_path}/store?history=few")
     with pytest.raises(ValueError, match="unknown option 'keep': there is history"):
         open_store(f"sqlite://{tmp_path}/store?keep=3")
+
+
+async def test_what_is_stored_is_for_nobody_else_to_read(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with open_store(f"sqlite://{tmp_path}/store") as store:
+            await store.commit(Put("/a", b"secret", ABSENT))
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert "store-wal" in modes
+    assert set(modes.values()) == {0o600}

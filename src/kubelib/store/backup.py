@@ -7,6 +7,7 @@ else.
 
 import base64
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,10 @@ async def write_backup(store: Store, path: Path) -> Summary:
     temporary = path.with_name(f".{path.name}.part")
     count = 0
     try:
-        with gzip.open(temporary, "wb", compresslevel=3) as file:
+        temporary.unlink(missing_ok=True)
+        # Secrets are in it: from its first byte on it is for nobody else
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as raw, gzip.GzipFile("", "wb", 3, raw) as file:
             page = await store.list("/", limit=PAGE)
             revision = page.revision
             file.write(
@@ -58,7 +62,6 @@ async def write_backup(store: Store, path: Path) -> Summary:
                     break
                 page = await store.list("/", limit=PAGE, start=page.next_key, at=revision)
             file.write(msgspec.json.encode({"entries": count}) + b"\n")
-        temporary.chmod(0o600)  # Secrets are in it
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

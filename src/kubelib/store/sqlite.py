@@ -8,6 +8,7 @@ pages are given back, so that the file stays in proportion to what is stored.
 
 import asyncio
 import functools
+import os
 import queue
 import resource
 import shutil
@@ -138,6 +139,12 @@ def _transact(connection: "sqlite3.Connection", rows: _Rows, compactions: list[_
         connection.execute("PRAGMA incremental_vacuum(2000)").fetchall()
 
 
+def _make(path: Path) -> None:
+    """Make the file if it is not there, for its owner alone: Secrets are in it. SQLite gives what is beside it the same rights."""
+    with suppress(OSError):  # what is wrong is said by SQLite, which opens it next
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 class SqliteStore(Embedded):
     """A store in one SQLite file. Acknowledged commits survive kill -9 and power loss.
 
@@ -190,6 +197,7 @@ class SqliteStore(Embedded):
         import sqlite3
 
         try:
+            _make(self.path)
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"cannot open the store {self.path}: {error}") from error
