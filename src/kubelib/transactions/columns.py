@@ -23,7 +23,7 @@ def turns(machines: Integers) -> Integers:
     order = machines.argsort(kind="stable")
     ordered = machines[order]
     again = ordered[1:] == ordered[:-1]
-    if again.any():
+    if np.count_nonzero(again):
         positions = np.arange(len(machines))
         starts = positions.copy()
         starts[1:][again] = 0
@@ -38,11 +38,27 @@ def overfull(
 
     `used` and `total` have a column per resource, with a row per machine; `need` is what one task asks for.
     """
-    upto = turns(machines) + 1
-    conflicts = np.zeros(len(machines), dtype=bool)
+    upto: Integers | int = 1
+    again = repeats(machines, len(used[0]))
+    if len(again):
+        upto = np.ones(len(machines), dtype=np.int64)
+        upto[again] = turns(machines[again]) + 2
+    conflicts: Bools | None = None
     for taken, there, amount in zip(used, total, need, strict=True):
-        conflicts |= taken[machines] + upto * amount > there[machines]
+        lacking = taken[machines] + upto * amount > there[machines]
+        conflicts = lacking if conflicts is None else conflicts | lacking
+    assert conflicts is not None
     return conflicts
+
+
+def repeats(machines: Integers, count: int) -> Integers:
+    """Return in order which claims are not the first of the transaction on their machine, of `count` machines."""
+    positions = np.arange(len(machines))
+    first = np.empty(count, dtype=np.int64)
+    # of claims on the same machine the last one written stays, which is the first
+    first[machines[::-1]] = positions[::-1]
+    repeated: Integers = (first[machines] != positions).nonzero()[0]
+    return repeated
 
 
 def outdated(machines: Integers, seen: Integers, now: Integers) -> Bools:

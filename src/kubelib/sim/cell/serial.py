@@ -77,7 +77,7 @@ class SerialRun(Run):
             return eligible
         if eligible is None:
             return scheduler.placement.among(freed)
-        return np.intersect1d(eligible, freed, assume_unique=True)
+        return freed[np.isin(freed, eligible)]
 
     def _decided(self, scheduler: Scheduler, number: int, job: int, now: float, think: float) -> None:
         jobs, ledger = self.jobs, self.ledger

@@ -72,14 +72,14 @@ class Freed:
         self._recent.append(machines)
 
     def since(self, count: int) -> Integers | None:
-        """Return the machines on which tasks ended after so many releases, in order; None if that is long ago."""
+        """Return the machines on which tasks ended after so many releases, each as often; None if that is long ago."""
         missing = self.count - count
         if missing > len(self._recent):
             return None
         if not missing:
             return np.zeros(0, dtype=np.int64)
         recent = itertools.islice(reversed(self._recent), missing)
-        return np.unique(np.concatenate([np.asarray(machines, dtype=np.int64) for machines in recent]))
+        return np.concatenate([np.asarray(machines, dtype=np.int64) for machines in recent])
 
 
 class Snapshot:
@@ -222,7 +222,8 @@ class Usage:
 
     def change(self, now: float, cpu: float, memory: float) -> None:
         """Note that from `now` on so much more is in use."""
-        self._pass(now)
+        if now > self._last:
+            self._pass(now)
         self._cpu += cpu
         self._memory += memory
 

@@ -3,7 +3,7 @@
 from kubelib.sim.cell.compiled.compiling import inner
 from kubelib.sim.cell.compiled.state import State
 from kubelib.sim.cell.compiled.streams import below, java_below
-from kubelib.sim.cell.placement import BLOCK, MISSES
+from kubelib.sim.cell.placement import BLOCK, MISSES, SPARE
 from kubelib.sim.cell.state import LARGE
 
 
@@ -116,14 +116,9 @@ def draw_machines(state: State, number: int, eligible: int, tasks: int, cpu: flo
                 missed += 1
                 desk.misses += 1
     elif eligible < 0:
-        while placed < tasks:
-            drawn = (tasks - placed) + (tasks - placed) // 4
-            for index in range(drawn):
-                state.drawn[index] = first + below(desk, count)
-            taken = _accept(state, number, drawn, placed, tasks - placed, cpu, memory)
-            placed += taken
-            if taken * 4 < drawn:
-                break
+        for index in range(SPARE * tasks):
+            state.drawn[index] = first + below(desk, count)
+        placed = _accept(state, number, SPARE * tasks, 0, tasks, cpu, memory)
     if placed < tasks:
         if eligible < 0:
             eligible = _fitting(state, number, cpu, memory)

@@ -30,7 +30,7 @@ from kubelib.sim.cell.compiled.state import (
 )
 from kubelib.sim.cell.compiled.streams import words_of
 from kubelib.sim.cell.loading import Loaded, load
-from kubelib.sim.cell.placement import BLOCK
+from kubelib.sim.cell.placement import BLOCK, SPARE
 from kubelib.sim.cell.results import JobTable, Results, days_of
 from kubelib.sim.cell.rng import seeded
 from kubelib.sim.cell.setup import Setup
@@ -75,7 +75,7 @@ class CompiledRun:
             agenda=np.zeros(EVENTS + len(before), dtype=EVENT),
             claims=np.zeros(int(loaded.tasks.sum() + before.tasks.sum()), dtype=np.int32),
             recent=np.zeros(REMEMBERED, dtype=RELEASE),
-            drawn=np.zeros(most + most // 4 + 2, dtype=np.int32),
+            drawn=np.zeros(SPARE * most + 2, dtype=np.int32),
             placed=np.zeros(most, dtype=np.int32),
             seen=np.zeros(most, dtype=np.int64),
             eligible=np.zeros(machines + 1, dtype=np.int32),

@@ -72,7 +72,7 @@ JOB = np.dtype(
 )
 """A job and what has become of it; `follower` is the next one in the queue, `stuck` as of which release there was no room."""
 
-STREAM = ("state_high", "state_low", "step_high", "step_low", "kept", "kept_word")
+STREAM = ("state_high", "state_low", "step_high", "step_low")
 DESK = np.dtype(
     [
         ("first", "i8"),

@@ -12,6 +12,7 @@ _HALF = np.uint64(32)
 _FACTOR_HIGH, _FACTOR_LOW = np.uint64(0x2360ED051FC65DA4), np.uint64(0x4385DF649FCCF645)
 _TURN, _WIDTH = np.uint64(58), np.uint64(63)
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
+_SPENT, _PART = np.uint64(11), 2.0**-53  # of the 64 bits of a number 53 make a fraction
 _JAVA_FACTOR, _JAVA_SUMMAND = np.uint64(0x5DEECE66D), np.uint64(0xB)
 _JAVA_MASK, _JAVA_SHIFT = np.uint64((1 << 48) - 1), np.uint64(17)
 
@@ -25,8 +26,6 @@ def words_of(generator: np.random.Generator) -> tuple[int, ...]:
         inner_state["state"] & word,
         inner_state["inc"] >> 64,
         inner_state["inc"] & word,
-        state["has_uint32"],
-        state["uinteger"],
     )
 
 
@@ -40,12 +39,8 @@ def _product_high(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @inner
-def _next(desk: Records) -> np.uint64:
-    """Return the next 32 bits: of a 64-bit number the lower half, then the upper one, which is kept."""
-    if desk.kept != _ZERO:
-        desk.kept = _ZERO
-        kept: np.uint64 = desk.kept_word
-        return kept
+def below(desk: Records, bound: int) -> np.int64:
+    """Return the next number from 0 to below `bound` of a desk's stream, as ``(Generator.random() * bound)`` without its fraction."""
     high, low = desk.state_high, desk.state_low
     high = _product_high(low, _FACTOR_LOW) + high * _FACTOR_LOW + low * _FACTOR_HIGH
     low = low * _FACTOR_LOW
@@ -54,24 +49,8 @@ def _next(desk: Records) -> np.uint64:
     desk.state_high = high
     desk.state_low = summed
     mixed, turn = high ^ summed, high >> _TURN
-    word: np.uint64 = (mixed >> turn) | (mixed << ((_WIDTH - turn + _ONE) & _WIDTH))
-    desk.kept = _ONE
-    desk.kept_word = word >> _HALF
-    return word & _LOW
-
-
-@inner
-def below(desk: Records, bound: int) -> np.int64:
-    """Return the next number from 0 to below `bound` of a desk's stream, as ``Generator.integers`` draws it."""
-    if bound == 1:
-        return np.int64(0)
-    width = np.uint64(bound)
-    product = _next(desk) * width
-    if product & _LOW < width:
-        threshold = (_LOW - width + _ONE) % width
-        while product & _LOW < threshold:
-            product = _next(desk) * width
-    return np.int64(product >> _HALF)
+    word = (mixed >> turn) | (mixed << ((_WIDTH - turn + _ONE) & _WIDTH))
+    return np.int64(np.float64(word >> _SPENT) * _PART * bound)
 
 
 @inner
