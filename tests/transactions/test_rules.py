@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelib.transactions.columns import landing, outdated, overfull, turns
+from kubelib.transactions.columns import landing, outdated, overfull, repeats, turns
 
 MACHINES = st.lists(st.integers(0, 4), max_size=30)
 
@@ -13,6 +13,12 @@ MACHINES = st.lists(st.integers(0, 4), max_size=30)
 def test_turns_count_the_earlier_claims_on_the_same_machine(machines: list[int]) -> None:
     expected = [machines[:position].count(machine) for position, machine in enumerate(machines)]
     assert turns(np.array(machines, dtype=np.int64)).tolist() == expected
+
+
+@given(MACHINES)
+def test_repeats_are_the_claims_that_are_not_the_first_on_their_machine(machines: list[int]) -> None:
+    rows = np.array(machines, dtype=np.int64)
+    assert repeats(rows, 5).tolist() == np.flatnonzero(turns(rows)).tolist()
 
 
 @given(MACHINES, st.lists(st.integers(0, 8), min_size=5, max_size=5), st.integers(1, 4), st.integers(1, 4))

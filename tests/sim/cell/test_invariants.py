@@ -158,12 +158,12 @@ def test_a_gang_lands_whole_or_not_at_all(detection: Detection, monkeypatch: pyt
 
 
 def test_conflicts_rise_from_fine_to_gang_to_coarse_to_both() -> None:
-    """Over twelve seeds, in a cell that is four fifths full, at long decisions of the service scheduler."""
+    """Over twenty seeds, in a cell that is four fifths full, at long decisions of the service scheduler on jobs of several tasks."""
     cell = Cell((Machines(500, 4.0, 16.0),))
     small = attrs.evolve(BATCH, most=50, duration=300.0)
-    lively = attrs.evolve(SERVICE, gap=30.0, most=20, duration=600.0)
+    lively = attrs.evolve(SERVICE, gap=30.0, tail=0.8, most=20, duration=300.0)
     failed, succeeded, full = dict.fromkeys(MODES, 0), dict.fromkeys(MODES, 0), []
-    for seed in range(1, 13):
+    for seed in range(1, 21):
         batch = generate("batch", small, 10 * seed + 1, cell, HOUR)
         service = generate("service", lively, 10 * seed + 2, cell, HOUR)
         prefill = generate_prefill(SERVICE, 10 * seed + 3, cell, HOUR, 0.7)
@@ -171,7 +171,10 @@ def test_conflicts_rise_from_fine_to_gang_to_coarse_to_both() -> None:
             architecture = Architecture.shared_state(
                 service=DecisionTime(20.0), detection=mode[0], commit=mode[1]
             )
-            results = simulate(Setup(cell, (batch, service), architecture, prefill, horizon=HOUR, seed=seed))
+            setup = Setup(
+                cell, (batch, service), architecture, prefill, horizon=HOUR, seed=seed, engine="numba"
+            )
+            results = simulate(setup)
             failed[mode] += results.scheduler("service").failed
             succeeded[mode] += results.scheduler("service").succeeded
             full.append(results.cell.cpu)

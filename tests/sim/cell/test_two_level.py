@@ -1,5 +1,6 @@
 """Two-level scheduling: offers, who gets them, and the published figures of Mesos within 2 %."""
 
+import attrs
 import pytest
 
 from kubelib.sim.cell import (
@@ -14,6 +15,7 @@ from kubelib.sim.cell import (
     simulate,
 )
 from kubelib.sim.cell.results import Results
+from kubelib.sim.cell.workloads import BATCH, SERVICE, generate, generate_prefill
 from tests.sim.cell.conftest import Runs
 
 QUARTER = 21_600.0
@@ -96,3 +98,23 @@ def test_offers_of_less_than_the_minimum_are_not_made() -> None:
     results = simulate(Setup(CELL, (batch,), architecture, horizon=100.0))
     assert results.workload("batch").attempted == 0
     assert results.scheduler("batch-0").offers == 0
+
+
+def test_jobs_are_abandoned_that_all_find_room_with_shared_state() -> None:
+    """Figure 7c: while the service framework thinks it holds all that large tasks could use; what tasks leave is too small for them."""
+    cell = Cell((Machines(1_000, 4.0, 16.0),))
+    hours = 10_800.0
+    batch = generate("batch", attrs.evolve(BATCH, gap=20.0, cpu=1.0, most=200), 11, cell, hours)
+    service = generate("service", attrs.evolve(SERVICE, gap=300.0), 12, cell, hours)
+    prefill = generate_prefill(SERVICE, 13, cell, hours, 0.5)
+    slow = DecisionTime(200.0)
+
+    def abandoned(architecture: Architecture) -> int:
+        results = simulate(Setup(cell, (batch, service), architecture, prefill, horizon=hours))
+        assert not results.scheduler("service").saturated
+        assert results.cell.cpu < 0.7
+        return results.workload("batch").abandoned
+
+    assert abandoned(Architecture.two_level(allocator=Allocator(minimum=0.5))) == 0
+    assert abandoned(Architecture.two_level(service=slow, allocator=Allocator(minimum=0.5))) >= 3
+    assert abandoned(Architecture.shared_state(service=slow)) == 0

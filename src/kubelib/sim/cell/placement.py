@@ -16,7 +16,9 @@ from kubelib.transactions.columns import overfull
 
 MISSES = 48  # in a row: then looking at all machines at once is cheaper than going on
 BLOCK = 2048
-SPARE = 2  # draws for each task of a large job: if they do not suffice, too, looking at all machines is cheaper
+SPARE = (
+    2  # draws for each task of a large job: if they do not suffice, too, looking at all machines is cheaper
+)
 NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 
 
