@@ -16,19 +16,19 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return sim_backend()
 
 
-class Sender:
+class Sender(turns.Turn):
     """Wants to send, and notes when its turn has come."""
 
     def __init__(self, rounds: turns.Rounds) -> None:
-        self.turn = turns.Turn(self._come)
+        super().__init__()
         self.sent: list[float] = []
         self._rounds = rounds
 
-    def _come(self, framed: turns.Framed) -> None:
+    def come(self, framed: turns.Framed) -> None:
         self.sent.append(anyio.current_time())
 
     def want(self) -> None:
-        self._rounds.want(self.turn)
+        self._rounds.want(self)
 
 
 async def all_send(senders: list[Sender]) -> list[float]:

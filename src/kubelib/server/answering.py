@@ -35,9 +35,9 @@ class Cycle(RequestResponseCycle):
             if FOLLOWED in message:
                 self.beginning = message
             else:
-                if STREAMED in message:
-                    message[STREAMED](self)
                 await super().send(message)
+                if STREAMED in message and self.chunked_encoding and self.scope["method"] != "HEAD":
+                    message[STREAMED](self)
             return
         self.beginning = None
         piece = self._piece(beginning, message)
@@ -54,13 +54,7 @@ class Cycle(RequestResponseCycle):
     @property
     def is_free(self) -> bool:
         """Whether a part of a body, sent in chunks, can be sent at once; see `kubelib.server.responses.Direct`."""
-        return bool(
-            self.chunked_encoding
-            and not self.flow.write_paused
-            and not self.disconnected
-            and not self.response_complete
-            and self.scope["method"] != "HEAD"
-        )
+        return not (self.flow.write_paused or self.disconnected or self.response_complete)
 
     @staticmethod
     def frame(body: bytes) -> bytes:

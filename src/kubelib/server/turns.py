@@ -36,18 +36,14 @@ class Watch(Protocol):
 class Turn:
     """A place in the rounds."""
 
-    __slots__ = ("_come", "last", "waiting")
-
-    def __init__(self, come: Callable[[Framed], None]) -> None:
-        self._come = come
+    def __init__(self) -> None:
         self.last = 0
         """The round in which it has last come."""
         self.waiting = False
 
     def come(self, framed: Framed) -> None:
-        """Tell whoever waits; `framed` is what others have sent before in this turn of the event loop."""
-        self.waiting = False
-        self._come(framed)
+        """Send; `framed` is what others have sent before in this turn of the event loop."""
+        raise NotImplementedError
 
 
 class Rounds:
@@ -104,10 +100,11 @@ class Rounds:
         framed: Framed = {}
         for turn in turns:
             turn.last = self._number
+            turn.waiting = False
             turn.come(framed)
 
 
-class Stream:
+class Stream(Turn):
     """A watch on its way to the client: sends by itself what it can at once, and says when its task is needed."""
 
     def __init__(
@@ -120,12 +117,12 @@ class Stream:
         plain: bool,
     ) -> None:
         """Make a stream of the `lines` of events; they are `plain` if they are the same for all such streams."""
+        super().__init__()
         self._watch = watch
         self._lines = lines
         self._plain = plain
         self._rounds = rounds
         self._needed = needed
-        self._turn = Turn(self._send)
         self._direct: Direct | None = None
         self.sending = False
         """Whether the task has taken events that the client may not have got yet: nothing may overtake them."""
@@ -149,10 +146,11 @@ class Stream:
 
     def news(self) -> None:
         """Take a turn: there may be something to send."""
-        if not self.sending:
-            self._rounds.want(self._turn)
+        if not self.sending and not self.waiting:
+            self._rounds.want(self)
 
-    def _send(self, framed: Framed) -> None:
+    def come(self, framed: Framed) -> None:
+        """Send what waits, or leave it to the task if the client is slow."""
         if self.sending:
             return
         direct = self._direct
