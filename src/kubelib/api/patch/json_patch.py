@@ -1,4 +1,4 @@
-"""JSON patch (RFC 6902)."""
+"""JSON patch (RFC 6902), as Kubernetes' library carries it out."""
 
 from typing import Any
 
@@ -14,58 +14,62 @@ def _refused(why: str) -> Invalid:
     return Invalid(f"the server rejected our request due to an error in our request: {why}")
 
 
-def _pointer(path: Any) -> list[str]:
-    if not isinstance(path, str) or (path and not path.startswith("/")):
-        raise BadRequest(f"json patch: {path!r} is not a JSON pointer")
-    return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
-
-
-def _index(part: str, length: int, *, insert: bool) -> int:
-    if part == "-" and insert:
-        return length
-    if not part.isascii() or not part.isdigit() or len(part) > 18 or (len(part) > 1 and part[0] == "0"):
-        raise _refused(f"json patch: {part!r} is not the index of a list")
-    number = int(part)
-    if number > length or (number == length and not insert):
-        raise _refused(f"json patch: there is no item {part} in the list")
-    return number
-
-
-def _get(tree: Any, parts: list[str], path: str) -> Any:
-    for part in parts:
-        if isinstance(tree, dict) and part in tree:
-            tree = tree[part]
+def _place(tree: Any, path: Any, verb: str) -> tuple[Any, str]:
+    """Return what holds the place that a pointer names, and its name or index there. Null holds nothing."""
+    if not isinstance(path, str):
+        raise _refused(f"{verb} operation failed to decode path: missing value")
+    _, *parts = path.split("/")
+    if not parts:
+        raise _missing(verb, path)
+    *above, last = (part.replace("~1", "/").replace("~0", "~") for part in parts)
+    for part in above:
+        if isinstance(tree, dict):
+            tree = tree.get(part)
         elif isinstance(tree, list):
-            tree = tree[_index(part, len(tree), insert=False)]
-        else:
-            raise _refused(f"json patch: there is nothing at {path!r}")
-    return tree
+            tree = tree[_index(part, len(tree))]
+        if not isinstance(tree, dict | list):
+            raise _missing(verb, path)
+    return tree, last
 
 
-def _add(tree: Any, parts: list[str], path: str, value: Any) -> Any:
-    if not parts:
-        return value
-    parent = _get(tree, parts[:-1], path)
+def _missing(verb: str, path: str) -> Invalid:
+    return _refused(f"{verb} operation does not apply: doc is missing path: {path!r}: missing value")
+
+
+def _index(part: str, length: int) -> int:
+    """Return an index into a list; negative ones count from its end, as Kubernetes allows though RFC 6902 does not."""
+    digits = part[1:] if part[:1] in ("-", "+") else part
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+        raise _refused(f"value was not a proper array index: {part!r}")
+    number = int(part)
+    if not -length <= number < length:
+        raise _refused(f"Unable to access invalid index: {number}: invalid index referenced")
+    return number % length
+
+
+def _get(parent: Any, name: str) -> Any:
+    """Return what is at a place; null for what an object does not have."""
+    return parent.get(name) if isinstance(parent, dict) else parent[_index(name, len(parent))]
+
+
+def _set(parent: Any, name: str, value: Any) -> None:
+    parent[name if isinstance(parent, dict) else _index(name, len(parent))] = value
+
+
+def _add(parent: Any, name: str, value: Any) -> None:
     if isinstance(parent, dict):
-        parent[parts[-1]] = value
-    elif isinstance(parent, list):
-        parent.insert(_index(parts[-1], len(parent), insert=True), value)
+        parent[name] = value
     else:
-        raise _refused(f"json patch: nothing can be added at {path!r}")
-    return tree
+        parent.insert(len(parent) if name == "-" else _index(name, len(parent) + 1), value)
 
 
-def _remove(tree: Any, parts: list[str], path: str) -> Any:
-    if not parts:
-        return None
-    parent = _get(tree, parts[:-1], path)
-    if isinstance(parent, dict) and parts[-1] in parent:
-        del parent[parts[-1]]
-    elif isinstance(parent, list):
-        del parent[_index(parts[-1], len(parent), insert=False)]
+def _remove(parent: Any, name: str) -> None:
+    if isinstance(parent, list):
+        del parent[_index(name, len(parent))]
+    elif name in parent:
+        del parent[name]
     else:
-        raise _refused(f"json patch: there is nothing at {path!r} to remove")
-    return tree
+        raise _refused(f"Unable to remove nonexistent key: {name}: missing value")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -80,9 +84,12 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def apply_json_patch(tree: Any, operations: Any) -> Any:
-    """Return `tree` with all operations carried out; `tree` itself is not changed.
+    """Return `tree` with all operations carried out as Kubernetes does it; `tree` itself is not changed.
 
-    Raises `BadRequest` for what is not a patch, `Invalid` for one that does not fit the document (a failed test).
+    It is less strict than RFC 6902: what is replaced in an object need not be there, what is not there is null when it is tested
+    or copied, a value that is left out is null, negative indices count from the end. The whole document can only be
+    replaced and tested. Raises `BadRequest` for what is not a patch, `Invalid` for one that does not fit the document (a
+    failed test).
     """
     if not isinstance(operations, list):
         raise BadRequest("json patch: expected a list of operations")
@@ -95,44 +102,45 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
     for operation in operations:
         if not isinstance(operation, dict):
             raise BadRequest("json patch: an operation is not an object")
-        verb, path = operation.get("op"), operation.get("path")
-        parts = _pointer(path)
-        assert isinstance(path, str)
-        if verb in ("add", "replace", "test") and "value" not in operation:
-            raise BadRequest(f"json patch: {verb} {path!r} has no value")
-        value = operation.get("value")
+        verb, path, value = operation.get("op"), operation.get("path"), operation.get("value")
         match verb:
+            case "replace" | "test" if path == "":
+                tree = _whole(tree, str(verb), value)
             case "add":
-                tree = _add(tree, parts, path, copied(value))
+                _add(*_place(tree, path, "add"), copied(value))
             case "remove":
-                tree = _remove(tree, parts, path)
+                _remove(*_place(tree, path, "remove"))
             case "replace":
-                _get(tree, parts, path)
-                if parts:
-                    parent = _get(tree, parts[:-1], path)
-                    parent[int(parts[-1]) if isinstance(parent, list) else parts[-1]] = copied(value)
-                else:
-                    tree = copied(value)
+                parent, name = _place(tree, path, "replace")
+                _set(parent, name, copied(value))
             case "test":
-                if not _same(_get(tree, parts, path), value):
-                    raise _refused(f"testing path {path} value failed")
-            case "move" | "copy":
-                source = operation.get("from")
-                origin = _pointer(source)
-                if verb == "move" and parts[: len(origin)] == origin and parts != origin:
-                    raise _refused("json patch: a value cannot be moved into itself")
-                found = _get(tree, origin, str(source))
-                if verb == "copy":
-                    added += len(encode_json(found))
-                    if added > MAX_COPIED:
-                        raise _refused(
-                            "Unable to complete the copy, the accumulated size increase of copy is"
-                            f" {added}, exceeding the limit {MAX_COPIED}"
-                        )
-                moved = copied(found)
-                if verb == "move":
-                    tree = _remove(tree, origin, str(source))
-                tree = _add(tree, parts, path, moved)
+                if not _same(_get(*_place(tree, path, "test")), value):
+                    raise _refused(f"testing value {path} failed: test failed")
+            case "move":
+                parent, name = _place(tree, operation.get("from"), "move")
+                moved = _get(parent, name)
+                _remove(parent, name)
+                _add(*_place(tree, path, "move"), moved)
+            case "copy":
+                found = _get(*_place(tree, operation.get("from"), "copy"))
+                added += len(encode_json(found))
+                if added > MAX_COPIED:
+                    raise _refused(
+                        "Unable to complete the copy, the accumulated size increase of copy is"
+                        f" {added}, exceeding the limit {MAX_COPIED}"
+                    )
+                _add(*_place(tree, path, "copy"), copied(found))
             case _:
-                raise BadRequest(f"json patch: unknown operation {verb!r}")
+                raise _refused(f"Unexpected kind: {verb}")
+    return tree
+
+
+def _whole(tree: Any, verb: str, value: Any) -> Any:
+    """Replace or test a document as a whole."""
+    if verb == "replace":
+        if not isinstance(value, dict | list):
+            raise _refused("replace operation value must be object or array")
+        return copied(value)
+    if not _same(tree, value):
+        raise _refused("testing value  failed: test failed")
     return tree
