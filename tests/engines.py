@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import attrs
 
 PREFIXES = (f"/store-{n}" for n in itertools.count())
 """Where the tests that share a server keep what is theirs."""
@@ -74,25 +78,40 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
 
+@attrs.frozen
+class Machine:
+    """Where a server runs: here, or in a network of its own."""
+
+    address: str = "127.0.0.1"
+    command: Sequence[str] = ()
+    """What is put before a command so that it runs there."""
+
+
 class Etcd:
     """An etcd cluster of one or more members."""
 
-    def __init__(self, directory: Path, members: int = 1, *options: str) -> None:
+    def __init__(
+        self, directory: Path, members: int = 1, *options: str, machines: Sequence["Machine"] = ()
+    ) -> None:
+        """Make one, on this machine or, where `machines` are given, each member on another."""
         self.directory = directory
+        at = machines or [Machine()] * members
+        self.hosts = [machine.address for machine in at]
         ports = free_ports(2 * members)
         self.ports, peers = ports[:members], ports[members:]
-        cluster = ",".join(f"n{n}=http://127.0.0.1:{peer}" for n, peer in enumerate(peers))
+        cluster = ",".join(f"n{n}=http://{self.hosts[n]}:{peer}" for n, peer in enumerate(peers))
         scheme = "https" if "--cert-file" in options else "http"
         self.scheme = scheme
         self.members = [
             Server(
                 [
+                    *at[n].command,
                     program("etcd", "etcd-server"),
                     *("--name", f"n{n}", "--data-dir", str(directory / f"n{n}"), "--log-level", "warn"),
-                    *("--listen-client-urls", f"{scheme}://127.0.0.1:{port}"),
-                    *("--advertise-client-urls", f"{scheme}://127.0.0.1:{port}"),
-                    *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
-                    *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"),
+                    *("--listen-client-urls", f"{scheme}://{self.hosts[n]}:{port}"),
+                    *("--advertise-client-urls", f"{scheme}://{self.hosts[n]}:{port}"),
+                    *("--listen-peer-urls", f"http://{self.hosts[n]}:{peer}"),
+                    *("--initial-advertise-peer-urls", f"http://{self.hosts[n]}:{peer}"),
                     *(
                         "--initial-cluster",
                         cluster,
@@ -113,8 +132,8 @@ class Etcd:
         try:
             for member in self.members:
                 member.start()
-            for port in self.ports:
-                self.wait(port)
+            for host, port in zip(self.hosts, self.ports, strict=True):
+                self.wait(port, host=host)
         except BaseException:
             self.__exit__()
             raise
@@ -126,12 +145,12 @@ class Etcd:
                 member.resume()
             member.kill()
 
-    def wait(self, port: int, within: float = 30) -> None:
+    def wait(self, port: int, within: float = 30, host: str = "127.0.0.1") -> None:
         """Wait until a member listens. That it is ours is clear: it would not live if the port were another's."""
         deadline = time.monotonic() + within
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection((host, port), 1).close()
                 break
             except OSError:
                 assert time.monotonic() < deadline, "etcd did not start"
@@ -139,11 +158,14 @@ class Etcd:
                 time.sleep(0.05)
 
     def url(self, prefix: str = "") -> str:
-        return "etcd://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + prefix
+        return "etcd://" + ",".join(self._endpoints()) + prefix
+
+    def _endpoints(self) -> list[str]:
+        return [f"{host}:{port}" for host, port in zip(self.hosts, self.ports, strict=True)]
 
     def ctl(self, *arguments: str) -> str:
         """Run etcdctl."""
-        endpoints = ",".join(f"{self.scheme}://127.0.0.1:{port}" for port in self.ports)
+        endpoints = ",".join(f"{self.scheme}://{endpoint}" for endpoint in self._endpoints())
         done = subprocess.run(
             [program("etcdctl", "etcd-client"), "--endpoints", endpoints, *arguments],
             capture_output=True,
@@ -155,11 +177,24 @@ class Etcd:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def leaders(self) -> list[int]:
+        """Return whom each member takes for the leader, by id; 0 for a member that knows of none."""
+        return [int(at["Status"].get("leader", 0)) for at in self._status()]
+
+    def place_of(self, member: int) -> int:
+        """Return which of the members has an id."""
+        return [at["Status"]["header"]["member_id"] for at in self._status()].index(member)
+
+    def _status(self) -> list[Any]:
+        found: list[Any] = json.loads(self.ctl("endpoint", "status", "--write-out", "json"))
+        order = {f"{self.scheme}://{endpoint}": place for place, endpoint in enumerate(self._endpoints())}
+        return sorted(found, key=lambda at: order[at["Endpoint"]])
+
     def move_leader(self) -> None:
         """Let another member lead."""
         leader, members = 0, [0]
         while not leader:  # they are electing one
-            found = json.loads(self.ctl("endpoint", "status", "--write-out", "json"))
+            found = self._status()
             members = [at["Status"]["header"]["member_id"] for at in found]
             leader = found[0]["Status"].get("leader", 0)
         self.ctl("move-leader", f"{next(one for one in members if one != leader):x}")
@@ -236,17 +271,28 @@ class ZooKeeper:
 
     def role(self, port: int) -> str:
         """Return leader, follower or standalone; nothing when it does not serve."""
+        answer = self._asked(port, b"srvr")
+        lines = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
+        return lines.get("Mode", "")
+
+    def sessions(self) -> set[str]:
+        """Return the sessions that the first server, which must be the only one, has not given up; it must be allowed to `dump`."""
+        answer = self._asked(self.ports[0], b"dump")
+        assert "SessionTracker dump" in answer, answer
+        return set(re.findall(r"^\t(0x[0-9a-f]+)$", answer.partition("ephemeral")[0], re.MULTILINE))
+
+    def _asked(self, port: int, word: bytes) -> str:
+        """Ask a server by one of its words of four letters; nothing when it does not serve."""
         try:
             with socket.create_connection(("127.0.0.1", port), 1) as connection:
                 connection.settimeout(2)
-                connection.sendall(b"srvr")
+                connection.sendall(word)
                 answer = b""
                 while part := connection.recv(4096):
                     answer += part
         except OSError:
             return ""
-        lines = dict(line.split(": ", 1) for line in answer.decode().splitlines() if ": " in line)
-        return lines.get("Mode", "")
+        return answer.decode()
 
     def cli(self, *arguments: str) -> str:
         """Run ZooKeeper's own command line."""

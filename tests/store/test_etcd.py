@@ -1,5 +1,6 @@
 """The store on real etcd servers: every promise of a store, and what happens when members fail."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from kubelib.store import (
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.etcd import EtcdStore, parse_url
 from tests.engines import PREFIXES, Etcd, free_ports
+from tests.partitions import Machines
 from tests.store.failures import nothing_is_lost
 from tests.store.servers import OnServers
 
@@ -77,6 +79,31 @@ class TestFailures:
                 cluster.members[0].resume()
 
         await nothing_is_lost(cluster.url(), strike)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("heals", [True, False])
+    async def test_no_acknowledged_write_and_no_change_is_lost_when_the_leader_is_cut_off_from_the_others(
+        self, tmp_path: Path, heals: bool
+    ) -> None:
+        """Clients go on reaching it: it must neither take their writes nor show them what is old."""
+        with (
+            Machines(3) as network,
+            Etcd(tmp_path / "etcd", 3, machines=network.machines) as cluster,
+            contextlib.ExitStack() as cut,
+        ):
+
+            async def strike() -> None:
+                while not (found := await anyio.to_thread.run_sync(cluster.leaders))[0]:
+                    await anyio.sleep(0.1)
+                before = found[0]
+                cut.enter_context(network.apart(cluster.place_of(before)))
+                with anyio.fail_after(60):  # until the others have another one
+                    while {before, 0}.issuperset(await anyio.to_thread.run_sync(cluster.leaders)):
+                        await anyio.sleep(0.1)
+                if heals:
+                    cut.close()
+
+            await nothing_is_lost(cluster.url(), strike)
 
     async def test_a_watch_resumes_on_a_new_member_where_it_was(self, cluster: Etcd) -> None:
         async with open_store(cluster.url()) as store:

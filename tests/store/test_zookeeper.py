@@ -32,6 +32,7 @@ from kubelib.store import (
 from kubelib.store.zookeeper import ZooKeeperStore, parse_url
 from kubelib.store.zookeeper.layout import batch_path, key_path
 from tests.engines import PREFIXES, ZooKeeper, free_ports
+from tests.partitions import Line
 from tests.store.failures import nothing_is_lost
 from tests.store.servers import OnServers
 
@@ -88,6 +89,32 @@ class TestFailures:
                 leader.resume()
 
         await nothing_is_lost(ensemble.url(), strike)
+
+    @pytest.mark.slow
+    async def test_nothing_is_lost_when_a_cut_line_makes_sessions_expire(self, tmp_path: Path) -> None:
+        """The server gives the clients up; when they are heard again they are told so, and go on where they were."""
+        words = {"4lw.commands.whitelist": "srvr,dump"}
+        with ZooKeeper(tmp_path / "zookeeper", 1, **words) as alone:
+            async with Line(alone.ports[0]).open() as line:
+
+                async def sessions(wanted: int, looks: int = 1) -> set[str]:
+                    """Wait until there are so many, as often as that in a row: one that is just being put off is missing."""
+                    seen = 0
+                    with anyio.fail_after(60):
+                        while seen < looks:
+                            found = await anyio.to_thread.run_sync(alone.sessions)
+                            seen = seen + 1 if len(found) == wanted else 0
+                            await anyio.sleep(0.1)
+                    return found
+
+                async def strike() -> None:
+                    before = await sessions(3)
+                    line.cut()
+                    await sessions(0, looks=5)
+                    line.mend()
+                    assert not before & await sessions(3)
+
+                await nothing_is_lost(f"zookeeper://127.0.0.1:{line.port}", strike)
 
     async def test_an_only_server_that_comes_back_is_as_it_was(self, tmp_path: Path) -> None:
         with ZooKeeper(tmp_path / "zookeeper") as alone:
