@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -74,6 +74,8 @@ def open_data_directory(path: Path) -> Iterator[DataDirectory]:
             raise DataDirectoryError(
                 f"{path} is not empty and is not a kubelib data directory: choose another --data-dir"
             )
+        with suppress(PermissionError):  # of somebody else's directory its owner decides
+            path.chmod(0o700)  # keys, Secrets and tokens are in it
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DataDirectoryError(

@@ -99,6 +99,10 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
     apart = not settings.pod_network and not kept and own_pod_networks(settings.isolation)
     pod_network = settings.pod_network or pair(0, pods_routed=apart).pods
     isolation = with_network(settings.isolation, pod_network)
+    for part in ("volumes", "pods", "logs"):  # Secrets and tokens are in them, and whatever containers say
+        place = settings.root / part
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o750)
     listening = bind(settings.address, settings.port, option="--port")
     try:
         if settings.bootstrap is not None:

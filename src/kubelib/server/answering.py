@@ -13,14 +13,17 @@ from uvicorn.protocols.http.httptools_impl import (
 from kubelib.server.responses import FOLLOWED, STREAMED
 
 
-@functools.lru_cache(maxsize=4096)
-def header_line(name: bytes, value: bytes) -> bytes:
+def line_of(name: bytes, value: bytes) -> bytes:
     """Return a header as it is sent. Raises RuntimeError for one that HTTP does not allow."""
     if HEADER_RE.search(name):
         raise RuntimeError("Invalid HTTP header name.")
     if HEADER_VALUE_RE.search(value):
         raise RuntimeError("Invalid HTTP header value.")
     return b"%s: %s\r\n" % (name.lower(), value)
+
+
+header_line = functools.lru_cache(maxsize=4096)(line_of)
+"""The same, remembered: most headers are those of answers before."""
 
 
 class Cycle(RequestResponseCycle):
@@ -85,6 +88,8 @@ class Cycle(RequestResponseCycle):
                 lines.append(b"content-length: %s\r\n" % value)
             elif name in (b"connection", b"transfer-encoding"):
                 return None
+            elif name == b"audit-id":
+                lines.append(line_of(name, value))  # each is a new one, and would push out another
             else:
                 lines.append(header_line(name, value))
         if length != len(body):

@@ -1,6 +1,11 @@
 """Bodies of requests: to trees of the kind that the path is for, with what they name twice or wrongly told or refused."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from kubelib.api import codec
 from kubelib.api.errors import (
@@ -64,6 +69,22 @@ def _unrecognized(resource: Resource | None, why: str, body: bytes) -> BadReques
     return BadRequest(
         f"the object provided is unrecognized (must be of type {expected}): {why} ({_summary(body)})"
     )
+
+
+T = TypeVar("T")
+SLOW = 16 * 1024
+"""Bytes from which on YAML is read beside the event loop: a megabyte takes a second, in which nobody else would be answered."""
+_turns = RunVar[anyio.CapacityLimiter]("kubelib.yaml")
+
+
+async def decoded(body: bytes, request: Request, decode: Callable[[], T]) -> T:
+    """Return what `decode` makes of a body. What takes long is done in a thread, one at a time."""
+    if len(body) < SLOW or "yaml" not in request.media_type:
+        return decode()
+    limiter = _turns.get(None)
+    if limiter is None:
+        _turns.set(limiter := anyio.CapacityLimiter(1))
+    return await anyio.to_thread.run_sync(decode, limiter=limiter)
 
 
 def _of_another_kind(kind: str, api_version: str, resource: Resource, scheme: Scheme) -> BadRequest:

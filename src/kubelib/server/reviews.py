@@ -16,7 +16,7 @@ from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authn import API_AUDIENCE, Authenticator
 from kubelib.server.authz import Authorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
-from kubelib.server.bodies import read_body
+from kubelib.server.bodies import decoded, read_body
 from kubelib.server.request import Request, RequestInfo
 from kubelib.server.responses import Response
 
@@ -53,7 +53,7 @@ class Reviews:
             raise NotAcceptable(
                 f"the resource {resource.group_resource} does not support being converted to a Table"
             )
-        tree = read_body(body, request, resource)
+        tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource))
         try:
             typed_check(tree, resource.cls)
         except DecodeError as error:

@@ -23,6 +23,7 @@ from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
 from kubelib.server.bodies import (
     body_class,
+    decoded,
     look_for_duplicates,
     parse_patch,
     read_body,
@@ -203,7 +204,9 @@ class ResourceVerbs:
                     return await self._create(request, body, registry, accepted)
                 case "update":
                     cls = body_class(resource, info.subresource)
-                    tree = read_body(body, request, resource, cls=cls)
+                    tree: Tree = await decoded(
+                        body, request, lambda: read_body(body, request, resource, cls=cls)
+                    )
                     if cls is resource.cls:
                         look_for_duplicates(body, tree, request, resource)
                         require_kind(tree, resource, self._registries.scheme, body)
@@ -233,7 +236,7 @@ class ResourceVerbs:
         if info.name and not info.subresource:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         cls = body_class(resource, info.subresource)
-        tree = read_body(body, request, resource, cls=cls)
+        tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource, cls=cls))
         if cls is resource.cls:
             look_for_duplicates(body, tree, request, resource)
             require_kind(tree, resource, self._registries.scheme, body)
@@ -268,7 +271,7 @@ class ResourceVerbs:
                 + ", ".join(accepted_types)
             )
         try:
-            tree = parse_patch(body, kind, request)
+            tree: Any = await decoded(body, request, lambda: parse_patch(body, kind, request))
         except codec.DecodeError as error:
             raise BadRequest(f"error decoding patch: {error}") from None
         options = write_options(request)
@@ -288,7 +291,9 @@ class ResourceVerbs:
         info, resource = request.info, registry.resource
         from kubelib.api.machinery import DeleteOptions
 
-        tree: Tree = read_body(body, request, None, cls=DeleteOptions) if body.strip() else {}
+        tree: Tree = {}
+        if body.strip():
+            tree = await decoded(body, request, lambda: read_body(body, request, None, cls=DeleteOptions))
         tree = delete_options(request.query, tree)
         grace, propagation = grace_of(tree), propagation_of(tree)
         options = write_options(request)
