@@ -13,7 +13,7 @@ import anyio
 import attrs
 import pytest
 
-from kubelib.runtime.base import BadContainerConfig, Mount, Resources, Security
+from kubelib.runtime.base import BadContainerConfig, CannotCreate, Mount, Resources, Security
 from kubelib.runtime.process import ProcessRuntime
 from kubelib.testing.runtime import (
     MARK,
@@ -91,6 +91,18 @@ class TestProcessRuntime(
                 await reader.close_stdin()
             await ended(runtime, identity)
             assert len((await output_of(idle))["stdout"]) < len(large)
+
+    async def test_arguments_alone_are_a_command_and_nothing_at_all_is_none(
+        self, runtime: ProcessRuntime, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "0.log"
+        container = self.container(Program(out=("hello",), seconds=0), log_path=str(log))
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        alone = attrs.evolve(container, command=(), args=container.command)
+        await ended(runtime, await runtime.start_container(sandbox, alone))
+        assert await text_of(log) == b"hello\n"
+        with pytest.raises(CannotCreate, match="no command specified"):
+            await runtime.start_container(sandbox, attrs.evolve(alone, args=(), name="nothing"))
 
     async def test_a_mount_is_found_below_the_root_of_the_container(
         self, runtime: ProcessRuntime, tmp_path: Path

@@ -18,7 +18,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def in_the_open(directory: Path, container: ContainerSpec) -> dict[str, Any]:
     """Return how a container is started on the host's file system. Raises `CannotCreate`, `BadContainerConfig`."""
-    if not container.command:
+    # As with an image that has no entry point, arguments alone are a command.
+    if not (container.command or container.args):
         raise CannotCreate(
             f"no command specified: the process runtime runs commands of the host, image {container.image!r} is only a name"
         )
