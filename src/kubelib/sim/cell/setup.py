@@ -48,11 +48,10 @@ class Setup:
 
     @property
     def can_be_compiled(self) -> bool:
-        """Whether there is a compiled run of it: not of two-level architectures, commit points, constraints, preemption and failures."""
+        """Whether there is a compiled run of it: not of commit points, constraints, preemption and failures."""
         workloads = (*self.workloads, *([self.prefill] if self.prefill else []))
         return not (
-            self.architecture.sharing == "two-level"
-            or self.preemption
+            self.preemption
             or self.failures
             or self.architecture.has_commit_point
             or any(any(workload.constraint) for workload in workloads)

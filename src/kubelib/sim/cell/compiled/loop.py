@@ -1,28 +1,18 @@
-"""The loop of compiled runs: what `kubelib.sim.cell.run` and `serial` do, in their order."""
+"""The loop of compiled runs: what `kubelib.sim.cell.run` and `serial` do, in their order; `offers` has what is of two levels."""
 
 import numpy as np
 
+from kubelib.sim.cell.compiled.books import account, begin_tasks, repeat_or_abandon
 from kubelib.sim.cell.compiled.committing import changing, commit, exchange, number_claims
 from kubelib.sim.cell.compiled.compiling import entry, inner
 from kubelib.sim.cell.compiled.events import pop, push, use
+from kubelib.sim.cell.compiled.offers import begin_round, handle, occupy
 from kubelib.sim.cell.compiled.placing import place, take
-from kubelib.sim.cell.compiled.state import (
-    BUSY,
-    FAILED,
-    SECONDS_USEFUL,
-    SECONDS_WASTED,
-    SUCCEEDED,
-    T_JOB,
-    T_TASK,
-    USEFUL,
-    WASTED,
-    State,
-)
-from kubelib.sim.cell.results import DAY
-from kubelib.sim.cell.run import ATTEMPTS, BACK, DECIDED, ENDED, FRUITLESS_ATTEMPTS, PAUSE
+from kubelib.sim.cell.compiled.state import T_JOB, T_TASK, State
+from kubelib.sim.cell.run import BACK, DECIDED, ENDED
 from kubelib.sim.cell.state import REMEMBERED
 
-FINISHED, AGENDA_FULL, DIARY_FULL = range(3)
+FINISHED, AGENDA_FULL, DIARY_FULL, OFFERS_FULL = range(4)
 PUSHES = 4
 """An event leads to less than so many others."""
 
@@ -42,7 +32,8 @@ def play(state: State, prefill: int) -> int:
         if placed:
             number_claims(state, placed)
             use(state, 0.0, placed * held.cpu, placed * held.memory)
-            _begin(state, job, placed, 0.0)
+            begin_tasks(state, job, placed, 0.0)
+            sheet.prefilled += placed
     stop = float(np.int64(sheet.horizon) + 1) if sheet.exact else sheet.horizon
     if not sheet.ticks:
         sheet.ticks = 1
@@ -51,8 +42,11 @@ def play(state: State, prefill: int) -> int:
     # a job is placed, perhaps committed, and perhaps rolled back
     most = 3 * len(state.placed)
     while sheet.live or sheet.arrived < len(arrivals):
-        if sheet.live + PUSHES > len(agenda):
+        # an answer may bring every job on which was decided back, or let it run
+        if sheet.live + PUSHES + 2 * sheet.pending > len(agenda):
             return AGENDA_FULL
+        if sheet.offered == len(state.offers):
+            return OFFERS_FULL
         if not sheet.looking:
             sheet.noted = 0
         if sheet.noted + most > len(state.diary):
@@ -78,8 +72,10 @@ def play(state: State, prefill: int) -> int:
                 _release(state, event.job, event.begin, event.end, now)
             elif event.kind == BACK:
                 _enqueue(state, event.number, event.job, now)
-            else:
+            elif event.kind == DECIDED:
                 _decided(state, event.number, event.job, now, event.think)
+            else:
+                handle(state, event.kind, event.number, event.job, now)
         if now > sheet.horizon:
             sheet.end = now
             return FINISHED
@@ -104,17 +100,6 @@ def _forget(state: State) -> None:
 
 
 @inner
-def _begin(state: State, job: int, count: int, now: float) -> None:
-    """Let tasks of a job run on the machines that are placed."""
-    sheet = state.sheet[0]
-    begin = sheet.claimed
-    for index in range(count):
-        state.claims[begin + index] = state.placed[index]
-    sheet.claimed = begin + count
-    push(state, now + state.jobs[job].duration, ENDED, -1, job, begin, begin + count, 0.0)
-
-
-@inner
 def _release(state: State, job: int, begin: int, end: int, now: float) -> None:
     sheet = state.sheet[0]
     changing(state)
@@ -126,13 +111,16 @@ def _release(state: State, job: int, begin: int, end: int, now: float) -> None:
     recent.end = end
     sheet.releases += 1
     use(state, now, -(end - begin) * cpu, -(end - begin) * memory)
+    if sheet.offering:
+        occupy(state, job, begin - end)
+        begin_round(state, now)
 
 
 @inner
 def _enqueue(state: State, number: int, job: int, now: float) -> None:
-    jobs, desk = state.jobs, state.desks[number]
+    sheet, jobs, desk = state.sheet[0], state.jobs, state.desks[number]
     jobs[job].enqueued = now
-    if not desk.deciding:
+    if not (desk.deciding or sheet.offering):
         _think(state, number, job, now)
         return
     if desk.queued:
@@ -141,6 +129,8 @@ def _enqueue(state: State, number: int, job: int, now: float) -> None:
         desk.head = job
     desk.tail = job
     desk.queued += 1
+    if sheet.offering:
+        begin_round(state, now)
 
 
 @inner
@@ -227,48 +217,13 @@ def _decided(state: State, number: int, job: int, now: float, think: float) -> N
         task.left -= landed
         if not task.left:
             task.placed_at = now
-        _begin(state, job, landed, now)
-    _account(state, number, job, now, think, placed, landed)
+        begin_tasks(state, job, landed, now)
+    account(state, number, job, now, think, placed, landed)
     if task.left:
-        _repeat_or_abandon(state, number, job, now)
+        repeat_or_abandon(state, number, job, now)
     desk.deciding = 0
     if desk.queued:
         follower = desk.head
         desk.head = state.jobs[follower].follower
         desk.queued -= 1
         _think(state, number, follower, now)
-
-
-@inner
-def _repeat_or_abandon(state: State, number: int, job: int, now: float) -> None:
-    task = state.jobs[job]
-    if (task.attempts > FRUITLESS_ATTEMPTS and task.left == task.tasks) or task.attempts > ATTEMPTS:
-        state.desks[number].abandoned += 1
-        task.abandoned = 1
-    else:
-        push(state, now + PAUSE, BACK, number, job, 0, 0, 0.0)
-
-
-@inner
-def _account(state: State, number: int, job: int, now: float, think: float, placed: int, landed: int) -> None:
-    """Book a decision; see `kubelib.sim.cell.books.Scheduler.account`."""
-    task, desk, days = state.jobs[job], state.desks[number], state.days
-    day = min(np.int64(now / DAY), days.shape[1] - 1)
-    days[number, day, BUSY] += think
-    if not placed:
-        desk.no_room += 1
-        desk.fruitless += think
-        return
-    desk.landed += landed
-    if task.attempts > 1:
-        desk.retried += 1
-    if landed == placed:
-        days[number, day, SUCCEEDED] += 1
-        days[number, day, USEFUL] += think
-        state.paths[number, task.workload, SECONDS_USEFUL] += think
-        task.useful += think
-    else:
-        desk.refused += placed - landed
-        days[number, day, FAILED] += 1
-        days[number, day, WASTED] += think
-        state.paths[number, task.workload, SECONDS_WASTED] += think

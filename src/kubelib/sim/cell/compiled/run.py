@@ -6,7 +6,7 @@ import numpy as np
 
 from kubelib.sim.cell.base import Floats, Workload
 from kubelib.sim.cell.books import Scheduler, placement_of, results_of
-from kubelib.sim.cell.compiled.loop import AGENDA_FULL, FINISHED, play
+from kubelib.sim.cell.compiled.loop import AGENDA_FULL, DIARY_FULL, FINISHED, OFFERS_FULL, play
 from kubelib.sim.cell.compiled.state import (
     BUSY,
     DESK,
@@ -14,6 +14,7 @@ from kubelib.sim.cell.compiled.state import (
     EVENT,
     FAILED,
     JOB,
+    OFFER,
     RELEASE,
     SECONDS_USEFUL,
     SECONDS_WASTED,
@@ -36,12 +37,13 @@ from kubelib.sim.cell.rng import seeded
 from kubelib.sim.cell.setup import Setup
 from kubelib.sim.cell.state import REMEMBERED, Ledger
 
-EVENTS, ENTRIES = 8_192, 32_768
-"""For how many events and entries of the diary there is room at first."""
+EVENTS, ENTRIES, OFFERS = 8_192, 32_768, 4
+"""For how many events, entries of the diary and open offers there is room at first."""
+_GROWING = {AGENDA_FULL: ("agenda",), DIARY_FULL: ("diary",), OFFERS_FULL: ("offers", "amounts")}
 
 
 class CompiledRun:
-    """One simulation with schedulers that decide on one job at a time, without disruption and constraints."""
+    """One simulation, without disruption, constraints and policies of the commit point."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -57,7 +59,7 @@ class CompiledRun:
         machines = setup.cell.size
         most = int(max(loaded.tasks.max(initial=1), before.tasks.max(initial=1)))
         self.state = State(
-            sheet=_sheet(setup),
+            sheet=_sheet(setup, ledger.totals),
             cpu_total=ledger.cpu_total,
             memory_total=ledger.memory_total,
             cpu=ledger.cpus,
@@ -80,6 +82,10 @@ class CompiledRun:
             seen=np.zeros(most, dtype=np.int64),
             eligible=np.zeros(machines + 1, dtype=np.int32),
             fitting=np.zeros(machines + 1, dtype=np.int32),
+            offers=np.zeros(OFFERS, dtype=OFFER),
+            amounts=np.zeros((OFFERS if setup.architecture.allocator else 1, 2, machines)),
+            locked=np.zeros((2, machines)),
+            kept=np.zeros((2, machines)),
         )
 
     def results(self) -> Results:
@@ -88,9 +94,9 @@ class CompiledRun:
         prefill = jobs
         while (why := play(self.state, prefill)) != FINISHED:
             prefill = len(self.state.jobs)
-            full = "agenda" if why == AGENDA_FULL else "diary"
-            array = getattr(self.state, full)
-            self.state = self.state._replace(**{full: np.concatenate([array, np.zeros_like(array)])})
+            for full in _GROWING[why]:
+                array = getattr(self.state, full)
+                self.state = self.state._replace(**{full: np.concatenate([array, np.zeros_like(array)])})
         sheet: Any = self.state.sheet[0]
         self._ledger.usage.restore(
             (float(sheet["used_cpu"]), float(sheet["used_memory"])),
@@ -99,7 +105,13 @@ class CompiledRun:
             (float(sheet["integral_cpu"]), float(sheet["integral_memory"])),
             float(sheet["last"]),
         )
-        landed = int(self.state.desks["landed"].sum())
+        self._ledger.locked.restore(
+            (float(sheet["locked_cpu"]), float(sheet["locked_memory"])),
+            1,
+            (0.0, 0.0),
+            (float(sheet["locked_integral_cpu"]), float(sheet["locked_integral_memory"])),
+            float(sheet["locked_last"]),
+        )
         for number, scheduler in enumerate(self._schedulers):
             self._close_books(scheduler, number)
         return results_of(
@@ -108,7 +120,7 @@ class CompiledRun:
             self._loaded.rows,
             self._schedulers,
             self._ledger,
-            prefilled=int(sheet["claimed"]) - landed,
+            prefilled=int(sheet["prefilled"]),
             breakdowns=0,
             end=float(sheet["end"]),
             events=int(sheet["events"]),
@@ -143,18 +155,23 @@ class CompiledRun:
                 seconds = state.paths[number, which, [SECONDS_USEFUL, SECONDS_WASTED]]
                 scheduler.by_workload[name] = seconds.tolist()
         scheduler.fruitless = float(desk["fruitless"])
-        for count in ("deciding", "retried", "landed", "refused", "no_room", "abandoned"):
+        for count in ("deciding", "retried", "landed", "refused", "no_room", "abandoned", "offers"):
             setattr(scheduler, count, int(desk[count]))
         scheduler.placement.misses = int(desk["misses"])
 
 
-def _sheet(setup: Setup) -> Records:
+def _sheet(setup: Setup, totals: tuple[float, float]) -> Records:
     sheet = np.zeros(1, dtype=SHEET)
     sheet["horizon"] = setup.horizon
     sheet["exact"] = setup.exact
     sheet["shared"] = setup.architecture.sharing == "shared-state"
     sheet["coarse"] = setup.architecture.detection == "coarse"
     sheet["together"] = setup.architecture.commit == "all-or-nothing"
+    sheet["total_cpu"], sheet["total_memory"] = totals
+    if allocator := setup.architecture.allocator:
+        sheet["offering"] = True
+        sheet["gathering"], sheet["deciding"] = allocator.batch, allocator.decision
+        sheet["minimum"] = allocator.minimum
     return sheet
 
 
@@ -164,6 +181,7 @@ def _jobs(loaded: Loaded, before: Workload) -> Records:
     for name in ("tasks", "duration", "cpu", "memory"):
         jobs[name][:count] = getattr(loaded, name)
         jobs[name][count:] = getattr(before, name)
+    jobs["chosen"] = -1
     jobs["chosen"][:count] = loaded.chosen
     jobs["workload"][:count] = loaded.workload
     jobs["left"] = jobs["tasks"]

@@ -35,6 +35,9 @@ SHEET = np.dtype(
         ("end", "f8"),
         ("ticks", "i8"),
         ("last", "f8"),
+        *((count, "i8") for count in ("prefilled", "offering", "begun", "offered", "pending")),
+        *((seconds, "f8") for seconds in ("gathering", "deciding", "minimum", "total_cpu", "total_memory")),
+        *((f"locked_{what}", "f8") for what in ("last", "cpu", "memory", "integral_cpu", "integral_memory")),
         *(
             (f"{what}_{resource}", "f8")
             for what in ("used", "looks", "integral")
@@ -68,9 +71,13 @@ JOB = np.dtype(
         ("stuck", "i8"),
         ("abandoned", "i8"),
         ("follower", "i8"),
+        ("begin", "i8"),
+        ("end", "i8"),
+        ("think", "f8"),
     ]
 )
-"""A job and what has become of it; `follower` is the next one in the queue, `stuck` as of which release there was no room."""
+"""A job and what has become of it; `follower` is the next one in the queue or on an offer, `stuck` as of which release there was no
+room, `begin`, `end` and `think` what was decided on an offer."""
 
 STREAM = ("state_high", "state_low", "step_high", "step_low")
 DESK = np.dtype(
@@ -90,7 +97,9 @@ DESK = np.dtype(
         ("noted", "i8"),
         ("since", "i8"),
         ("fruitless", "f8"),
-        *((count, "i8") for count in ("retried", "landed", "refused", "no_room", "abandoned")),
+        *((count, "i8") for count in ("retried", "landed", "refused", "no_room", "abandoned", "offers")),
+        ("held_cpu", "f8"),
+        ("held_memory", "f8"),
     ]
 )
 """A scheduler: on which machines and with which random stream it places, its queue, its snapshot, its books."""
@@ -113,6 +122,18 @@ EVENT = np.dtype(
     ]
 )
 """An event to come; for tasks that end, which of the claimed ones."""
+
+OFFER = np.dtype(
+    [
+        ("open", "i8"),
+        ("head", "i8"),
+        ("tail", "i8"),
+        ("jobs", "i8"),
+        ("cpu", "f8"),
+        ("memory", "f8"),
+    ]
+)
+"""An offer, the jobs on which was decided with it, and how much it is."""
 
 RELEASE = np.dtype([("begin", "i8"), ("end", "i8")])
 
@@ -149,3 +170,9 @@ class State(NamedTuple):
     seen: Integers
     eligible: Small
     fitting: Small
+    offers: Records
+    amounts: Floats
+    """What each offer has of each resource on each machine."""
+    locked: Floats
+    kept: Floats
+    """What is in use on machines, by resource, while a scheduler looks at what it is offered."""
