@@ -34,6 +34,21 @@ def _store_url(data_dir: Path | None, url: str) -> Iterator[str]:
         raise click.ClickException(str(error)) from None
 
 
+def _refuse_what_is_not_there(data_dir: Path | None, url: str) -> None:
+    """Opening a store makes it: a name that is mistaken must not become an empty one."""
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(url)
+    if data_dir is not None and not url:
+        file = data_dir / "store.sqlite"
+    elif parts.scheme == "sqlite":
+        file = Path(unquote(parts.netloc + parts.path))
+    else:
+        return
+    if not file.is_file():
+        raise click.ClickException(f"there is no store in {data_dir or file}: nothing has been written")
+
+
 def _run(work: Callable[[], Awaitable["Summary"]]) -> "Summary":
     import anyio
 
@@ -50,7 +65,9 @@ def _run(work: Callable[[], Awaitable["Summary"]]) -> "Summary":
 @click.command(epilog="Example: kubelib backup --store etcd://127.0.0.1:2379 --out cluster.backup")
 @data_dir
 @store
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
+)
 def backup(data_dir: Path | None, store: str, out: Path) -> None:
     """Write everything that a store holds to a file, as of one moment.
 
@@ -60,6 +77,7 @@ def backup(data_dir: Path | None, store: str, out: Path) -> None:
     from kubelib.store import open_store
     from kubelib.store.backup import write_backup
 
+    _refuse_what_is_not_there(data_dir, store)
     with _store_url(data_dir, store) as url:
 
         async def work() -> "Summary":
@@ -82,6 +100,8 @@ def restore(file: Path, data_dir: Path | None, store: str) -> None:
     """
     from kubelib.store.backup import restore_backup
 
+    if store.startswith("memory://"):
+        raise click.ClickException("a store in memory ends with this command: name one that lasts")
     with _store_url(data_dir, store) as url:
         done = _run(lambda: restore_backup(file, url))
     click.echo(f"restored {done.entries} entries; the store is at revision {done.revision}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from kubelib.api.core.config import ConfigMap
@@ -107,6 +108,8 @@ async def test_a_store_that_is_there_is_not_written_over(tmp_path: Path) -> None
         (lambda raw: raw[: len(raw) // 2], "ends too early"),
         (lambda raw: b"", "not a backup"),
         (lambda raw: b"hello", "not a backup"),
+        (lambda raw: raw + b"hello", "not a backup, or is damaged"),
+        (lambda raw: raw + gzip.compress(b"hello"), "goes on after its end"),
         (
             lambda raw: gzip.compress(gzip.decompress(raw).replace(b'"format":1', b'"format":9')),
             "newer kubelib",
@@ -122,7 +125,7 @@ async def test_a_store_that_is_there_is_not_written_over(tmp_path: Path) -> None
             "0 entries",
         ),
     ],
-    ids=["half", "empty", "text", "newer", "no foot", "too few"],
+    ids=["half", "empty", "text", "text after it", "more after it", "newer", "no foot", "too few"],
 )
 async def test_a_backup_that_is_not_whole_restores_nothing(
     tmp_path: Path, damage: Callable[[bytes], bytes], said: str
@@ -155,14 +158,29 @@ def test_the_commands_say_what_they_did_and_what_they_cannot_do(tmp_path: Path) 
     for arguments, said in (
         (["backup", "--out", file], "name --data-dir or --store"),
         (["backup", "--store", "nonsense", "--out", file], "is not the URL of a store"),
+        (["backup", "--data-dir", str(tmp_path / "none"), "--out", file], f"no store in {tmp_path}/none:"),
+        (["backup", "--store", f"sqlite://{tmp_path}/none", "--out", file], f"no store in {tmp_path}/none:"),
+        (["backup", "--store", "memory://", "--out", file], "nothing in the store"),
+        (["restore", file, "--store", "memory://"], "ends with this command"),
         (["restore", file, "--store", f"sqlite://{tmp_path}/new"], "No such file"),
     ):
         done = run(*arguments)
         assert done.returncode != 0
         assert said in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+    anyio.run(_make_store, f"sqlite://{tmp_path}/old")
+    for out, said in ((tmp_path, "is a directory"), (tmp_path / "none" / "b", "none/b: No such file")):
+        done = run("backup", "--store", f"sqlite://{tmp_path}/old", "--out", str(out))
+        assert done.returncode != 0
+        assert said in done.stderr and "Traceback" not in done.stderr
     done = run("backup", "--store", f"sqlite://{tmp_path}/old", "--out", file)
-    assert (done.returncode, done.stdout) == (0, f"{file} has 0 entries as of revision 0\n")
+    assert (done.returncode, done.stdout) == (0, f"{file} has 1 entries as of revision 1\n")
     done = run("restore", file, "--data-dir", str(tmp_path / "cluster"))
-    assert (done.returncode, done.stdout) == (0, "restored 0 entries; the store is at revision 0\n"), (
+    assert (done.returncode, done.stdout) == (0, "restored 1 entries; the store is at revision 2\n"), (
         done.stderr
     )
+
+
+async def _make_store(url: str) -> None:
+    async with open_store(url) as store:
+        await store.commit(Put("/a", b"{}", ABSENT))

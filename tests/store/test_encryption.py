@@ -130,6 +130,26 @@ async def test_a_cluster_keeps_its_secrets_secret(tmp_path: Path) -> None:
         assert base64.b64encode(b"hunter2") not in raw["/registry/core/secrets/default/a"]
 
 
+async def test_secrets_whose_keys_nobody_has_named_are_not_taken_for_damage() -> None:
+    rules = read_configuration(configuration(NEW), prefix_of_name)
+    async with MemoryStore() as below:
+        async with ResourceRegistries(encrypted(below, rules)) as registries:
+            await registries.bootstrap()
+            client = LocalClient(registries)
+            meta = ObjectMeta(name="a", namespace="default")
+            await client.resource(Secret).create(Secret(metadata=meta))
+        async with ResourceRegistries(below) as registries:
+            for _ in range(2):  # and it is never taken for an empty list
+                with pytest.raises(
+                    StoreCorrupt, match=r"a is encrypted with the key .*--encryption-provider-config"
+                ):
+                    registries.cache_of(Secret)
+        await below.commit(Put("/registry/core/configmaps/default/x", b"junk", ABSENT))
+        async with ResourceRegistries(below) as registries:
+            with pytest.raises(StoreCorrupt, match="configmaps/default/x is no object, but b'junk'"):
+                registries.cache_of(ConfigMap)
+
+
 async def test_a_write_that_changes_nothing_renews_what_is_kept_with_an_old_key() -> None:
     async with MemoryStore() as below:
         written: list[bool] = []

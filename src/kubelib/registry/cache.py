@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from kubelib.api.document import Document, Reading, SeenDocument
 from kubelib.api.errors import Expired
@@ -20,6 +21,7 @@ from kubelib.registry.fields import FieldReader, as_labels
 from kubelib.registry.keys import prefix_of, split_store_key
 from kubelib.registry.order import KeyOrder
 from kubelib.store import Change, Entry, Revision
+from kubelib.store.encryption import unreadable
 
 RING = 4096
 """How many events a resource keeps for watches to continue from, at least."""
@@ -334,8 +336,11 @@ class ResourceCache:
                 watcher.end()
 
     def load(self, key: Key, entry: Entry) -> None:
-        """Add an object that was there when the cache was opened."""
-        self._put(key, self._stored(entry.value, entry.modified))
+        """Add an object that was there when the cache was opened. Raises StoreCorrupt for what is none."""
+        try:
+            self._put(key, self._stored(entry.value, entry.modified))
+        except msgspec.DecodeError:
+            raise unreadable(entry.key, entry.value) from None
 
     def apply(self, key: Key, change: Change) -> None:
         """Take in a change and tell those who watch."""
@@ -505,9 +510,11 @@ class WatchCache:
         prefix = prefix_of(resource)
         cache = self._resources.get(prefix)
         if cache is None:
-            cache = self._resources[prefix] = ResourceCache(resource, self)
-            for key, entry in self._loaded.pop(prefix, {}).items():
+            cache = ResourceCache(resource, self)
+            for key, entry in self._loaded.get(prefix, {}).items():
                 cache.load(key, entry)
+            self._loaded.pop(prefix, None)  # all of it: a cache that lacks something is none
+            self._resources[prefix] = cache
         return cache
 
     def redefined(self, resource: Resource, reader: Callable[[bytes], bytes]) -> ResourceCache:

@@ -10,6 +10,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,17 @@ class BackupDamaged(StoreError):
     """The file is not a backup, or not a whole one."""
 
 
+class NothingStored(StoreError):
+    """There is nothing to back up."""
+
+
 async def write_backup(store: Store, path: Path) -> Summary:
-    """Write everything as of now to a new file; it is there when it is whole. Raises `StoreError` and OSError."""
+    """Write everything as of now to a new file; it is there when it is whole.
+
+    Raises `StoreError` and OSError; `NothingStored` if there is nothing, so that no good backup is replaced by none.
+    """
+    if not (await store.list("/", limit=1)).entries:
+        raise NothingStored(f"there is nothing in the store: {path} is not written")
     temporary = path.with_name(f".{path.name}.part")
     count = 0
     try:
@@ -63,8 +73,13 @@ async def write_backup(store: Store, path: Path) -> Summary:
                 page = await store.list("/", limit=PAGE, start=page.next_key, at=revision)
             file.write(msgspec.json.encode({"entries": count}) + b"\n")
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (temporary, str(temporary)):
+            error.filename = str(path)  # the name that the caller knows
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return Summary(count, revision)
 
 
@@ -114,6 +129,8 @@ def _read(path: Path) -> Iterator[Any]:
                 if record.entries >= 0:
                     if record.entries != count:
                         raise BackupDamaged(f"{path} has {count} entries and should have {record.entries}")
+                    if file.read(1):
+                        raise BackupDamaged(f"{path} goes on after its end: it is damaged")
                     return
                 raw = bytes(record.json)
                 yield record.key, raw or base64.b64decode(record.base64)

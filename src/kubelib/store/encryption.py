@@ -103,6 +103,16 @@ def _keys(provider: Any, path: str) -> list[Key]:
     return keys
 
 
+def unreadable(key: str, value: bytes) -> StoreCorrupt:
+    """Return what to raise for a value that should be a document and is none."""
+    if value.startswith(_MARK):
+        name = value[len(_MARK) :].partition(b":")[0].decode(errors="replace")
+        return StoreCorrupt(
+            f"{key} is encrypted with the key {name!r}, and encryption is not configured: use --encryption-provider-config"
+        )
+    return StoreCorrupt(f"{key} is no object, but {value[:20]!r}…: restore the store from a backup")
+
+
 class _Cipher:
     """What one rule does to values."""
 
