@@ -131,6 +131,13 @@ class Docker:
             raise
         return self
 
+    @property
+    def pid(self) -> int:
+        """The process in whose mount namespace containers are made."""
+        assert self.server is not None
+        assert self.server.process is not None
+        return self.server.process.pid
+
     def start(self, within: float = 60) -> None:
         """Start it, also again, and wait until it answers."""
         assert self.server is not None
@@ -276,6 +283,11 @@ class Podman:
             self.__exit__()
             raise
         return self
+
+    @property
+    def pid(self) -> int:
+        """The process in whose mount namespace containers are made."""
+        return self.holder.pid
 
     def inside(self, *words: str) -> list[str]:
         """Return a command that runs in the service's network and sees its mounts."""

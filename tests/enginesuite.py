@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -228,6 +229,28 @@ class EngineSuite(_Suite):
         )
         assert (tmp_path / "new" / "file").read_text() == "x\n"
         assert said.endswith("refused\n")
+
+    async def test_mounts_made_later_are_seen_as_far_as_is_asked(self, runtime: Any, tmp_path: Path) -> None:
+        volume, inside = tmp_path / "volume", ("nsenter", "-t", str(self.engine.pid), "-m")
+
+        def run(*words: str) -> None:
+            subprocess.run([*inside, *words], check=True)
+
+        volume.mkdir()
+        run("mount", "--bind", str(volume), str(volume))
+        try:
+            slave = Mount(str(volume), "/slave", propagation="HostToContainer")
+            mounts = [Mount(str(volume), "/none"), slave]
+            run("mount", "--make-shared", str(volume))
+            both = [*mounts, Mount(str(volume), "/both", propagation="Bidirectional")]
+            identity = await self.start(runtime, Program(), mounts=both)
+            (volume / "later").mkdir()
+            run("mount", "-t", "tmpfs", "later", str(volume / "later"))
+            seen = (await runtime.exec(identity, ("grep", "-o", "/[a-z]*/later", "/proc/mounts"))).stdout
+            assert sorted(seen.decode().split()) == ["/both/later", "/slave/later"]
+            await runtime.stop_container(identity, grace=0)
+        finally:
+            run("umount", "-R", "-l", str(volume))
 
     async def test_a_mount_that_is_bad_is_an_error(self, runtime: Any, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

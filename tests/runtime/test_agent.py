@@ -24,16 +24,18 @@ from kubelib.api.core.probes import (
     SleepAction,
     TCPSocketAction,
 )
+from kubelib.api.core.security import AppArmorProfile, SecurityContext
 from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
 from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.times import parse_time
+from kubelib.runtime.admittance import apparmor_refusal
 from kubelib.runtime.agent import NodeSettings
 from kubelib.runtime.base import ExecResult
 from kubelib.runtime.fake import Life
 from kubelib.runtime.node import CLAIM, NodeReporter, known_range
-from kubelib.testing.objects import make_meta
+from kubelib.testing.objects import make_meta, make_pod
 from tests.runtime.conftest import SimNode, container
 
 
@@ -781,3 +783,37 @@ async def test_containers_may_have_as_many_processes_as_the_node_says(idle: SimN
         await idle.run()
         await idle.until(is_running)
         assert idle.spec_of("main").resources.pids == 64
+
+
+async def test_a_pod_that_wants_what_the_machine_or_its_runtime_has_not_is_told_so(
+    idle: SimNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle.runtime, "user_namespaces", False, raising=False)
+    async with idle.running():
+        await idle.run(host_users=False)
+        with anyio.fail_after(60):
+            while not await idle.events("FailedCreatePodSandBox"):
+                await anyio.sleep(0.1)
+        [event] = await idle.events("FailedCreatePodSandBox")
+        why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+        assert event.message == f"Failed to create pod sandbox: {why}"
+        monkeypatch.setattr(idle.runtime, "user_namespaces", True)
+        await idle.until(lambda pod: pod.status.phase == "Running")
+
+
+@pytest.mark.parametrize(
+    ("kind", "enabled", "refused"),
+    [
+        ("RuntimeDefault", False, True),
+        ("RuntimeDefault", True, False),
+        ("Unconfined", False, False),
+    ],
+)
+def test_a_profile_of_apparmor_needs_a_machine_that_has_it(kind: str, enabled: bool, refused: bool) -> None:
+    context = SecurityContext(app_armor_profile=AppArmorProfile(type=kind))
+    pod = make_pod("a", containers=(container(security_context=context),))
+    found = apparmor_refusal(pod, enabled=enabled)
+    assert (found is not None) is refused
+    if found is not None:
+        assert found.status["reason"] == "AppArmor"
+        assert found.message == "Cannot enforce AppArmor: AppArmor is not enabled on the host"

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from kubelib.runtime.base import (
@@ -23,6 +24,7 @@ from kubelib.runtime.docker.configs import SHARES, container_config, sandbox_con
 from kubelib.runtime.docker.engine import negotiated
 from kubelib.runtime.docker.logs import LARGEST, PIECE, Lines, LogFile, records
 from kubelib.runtime.docker.runtime import _processes, stats_of
+from kubelib.runtime.podman.requests import container_request
 
 LABELS = {
     "kubelib.dev/owner": "me",
@@ -110,9 +112,36 @@ def test_rights_become_the_engines() -> None:
     ]
 
 
+def test_labels_and_profiles_of_security_modules_are_the_engines() -> None:
+    confined = Security(apparmor="loaded", selinux={"type": "mine_t", "level": "s0:c1,c2"})
+    options = ["apparmor=loaded", "label=type:mine_t", "label=level:s0:c1,c2"]
+    assert created(security=confined)["HostConfig"]["SecurityOpt"] == options
+    assert created(security=Security(apparmor="Unconfined"))["HostConfig"]["SecurityOpt"] == [
+        "apparmor=unconfined"
+    ]
+    labels = sandbox()["Labels"]
+    spec = ContainerSpec(name="main", image="image", security=confined)
+    request = container_request(spec, "image", "pod", labels)
+    assert request["apparmor_profile"] == "loaded"
+    assert request["selinux_opts"] == ["type:mine_t", "level:s0:c1,c2"]
+    free = container_request(
+        attrs.evolve(spec, security=Security(apparmor="Unconfined")), "image", "pod", labels
+    )
+    assert free["apparmor_profile"] == "unconfined"
+    assert "selinux_opts" not in free
+
+
 def test_a_volume_is_bound() -> None:
     [mount] = created(mounts=[Mount("/a", "/b", read_only=True)])["HostConfig"]["Mounts"]
     assert mount == {"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": True}
+
+
+@pytest.mark.parametrize(
+    ("propagation", "flag"), [("HostToContainer", "rslave"), ("Bidirectional", "rshared")]
+)
+def test_mounts_made_later_are_seen_as_the_volume_says(propagation: Any, flag: str) -> None:
+    [mount] = created(mounts=[Mount("/a", "/b", propagation=propagation)])["HostConfig"]["Mounts"]
+    assert mount["BindOptions"] == {"Propagation": flag}
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ from kubelib.api.core.container import ContainerPort, ResourceRequirements, Volu
 from kubelib.api.core.pod import HostAlias, Pod, PodDNSConfig, PodDNSConfigOption, PodStatus
 from kubelib.api.core.references import LocalObjectReference
 from kubelib.api.core.security import (
+    AppArmorProfile,
     Capabilities,
     PodSecurityContext,
     SeccompProfile,
     SecurityContext,
+    SELinuxOptions,
     Sysctl,
 )
 from kubelib.api.meta import Object, ObjectMeta
@@ -133,12 +135,16 @@ def test_the_security_of_a_container_goes_before_that_of_its_pod() -> None:
         read_only_root_filesystem=True,
         proc_mount="Unmasked",
         seccomp_profile=SeccompProfile(type="Unconfined"),
+        app_armor_profile=AppArmorProfile(type="Unconfined"),
+        se_linux_options=SELinuxOptions(level="s0:c1,c2", type="mine_t"),
     )
     shared = PodSecurityContext(
         run_as_non_root=True,
         supplemental_groups=(7,),
         fs_group=8,
         seccomp_profile=SeccompProfile(type="Localhost", localhost_profile="p.json"),
+        app_armor_profile=AppArmorProfile(type="Localhost", localhost_profile="loaded"),
+        se_linux_options=SELinuxOptions(role="theirs_r"),
     )
     found = security_of(own, shared)
     assert found == Security(
@@ -148,11 +154,16 @@ def test_the_security_of_a_container_goes_before_that_of_its_pod() -> None:
         no_new_privileges=True,
         supplemental_groups=[7, 8],
         seccomp="Unconfined",
+        apparmor="Unconfined",
+        selinux={"type": "mine_t", "level": "s0:c1,c2"},
         unmasked_proc=True,
     )
     inherited = security_of(None, shared)
     assert inherited.non_root
     assert inherited.seccomp == "/var/lib/kubelet/seccomp/p.json"
+    assert (inherited.apparmor, inherited.selinux) == ("loaded", {"role": "theirs_r"})
+    default = SecurityContext(app_armor_profile=AppArmorProfile(type="RuntimeDefault"))
+    assert security_of(default, shared).apparmor == ""
     assert security_of(None, None) == Security(
         add_capabilities=[], drop_capabilities=[], supplemental_groups=[]
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 import msgspec
 
+from kubelib.api.core.container import Container
 from kubelib.api.core.pod import Pod
 from kubelib.api.podresources import pod_requests
 from kubelib.api.quantity import Quantity, parse_quantity
@@ -69,6 +70,19 @@ def _lacking(pod: Pod, others: Iterable[Mapping[str, int]], allocatable: Mapping
             message = f"Node didn't have enough resource: {name}, requested: {wanted[name]}, used: {taken}, capacity: {capacity}"
             return Refusal(f"OutOf{name}", message)
     return None
+
+
+def apparmor_refusal(pod: Pod, *, enabled: bool) -> Refusal | None:
+    """Return why a machine with AppArmor or, if it is not `enabled`, without it cannot take a Pod that wants a profile, or None."""
+    wanted = [pod.spec.security_context, *(container.security_context for container in _containers(pod))]
+    profiles = [context.app_armor_profile for context in wanted if context is not None]
+    if enabled or all(profile is None or profile.type == "Unconfined" for profile in profiles):
+        return None
+    return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+
+
+def _containers(pod: Pod) -> Iterable[Container]:
+    return (*pod.spec.init_containers, *pod.spec.containers, *pod.spec.ephemeral_containers)
 
 
 def refusal(

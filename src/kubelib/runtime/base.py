@@ -20,6 +20,8 @@ ContainerId = NewType("ContainerId", str)
 ImageId = NewType("ImageId", str)
 
 ContainerState = Literal["created", "running", "exited"]
+Propagation = Literal["None", "HostToContainer", "Bidirectional"]
+"""Which mounts that are made later are seen on the other side: none, the host's, or both sides'."""
 
 
 @attrs.frozen
@@ -56,6 +58,10 @@ class Security:
     supplemental_groups: Sequence[int] = ()
     seccomp: str = ""
     """``Unconfined``, or the file of a profile; empty: the runtime's own profile."""
+    apparmor: str = ""
+    """``Unconfined``, or the name of a profile that the machine has loaded; empty: the runtime's own profile, where there is AppArmor."""
+    selinux: Mapping[str, str] = attrs.field(factory=dict)
+    """Parts of the SELinux label (user, role, type, level) that are not the runtime's own."""
     unmasked_proc: bool = False
     non_root: bool = False
     """Whether to refuse to run as user 0, also where it is the image that says so."""
@@ -77,6 +83,8 @@ class SandboxSpec:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
+    host_users: bool = True
+    """False: it is to have a user namespace of its own, for which a runtime must be `SupportsUserNamespaces`."""
     share_processes: bool = False
     """Whether its containers see each other's processes."""
     ports: Sequence[PortMapping] = ()
@@ -91,6 +99,7 @@ class Mount:
     source: str
     target: str
     read_only: bool = False
+    propagation: Propagation = "None"
 
 
 @attrs.frozen(kw_only=True)
@@ -419,6 +428,16 @@ class SupportsHealth(Protocol):
 
     async def check(self) -> None:
         """Ask it something that it must know; does not return before it answers. Raises `RuntimeUnavailable`. May be cancelled."""
+        ...
+
+
+@runtime_checkable
+class SupportsUserNamespaces(Protocol):
+    """May give its sandboxes user namespaces of their own."""
+
+    @property
+    def user_namespaces(self) -> bool:
+        """Whether it does."""
         ...
 
 

@@ -12,7 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from kubelib.runtime.base import BadContainerConfig, ContainerSpec, InvalidImageName, Resources, SandboxSpec
+from kubelib.runtime.base import (
+    BadContainerConfig,
+    ContainerSpec,
+    InvalidImageName,
+    Resources,
+    SandboxSpec,
+    Security,
+)
 
 POD_UID = "io.kubernetes.pod.uid"
 POD_NAME = "io.kubernetes.pod.name"
@@ -174,6 +181,15 @@ def prepare_log(spec: ContainerSpec) -> None:
     """Make the directory of a container's log."""
     if spec.log_path:
         os.makedirs(Path(spec.log_path).parent, exist_ok=True)
+
+
+PROPAGATIONS = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
+"""How mount(8) calls what is not the default."""
+
+
+def apparmor_name(security: Security) -> str:
+    """Return an AppArmor profile as engines call it."""
+    return "unconfined" if security.apparmor == "Unconfined" else security.apparmor
 
 
 def prepare_mounts(spec: ContainerSpec) -> None:

@@ -109,6 +109,7 @@ class FakeRuntime(Background):
     """
 
     name = "fake"
+    user_namespaces = True
 
     def __init__(
         self,

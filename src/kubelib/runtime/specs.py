@@ -3,10 +3,17 @@
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod
-from kubelib.api.core.security import PodSecurityContext, SeccompProfile, SecurityContext
+from kubelib.api.core.security import (
+    AppArmorProfile,
+    PodSecurityContext,
+    SeccompProfile,
+    SecurityContext,
+    SELinuxOptions,
+)
 from kubelib.api.quantity import parse_quantity
 from kubelib.runtime.admittance import host_ports
 from kubelib.runtime.base import (
@@ -14,6 +21,7 @@ from kubelib.runtime.base import (
     Dns,
     Mount,
     PortMapping,
+    Propagation,
     Resources,
     SandboxSpec,
     Security,
@@ -51,6 +59,7 @@ def sandbox_spec(pod: Pod, *, address: str = "", dns: Dns | None = None) -> Sand
         host_network=spec.host_network,
         host_pid=spec.host_pid,
         host_ipc=spec.host_ipc,
+        host_users=spec.host_users is not False,
         share_processes=bool(spec.share_process_namespace),
         ports=() if spec.host_network else _ports(pod),
         dns=dns or Dns(),
@@ -92,7 +101,8 @@ def container_spec(
         below = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
         if below:
             source = _below(source, below)
-        mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only)))
+        propagation = cast("Propagation", mount.mount_propagation or "None")
+        mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only), propagation))
     places = {mount.target for mount in mounts}
     limits, requests = definition.resources.limits, definition.resources.requests
     own, shared = definition.security_context, pod.spec.security_context
@@ -142,6 +152,8 @@ def security_of(own: SecurityContext | None, shared: PodSecurityContext | None) 
         no_new_privileges=own.allow_privilege_escalation is False and not privileged,
         supplemental_groups=groups,
         seccomp=_seccomp(own.seccomp_profile or shared.seccomp_profile),
+        apparmor=_apparmor(own.app_armor_profile or shared.app_armor_profile),
+        selinux=_selinux(own.se_linux_options or shared.se_linux_options),
         unmasked_proc=own.proc_mount == "Unmasked",
         non_root=bool(non_root),
     )
@@ -157,6 +169,19 @@ def _seccomp(profile: SeccompProfile | None) -> str:
     if profile.type == "Localhost":
         return str(SECCOMP_PROFILES / profile.localhost_profile)
     return profile.type
+
+
+def _apparmor(profile: AppArmorProfile | None) -> str:
+    if profile is None or profile.type == "RuntimeDefault":
+        return ""
+    return profile.localhost_profile if profile.type == "Localhost" else profile.type
+
+
+def _selinux(options: SELinuxOptions | None) -> dict[str, str]:
+    if options is None:
+        return {}
+    parts = {"user": options.user, "role": options.role, "type": options.type, "level": options.level}
+    return {name: value for name, value in parts.items() if value}
 
 
 def oom_score_of(pod: Pod, definition: ContainerDefinition, memory: int) -> int:

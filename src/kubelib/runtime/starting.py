@@ -19,15 +19,19 @@ from kubelib.runtime.base import (
     ContainerId,
     ContainerSpec,
     Mount,
+    Runtime,
     SandboxId,
     SupportsAddresses,
     SupportsProbes,
+    SupportsUserNamespaces,
 )
 from kubelib.runtime.environment import ConfigMissing, environment
 from kubelib.runtime.probes import check
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import container_spec, sandbox_spec
 from kubelib.runtime.termination import annotations_of, termination_mount
+
+NO_USER_NAMESPACES = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
 
 if TYPE_CHECKING:
     from kubelib.runtime.worker import PodWorker
@@ -56,9 +60,10 @@ class Starter:
             message = "Pod sandbox changed, it will be killed and re-created."
             agent.recorder.normal(pod, "SandboxChanged", message)
         try:
-            sandbox = await agent.runtime.run_sandbox(
-                sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
-            )
+            wanted = sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
+            if not (wanted.host_users or has_user_namespaces(agent.runtime)):
+                raise CannotCreate(NO_USER_NAMESPACES)
+            sandbox = await agent.runtime.run_sandbox(wanted)
         except CannotCreate as error:
             agent.recorder.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             worker.memory.waiting[name] = ("ContainerCreating", "")
@@ -161,3 +166,8 @@ class Starter:
                 raise CannotCreate(f"unable to find target container {definition.target_container_name!r}")
             spec = attrs.evolve(spec, target=target.id)
         return spec
+
+
+def has_user_namespaces(runtime: Runtime) -> bool:
+    """Return whether a runtime can give a sandbox a user namespace of its own."""
+    return isinstance(runtime, SupportsUserNamespaces) and runtime.user_namespaces

@@ -15,7 +15,7 @@ from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime import lifecycle
-from kubelib.runtime.admittance import Refusal, refusal, requests_of
+from kubelib.runtime.admittance import Refusal, apparmor_refusal, refusal, requests_of
 from kubelib.runtime.base import (
     Container,
     NoSuchContainer,
@@ -23,6 +23,7 @@ from kubelib.runtime.base import (
     Sandbox,
     SandboxId,
     SupportsLookup,
+    SupportsProbes,
 )
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.eviction import turned_away
@@ -217,11 +218,19 @@ class PodWorker:
     requests: Mapping[str, int] = MappingProxyType({})
     """What the Pod asks for, once the node has taken it."""
 
+    has_apparmor = Path("/sys/module/apparmor").exists()
+    """Whether this machine's kernel can confine containers so."""
+
     def _refused(self, pod: Pod) -> Refusal | None:
         agent = self.agent
         why = turned_away(pod, agent.eviction.pressures)
         if why is not None:
             return Refusal("Evicted", why)
+        confined = apparmor_refusal(
+            pod, enabled=self.has_apparmor or isinstance(agent.runtime, SupportsProbes)
+        )
+        if confined is not None:
+            return confined
         # Static Pods are the node's own: whatever else it runs has to make room.
         static = agent.static is not None and pod.metadata.annotations.get(SOURCE) == "file"
         return refusal(

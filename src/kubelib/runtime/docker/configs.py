@@ -8,6 +8,8 @@ from kubelib.runtime.base import ContainerSpec, Mount, SandboxSpec
 from kubelib.runtime.containers import (
     CPU_PERIOD,
     FEWEST_SHARES,
+    PROPAGATIONS,
+    apparmor_name,
     container_labels,
     cpu_quota,
     cpu_shares,
@@ -70,6 +72,9 @@ def container_config(
         options.append("seccomp=unconfined")
     elif seccomp:
         options.append(f"seccomp={seccomp}")
+    if security.apparmor:
+        options.append(f"apparmor={apparmor_name(security)}")
+    options += [f"label={name}:{value}" for name, value in security.selinux.items()]
     host: Tree = {
         "NetworkMode": f"container:{sandbox}",
         "IpcMode": f"container:{sandbox}",
@@ -115,9 +120,12 @@ def container_config(
 
 
 def _mount(mount: Mount) -> Tree:
-    return {
+    tree: Tree = {
         "Type": "bind",
         "Source": str(Path(mount.source).absolute()),
         "Target": mount.target,
         "ReadOnly": mount.read_only,
     }
+    if mount.propagation in PROPAGATIONS:
+        tree["BindOptions"] = {"Propagation": PROPAGATIONS[mount.propagation]}
+    return tree

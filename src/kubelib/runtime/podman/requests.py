@@ -7,6 +7,8 @@ from typing import Any
 from kubelib.runtime.base import ContainerSpec, SandboxSpec
 from kubelib.runtime.containers import (
     CPU_PERIOD,
+    PROPAGATIONS,
+    apparmor_name,
     container_labels,
     container_name,
     cpu_quota,
@@ -80,7 +82,11 @@ def container_request(spec: ContainerSpec, image: str, pod: str, labels: Mapping
                 "type": "bind",
                 "source": mount.source,
                 "destination": mount.target,
-                "options": ["rbind", "ro" if mount.read_only else "rw"],
+                "options": [
+                    "rbind",
+                    "ro" if mount.read_only else "rw",
+                    PROPAGATIONS.get(mount.propagation, "rprivate"),
+                ],
             }
             for mount in spec.mounts
         ],
@@ -113,6 +119,10 @@ def container_request(spec: ContainerSpec, image: str, pod: str, labels: Mapping
         tree["oom_score_adj"] = score
     if security.seccomp:
         tree["seccomp_profile_path"] = "unconfined" if security.seccomp == "Unconfined" else security.seccomp
+    if security.apparmor:
+        tree["apparmor_profile"] = apparmor_name(security)
+    if security.selinux:
+        tree["selinux_opts"] = [f"{name}:{value}" for name, value in security.selinux.items()]
     if security.unmasked_proc:
         tree["unmask"] = ["ALL"]
     kinds = labels.get(SHARED, "").split()
