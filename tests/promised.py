@@ -53,7 +53,7 @@ class Collected:
 def collected() -> Outcomes:
     """Ask pytest, in a process of its own, who inherits which promises."""
     files = (file for folder in FOLDERS for file in sorted((TOP / folder).glob("test_*.py")))
-    where = [str(file) for file in files if re.search(r"\b(Store|Runtime)Suite\b", file.read_text())]
+    where = [str(file) for file in files if re.search(r"(Store|Runtime)Suite\b", file.read_text())]
     done = subprocess.run(
         [sys.executable, "-m", "tests.promised", "--collect", *where],
         capture_output=True,

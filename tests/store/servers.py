@@ -12,7 +12,7 @@ from kubelib.testing.store import Open, StoreSuite
 from tests.engines import PREFIXES, Etcd, ZooKeeper
 
 
-class OnServers(StoreSuite):
+class ServerStoreSuite(StoreSuite):
     """The promises of a store, on servers that an heir gives and that others use too."""
 
     durable = True

@@ -26,7 +26,7 @@ from kubelib.store.etcd import EtcdStore, parse_url
 from tests.engines import PREFIXES, Etcd, free_ports
 from tests.partitions import Machines
 from tests.store.failures import nothing_is_lost
-from tests.store.servers import OnServers
+from tests.store.servers import ServerStoreSuite
 
 pytestmark = pytest.mark.external
 
@@ -37,13 +37,13 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
         yield running
 
 
-class TestOneMember(OnServers):
+class TestOneMember(ServerStoreSuite):
     @pytest.fixture
     def servers(self, etcd: Etcd) -> Etcd:
         return etcd
 
 
-class TestThreeMembers(OnServers):
+class TestThreeMembers(ServerStoreSuite):
     @pytest.fixture
     def servers(self, three: Etcd) -> Etcd:
         return three

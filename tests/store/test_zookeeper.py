@@ -34,7 +34,7 @@ from kubelib.store.zookeeper.layout import batch_path, key_path
 from tests.engines import PREFIXES, ZooKeeper, free_ports
 from tests.partitions import Line
 from tests.store.failures import nothing_is_lost
-from tests.store.servers import OnServers
+from tests.store.servers import ServerStoreSuite
 
 pytestmark = pytest.mark.external
 
@@ -45,7 +45,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
         yield running
 
 
-class TestOneServer(OnServers):
+class TestOneServer(ServerStoreSuite):
     history = 10_000
 
     @pytest.fixture
@@ -53,7 +53,7 @@ class TestOneServer(OnServers):
         return zookeeper
 
 
-class TestThreeServers(OnServers):
+class TestThreeServers(ServerStoreSuite):
     history = 10_000
 
     @pytest.fixture
