@@ -92,9 +92,9 @@ def print_tree(tree: dict[str, Any], output: str) -> None:
     if output == "json":
         click.echo(json.dumps(tree, indent=4))
     else:
-        import yaml
+        from kubelib.server.responses import to_yaml
 
-        click.echo(yaml.safe_dump(tree, sort_keys=True, allow_unicode=True), nl=False)
+        click.echo(to_yaml(json.dumps(tree, sort_keys=True).encode()), nl=False)
 
 
 def documents_of(files: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """What clients send, from bytes to trees: JSON and YAML, with limits and messages meant for the client."""
 
+import base64
 import functools
+import math
 import re
 from typing import Any
 
@@ -43,7 +45,8 @@ def parse_yaml(raw: bytes, repeated: list[str] | None = None) -> Any:
         # A safe loader, only without YAML's own idea of dates and of numbers with colons.
         loader = _json_like(getattr(yaml, "CSafeLoader", yaml.SafeLoader))(raw)
         try:
-            tree = loader.get_single_data()
+            # Of several documents Kubernetes reads the first.
+            tree = loader.get_data() if loader.check_data() else None
         finally:
             loader.dispose()
         if repeated is not None:
@@ -55,31 +58,47 @@ def parse_yaml(raw: bytes, repeated: list[str] | None = None) -> Any:
     return _as_json(tree, 0, [MAX_NODES])
 
 
+_EXPONENTIAL = 1e21
+"""From where on Kubernetes' JSON writes a whole number with an exponent."""
+_TAG = "tag:yaml.org,2002:"
 _TOO_DEEP = "the document is nested too deeply"
 
 
 @functools.cache
 def _json_like(loader: type[Any]) -> type[Any]:
     """Return a safe loader that reads as text what Kubernetes' YAML reader does."""
-    plain_int = re.compile(r"[-+]?(?:0b[0-1_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)$")
+    plain_int = re.compile(r"[-+]?(?:0[bB][0-1_]+|0[xX][0-9a-fA-F_]+|0o?[0-7_]+|[0-9][0-9_]*)$")
     plain_float = re.compile(
-        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
+        r"|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
     )
-    replaced = {"tag:yaml.org,2002:int": plain_int, "tag:yaml.org,2002:float": plain_float}
+    replaced = {_TAG + "int": plain_int, _TAG + "float": plain_float}
 
     class Loader(loader):  # type: ignore[misc]
         yaml_implicit_resolvers = {
             first: [
                 (tag, replaced.get(tag, pattern))
                 for tag, pattern in resolvers
-                if tag != "tag:yaml.org,2002:timestamp"
+                if tag not in (_TAG + "timestamp", _TAG + "value")
             ]
             for first, resolvers in loader.yaml_implicit_resolvers.items()
         }
+        bool_values = {**loader.bool_values, "y": True, "n": False}
 
         def __init__(self, stream: bytes) -> None:
             super().__init__(stream)
             self.repeated: list[str] = []
+
+        def flatten_mapping(self, node: Any) -> None:
+            """Merge what a mapping refers to; turn its keys into text first: to Python 1 and true are the same key."""
+            super().flatten_mapping(node)
+            node.value = [(self._named(key), value) for key, value in node.value]
+
+        def _named(self, key: Any) -> Any:
+            if key.id != "scalar" or key.tag == _TAG + "str":
+                return key
+            text = _key(self.construct_object(key))
+            return type(key)(_TAG + "str", text, key.start_mark, key.end_mark)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             """Return a mapping, and note the keys that it has twice."""
@@ -94,7 +113,45 @@ def _json_like(loader: type[Any]) -> type[Any]:
                         seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
+    Loader.add_implicit_resolver(_TAG + "bool", re.compile("[yYnN]$"), list("yYnN"))
+    Loader.add_constructor(_TAG + "int", lambda made, node: _int(made.construct_scalar(node)))
+    Loader.add_constructor(_TAG + "float", lambda made, node: _float(made.construct_scalar(node)))
+    Loader.add_constructor(
+        _TAG + "binary", lambda made, node: base64.b64decode(made.construct_scalar(node)).decode()
+    )
+    Loader.add_constructor(_TAG + "merge", lambda made, node: made.construct_scalar(node))
+    Loader.add_constructor(None, _untagged)
     return Loader
+
+
+def _int(text: str) -> int:
+    digits = text.replace("_", "").lower()
+    sign, plain = digits[:1] == "-", digits.lstrip("+-")
+    if plain[:2] in ("0x", "0b"):
+        number = int(plain, 0)
+    elif plain[0] == "0" and not re.search("[89]", plain):
+        number = int(plain, 8)
+    else:
+        number = int(plain)
+    return -number if sign else number
+
+
+def _float(text: str) -> float | str:
+    """Return a number, or as text what is too large to be one."""
+    plain = text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")
+    number = float(plain)
+    return text if math.isinf(number) and "inf" not in plain else number
+
+
+def _untagged(loader: Any, node: Any) -> Any:
+    """Return what is marked with a type that nobody knows as what it is without."""
+    if node.id == "scalar":
+        return loader.construct_scalar(node)
+    return (
+        loader.construct_sequence(node, True)
+        if node.id == "sequence"
+        else loader.construct_mapping(node, True)
+    )
 
 
 def _as_json(value: Any, depth: int, left: list[int]) -> Any:
@@ -107,8 +164,12 @@ def _as_json(value: Any, depth: int, left: list[int]) -> Any:
         return {_key(key): _as_json(item, depth + 1, left) for key, item in value.items()}
     if isinstance(value, list):
         return [_as_json(item, depth + 1, left) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        raise DecodeError(f"error converting YAML to JSON: json: unsupported value: {value}")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            shown = "NaN" if value != value else f"{'+' if value > 0 else '-'}Inf"
+            raise DecodeError(f"error converting YAML to JSON: json: unsupported value: {shown}")
+        # Where YAML has 1.0 or 1e3, JSON as Kubernetes writes it has 1 and 1000.
+        return int(value) if value.is_integer() and abs(value) < _EXPONENTIAL else value
     if value is None or isinstance(value, str | int | float):
         return value
     raise DecodeError(
@@ -119,10 +180,14 @@ def _as_json(value: Any, depth: int, left: list[int]) -> Any:
 def _key(key: Any) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
-    if key is None:
-        return "null"
+    if isinstance(key, float) and key.is_integer() and abs(key) < _EXPONENTIAL:
+        return str(int(key))
     if isinstance(key, str | int | float):
         return str(key)
+    if key is None:
+        raise DecodeError(
+            "error converting YAML to JSON: Unsupported map key of type: %!s(<nil>), key: <nil>"
+        )
     raise DecodeError("error converting YAML to JSON: a key is not a text")
 
 

@@ -247,19 +247,21 @@ def to_yaml(body: Body) -> bytes:
     return text
 
 
-_LIKE_A_NUMBER = re.compile(r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?|0[oxb][\da-fA-F_]+")
+_OTHERWISE_READ = re.compile(
+    r"[-+]?(\d[\d_]*)?\.?[\d_]*([eE][-+]?\d+)?|[-+]?0[oxbOXB][\da-fA-F_]+|[yYnN]|<<|=|[-+]?\.(inf|Inf|INF|nan|NaN|NAN)"
+)
 
 
 @functools.cache
 def _dumper() -> type[Any]:
-    """Return a dumper that quotes what other readers than Python's take for numbers: ``1e3``, ``0o7``."""
+    """Return a dumper that quotes what other readers than Python's take for something else: ``1e3``, ``0o7``, ``y``."""
     import yaml
 
     class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
         pass
 
     def text(dumper: Any, value: str) -> Any:
-        style = "'" if _LIKE_A_NUMBER.fullmatch(value) else None
+        style = "'" if _OTHERWISE_READ.fullmatch(value) else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
