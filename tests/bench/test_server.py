@@ -6,6 +6,7 @@ each benchmark is microseconds per request (or per event). The client beside it 
 
 import json
 import os
+import resource
 import ssl
 import subprocess
 import sys
@@ -79,6 +80,10 @@ class Server:
         """Return the seconds of processor time that the server has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICK
+
+    def resident(self) -> int:
+        """Return the bytes of memory that the server takes up."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
     def stop(self) -> None:
         self.process.terminate()
@@ -200,11 +205,19 @@ def pod(name: str, group: str = "made") -> bytes:
     return json.dumps({**POD, "metadata": meta}).encode()
 
 
-def measure(benchmark: BenchmarkFixture, server: Server, requests: int, work: Any, budget: float) -> None:
+def measure(
+    benchmark: BenchmarkFixture,
+    server: Server,
+    requests: int,
+    work: Any,
+    budget: float,
+    *,
+    admin: bool = False,
+) -> None:
     """Run `work` on some connections, each with its share of the requests, and keep the server's microseconds for each to a budget."""
 
     async def main() -> None:
-        lines = [await line(server) for _ in range(CONNECTIONS)]
+        lines = [await line(server, admin=admin) for _ in range(CONNECTIONS)]
         before = server.cpu()
         async with anyio.create_task_group() as group:
             for worker, each in enumerate(lines):

@@ -248,20 +248,27 @@ class ResourceCache:
         here = self._namespaces.get(namespace) if namespace else documents
         if not here:
             return []  # and nothing is kept of it: clients may ask for any namespace
-        if query.labels.everything:
-            keys = self._order(namespace, here).keys(here)
-        else:
-            selected = self._labels.select(query.labels)
-            wanted = [key for key in selected if not namespace or key.namespace == namespace]
-            keys = self._order(namespace, here).of(wanted, here)
-        found = [here[key] for key in keys]
+        found = [here[key] for key in self._candidates(query, here)]
         if not query.fields.everything:
-            name = query.fields.exact("metadata.name")
-            if name is not None:
-                found = [d for d in found if d.meta.name == name]
             read, matches = self.fields.read, query.fields.matches
             found = [d for d in found if matches(read(d))]
         return found
+
+    def _candidates(self, query: Query, here: Mapping[Key, Document]) -> list[Key]:
+        """Return in order the keys of those that match in all but their fields; one that is asked for by its name is not searched for."""
+        namespace, labels = query.namespace, query.labels
+        order = self._order(namespace, here)
+        name = query.fields.exact("metadata.name")
+        if name is not None:
+            if namespace or not self.resource.namespaced:
+                named = [key] if (key := Key(namespace, name)) in here else []
+            else:
+                named = [key for key in order.keys(here) if key.name == name]
+            return [key for key in named if labels.matches(here[key].meta.labels)]
+        if labels.everything:
+            return order.keys(here)
+        selected = self._labels.select(labels)
+        return order.of([key for key in selected if not namespace or key.namespace == namespace], here)
 
     def _order(self, namespace: str, keys: Iterable[Key]) -> KeyOrder:
         order = self._orders.get(namespace)

@@ -288,8 +288,15 @@ class RegistrySuite:
         assert await names(labelled("tier in (front, back)")) == ["a", "b"]
         assert await names(labelled("tier!=front")) == ["b", "c"]
         assert await names(labelled("!tier")) == ["c"]
-        by_name = Query(namespace=NAMESPACE, fields=parse_field_selector("metadata.name=b"))
-        assert await names(by_name) == ["b"]
+        b = parse_field_selector("metadata.name=b")
+        for namespace in (NAMESPACE, ""):
+            assert await names(Query(namespace, fields=b)) == ["b"]
+            assert await names(Query(namespace, parse_selector("tier=front"), b)) == []
+            assert await names(Query(namespace, parse_selector("tier=back"), b)) == ["b"]
+            assert await names(Query(namespace, fields=parse_field_selector("metadata.name=d"))) == []
+        contradiction = parse_field_selector("metadata.name=b,metadata.name!=b")
+        assert await names(Query(NAMESPACE, fields=contradiction)) == []
+        assert await names(Query("kube-system", fields=b)) == []
 
     async def test_a_list_by_the_fields_of_its_kind(self, client: Client) -> None:
         pods = client.resource(Pod)
