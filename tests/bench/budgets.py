@@ -15,3 +15,12 @@ def best_within(benchmark: BenchmarkFixture, budget: float) -> None:
     """Fail if the best round took more seconds than the budget."""
     if benchmark.enabled and benchmark.stats is not None:
         within(benchmark, "best_seconds", benchmark.stats.stats.min, budget)
+
+
+def at_least(benchmark: BenchmarkFixture, what: str, found: float, floor: float) -> None:
+    """Note a figure with what it must reach, and fail if it does not; a floor of 0 is none."""
+    benchmark.extra_info[what] = round(found)
+    if floor:
+        benchmark.extra_info[f"{what} floor"] = floor
+        if benchmark.enabled:
+            assert found >= floor, f"{what}: {found:.4g}, and the least is {floor:.4g}"

@@ -30,6 +30,9 @@ LARGEST = 1 << 61
 WORKLOAD = "scheduling.kubelib.dev/workload"
 """The label by which Pods say to which workload they belong."""
 
+KEPT_SHAPES = 4096
+"""Of so many shapes of Pods is kept what their Pods have in common."""
+
 EVERYWHERE = "0.0.0.0"
 
 HostPort = tuple[str, str, int]
@@ -179,17 +182,33 @@ class PodInfo:
             _pairs(meta.labels),
             claims,
         )
+        # Most Pods are replicas: what they have in common is kept once, for hundreds of thousands of them.
+        like = _LIKE.get(shape)
+        if like is None:
+            if len(_LIKE) >= KEPT_SHAPES:
+                _LIKE.clear()
+            like = _LIKE[shape] = (
+                shape,
+                requests,
+                ports,
+                counted,
+                dict(meta.labels),
+                spec.node_selector,
+                spec.tolerations,
+                claims,
+            )
+        shape, requests, ports, counted, labels, node_selector, tolerations, claims = like
         return cls(
             key=Key(meta.namespace, meta.name),
             uid=meta.uid,
             priority=spec.priority or 0,
             node=spec.node_name,
-            labels=meta.labels,
+            labels=labels,
             requests=requests,
             ports=ports,
-            node_selector=spec.node_selector,
+            node_selector=node_selector,
             affinity=affinity.node_affinity if affinity is not None else None,
-            tolerations=spec.tolerations,
+            tolerations=tolerations,
             owner=owner,
             shape=shape,
             counted=counted,
@@ -206,6 +225,10 @@ class PodInfo:
             plain=not any(wishes.values()),
             **wishes,
         )
+
+
+_LIKE: dict[tuple[object, ...], tuple[Any, ...]] = {}
+"""What Pods of one shape have in common, by the shape."""
 
 
 def group_of(pod: Pod) -> Key | None:
@@ -254,6 +277,11 @@ def _images(pod: Pod) -> tuple[str, ...]:
     spec = pod.spec
     names = [c.image for c in (*spec.init_containers, *spec.containers)]
     names += [volume.image.reference for volume in spec.volumes if volume.image is not None]
+    return _full_names(tuple(names))
+
+
+@functools.lru_cache(maxsize=4096)
+def _full_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(map(full_name, names))
 
 
