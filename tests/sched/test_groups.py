@@ -10,8 +10,9 @@ import pytest
 
 from kubelib.api.core.container import Container, ResourceRequirements
 from kubelib.api.core.pod import PodSchedulingGate, PodSchedulingGroup
-from kubelib.api.errors import NotFound
+from kubelib.api.errors import Forbidden, NotFound
 from kubelib.api.meta import Key, ObjectMeta
+from kubelib.api.scheduling import PriorityClass
 from kubelib.api.scheduling_v1beta1 import (
     BasicSchedulingPolicy,
     GangSchedulingPolicy,
@@ -42,14 +43,14 @@ def of(group: str) -> PodSchedulingGroup:
     return PodSchedulingGroup(pod_group_name=group)
 
 
-async def add_group(world: Any, name: str, minimum: int) -> None:
+async def add_group(world: Any, name: str, minimum: int, **spec: Any) -> None:
     """Make a gang; one of 0 is a basic group."""
     policy = PodGroupSchedulingPolicy(basic=BasicSchedulingPolicy())
     if minimum:
         policy = PodGroupSchedulingPolicy(gang=GangSchedulingPolicy(min_count=minimum))
     meta = ObjectMeta(name=name, namespace="default")
     await world.direct.resource(PodGroup).create(
-        PodGroup(metadata=meta, spec=PodGroupSpec(scheduling_policy=policy))
+        PodGroup(metadata=meta, spec=PodGroupSpec(scheduling_policy=policy, **spec))
     )
 
 
@@ -343,3 +344,34 @@ async def test_a_gang_waits_until_all_its_claims_have_volumes_and_lands_as_a_who
         async with binding(world):
             await anyio.sleep(20)
     assert await bound(world, "keeps") == 4
+
+
+async def test_a_group_of_higher_priority_is_placed_first_whatever_its_pods_say(world: Any) -> None:
+    await world.add_nodes(2, allocatable=SMALL)
+    classes = world.direct.resource(PriorityClass)
+    for name, value in (("low", 10), ("high", 1000)):
+        await classes.create(PriorityClass(metadata=ObjectMeta(name=name), value=value))
+    groups = {"none": "", "late": "low", "first": "high"}
+    for group, named in groups.items():
+        await add_group(world, group, 3, priority_class_name=named)
+        found = await world.direct.resource(PodGroup).get(Key("default", group))
+        assert found.spec.priority == {"": None, "low": 10, "high": 1000}[named]
+        await add_members(world, group, 3, containers=cpu("1"))
+    async with world.running(world.scheduler()):
+        await anyio.sleep(20)
+        assert [await bound(world, group) for group in groups] == [0, 0, 3]
+        for number in range(3):
+            await world.pods.delete(Key("default", f"first-{number}"), grace=0)
+        await anyio.sleep(20)
+        assert [await bound(world, group) for group in groups] == [0, 3, 0]
+
+
+async def test_the_priority_of_a_group_is_that_of_its_class_and_no_other(world: Any) -> None:
+    classes = world.direct.resource(PriorityClass)
+    await classes.create(PriorityClass(metadata=ObjectMeta(name="high"), value=1000))
+    with pytest.raises(Forbidden, match="no PriorityClass with name nope was found"):
+        await add_group(world, "a", 3, priority_class_name="nope")
+    with pytest.raises(
+        Forbidden, match=r"the integer value of priority \(5\) must not be provided in pod group spec"
+    ):
+        await add_group(world, "b", 3, priority_class_name="high", priority=5)

@@ -17,6 +17,7 @@ class Groups:
 
     def __init__(self) -> None:
         self._minima: dict[Key, int] = {}
+        self._priorities: dict[Key, int] = {}
         self._bound: dict[Key, set[str]] = {}
         self._group_of: dict[str, Key] = {}
 
@@ -24,7 +25,10 @@ class Groups:
         """Take in a group, or that it is gone; return whether that may help its Pods."""
         if group is None:
             self._minima.pop(key, None)
+            self._priorities.pop(key, None)
             return False
+        if group.spec.priority is not None:
+            self._priorities[key] = group.spec.priority
         gang = group.spec.scheduling_policy.gang
         minimum = gang.min_count if gang is not None else 0
         before = self._minima.get(key)
@@ -34,6 +38,10 @@ class Groups:
     def minimum(self, key: Key) -> int | None:
         """Return how many Pods of a group must be placed at once; 0 if they need not, None if there is no such group."""
         return self._minima.get(key)
+
+    def precedence(self, pod: PodInfo) -> int:
+        """Return by which priority a Pod waits: that of its group, or its own if the group has none."""
+        return self._priorities.get(pod.group, pod.priority) if pod.group is not None else pod.priority
 
     def gang(self, pod: PodInfo) -> Key | None:
         """Return the group with which a Pod must be placed, known or not; None if it is placed alone."""

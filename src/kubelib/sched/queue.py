@@ -40,7 +40,7 @@ class _Waiting:
 
 
 class SchedulingQueue:
-    """Ordered by priority, then by arrival. Asks the event loop for the time, so that virtual time works.
+    """Ordered by priority, of groups that have one by theirs, then by arrival. Asks the event loop for the time, so that virtual time works.
 
     Pods that must be placed with their group wait until enough of it are there, and are then taken together, with the first of them.
     """
@@ -198,7 +198,8 @@ class SchedulingQueue:
     def _activate(self, waiting: _Waiting) -> None:
         self._stuck.pop(waiting.pod.key, None)
         waiting.part, waiting.ticket = "active", next(self._tickets)
-        heapq.heappush(self._active, (-waiting.pod.priority, waiting.ticket, waiting.pod.key))
+        precedence = self.groups.precedence(waiting.pod)
+        heapq.heappush(self._active, (-precedence, waiting.ticket, waiting.pod.key))
         self._news.set()
 
     def _at(self, waiting: _Waiting, time: float) -> None:

@@ -1,4 +1,4 @@
-"""Priorities of Pods: what a PriorityClass stands for."""
+"""Priorities of Pods and of groups of Pods: what a PriorityClass stands for."""
 
 from kubelib.api.meta import Key
 from kubelib.api.scheduling import PriorityClass
@@ -33,21 +33,24 @@ SYSTEM_CLASSES: tuple[Tree, ...] = tuple(
 
 
 class Priority:
-    """Puts the priority of a Pod's class into the Pod, and lets one class at most be the default."""
+    """Puts the priority of a class into Pods, and into PodGroups that name one; lets one class at most be the default."""
 
     name = "Priority"
 
     def handles(self, verb: Verb, resource: Resource, subresource: str) -> bool:
-        """Look at new and changed Pods and classes."""
+        """Look at new and changed Pods, groups and classes."""
         if verb not in ("create", "update") or subresource:
             return False
-        return (resource.group, resource.kind) in (("", "Pod"), (GROUP, "PriorityClass"))
+        return (resource.group, resource.kind) in (("", "Pod"), (GROUP, "PriorityClass"), (GROUP, "PodGroup"))
 
     async def mutate(self, attributes: Attributes) -> None:
-        """Resolve the class of a new Pod; a changed Pod keeps its priority."""
-        if attributes.resource.kind != "Pod":
+        """Resolve the class of a new Pod or group; changed ones keep their priority."""
+        kind = attributes.resource.kind
+        if kind == "PriorityClass":
             return
         spec = attributes.tree.setdefault("spec", {})
+        if kind == "PodGroup" and not spec.get("priorityClassName"):
+            return
         if attributes.verb == "update":
             before = (attributes.old or {}).get("spec") or {}
             for part in ("priority", "preemptionPolicy"):
@@ -57,13 +60,13 @@ class Priority:
         for part, title, value in self._resolve(attributes, spec):
             if spec.get(part) not in (None, value):
                 raise attributes.forbidden(
-                    f"the {title} ({spec[part]}) must not be provided in pod spec; priority admission controller"
+                    f"the {title} ({spec[part]}) must not be provided in {_SPECS[kind]}; priority admission controller"
                     f" computed {value} from the given PriorityClass name"
                 )
             spec[part] = value
 
     def _resolve(self, attributes: Attributes, spec: Tree) -> Resolved:
-        """Return what the class of a Pod stands for: fields, how messages call them, values."""
+        """Return what the class of a Pod or group stands for: fields, how messages call them, values."""
         classes = attributes.cache(PriorityClass)
         name = spec.get("priorityClassName")
         if name:
@@ -90,6 +93,9 @@ class Priority:
             raise attributes.forbidden(
                 f"PriorityClass {default.metadata.name} is already marked as default. Only one default can exist"
             )
+
+
+_SPECS = {"Pod": "pod spec", "PodGroup": "pod group spec"}
 
 
 def _resolved(priority: int, policy: str) -> Resolved:
