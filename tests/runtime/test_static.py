@@ -213,6 +213,20 @@ async def test_static_pods_run_while_the_api_server_is_away_and_are_shown_when_i
         ('{"kind":"Pod","apiVersion":"v1","metadata":{},"spec":{}}', "has no metadata.name"),
         (manifest(containers=[]), "spec.containers"),
         (manifest("Bad Name"), "metadata.name"),
+        (manifest("../../etc"), "metadata.name"),
+        *(
+            (
+                f'{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"a","{field}":"{value}"}},"spec":{{}}}}',
+                f"metadata.{field}",
+            )
+            for field, value in (
+                ("namespace", "../.."),
+                ("uid", "../../../tmp/x"),
+                ("uid", ".."),
+                ("uid", "a/b"),
+                ("uid", "-"),
+            )
+        ),
         (manifest(volumes=[{"name": "v", "secret": {"secretName": "s"}}]), "may not reference secrets"),
         (manifest(serviceAccountName="sa"), "may not reference service accounts"),
         (manifest(containers=[{"name": "a", "image": "i", "envFrom": []}, 3]), "web.yaml"),

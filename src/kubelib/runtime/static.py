@@ -6,6 +6,7 @@ What runs has an identity of its own, derived from the file's content: another c
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from kubelib.api.podresources import qos_class
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.api.validation import validate_create
+from kubelib.api.validation.problems import quote
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime.mirrors import HASH, MIRROR, SEEN, SOURCE, document_hash
 from kubelib.runtime.worker import TRY_AGAIN, PodWorker
@@ -65,6 +67,9 @@ def _references(spec: Tree) -> Iterator[str]:
                     yield "configmaps or secrets"
 
 
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
+
+
 def static_pod(raw: bytes, file: Path, node: str, seen: str) -> Pod:
     """Return the Pod that a file describes, as it runs on a node. Raises `BadManifest`."""
     try:
@@ -86,6 +91,10 @@ def static_pod(raw: bytes, file: Path, node: str, seen: str) -> Pod:
     for part in (node.encode(), str(file).encode(), encode_json(tree)):
         digest.update(part + b"\0")
     uid = str(meta.get("uid") or digest.hexdigest())
+    if _UID.fullmatch(uid) is None:  # directories are named by it
+        raise BadManifest(
+            f"{file}: metadata.uid: Invalid value: {quote(uid)}: must be letters, digits and '-'"
+        )
     meta["name"] = f"{meta['name']}-{node.lower()}"
     meta["uid"] = uid
     meta.setdefault("namespace", "default")
