@@ -14,8 +14,10 @@ from kubelib.sim.cell import (
     Setup,
     Shape,
     Workload,
+    simulate,
 )
 from kubelib.sim.cell.rng import JavaRandom
+from kubelib.sim.cell.setup import Engine
 from kubelib.sim.cell.workloads import BATCH, generate, paper_like
 
 
@@ -85,6 +87,9 @@ IMPOSSIBLE: list[tuple[Any, str]] = [
     (lambda: Architecture.partitioned(Cell(), 1.0), "leaves one partition empty"),
     (lambda: Architecture("partitioned", (SchedulerSpec("a", {}),)), "Partitions must be ranges"),
     (lambda: paper_like(load=0), "A load of 0 is none"),
+    (lambda: paper_like(load=1e9, horizon=60.0), "would have 2e+10 jobs: give less load"),
+    (lambda: paper_like(horizon=1e308), "give less load or a shorter horizon"),
+    (lambda: Cell((Machines(10**12, 4, 16),)), "A cell of 1,000,000,000,000 machines is too large"),
     (lambda: paper_like(prefill=1.5), "A prefill of 1.5 is no share"),
     (lambda: Shape(0, 1, 1, 1, 1, 1), "gap of a workload's shape is 0"),
 ]
@@ -98,3 +103,12 @@ def test_the_impossible_is_refused_in_one_sentence(make: Any, says: str) -> None
     assert says in message
     assert message.count(". ") == 0
     assert message.endswith(".")
+
+
+@pytest.mark.parametrize("engine", ["python", "numba"])
+@pytest.mark.parametrize("architecture", [MONOLITHIC, Architecture.two_level()])
+def test_less_than_a_second_can_be_simulated(architecture: Architecture, engine: Engine) -> None:
+    setup = Setup(Cell((Machines(1, 4, 16),)), (job(),), architecture, horizon=0.5, engine=engine)
+    results = simulate(setup)
+    assert results.end == 0.5
+    assert results.cell.locked_cpu == 0

@@ -21,6 +21,10 @@ else:
     Floats = Integers = Any
 
 
+MOST_MACHINES = 10_000_000
+"""What larger cells take is more memory than most machines have."""
+
+
 def positive(owner: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     """Refuse what is not a finite number above 0."""
     if not (np.isfinite(value) and value > 0):
@@ -58,6 +62,10 @@ class Cell:
     def __attrs_post_init__(self) -> None:
         if not self.machines:
             raise ValueError("A cell needs machines: give at least one group of them.")
+        if self.size > MOST_MACHINES:
+            raise ValueError(
+                f"A cell of {self.size:,} machines is too large: give at most {MOST_MACHINES:,}."
+            )
 
     @property
     def size(self) -> int:

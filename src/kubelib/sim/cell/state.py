@@ -262,6 +262,8 @@ class Usage:
     def means(self, end: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the shares of CPU and memory in use up to `end`: by looks, and by integrals."""
         self._pass(end)
-        looks = [total / self._ticks / there for total, there in zip(self._sums, self._total, strict=True)]
+        # what never changed in less than a second was never looked at
+        ticks = max(self._ticks, 1)
+        looks = [total / ticks / there for total, there in zip(self._sums, self._total, strict=True)]
         exact = [total / end / there for total, there in zip(self._integrals, self._total, strict=True)]
         return (looks[0], looks[1]), (exact[0], exact[1])

@@ -10,6 +10,8 @@ from kubelib.sim.cell.base import Cell, Job, Workload
 
 PRODUCTION = 9
 """The priority of service jobs: the lowest that Google's trace of 2011 calls production."""
+MOST_JOBS = 10_000_000
+"""More jobs of a workload are not made: they would take hours, and more memory than most machines have."""
 _MARGIN = 0.1  # a task leaves at least this much of a machine to others
 
 
@@ -71,6 +73,10 @@ class _Draws:
 
 def generate(name: str, shape: Shape, seed: int, cell: Cell, horizon: float, priority: int = 0) -> Workload:
     """Return the jobs of a shape that are submitted before the horizon, all of one priority."""
+    if horizon / shape.gap > MOST_JOBS:
+        raise ValueError(
+            f"Workload {name} would have {horizon / shape.gap:.1g} jobs: give less load or a shorter horizon, for at most {MOST_JOBS:,}."
+        )
     draws = _Draws(seed, shape, cell)
     jobs = []
     time = draws.exponential(shape.gap)
