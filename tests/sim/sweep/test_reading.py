@@ -82,6 +82,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     (broken(sweep__architecture="partitioned", sweep__batch_share=1.0), "leaves one partition empty"),
     (broken(sweep__failures_between=100.0, sweep__failures_repair=0.0), "repair of Failures is 0.0"),
     (broken(sweep__commit_policy="ageing", sweep__architecture="two-level"), "are of shared-state cells"),
+    (broken(sweep__allocator_minimum=5, sweep__architecture="shared-state"), "are of two-level cells"),
+    (broken(sweep__allocator_batch=0, sweep__architecture="two-level"), "batch of Allocator is 0.0"),
     (broken(sweep__commit_policy="agein", sweep__architecture="shared-state"), "no commit policy 'agein'"),
     (broken(sweep__commit_policy=3), "commit_policy is 3: give text"),
     (

@@ -280,3 +280,24 @@ def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
     result = run(str(tmp_path / "missing.toml"))
     assert result.exit_code == 1
     assert result.output == f"Error: {tmp_path}/missing.toml cannot be read: No such file or directory.\n"
+
+
+def test_the_allocator_and_all_that_the_original_counts_are_in_the_table(tmp_path: Path) -> None:
+    """What an allocator offers only where much is free is offered less often."""
+    document = {
+        "cell": {"machines": [{"count": 20, "cpu": 4, "memory": 16}]},
+        "sweep": {
+            "architecture": "two-level",
+            "allocator_minimum": [1, 60],
+            "prefill": 0.5,
+            "load": 0.01,
+            "horizon": 3600,
+        },
+    }
+    out = tmp_path / "offers.csv"
+    often, never = (one.row for one in run_sweep(sweep_of(document), out, Inline(), lambda *_: None))
+    assert int(often["batch_offers"]) > 0 == never["batch_offers"]
+    assert float(often["batch_task_attempts_p99"]) >= float(often["batch_task_attempts_p90"]) > 0
+    assert int(often["batch_probes_without_room"]) > 0
+    assert not often["batch_multi_path"]
+    assert "allocator_minimum" in out.read_text().splitlines()[0]

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, get_args
 
 import attrs
 
-from kubelib.sim.cell.architecture import Architecture, Commit, DecisionTime, Detection
+from kubelib.sim.cell.architecture import Allocator, Architecture, Commit, DecisionTime, Detection
 from kubelib.sim.cell.base import Cell, Workload, positive
 from kubelib.sim.cell.setup import Failures, Setup
 
@@ -42,7 +42,7 @@ class Point:
     """The parameters of one simulation; times are in seconds.
 
     In a single path jobs of both workloads take the decision time of service jobs. `load` multiplies the arrival rate
-    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`). `commit_policy` names policies of the commit point, the first one first, with spaces between them, and `commit_time` is how long that takes for a transaction. Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
+    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`). `commit_policy` names policies of the commit point, the first one first, with spaces between them, and `commit_time` is how long that takes for a transaction. `allocator_*` are those of `Allocator` in a two-level cell. Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
     """
 
     architecture: Scheme = attrs.field(default="shared-state", validator=_one_of(Scheme))
@@ -55,6 +55,9 @@ class Point:
     commit: Commit = attrs.field(default="incremental", validator=_one_of(Commit))
     commit_policy: str = ""
     commit_time: float = 0.0
+    allocator_batch: float = 1.0
+    allocator_decision: float = 0.001
+    allocator_minimum: float = 100.0
     batch_share: float = 0.5
     load: float = attrs.field(default=1.0, validator=positive)
     prefill: float = attrs.field(default=0.6, validator=_share)
@@ -76,6 +79,9 @@ class Point:
             raise ValueError(
                 "commit_policy and commit_time are of shared-state cells: others have no commit point."
             )
+        allocator = Allocator(self.allocator_batch, self.allocator_decision, self.allocator_minimum)
+        if self.architecture != "two-level" and allocator != Allocator():
+            raise ValueError("allocator_* are of two-level cells: others have no allocator.")
         match self.architecture:
             case "single-path":
                 return Architecture.monolithic(service, service)
@@ -84,7 +90,9 @@ class Point:
             case "partitioned":
                 return Architecture.partitioned(cell, self.batch_share, batch, service)
             case "two-level":
-                return Architecture.two_level(batch, service, batch_schedulers=self.batch_schedulers)
+                return Architecture.two_level(
+                    batch, service, batch_schedulers=self.batch_schedulers, allocator=allocator
+                )
             case "shared-state":
                 return Architecture.shared_state(
                     batch,

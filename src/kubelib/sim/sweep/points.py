@@ -97,6 +97,8 @@ def row_of(point: Point, results: Results) -> Row:
             f"{name}_attempts_p90": workload.attempts.p90,
             f"{name}_attempts_p99": workload.attempts.p99,
             f"{name}_task_attempts_mean": workload.task_attempts.mean,
+            f"{name}_task_attempts_p90": workload.task_attempts.p90,
+            f"{name}_task_attempts_p99": workload.task_attempts.p99,
             f"{name}_useful_p90": workload.useful_seconds.p90,
             f"{name}_killed_tasks": workload.killed_tasks,
             f"{name}_preempted_tasks": workload.preempted_tasks,
@@ -121,6 +123,8 @@ def row_of(point: Point, results: Results) -> Row:
             f"{name}_attempts_without_room": sum(scheduler.no_room for scheduler in serving),
             f"{name}_transactions_denied": sum(scheduler.denied for scheduler in serving),
             f"{name}_offers": sum(scheduler.offers for scheduler in serving),
+            f"{name}_probes_without_room": sum(scheduler.misses for scheduler in serving),
+            f"{name}_multi_path": any(scheduler.multi_path for scheduler in serving),
             f"{name}_queue_left": sum(scheduler.queue_left for scheduler in serving),
             f"{name}_saturated": any(scheduler.saturated for scheduler in serving),
         }
