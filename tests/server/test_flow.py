@@ -6,7 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from random import Random
 from typing import Any
 
@@ -490,7 +490,8 @@ def test_neither_the_greedy_nor_the_slow_nor_the_idle_keep_others_from_being_ser
         path = "/api/v1/namespaces/default/configmaps"
         answers: Counter[int] = Counter()
         for number in range(40):
-            assert slow.recv(1)
+            with suppress(OSError):  # after a minute it is too slow for the server, as it should be
+                slow.recv(1)
             answers[admin.get(f"{path}/m{number % 30}", headers=jane).status_code] += 1
             answers[admin.get(f"{path}?limit=1", headers=jane).status_code] += 1
         assert answers == {200: 80}
