@@ -46,6 +46,7 @@ class EngineSuite(_Suite):
     refused: str
     """What is said of one who has no credentials."""
     engine: Docker | Podman
+    owner: str
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -278,6 +279,29 @@ class EngineSuite(_Suite):
         other = self.sandbox("99999999-uid", name="other", ports=(PortMapping(18080, 80),))
         with pytest.raises(CannotCreate):
             await runtime.run_sandbox(other)
+
+    async def test_a_start_that_was_under_way_when_its_agent_was_killed_is_the_only_one(
+        self, runtime: Any, tmp_path: Path
+    ) -> None:
+        note = Mount(str(tmp_path / "notes"), "/notes")
+        for name, program in (("stays", Program()), ("ends", Program(seconds=0, exit_code=3))):
+            words = ("sh", "-c", f"echo begun >> /notes/{name}; {program.shell()}")
+            spec = self.container(program, name=name, command=words, mounts=[note])
+            sandbox = await runtime.run_sandbox(self.sandbox())
+            identity = await runtime.start_container(sandbox, spec)
+            if name == "ends":
+                await ended(runtime, identity)
+            # One that has just been started knows nothing of the answers that the other was waiting for.
+            async with self.opened(self.owner) as other:
+                assert await other.start_container(sandbox, spec) == identity
+                found = (await containers(other))[identity]
+                assert (found.state, found.exit_code) == (
+                    ("running", 0) if name == "stays" else ("exited", 3)
+                )
+            with anyio.fail_after(60):
+                while not await anyio.Path(tmp_path / "notes" / name).exists():
+                    await anyio.sleep(0.02)
+            assert (tmp_path / "notes" / name).read_text() == "begun\n"
 
     async def test_a_container_is_not_blamed_for_a_sandbox_that_has_just_died(self, runtime: Any) -> None:
         for attempt in range(5):

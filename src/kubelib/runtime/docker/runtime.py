@@ -22,6 +22,7 @@ from kubelib.runtime.base import (
     SandboxSpec,
 )
 from kubelib.runtime.containers import (
+    ATTEMPT,
     KIND,
     OWNER,
     check_non_root,
@@ -152,6 +153,20 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
             raise CannotCreate(f"Error response from daemon: {error}") from error
         return str(made["Id"])
 
+    async def _begun(self, name: str, attempt: str) -> ContainerId | None:
+        """Return the container of this attempt that an agent which has been killed has started, or had refused: there is no second start."""
+        try:
+            tree = await self.engine.call(lambda client: client.inspect_container(name))
+        except NoSuchContainer:
+            return None
+        labels = readings.labels_of(tree)
+        if labels.get(OWNER) != self.owner or labels.get(ATTEMPT) != attempt:
+            return None
+        if readings.is_unborn(tree) or readings.is_going(tree):
+            return None
+        await self._inventory.look(tree["Id"])
+        return ContainerId(tree["Id"])
+
     async def _remove_unborn(self, name: str) -> bool:
         try:
             tree = await self.engine.call(lambda client: client.inspect_container(name))
@@ -175,7 +190,14 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         config = configs.container_config(
             container, tree["Id"], readings.labels_of(tree), pid=pid, seccomp=seccomp
         )
-        identity = await self._create(config, container_name(container, readings.labels_of(tree)))
+        name = container_name(container, readings.labels_of(tree))
+        try:
+            identity = await self._create(config, name)
+        except CannotCreate:
+            begun = await self._begun(name, str(container.attempt))
+            if begun is None:
+                raise
+            return begun
         try:
             await self.engine.call(lambda client: client.start(identity))
         except (EngineRefused, NoSuchContainer) as error:

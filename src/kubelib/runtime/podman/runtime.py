@@ -24,6 +24,7 @@ from kubelib.runtime.base import (
     SandboxSpec,
 )
 from kubelib.runtime.containers import (
+    ATTEMPT,
     OWNER,
     check_non_root,
     container_name,
@@ -198,7 +199,13 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         await anyio.to_thread.run_sync(_prepare, container)
         name = container_name(container, infra.labels)
         request = requests.container_request(container, image["Id"], infra.pod, infra.labels)
-        identity = await self._create(request, name)
+        try:
+            identity = await self._create(request, name)
+        except CannotCreate:
+            begun = await self._begun(name, str(container.attempt))
+            if begun is None:
+                raise
+            return begun
         try:
             await self.engine.call("POST", f"/containers/{identity}/start")
         except (EngineRefused, NoSuchContainer) as error:
@@ -220,6 +227,18 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
                 return await self._create(request, name)
             raise CannotCreate(str(error)) from error
         return str(made["Id"])
+
+    async def _begun(self, name: str, attempt: str) -> ContainerId | None:
+        """Return the container of this attempt that an agent which has been killed has started: there is no second start."""
+        try:
+            known = readings.known_of(await self.engine.call("GET", f"/containers/{name}/json"))
+        except NoSuchContainer:
+            return None
+        ours = known.labels.get(OWNER) == self.owner and known.labels.get(ATTEMPT) == attempt
+        if not ours or known.unborn or known.status == "removing":
+            return None
+        await self._stock.look(known.id)
+        return ContainerId(known.id)
 
     async def _remove_unborn(self, name: str) -> bool:
         try:
