@@ -529,3 +529,27 @@ def test_copies_of_copies_do_not_fill_the_memory() -> None:
     double = [{"op": "copy", "from": "/a", "path": f"/a/{number}"} for number in range(60)]
     with pytest.raises(Invalid, match="accumulated size increase of copy"):
         apply_json_patch({"a": {"b": "x" * 100}}, double)
+
+
+@pytest.mark.parametrize(
+    ("there", "patched", "result"),
+    [
+        ("abc", "ca", "bca"),
+        ("abc", "dc", "dabc"),
+        ("abcd", "db", "acdb"),
+        ("ab", "c", "cab"),
+        ("abc", "c", "abc"),
+    ],
+)
+def test_a_strategic_patch_puts_the_items_that_it_has_into_its_order(
+    there: str, patched: str, result: str
+) -> None:
+    pod = {"spec": {"containers": [{"name": name} for name in there]}}
+    patch = {"spec": {"containers": [{"name": name, "image": "i"} for name in patched]}}
+    merged = apply_strategic_patch(pod, patch, Pod)
+    assert "".join(container["name"] for container in merged["spec"]["containers"]) == result
+
+
+def test_a_map_cannot_be_told_to_merge() -> None:
+    with pytest.raises(BadRequest, match="Unknown patch type"):
+        apply_strategic_patch({}, {"spec": {"$patch": "merge"}}, Pod)

@@ -30,7 +30,7 @@ def _merge_map(tree: Tree, patch: Tree, cls: type[Model] | None) -> Tree:
         return {k: v for k, v in patch.items() if k != _DIRECTIVE}
     if directive == "delete":
         return {}
-    if directive not in (None, "merge"):
+    if directive is not None:
         raise BadRequest(f"Unknown patch type: {directive}")
     result = dict(tree)
     if _RETAIN in patch:
@@ -66,7 +66,11 @@ def _merge_map(tree: Tree, patch: Tree, cls: type[Model] | None) -> Tree:
         if name.startswith(_ORDER) and isinstance(order, list):
             field = name.removeprefix(_ORDER)
             if isinstance(result.get(field), list):
-                result[field] = _in_order(result[field], order, facts.get(field, _NO_FACT).patch_merge_key)
+                before = tree.get(field)
+                key = facts.get(field, _NO_FACT).patch_merge_key
+                result[field] = _in_order(
+                    result[field], order, before if isinstance(before, list) else [], key
+                )
     return result
 
 
@@ -76,7 +80,7 @@ def _merge_list(old: list[Any], patch: list[Any], fact: MergeFact, cls: type[Mod
             [item for item in patch if not (isinstance(item, dict) and _DIRECTIVE in item)] if patch else []
         )
     if not fact.patch_merge_key:
-        return [*old, *(item for item in patch if item not in old)]
+        return _in_order([*old, *(item for item in patch if item not in old)], patch, old, "")
     key = fact.patch_merge_key
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and _DIRECTIVE in item)]
@@ -97,18 +101,29 @@ def _merge_list(old: list[Any], patch: list[Any], fact: MergeFact, cls: type[Mod
             result.append(_merge_map({}, item, cls))
         else:
             result[at] = _merge_map(result[at], item, cls)
-    return result
+    return _in_order(result, [item for item in patch if _DIRECTIVE not in item], old, key)
 
 
-def _in_order(items: list[Any], order: list[Any], key: str) -> list[Any]:
-    """Put the items named in `order` into that order; others stay behind what they stood behind."""
+def _in_order(items: list[Any], order: list[Any], before: list[Any], key: str) -> list[Any]:
+    """Put the items that `order` has into that order.
 
-    def identity(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+    Another item comes before the next of these where it did so `before`, otherwise behind all of them.
+    """
 
-    wanted = [identity(item) for item in order]
-    named = sorted(
-        (item for item in items if identity(item) in wanted), key=lambda item: wanted.index(identity(item))
-    )
-    following = iter(named)
-    return [next(following) if identity(item) in wanted else item for item in items]
+    def place(item: Any, among: list[Any]) -> int:
+        name = _identity(item, key)
+        return next((at for at, other in enumerate(among) if _identity(other, key) == name), -1)
+
+    named = sorted((i for i in items if place(i, order) >= 0), key=lambda item: place(item, order))
+    others = [item for item in items if place(item, order) < 0]
+    placed: list[Any] = []
+    for item in named:
+        at = place(item, before)
+        while others and 0 <= place(others[0], before) < at:
+            placed.append(others.pop(0))
+        placed.append(item)
+    return placed + others
+
+
+def _identity(item: Any, key: str) -> Any:
+    return item.get(key) if key and isinstance(item, dict) else item
