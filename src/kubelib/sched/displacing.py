@@ -1,19 +1,21 @@
 """Making way: plans of `preemption` carried out, so that Pods of lower priority leave for one that fits nowhere."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 import anyio
 
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, NotFound
+from kubelib.api.meta import Key
 from kubelib.api.times import format_time
 from kubelib.client.base import Client
 from kubelib.clock import Clock
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.sched.cycle import Cycle, Verdict
 from kubelib.sched.following import Following
+from kubelib.sched.makingway import Way, find_way
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.preemption import NoPlan, Plan, Preemption
 from kubelib.sched.reporting import Reporter
@@ -39,6 +41,9 @@ class Displacement:
         limit: anyio.CapacityLimiter,
     ) -> None:
         self._name = name
+        self._cycle = cycle
+        self._ways: dict[Key, tuple[Mapping[str, str], frozenset[str]]] = {}
+        """For groups: the nodes of their Pods, and the Pods that were made to go, by uid."""
         self._pods = client.resource(Pod)
         self._following = following
         self._table = following.table
@@ -65,6 +70,45 @@ class Displacement:
             return f"{verdict.message} preemption: {plan.message}", None
         self._table.nominate(pod, plan.node)
         return verdict.message, plan
+
+    def plan_together(self, group: Key, pods: Sequence[PodInfo], *, minimum: int, bound: int) -> Way | None:
+        """Look for Pods that would have to go so that enough of a group can be placed; then the group is promised its nodes.
+
+        None if that does not help, or if those that were made to go for it are still on their way out.
+        """
+        going = self._ways.get(group)
+        if going is not None:
+            promised, victims = going
+            if any(self._table.has_pod(uid) for uid in victims):
+                self._promise(pods, promised)
+                return None
+            del self._ways[group]
+        if not self._preemption.wanted or not all(pod.preempts for pod in pods):
+            return None
+        following = self._following
+        try:
+            way = find_way(
+                self._cycle, following.groups, following.budgets, pods,
+                minimum=minimum, bound=bound, started=self._started,
+            )  # fmt: skip
+        except Exception:
+            log.exception("looking for pods that could go for group %s", group)
+            return None
+        if way is None or not way.plans:
+            return None
+        promised = {pod.uid: node for pod, node in way.placed}
+        self._ways[group] = promised, frozenset(victim.uid for victim in way.victims)
+        self._promise(pods, promised)
+        return way
+
+    def forget_way(self, group: Key) -> None:
+        """Forget who was made to go for a group: it has its nodes, or they did not go."""
+        self._ways.pop(group, None)
+
+    def _promise(self, pods: Sequence[PodInfo], promised: Mapping[str, str]) -> None:
+        for pod in pods:
+            if pod.uid in promised:
+                self._table.nominate(pod, promised[pod.uid])
 
     def _is_way_being_made(self, pod: PodInfo) -> bool:
         """Return whether Pods that were made to leave for this one are still on their way out."""

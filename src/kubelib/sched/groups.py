@@ -18,11 +18,17 @@ class Groups:
     def __init__(self) -> None:
         self._minima: dict[Key, int] = {}
         self._priorities: dict[Key, int] = {}
+        self._whole: set[Key] = set()
         self._bound: dict[Key, set[str]] = {}
         self._group_of: dict[str, Key] = {}
 
     def put(self, key: Key, group: PodGroup | None) -> bool:
         """Take in a group, or that it is gone; return whether that may help its Pods."""
+        mode = group.spec.disruption_mode if group is not None else None
+        if mode is not None and mode.all is not None:
+            self._whole.add(key)
+        else:
+            self._whole.discard(key)
         if group is None:
             self._minima.pop(key, None)
             self._priorities.pop(key, None)
@@ -42,6 +48,10 @@ class Groups:
     def precedence(self, pod: PodInfo) -> int:
         """Return by which priority a Pod waits: that of its group, or its own if the group has none."""
         return self._priorities.get(pod.group, pod.priority) if pod.group is not None else pod.priority
+
+    def is_whole(self, key: Key) -> bool:
+        """Return whether the Pods of a group may only be disrupted all together."""
+        return key in self._whole
 
     def gang(self, pod: PodInfo) -> Key | None:
         """Return the group with which a Pod must be placed, known or not; None if it is placed alone."""

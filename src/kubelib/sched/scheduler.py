@@ -281,6 +281,10 @@ class Scheduler:
             line.cycle, group, pods, put=self.table.put_pod, take=self._take_back
         )
         attempt.refused += found.refused
+        if found.short:
+            self._make_way(line, group, pods, attempt)
+        elif not found.message:
+            line.displacement.forget_way(group)
         attempt.errands += [
             (pod, errand)
             for pod, node in found.placed
@@ -297,6 +301,15 @@ class Scheduler:
             if pod.uid in waiting:
                 self.table.nominate(pod, node)
             self.queue.park(pod)
+
+    def _make_way(self, line: _Line, group: Key, pods: Sequence[PodInfo], attempt: _Attempt) -> None:
+        """Look for Pods that would have to leave for a group of which too few can be placed."""
+        minimum, bound = self._groups.minimum(group) or 0, self._groups.bound(group)
+        way = line.displacement.plan_together(group, pods, minimum=minimum, bound=bound)
+        if way is not None:
+            attempt.plans += [(pods[0], plan) for plan in way.plans]
+            for pod in pods:
+                self.queue.failed(pod, frozenset({"node", "pod gone"}))
 
     def _take_back(self, pod: PodInfo, node: str) -> None:
         self.table.remove_pod(pod.uid)
@@ -342,6 +355,8 @@ class Scheduler:
         attempt.placed.clear()
 
     def _disappointed(self, pod: PodInfo) -> None:
+        if pod.group is not None:
+            self._line(pod).displacement.forget_way(pod.group)
         if pod.key in self.queue:
             self._following.withdraw(pod.uid)
             self.queue.retry(pod)

@@ -30,6 +30,8 @@ class Together:
     """What to say of the others: reason and message."""
     message: str = ""
     """Why too few of the group can be placed; nothing if enough can. Then nothing is placed."""
+    short: bool = False
+    """Whether that is for want of nodes, which others might leave."""
     as_one: bool = False
     """Whether what is placed must land as a whole: the group has too few Pods with nodes yet."""
 
@@ -121,7 +123,7 @@ class Gathered:
         if message:
             self._take_back(trial, pods, take)
             self._put_away(trial, pods, patient)
-            return Together(group, refused=list(trial.refusals(message)), message=message)
+            return Together(group, refused=list(trial.refusals(message)), message=message, short=True)
         self._put_away(trial, [pod for pod, _ in trial.unfit], patient)
         return Together(group, trial.placed, list(trial.refusals("")), as_one=bound < minimum)
 
