@@ -30,7 +30,7 @@ from kubelib.runtime.base import (
     SandboxId,
     Security,
 )
-from kubelib.testing.runtime import Program, _Suite, containers, ended, text_of
+from kubelib.testing.runtime import OfRuntimes, Program, containers, ended, text_of
 from tests.containers import BUSYBOX, REGISTRY_PORTS, Docker, Podman
 from tests.registries import PASSWORD, USER, private_registry
 
@@ -38,7 +38,7 @@ BOMB = "(b() { b | b & b; }; b) 2>/dev/null & exec sleep 100000"
 """A fork bomb below a process that does not fork itself: a shell ends when it cannot."""
 
 
-class EngineSuite(_Suite):
+class EngineSuite(OfRuntimes):
     """For runtimes that are engines of this machine; `engine` is set by the fixture `open_runtime`."""
 
     image = BUSYBOX

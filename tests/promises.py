@@ -100,10 +100,15 @@ def _column(table: Table, cls: type) -> str:
 
 
 def _in_order(suite: type) -> dict[str, None]:
-    """Return the names of what a module's suites promise, as they stand there: who tests first must not decide it."""
-    module = sys.modules[suite.__module__]
+    """Return the names of what a module's suites promise, and those beside it, as they stand there: who tests first must not decide it."""
+    home = suite.__module__
+    room = ".".join(home.split(".")[:3])
+    beside = sorted(name for name in sys.modules if name.startswith(f"{room}.") and name != home)
     suites = (
-        cls for cls in vars(module).values() if isinstance(cls, type) and cls.__module__ == suite.__module__
+        cls
+        for name in (home, *beside)
+        for cls in vars(sys.modules[name]).values()
+        if isinstance(cls, type) and cls.__module__ == name
     )
     return dict.fromkeys(name for cls in suites for name in vars(cls) if name.startswith("test_"))
 

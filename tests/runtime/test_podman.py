@@ -32,9 +32,9 @@ from kubelib.testing.runtime import (
     StatsSuite,
     TerminalSuite,
     WorkingDirectorySuite,
-    _see,
     containers,
     text_of,
+    until_told,
 )
 from tests.containers import Podman
 from tests.enginesuite import EngineSuite
@@ -100,7 +100,7 @@ class TestPodmanRuntime(
         async with runtime.events() as events:
             infra = runtime._of(SandboxId(self.sandbox().uid))
             os.kill(infra.pid, 9)
-            await _see(events, RuntimeEvent("exited", infra.uid))
+            await until_told(events, RuntimeEvent("exited", infra.uid))
         assert not (await runtime.list_sandboxes())[0].ready
         await runtime.run_sandbox(self.sandbox())
         [sandbox] = await runtime.list_sandboxes()
@@ -128,7 +128,7 @@ class TestPodmanRuntime(
                 while Path(f"/proc/{runtime._stock.containers[brief].pid}").exists():
                     await anyio.sleep(0.05)
             await anyio.to_thread.run_sync(podman_service.start)
-            await _see(events, RuntimeEvent("exited", self.sandbox().uid, brief))
+            await until_told(events, RuntimeEvent("exited", self.sandbox().uid, brief))
         found = await containers(runtime)
         assert (found[brief].exit_code, found[kept].state, found[kept].pid) == (5, "running", pid)
         assert await text_of(log) == b"said\n"
