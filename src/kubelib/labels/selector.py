@@ -78,7 +78,7 @@ class Requirement:
 
 
 def _in_order(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
-    return tuple(sorted(requirements, key=lambda r: (r.key, r.operator, r.values)))
+    return tuple(sorted(requirements, key=lambda r: r.key))
 
 
 def _compile(requirements: tuple[Requirement, ...]) -> Callable[[Labels], bool]:
