@@ -1,5 +1,6 @@
 """The proxy subresource, to a server of the test's own behind a Service, and logs and watches over WebSockets."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from wsproto.events import (
     TextMessage,
 )
 
+from kubelib.server.authn.subprotocol import PREFIX
 from kubelib.server.exchange import Inquiry, exchange_with
 from kubelib.server.proxying import split_name
 from kubelib.testing.cluster import ClusterOptions, TestCluster
@@ -300,7 +302,7 @@ def test_names_of_proxies_are_taken_apart() -> None:
 class Socket:
     """A WebSocket by hand."""
 
-    def __init__(self, cluster: TestCluster, path: str, *subprotocols: str) -> None:
+    def __init__(self, cluster: TestCluster, path: str, *subprotocols: str, authorized: bool = True) -> None:
         import socket
 
         host = cluster.url.removeprefix("http://")
@@ -311,7 +313,7 @@ class Socket:
             host=host,
             target=path,
             subprotocols=list(subprotocols),
-            extra_headers=[(b"authorization", f"Bearer {cluster.token}".encode())],
+            extra_headers=[(b"authorization", f"Bearer {cluster.token}".encode())] if authorized else [],
         )
         self.socket.sendall(self.protocol.send(upgrade))
         self.code, self.refusal = 101, b""
@@ -338,6 +340,28 @@ class Socket:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def test_a_browser_may_have_its_token_among_its_subprotocols(cluster: TestCluster) -> None:
+    def offer(*subprotocols: str) -> Socket:
+        return Socket(cluster, f"{SERVICE}/web:http/proxy/ws", *subprotocols, authorized=False)
+
+    encoded = base64.urlsafe_b64encode(cluster.token.encode()).decode().rstrip("=")
+    socket = offer("mine", PREFIX + encoded)
+    assert socket.subprotocol == "mine"
+    socket.close()
+    for refused in (
+        (PREFIX + encoded,),
+        ("mine", f"{PREFIX}bm9ib2R5"),
+        ("mine", f"{PREFIX}***"),
+        ("mine", PREFIX),
+    ):
+        socket = offer(*refused)
+        assert socket.code == 401
+        socket.close()
+    socket = offer("mine")
+    assert socket.code == 403
+    socket.close()
 
 
 def test_websockets_are_passed_on_both_ways(cluster: TestCluster, client: httpx.Client) -> None:

@@ -26,6 +26,7 @@ from kubelib.server.auditid import STATUS, identify
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import requested
 from kubelib.server.authn.requestheader import RequestHeaders
+from kubelib.server.authn.subprotocol import take_token
 from kubelib.server.authz import AlwaysAllow, AlwaysDeny, AnyOf, Authorizer, Masters, forbidden, is_public
 from kubelib.server.authz.escalation import EscalationCheck
 from kubelib.server.authz.nodes import NodeAuthorizer
@@ -343,9 +344,10 @@ class ApiServer:
         if self.request_headers is not None and state.get("front_proxy"):
             certified = self.request_headers.user_of(scope["headers"]) or certified
         try:
-            user = await self.authenticator.authenticate(
-                certified, headers.get(b"authorization", b"").decode("latin1")
-            )
+            authorization = headers.get(b"authorization", b"").decode("latin1")
+            if scope["type"] == "websocket" and (token := take_token(scope)) and not authorization:
+                authorization = f"Bearer {token}"
+            user = await self.authenticator.authenticate(certified, authorization)
         except Unauthorized as error:
             if self.auditor is not None:
                 record = self.auditor.begin(None, info, scope, headers)
