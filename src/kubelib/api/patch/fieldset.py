@@ -5,6 +5,7 @@ scalars. A node without children belongs to the set; one with children does if i
 the operations mean are those of Kubernetes' structured-merge-diff.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -85,6 +86,7 @@ def _sorted(steps: Iterable[str]) -> list[str]:
     return found
 
 
+@functools.lru_cache(4096)
 def _rank(step: str) -> tuple[Any, ...]:
     kind, _, text = step.partition(":")
     match kind:
