@@ -1,5 +1,6 @@
 """What every runtime promises, and what those do that have images or make no directories."""
 
+import os
 from pathlib import Path
 
 import anyio
@@ -66,6 +67,20 @@ class RuntimeSuite(OfRuntimes):
         assert await runtime.list_sandboxes() == ()
         assert self.leftovers() == []
         await runtime.remove_sandbox(identity)
+
+    async def test_sandboxes_that_come_and_go_leave_nothing_open(self, runtime: Runtime) -> None:
+        open_after: list[tuple[int, int]] = []
+        for _ in range(13):
+            await self.start(runtime, Program())
+            await runtime.remove_sandbox((await runtime.list_sandboxes())[0].id)
+            descriptors, threads = (len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task"))
+            open_after.append((descriptors, threads))
+        # Some connections and threads are kept to be used again; what each sandbox leaves grows on and on.
+        for early, late in zip(
+            zip(*open_after[:7], strict=True), zip(*open_after[-3:], strict=True), strict=True
+        ):
+            assert min(late) - max(early) < 3, open_after
+        assert self.leftovers() == []
 
     async def test_a_sandbox_can_be_run_anew_after_it_was_removed(self, runtime: Runtime) -> None:
         await self.start(runtime, Program())
