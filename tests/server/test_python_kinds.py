@@ -127,7 +127,7 @@ def test_an_attrs_class_is_a_kind_over_http(api: Api) -> None:
     ]
     unknown = thing("Kite", "c", {"color": "red", "colour": "red"})
     strict = api.refused("POST", f"{PATH}/kites?fieldValidation=Strict", 400, json=unknown)
-    assert strict["message"] == 'strict decoding error: unknown field "spec.colour"'
+    assert strict["message"].endswith(': strict decoding error: unknown field "spec.colour"')
     wrong = api.refused("POST", f"{PATH}/kites", 400, json=thing("Kite", "d", {"color": 1}))
     assert "cannot unmarshal number into Go struct field" in wrong["message"]
 

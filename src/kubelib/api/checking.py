@@ -243,6 +243,45 @@ class _Repeated(dict[str, Any]):
     """An object of a JSON text, with the names that it has twice."""
 
     names: tuple[str, ...] = ()
+    members: tuple[tuple[str, Any], ...] = ()
+    """All of them in order, if there are any that it has twice."""
+
+
+def strict_findings(raw: bytes, cls: type[Model]) -> list[str]:
+    """Return what a JSON text has that the class does not, and what it names twice, in the order of the text, each once.
+
+    What is unknown is not said to be repeated as well, as in Kubernetes.
+    """
+    tree = json.loads(raw, object_pairs_hook=_pairs)
+    return list(dict.fromkeys(_findings(tree, cls, ""))) if isinstance(tree, dict) else []
+
+
+def _findings(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[str]:
+    fields = _nested(cls)  # type: ignore[arg-type]
+    seen: set[str] = set()
+    members = tree.members if isinstance(tree, _Repeated) and tree.members else tree.items()
+    for name, value in members:
+        here = f"{path}{name}"
+        if name not in fields and (path or name not in ("kind", "apiVersion")):
+            yield f'unknown field "{here}"'
+            continue
+        if name in seen:
+            yield f'duplicate field "{here}"'
+        seen.add(name)
+        shape, model = fields.get(name, ("", None))
+        if model is None:
+            yield from (f'duplicate field "{where}"' for where in _repeated(value, f"{here}."))
+        elif isinstance(value, list) and shape in ("list", "either"):
+            for number, item in enumerate(value):
+                if isinstance(item, dict):
+                    yield from _findings(item, model, f"{here}[{number}].")
+        elif isinstance(value, dict) and shape in ("one", "either"):
+            yield from _findings(value, model, f"{here}.")
+        elif isinstance(value, dict):
+            yield from (f'duplicate field "{here}.{key}"' for key in getattr(value, "names", ()))
+            for key, item in value.items():
+                if isinstance(item, dict):
+                    yield from _findings(item, model, f"{here}.{key}.")
 
 
 _NAME = re.compile(rb'"[ \t\r\n]*:')
@@ -272,6 +311,7 @@ def _pairs(members: list[tuple[str, Any]]) -> _Repeated:
     if len(result) < len(members):
         seen: set[str] = set()
         result.names = tuple(name for name, _ in members if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        result.members = tuple(members)
     return result
 
 

@@ -13,6 +13,7 @@ from kubelib.api.checking import (
     check_types,
     duplicate_fields,
     is_exact,
+    strict_findings,
     typed_check,
     unknown_fields,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "parse_json",
     "parse_yaml",
     "splice_resource_version",
+    "strict_findings",
     "to_tree",
     "typed_check",
     "unknown_fields",

@@ -104,6 +104,8 @@ class WriteOptions:
     """The document comes from server-side apply, which has noted its managed fields."""
     dry_run: bool = False
     field_validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
+    repeated: tuple[str, ...] = ()
+    """What a patch names twice, in words: told together with the fields that are unknown."""
     warn: Any = None
     """Called with the text of each warning for the client; None discards them."""
     annotate: Any = None

@@ -61,8 +61,8 @@ class WritingRegistry(ReadingRegistry):
             meta["name"] = name
         return meta
 
-    def _check_fields(self, tree: Tree, options: WriteOptions) -> None:
-        if options.trusted or codec.is_exact(tree, self.resource.cls):
+    def _check_fields(self, tree: Tree, options: WriteOptions, *, patched: bool = False) -> None:
+        if options.trusted or (codec.is_exact(tree, self.resource.cls) and not options.repeated):
             return
         try:
             codec.check_types(tree, self.resource)
@@ -71,17 +71,26 @@ class WritingRegistry(ReadingRegistry):
         if options.field_validation == "Ignore":
             return
         # Who allows them gets them stored: a document of a newer API than ours comes back whole.
-        if unknown := codec.unknown_fields(tree, self.resource.cls):
-            messages = [f'unknown field "{path}"' for path in sorted(unknown)]
-            if options.field_validation == "Strict":
-                raise BadRequest(f"strict decoding error: {', '.join(messages)}")
-            for message in messages:
-                self._warn(options, message)
+        unknown = codec.unknown_fields(tree, self.resource.cls)
+        # The fields of a body are told in its order, those of what a patch has made in that of their names.
+        self._tell_unknown(sorted(unknown) if patched else unknown, options)
+
+    def _tell_unknown(self, unknown: Sequence[str], options: WriteOptions) -> None:
+        """Refuse or warn of fields that the kind does not have, and of what a patch names twice. Raises BadRequest."""
+        messages = [*options.repeated, *(f'unknown field "{path}"' for path in unknown)]
+        if messages and options.field_validation == "Strict":
+            kind = self.resource.kind
+            raise BadRequest(
+                f'{kind} in version "{self.resource.version}" cannot be handled as a {kind}: strict decoding error:'
+                f" {', '.join(messages)}"
+            )
+        for message in messages:
+            self._warn(options, message)
 
     def _check_patched(self, changed: Tree, options: WriteOptions) -> None:
         """Check what a patch has made; in Kubernetes it is then the patch that is invalid, not the request."""
         try:
-            self._check_fields(changed, options)
+            self._check_fields(changed, options, patched=True)
         except BadRequest as error:
             whole = codec.encode_json(changed).decode()
             why = (

@@ -1,5 +1,6 @@
 """Bodies of requests: to trees of the kind that the path is for, with what they name twice or wrongly told or refused."""
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,10 +17,12 @@ from kubelib.api.errors import (
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
 from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind
+from kubelib.api.structural.normalizing import METADATA
 from kubelib.api.validation import problems
 from kubelib.registry.base import PatchType
 from kubelib.server.request import Request
 
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _NOT_SERVED = {
     "admissionregistration.k8s.io": (
         "admissionregistration.k8s.io/v1beta1",
@@ -116,10 +119,12 @@ def read_body(
     try:
         if media in ("application/json", "*/*"):
             tree = codec.parse_json(body)
-        elif media in ("application/yaml", "application/x-yaml", "text/yaml"):
+        elif media in YAML_TYPES:
             repeated: list[str] = []
             tree = codec.parse_yaml(body, repeated)
-            if repeated:
+            if cls is not None and resource is not None and cls is resource.cls:
+                request.repeated = repeated
+            elif repeated:
                 _refuse_repeated(
                     repeated,
                     request,
@@ -222,6 +227,15 @@ def _go_type(value: object) -> str:
     return "null"
 
 
+def require_name(tree: Tree, name: str) -> None:
+    """Require that a body that takes the place of an object says which. Raises BadRequest."""
+    metadata = tree.get("metadata")
+    if not isinstance(metadata, dict) or not metadata.get("name"):
+        raise BadRequest(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+
+
 def require_applied_kind(tree: Tree, resource: Resource, subresource: str) -> None:
     """Require that an applied configuration says that it is what its path is for. Raises BadRequest."""
     cls = body_class(resource, subresource)
@@ -253,23 +267,50 @@ def body_class(resource: Resource, subresource: str) -> type[Object]:
     return resource.cls
 
 
-def look_for_duplicates(body: bytes, tree: Tree, request: Request, resource: Resource) -> None:
-    """Refuse or warn of members that JSON names twice, as the request asks. Raises BadRequest."""
-    if request.query.get("fieldValidation") == "Ignore" or request.media_type not in ("", "application/json"):
-        return
-    messages = [f'duplicate field "{name}"' for name in codec.duplicate_fields(body, tree)]
+def check_strictly(body: bytes, tree: Tree, request: Request, resource: Resource) -> bool:
+    """Refuse or warn of what a body names twice, and of what is unknown beside it, as the request asks. Raises BadRequest.
+
+    The tree is what has been read of the body, and nothing else yet.
+    Returns whether nothing is left to be told: elsewhere the registry finds what is unknown, and what has the wrong type.
+    """
+    if request.query.get("fieldValidation") == "Ignore":
+        return False
+    if request.media_type in YAML_TYPES:
+        unknown = _unknown_fields(tree, resource)
+        messages = [*request.repeated, *unknown]
+        lines = "yaml: unmarshal errors:\n  " + "\n  ".join(request.repeated)
+        told = [lines, *unknown] if request.repeated else unknown
+    elif request.media_type in ("", "application/json") and (names := codec.duplicate_fields(body, tree)):
+        if resource.structure is None:
+            messages = codec.strict_findings(body, resource.cls)
+        else:
+            twice = [f'duplicate field "{name}"' for name in names]
+            messages = [*twice, *_unknown_fields(tree, resource)]
+        told = messages
+    else:
+        return False
+    try:
+        codec.check_types(tree, resource)
+    except codec.DecodeError:
+        return False  # that is said first
     if messages:
-        # One refusal tells all that is wrong; elsewhere the registry finds what is unknown.
-        unknown = [f'unknown field "{path}"' for path in _unknown_fields(tree, resource)]
-        _refuse_repeated(messages, request, f"strict decoding error: {', '.join([*unknown, *messages])}")
+        kind = resource.kind
+        prefix = (
+            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: strict decoding error: '
+        )
+        _refuse_repeated(messages, request, prefix + ", ".join(told))
+    return True
 
 
 def _unknown_fields(tree: Tree, resource: Resource) -> list[str]:
     if resource.structure is None:
-        return sorted(codec.unknown_fields(tree, resource.cls))
-    unknown: list[str] = []
-    resource.structure.normalize(codec.copied(tree), unknown)
-    return sorted(unknown)
+        unknown = codec.unknown_fields(tree, resource.cls)
+    else:
+        metadata = tree.get("metadata")
+        members = metadata if isinstance(metadata, dict) else ()
+        unknown = [f"metadata.{name}" for name in members if name not in METADATA]
+        resource.structure.normalize(codec.copied(tree), unknown)
+    return [f'unknown field "{path}"' for path in sorted(unknown)]
 
 
 def _refuse_repeated(messages: list[str], request: Request, text: str) -> None:
@@ -282,36 +323,54 @@ def _refuse_repeated(messages: list[str], request: Request, text: str) -> None:
 
 
 def parse_patch(body: bytes, kind: PatchType, request: Request) -> Any:
-    """Decode a patch, and look for what it names twice. Raises BadRequest, Invalid."""
+    """Decode a patch, and look for what it names twice: `kubelib.server.request.Request.repeated`. Raises BadRequest.
+
+    What an applied configuration names twice is refused or warned of at once, as the request asks.
+    """
     if kind == "apply":
         repeated: list[str] = []
         # YAML is what the type says, JSON is what most clients send: and that is read twenty times as fast.
         if body.lstrip()[:1] == b"{":
             try:
                 tree = codec.parse_json(body)
-                repeated += (f'key "{name}" already set in map' for name in codec.duplicate_fields(body))
+                if codec.duplicate_fields(body, tree):  # which lines those are, only the slow way tells
+                    codec.parse_yaml(body.replace(b"\t", b" "), repeated)
             except codec.DecodeError:
                 tree = codec.parse_yaml(body, repeated)
         else:
             tree = codec.parse_yaml(body, repeated)
         if repeated:
             text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
-            _refuse_repeated([text], request, f"error strict decoding YAML: {text}")
+            _refuse_repeated(repeated, request, f"error strict decoding YAML: {text}")
         return tree
     tree = codec.parse_json(body)
-    validation = request.query.get("fieldValidation") or "Warn"
-    if validation == "Ignore":
+    if request.query.get("fieldValidation") == "Ignore":
         return tree
-    messages = [f'duplicate field "{name}"' for name in codec.duplicate_fields(body, tree)]
-    if kind == "json" and isinstance(tree, list):
-        messages += (
-            f'json patch unknown field "[{number}].{name}"'
+    twice = codec.duplicate_fields(body, tree)
+    if kind != "json":
+        request.repeated = [f'duplicate field "{name}"' for name in twice]
+    elif isinstance(tree, list):
+        found = [
+            (number, f'json patch unknown field "[{number}].{name}"')
             for number, operation in enumerate(tree)
             if isinstance(operation, dict)
-            for name in operation.keys() - {"op", "path", "from", "value"}
-        )
-    if messages and validation == "Strict":
+            for name in operation
+            if name not in ("op", "path", "from", "value")
+        ]
+        # Of what an operation writes nobody looks at what is there twice.
+        own = (_OF_OPERATION.fullmatch(name) for name in twice)
+        found += ((int(match[1]), f'json patch duplicate field "{match[0]}"') for match in own if match)
+        request.repeated = [text for _, text in sorted(found, key=lambda one: one[0])]
+    return tree
+
+
+_OF_OPERATION = re.compile(r"\[(\d+)\]\.[^.\[]+")
+
+
+def refuse_repeated_in_patch(request: Request, body: bytes) -> None:
+    """Refuse or warn of what a patch names twice, where nobody looks for unknown fields. Raises Invalid."""
+    messages = request.repeated
+    if messages and request.query.get("fieldValidation") == "Strict":
         why = f"strict decoding error: {', '.join(messages)}"
         raise invalid("", "", "", [problems.invalid("patch", body.decode(errors="replace"), why)])
     request.warnings += messages
-    return tree

@@ -122,6 +122,8 @@ class Request:
     """What the audit log notes of it; None if nothing is written."""
     query_string: bytes = b""
     """The query as it came, with values that are given several times."""
+    repeated: list[str] = attrs.Factory(list)
+    """What its body names twice, where that is YAML or a patch: said together with what is unknown."""
     begun: Callable[[], None] | None = None
     """Called when a watch has sent its beginning."""
 

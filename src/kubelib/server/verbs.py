@@ -23,12 +23,14 @@ from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
 from kubelib.server.bodies import (
     body_class,
+    check_strictly,
     decoded,
-    look_for_duplicates,
     parse_patch,
     read_body,
+    refuse_repeated_in_patch,
     require_applied_kind,
     require_kind,
+    require_name,
 )
 from kubelib.server.discovery import SUBRESOURCE_VERBS
 from kubelib.server.encodings import require_servable
@@ -56,8 +58,8 @@ _ORPHANED_PODS = (
 )
 
 
-def write_options(request: Request) -> WriteOptions:
-    """Return what a write carries beside its body. Raises BadRequest, Invalid."""
+def write_options(request: Request, *, checked: bool = False) -> WriteOptions:
+    """Return what a write carries beside its body, whose fields may have been `checked` already. Raises BadRequest, Invalid."""
     query, apply = request.query, _PATCHES.get(request.media_type) == "apply"
     verb = request.info.verb
     if (query or apply) and verb in ("create", "update", "patch"):
@@ -68,7 +70,7 @@ def write_options(request: Request) -> WriteOptions:
         user=request.user,
         manager=manager,
         dry_run=bool(query.get("dryRun")),
-        field_validation=validation,
+        field_validation="Ignore" if checked else validation,
         warn=request.warnings.append,
         annotate=request.audit.annotate if request.audit is not None else None,
     )
@@ -207,14 +209,16 @@ class ResourceVerbs:
                     tree: Tree = await decoded(
                         body, request, lambda: read_body(body, request, resource, cls=cls)
                     )
+                    checked = False
                     if cls is resource.cls:
-                        look_for_duplicates(body, tree, request, resource)
+                        checked = check_strictly(body, tree, request, resource)
                         require_kind(tree, resource, self._registries.scheme, body)
+                        require_name(tree, info.name)
                     document, created = await registry.update(
                         self.key(info, resource),
                         tree,
                         subresource=info.subresource,
-                        options=write_options(request),
+                        options=write_options(request, checked=checked),
                     )
                     response = self._one(document, resource, accepted, request, 201 if created else 200)
                 case "patch":
@@ -237,10 +241,11 @@ class ResourceVerbs:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         cls = body_class(resource, info.subresource)
         tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource, cls=cls))
+        checked = False
         if cls is resource.cls:
-            look_for_duplicates(body, tree, request, resource)
+            checked = check_strictly(body, tree, request, resource)
             require_kind(tree, resource, self._registries.scheme, body)
-        options = write_options(request)
+        options = write_options(request, checked=checked)
         if resource.kind == "Binding":
             pods = self._registries.of(self._registries.scheme.path("", "v1", "pods"))
             name = (tree.get("metadata") or {}).get("name") or ""
@@ -275,6 +280,10 @@ class ResourceVerbs:
         except codec.DecodeError as error:
             raise BadRequest(f"error decoding patch: {error}") from None
         options = write_options(request)
+        if body_class(resource, info.subresource) is resource.cls:
+            options = attrs.evolve(options, repeated=tuple(request.repeated))
+        else:
+            refuse_repeated_in_patch(request, body)
         if kind == "apply":
             if not isinstance(tree, dict):
                 raise BadRequest("the applied configuration is not an object")

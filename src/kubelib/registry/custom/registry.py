@@ -187,7 +187,7 @@ class CustomRegistry(GenericRegistry):
             converted["metadata"]["resourceVersion"] = version
         return converted
 
-    def _check_fields(self, tree: Tree, options: WriteOptions) -> None:
+    def _check_fields(self, tree: Tree, options: WriteOptions, *, patched: bool = False) -> None:
         try:
             codec.check_types(tree, self.resource)
         except codec.DecodeError as error:
@@ -201,10 +201,5 @@ class CustomRegistry(GenericRegistry):
                 for name in [name for name in meta if name not in METADATA]:
                     del meta[name]
         self.structure.normalize(tree, unknown)
-        if not unknown or options.trusted or options.field_validation == "Ignore":
-            return
-        messages = [f'unknown field "{path}"' for path in sorted(unknown)]
-        if options.field_validation == "Strict":
-            raise BadRequest(f"strict decoding error: {', '.join(messages)}")
-        for message in messages:
-            self._warn(options, message)
+        if not options.trusted and options.field_validation != "Ignore":
+            self._tell_unknown(sorted(unknown), options)
