@@ -401,7 +401,7 @@ def test_repeated_fields_are_refused_in_every_kind_of_body(api: Api, namespace: 
     patch = '{"data":{"b":"1","b":"2"}}'
     refused = api.patch(f"{path}/m", patch, fieldValidation="Strict", status=422)
     assert 'duplicate field "data.b"' in refused["message"]
-    text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: y}\ndata:\n  a: '1'\n  a: '2'\n"
+    text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: w}\ndata:\n  a: '1'\n  a: '2'\n"
     refused = api.ask("POST", path, text, kind="application/yaml", fieldValidation="Strict", status=400)
     assert 'key "a" already set in map' in refused["message"]
     answer = api.http.post(path, content=text, headers={"content-type": "application/yaml"})
@@ -409,7 +409,7 @@ def test_repeated_fields_are_refused_in_every_kind_of_body(api: Api, namespace: 
     refused = api.ask(
         "PATCH",
         f"{path}/z",
-        text.replace("name: y", "name: z"),
+        text.replace("name: w", "name: z"),
         kind=APPLY,
         fieldManager="m",
         fieldValidation="Strict",
