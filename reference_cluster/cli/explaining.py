@@ -143,8 +143,12 @@ def _policy(name: str, scheduler: str) -> "Policy":
 @contextmanager
 def _plugins(policy: "Policy") -> Iterator[None]:
     """Say in a sentence what goes wrong in a policy: its filters and scores may be anybody's."""
+    from kubelib.sched.guarding import BadPlugin
+
     try:
         yield
+    except BadPlugin as error:
+        raise click.ClickException(f"the policy {policy.name} failed: {error}") from error
     except Exception as error:
         raise click.ClickException(
             f"the policy {policy.name} failed: {type(error).__name__}: {error}"

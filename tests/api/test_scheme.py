@@ -80,5 +80,6 @@ def test_reviews_and_bindings_can_only_be_created() -> None:
 def test_pods_can_be_selected_by_these_fields() -> None:
     assert SCHEME.of(Pod).selectable == {
         "spec.nodeName": "", "spec.restartPolicy": "", "spec.schedulerName": "", "spec.serviceAccountName": "",
-        "spec.hostNetwork": "false", "status.phase": "", "status.podIP": "", "status.nominatedNodeName": "",
+        "spec.hostNetwork": "false", "status.phase": "", "status.podIP": "", "status.podIPs": "",
+        "status.nominatedNodeName": "", "spec.host": "",
     }  # fmt: skip

@@ -268,7 +268,7 @@ def test_a_node_joins_by_a_token_and_gets_and_renews_certificates_of_its_own(tmp
         kubectl = Kubectl(real_binary("kubectl"), master / "admin.kubeconfig", tmp_path / "cache")
         eventually(lambda: " Ready " in kubectl("get", "node", "new"))
         for part in ("volumes", "pods", "logs"):  # nobody else on the machine reads what Pods get and say
-            assert (node / "data" / part).stat().st_mode & 0o777 == 0o750
+            assert (node / "data" / "nodes" / "new" / part).stat().st_mode & 0o777 == 0o750
         own = Kubectl(real_binary("kubectl"), kubeconfig, tmp_path / "cache2")
         assert "system:node:new" in own("auth", "whoami")
         assert kubeconfig.stat().st_mode & 0o777 == 0o600

@@ -129,7 +129,7 @@ def test_decisions_explain_themselves_and_nothing_comes_of_asking(
 
     monkeypatch.setitem(POLICIES, "broken", broken_policy)
     failed = kubelib(small, "explain-scheduling", waiting, "--policy", "broken", code=1)
-    assert failed.startswith("Error: the policy broken failed: ZeroDivisionError: ")
+    assert failed.startswith("Error: the policy broken failed: the filter Broken raised ZeroDivisionError: ")
 
     kind = {"apiVersion": "scheduling.k8s.io/v1beta1", "kind": "PodGroup"}
     group = {**kind, "metadata": {"name": "train"}, "spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}}

@@ -41,7 +41,7 @@ def test_patches_of_all_four_types(seen: dict[str, Any]) -> None:
     found = seen["patches"]
     assert found["json"] == {"a": "1"}
     assert {name: value for name, value in found["merge"].items() if "/" not in name} == {"b": "2"}
-    assert found["strategic"] == ["main", "side"]
+    assert found["strategic"] == ["side", "main"]
     assert found["apply"] == [{"by": "js"}, True]
     assert found["scale"] == 2
 

@@ -369,7 +369,7 @@ async def test_system_calls_are_refused_as_the_profile_says_in_containers_and_co
     profile = tmp_path / "profile.json"
     rule = {"names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
-    script = "grep Seccomp: /proc/self/status; unshare -U true; mkdir /tmp/x; echo done"
+    script = f"grep Seccomp: /proc/self/status; unshare -U true; mkdir /tmp/{tmp_path.name}; echo done"
     expected = {
         "": ("2", "unshare failed: Operation not permitted", False),
         "Unconfined": ("0", "", False),

@@ -160,7 +160,7 @@ FEATURES: tuple[tuple[str, int, str, dict[str, str], str], ...] = (
     ("create of a name that is taken", 409, f"POST {MAPS}", {}, '{"metadata":{"name":"there"}}'),
     ("create of what breaks the rules of its kind", 422, f"POST {MAPS}", {}, '{"metadata":{"name":"No"}}'),
     ("create with a body of more than 3 MiB", 413, f"POST {MAPS}", {}, " " * (3 * 1024 * 1024 + 1)),
-    ("replace what has changed since it was read", 409, f"PUT {MAPS}/there", {}, '{"metadata":{"resourceVersion":"1"}}'),
+    ("replace what has changed since it was read", 409, f"PUT {MAPS}/there", {}, '{"metadata":{"name":"there","resourceVersion":"1"}}'),
     ("JSON patch", 200, f"PATCH {MAPS}/there?dryRun=All", {"content-type": "application/json-patch+json"}, "[]"),
     ("merge patch", 200, f"PATCH {MAPS}/there?dryRun=All", {"content-type": MERGE}, "{}"),
     ("strategic merge patch", 200, f"PATCH {MAPS}/there?dryRun=All", {"content-type": "application/strategic-merge-patch+json"}, "{}"),
