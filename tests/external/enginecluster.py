@@ -20,6 +20,7 @@ from tests.containers import BUSYBOX, Docker, Podman
 from tests.engines import free_ports
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.grouped import volumes_belong_to_the_group
+from tests.external.wholepod import a_whole_pod_lives_and_ends, mounts_are_shared
 
 WEB = f"""
 apiVersion: v1
@@ -346,6 +347,9 @@ class EngineClusterSuite:
             kubectl("uncordon", "node-1")
         kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=60s")
         kubectl("delete", "pod", "late", "--grace-period=0", "--force", "--timeout=60s")
+
+    def test_a_whole_pod_lives_and_ends(self, kubectl: Kubectl) -> None:
+        a_whole_pod_lives_and_ends(kubectl, BUSYBOX, sees_mounts=mounts_are_shared())
 
     def test_volumes_belong_to_the_pods_group(self, kubectl: Kubectl) -> None:
         volumes_belong_to_the_group(kubectl, BUSYBOX)

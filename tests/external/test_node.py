@@ -11,6 +11,7 @@ import pytest
 
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.grouped import volumes_belong_to_the_group
+from tests.external.wholepod import a_whole_pod_lives_and_ends
 from tests.ownnetwork import networks_left, own_network, run
 
 BUSY = ["--image=process", "--restart=Never", "--command", "--", "sh", "-c", "while :; do :; done"]
@@ -101,6 +102,7 @@ def test_pods_of_a_cluster_that_isolates_have_networks_of_their_own(
         try:
             kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path_factory.mktemp("kubectl"))
             _are_reached_and_entered(kubectl, cluster)
+            a_whole_pod_lives_and_ends(kubectl, "process")
         finally:
             assert cluster.stop() == 0
         assert networks_left() == []

@@ -104,6 +104,22 @@ class TestProcessRuntime(
         with pytest.raises(CannotCreate, match="no command specified"):
             await runtime.start_container(sandbox, attrs.evolve(alone, args=(), name="nothing"))
 
+    async def test_only_the_first_process_is_asked_to_end(
+        self, runtime: ProcessRuntime, tmp_path: Path
+    ) -> None:
+        """As on engines: servers with workers let these finish what they do."""
+        worker = "trap 'echo worker asked' TERM; while :; do sleep 0.05; done"
+        script = f"trap 'sleep 0.5; echo asked; exit 0' TERM; ({worker}) & echo up; wait $!"
+        log = tmp_path / "0.log"
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        container = attrs.evolve(self.container(Program(), log_path=str(log)), command=("sh", "-c", script))
+        identity = await runtime.start_container(sandbox, container)
+        with anyio.fail_after(60):
+            while not log.exists() or await text_of(log) != b"up\n":
+                await anyio.sleep(0.02)
+        await runtime.stop_container(identity, grace=60)
+        assert await text_of(log) == b"up\nasked\n"
+
     async def test_a_mount_is_found_below_the_root_of_the_container(
         self, runtime: ProcessRuntime, tmp_path: Path
     ) -> None:

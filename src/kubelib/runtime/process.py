@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -77,8 +76,8 @@ from kubelib.runtime.processstate import (
     is_unborn,
     json_of,
     kill,
-    send_signal,
     state_of,
+    terminate,
 )
 from kubelib.runtime.processstream import ProcessStream
 from kubelib.runtime.processusage import accounted, usage_of
@@ -332,10 +331,10 @@ class ProcessRuntime(Background):
             os.close(claimed)
 
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
-        """Send SIGTERM to the container's process group, SIGKILL after `grace` seconds."""
+        """Send SIGTERM to the container's first process, SIGKILL to all of its group after `grace` seconds."""
         directory = Path(container)
         if grace > 0:
-            send_signal(directory, signal.SIGTERM)
+            terminate(directory)
             with anyio.move_on_after(grace):
                 while is_alive(directory):
                     await anyio.sleep(0.02)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,17 @@ def has_shim(directory: Path) -> bool:
     return noted is not None and is_process(noted.get("shim", 0), noted.get("shim_ticks", 0))
 
 
-def send_signal(directory: Path, number: int) -> None:
-    """Send a signal to a container's process group, if it still runs."""
+def terminate(directory: Path) -> None:
+    """Ask a container's first process to end, if it still runs: as on engines, what it has started hears of it from there."""
+    _send(directory, signal.SIGTERM, os.kill)
+
+
+def kill(directory: Path) -> None:
+    """Kill a container's process group."""
+    _send(directory, signal.SIGKILL, os.killpg)
+
+
+def _send(directory: Path, number: int, send: Callable[[int, int], None]) -> None:
     state = state_of(directory)
     if (
         state is not None
@@ -98,12 +108,7 @@ def send_signal(directory: Path, number: int) -> None:
         and is_process(state["pid"], state["ticks"])
     ):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(state["pid"], number)
-
-
-def kill(directory: Path) -> None:
-    """Kill a container's process group."""
-    send_signal(directory, signal.SIGKILL)
+            send(state["pid"], number)
 
 
 def time_of(text: str | None) -> datetime | None:

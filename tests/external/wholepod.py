@@ -1,0 +1,195 @@
+"""One Pod with all that a node does for Pods, the same on every runtime: order, hooks, checks, volumes, environment, end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.external.conftest import Kubectl, eventually
+
+_MANIFEST = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: blue, SIZE: large}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: door}
+stringData: {code: "1234"}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: whole}
+spec:
+  selector: {app: whole}
+  ports: [{port: 80, targetPort: web}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: whole, labels: {app: whole}}
+spec:
+  terminationGracePeriodSeconds: 5
+  volumes:
+  - {name: work, emptyDir: {}}
+  - {name: memory, emptyDir: {medium: Memory, sizeLimit: 8Mi}}
+  - {name: settings, configMap: {name: settings, items: [{key: colour, path: shades/colour}]}}
+  - name: all
+    projected:
+      defaultMode: 0440
+      sources:
+      - secret: {name: door}
+      - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+  initContainers:
+  - name: first
+    image: IMAGE
+    command: [busybox, sh, -c, 'echo first >> /work/order']
+    volumeMounts: [{name: work, mountPath: /work}]
+  - name: helper
+    image: IMAGE
+    restartPolicy: Always
+    command: [busybox, sh, -c, 'sleep 1; mkdir -p /work/helper; echo helper >> /work/order; exec busybox httpd -f -p 8081 -h /work/helper']
+    startupProbe: {tcpSocket: {port: 8081}, periodSeconds: 1, failureThreshold: 60}
+    volumeMounts: [{name: work, mountPath: /work}]
+  - name: last
+    image: IMAGE
+    command: [busybox, sh, -c, 'echo last >> /work/order']
+    volumeMounts: [{name: work, mountPath: /work}]
+  containers:
+  - name: main
+    image: IMAGE
+    command: [busybox, sh, -c]
+    args:
+    - |
+      trap 'echo asked to end; exit 0' TERM
+      echo alive > /work/web/alive
+      busybox httpd -p 8080 -h /work/web
+      echo begun
+      while :; do busybox sleep 1; done
+    ports: [{name: web, containerPort: 8080}]
+    env:
+    - {name: CODE, valueFrom: {secretKeyRef: {name: door, key: code}}}
+    - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: MEMORY, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}}
+    - {name: GREETING, value: "$(POD) has $(SIZE) $(MISSING)"}
+    envFrom: [{configMapRef: {name: settings}}]
+    resources: {limits: {memory: 64Mi}, requests: {cpu: 10m}}
+    lifecycle:
+      postStart: {exec: {command: [busybox, sh, -c, 'echo hooked >> /work/order']}}
+      preStop: {httpGet: {port: web, path: /alive}}
+    startupProbe: {httpGet: {port: web, path: /alive}, periodSeconds: 1, failureThreshold: 60}
+    readinessProbe: {httpGet: {port: web, path: /ready}, periodSeconds: 1}
+    livenessProbe: {exec: {command: [busybox, test, -e, /work/web/alive]}, periodSeconds: 1, failureThreshold: 2}
+    volumeMounts:
+    - {name: work, mountPath: /work}
+    - {name: work, mountPath: /work/web, subPath: pages}
+    - {name: memory, mountPath: /memory}
+    - {name: settings, mountPath: /settings, readOnly: true}
+    - {name: settings, mountPath: /one/colour, subPath: shades/colour}
+    - {name: all, mountPath: /all, readOnly: true}
+"""
+
+
+def mounts_are_shared() -> bool:
+    """Return whether engines that these tests start in mount namespaces of their own see what is mounted later, as where systemd runs."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == "/" and " shared:" in line for line in lines)
+
+
+def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, sees_mounts: bool = True) -> None:
+    """Create the Pod, see all that it asks for, make it ill and well again, and end it.
+
+    `sees_mounts` says whether what runs it sees what its node mounts for it.
+    """
+    kubectl("apply", "-f", "-", stdin=_MANIFEST.replace("IMAGE", image))
+    inside = ("exec", "whole", "-c", "main", "--", "busybox")
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(kubectl("get", "pod", "whole", "-o", "json"))["status"]
+        return found
+
+    def main() -> dict[str, Any]:
+        found: dict[str, Any] = next(iter(status().get("containerStatuses", ({},))))
+        return found
+
+    def addresses(kind: str) -> list[Any]:
+        subsets = json.loads(kubectl("get", "endpoints", "whole", "-o", "json")).get("subsets") or ()
+        return [address for subset in subsets for address in subset.get(kind, ())]
+
+    try:
+        eventually(lambda: main().get("started"), within=90)
+        assert kubectl(*inside, "cat", "/work/order").split() == ["first", "helper", "last", "hooked"]
+        assert not main()["ready"]
+        eventually(lambda: addresses("notReadyAddresses") and not addresses("addresses"))
+        kubectl(*inside, "touch", "/work/web/ready")
+        kubectl("wait", "--for=condition=Ready", "pod/whole", "--timeout=60s")
+        eventually(lambda: addresses("addresses"))
+        assert [(s["name"], s["ready"]) for s in status()["initContainerStatuses"]] == [
+            ("first", True),
+            ("helper", True),
+            ("last", True),
+        ]
+        _has_what_it_asked_for(kubectl, inside, sees_mounts)
+        _sees_a_change_of_its_settings(kubectl, inside)
+
+        kubectl(*inside, "rm", "/work/web/alive")
+        eventually(lambda: main()["restartCount"] == 1 and main()["ready"], within=90)
+        assert kubectl(*inside, "cat", "/work/order").split() == [
+            "first",
+            "helper",
+            "last",
+            "hooked",
+            "hooked",
+        ]
+        assert "Liveness probe failed" in kubectl("events", "--for", "pod/whole")
+        assert kubectl("logs", "whole", "-c", "main", "--previous").startswith("begun\n")
+
+        follower = kubectl.popen("logs", "-f", "whole", "-c", "main")
+        try:
+            assert follower.stdout is not None
+            assert follower.stdout.readline() == "begun\n"
+            kubectl("delete", "pod", "whole", "--wait=false")
+            assert follower.stdout.readline() == "asked to end\n"
+            follower.wait(60)
+        finally:
+            follower.kill()
+            follower.wait()
+            assert follower.stdout is not None
+            follower.stdout.close()
+        kubectl("wait", "--for=delete", "pod/whole", "--timeout=60s")
+    finally:
+        names = ("pod/whole", "service/whole", "configmap/settings", "secret/door")
+        kubectl("delete", *names, "--ignore-not-found", "--timeout=90s")
+
+
+def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...], sees_mounts: bool) -> None:
+    env = dict(line.split("=", 1) for line in kubectl(*inside, "env").splitlines() if "=" in line)
+    wanted = {
+        "CODE": "1234",
+        "POD": "whole",
+        "MEMORY": "64",
+        "SIZE": "large",
+        "GREETING": "whole has large $(MISSING)",
+    }
+    assert {name: env.get(name) for name in wanted} == wanted
+    assert kubectl(*inside, "cat", "/settings/shades/colour", "/one/colour", "/all/code") == "blueblue1234"
+    assert kubectl(*inside, "cat", "/all/labels") == 'app="whole"'
+    assert kubectl(*inside, "cat", "/all/token").count(".") == 2
+    assert kubectl(*inside, "stat", "-L", "-c", "%a", "/all/code") == "440\n"
+    mounts = [line.split() for line in kubectl(*inside, "cat", "/proc/mounts").splitlines()]
+    (kind,) = [kind for _, target, kind, *_ in mounts if target == "/memory"]
+    assert kind == "tmpfs" or not sees_mounts
+    kubectl(*inside, "touch", "/memory/file")
+    assert "Read-only file system" in kubectl.fails(*inside, "touch", "/settings/other")
+    assert kubectl(*inside, "ls", "/work/pages").split() == ["alive", "ready"]
+
+
+def _sees_a_change_of_its_settings(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
+    before = kubectl(*inside, "readlink", "/settings/..data")
+    kubectl("patch", "configmap", "settings", "--type=merge", "-p", '{"data":{"colour":"red"}}')
+    kubectl(
+        "annotate", "pod", "whole", "look=again"
+    )  # a kubelet looks at once what is new for a Pod that changes
+    eventually(lambda: kubectl(*inside, "cat", "/settings/shades/colour") == "red")
+    assert kubectl(*inside, "readlink", "/settings/..data") != before, "all files change at once"
+    assert kubectl(*inside, "cat", "/one/colour") == "blue", "what is mounted alone stays as it was"
