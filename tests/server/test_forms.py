@@ -202,8 +202,15 @@ def test_people_get_json_that_they_can_read(
     for path in (MAPS, f"{MAPS}/a", f"{MAPS}/missing", "/api/v1"):
         got = client.get(path + query, headers={"user-agent": agent})
         assert (b"\n  " in got.content) == indented
+        assert got.content.endswith(b"}" if indented else b"}\n")
         assert int(got.headers["content-length"]) == len(got.content)
         json.loads(got.content)
+
+
+def test_what_is_no_document_of_the_api_is_written_for_people(client: httpx.Client) -> None:
+    for path in ("/version", "/"):
+        got = client.get(path)
+        assert got.content.startswith(b"{\n  ") and got.content.endswith(b"\n}")
 
 
 def test_errors_come_in_yaml_to_those_who_take_yaml(client: httpx.Client) -> None:

@@ -13,9 +13,10 @@ def entity_tag(body: bytes) -> bytes:
     return b'"%s"' % hashlib.sha512(body).hexdigest().upper().encode()
 
 
-def tagged(body: bytes, content_type: bytes = JSON) -> Response:
+def tagged(body: bytes, content_type: bytes = JSON, *, is_document: bool = True) -> Response:
     """Return an answer with its entity tag."""
-    return Response(body, content_type=content_type, headers=[(b"etag", entity_tag(body)), VARY])
+    headers = [(b"etag", entity_tag(body)), VARY]
+    return Response(body, content_type=content_type, headers=headers, is_document=is_document)
 
 
 def unless_known(response: Response, headers: Mapping[bytes, bytes]) -> Response:

@@ -53,7 +53,7 @@ def in_wanted_form(
     response: Response, scope: Scope, headers: Mapping[bytes, bytes], scheme: Scheme
 ) -> Response:
     """Return a response in the form that the client takes; what cannot be had in it becomes the error that says so."""
-    if response.content_type != JSON:
+    if response.content_type != JSON or not response.body:
         return response
     accept = headers.get(b"accept", b"")
     if b"yaml" in accept or b"protobuf" in accept:
@@ -71,8 +71,11 @@ def in_wanted_form(
                 return error_response(error)
             response.content_type = PROTOBUF
             return response
-    if _is_for_people(scope["query_string"], headers.get(b"user-agent", b"")) and len(response.body):
-        response.body = msgspec.json.format(bytes(response.body), indent=2) + b"\n"
+    if _is_for_people(scope["query_string"], headers.get(b"user-agent", b"")):
+        response.body = msgspec.json.format(bytes(response.body), indent=2)
+    elif response.is_document:
+        # Go's encoder ends a line behind what it writes for programs, and not behind what it indents.
+        response.body += b"\n"
     return response
 
 

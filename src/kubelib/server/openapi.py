@@ -30,7 +30,7 @@ def answer(scheme: Scheme, version: str, rest: str, accept: str, query: Mapping[
             place = f"/openapi/v3/{rest}?hash={current}".encode()
             return Response(b"", 301, headers=[(b"location", place)])
         headers.append((b"cache-control", _A_YEAR))
-    return Response(body, headers=headers)
+    return Response(body, headers=headers, is_document=False)
 
 
 _served: "weakref.WeakKeyDictionary[Scheme, tuple[tuple[int, ...], dict[tuple[str, str], tuple[bytes, bytes] | None]]]" = weakref.WeakKeyDictionary()

@@ -1,7 +1,10 @@
 """The paths that are no resources: version, health, figures, discovery, descriptions, and what is behind them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
 
 from kubelib.api.codec import encode_json
 from kubelib.api.errors import NotFound
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
 
 GIT_VERSION = "v1.37.0+kubelib"
 DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
+
+
+def _indented(tree: Any) -> Response:
+    """Return what kube-apiserver writes for people, whoever asks."""
+    return Response(msgspec.json.format(encode_json(tree), indent=2), is_document=False)
 
 
 class PlainPaths:
@@ -33,7 +41,7 @@ class PlainPaths:
         parts = path.strip("/").split("/")
         match parts:
             case ["version"]:
-                return Response(encode_json(_version()))
+                return _indented(_version())
             case ["healthz" | "livez" | "readyz", *check]:
                 return health.answer(
                     parts[0], "/".join(check), await server.checks(parts[0]), request.query_string
@@ -105,7 +113,7 @@ class PlainPaths:
                     "/readyz",
                     "/version",
                 ]
-                return Response(encode_json({"paths": paths}))
+                return _indented({"paths": paths})
         return self.unknown(request.info.path)
 
     def _aggregated(self, core: bool, version: str) -> bytes:
@@ -124,7 +132,7 @@ class PlainPaths:
         if cached is None or cached[0] != generation:
             cached = self._documents[key] = (generation, make())
         response = cached[1]
-        return Response(response.body, content_type=response.content_type, headers=list(response.headers))
+        return attrs.evolve(response, headers=list(response.headers))
 
     def _found(self, request: Request, body: bytes | None) -> Response:
         return self.unknown(request.info.path) if body is None else Response(body)

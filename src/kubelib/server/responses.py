@@ -105,6 +105,9 @@ class Joined:
     def __bytes__(self) -> bytes:
         return b"".join(self)
 
+    def __add__(self, more: bytes) -> "Joined":
+        return Joined(self._head, self._documents, self._tail + more)
+
 
 Body = bytes | Joined
 
@@ -117,6 +120,8 @@ class Response:
     status: int = 200
     content_type: bytes = JSON
     headers: Headers = attrs.Factory(list)
+    is_document: bool = True
+    """Whether JSON is a document of the API, which ends with a line break, and not some other text that has none."""
 
 
 def error_response(error: ApiError) -> Response:

@@ -318,7 +318,7 @@ async def serve_command(
 async def refuse_upgrade(send: Send, error: ApiError, scope: Scope) -> None:
     """Answer an upgrade with an error."""
     if "websocket.http.response" in scope.get("extensions", {}):
-        body = encode_json(error.status())
+        body = encode_json(error.status()) + b"\n"
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "websocket.http.response.start", "status": error.code, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": body})

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
@@ -94,7 +95,7 @@ class Aggregator:
                 body = merged_v2(openapi_v2(self._scheme), (one.v2 for one in described.values()))
             made = self._openapi[kind] = (self.generation, document(kind, body))
         response = made[1]
-        return Response(response.body, content_type=response.content_type, headers=list(response.headers))
+        return attrs.evolve(response, headers=list(response.headers))
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Register what this server serves, and watch over the others. Started when all of its own are registered."""

@@ -96,4 +96,4 @@ def document(kind: str, body: bytes) -> Response:
         from kubelib.api.openapi_protobuf import encode_openapi_v2
 
         return tagged(encode_openapi_v2(parse_json(body)), PROTOBUF)
-    return tagged(body)
+    return tagged(body, is_document=False)
