@@ -170,7 +170,7 @@ def track_update(
     if changed is None and lacking is None:
         return entries
     kept: list[Tree] = []
-    mine = changed
+    mine = in_order(changed) if changed is not None else None
     own: Tree | None = None
     for entry in entries:
         if applier.wrote(entry, "Update"):
@@ -180,10 +180,10 @@ def track_update(
         elif (left_of_it := _without(entry, changed, lacking)) is not None:
             kept.append(left_of_it)
     if mine is not None:
+        if entries is not live:  # who sends some need not have put them in order
+            mine = in_order(mine)
         unchanged = own is not None and changed is None
-        kept.append(
-            {**own, "fieldsV1": mine} if own and unchanged else applier.entry("Update", in_order(mine))
-        )
+        kept.append({**own, "fieldsV1": mine} if own and unchanged else applier.entry("Update", mine))
     return _ordered(_few(kept))
 
 

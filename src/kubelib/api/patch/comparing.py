@@ -131,10 +131,15 @@ def compare(old: Any, new: Any, shape: Shape) -> tuple[Fields | None, Fields | N
     """
     if _same(old, new, shape):
         return None, None
+    return _compare_different(old, new, shape)
+
+
+def _compare_different(old: Any, new: Any, shape: Shape) -> tuple[Fields | None, Fields | None]:
+    """Compare values that are known not to be equal."""
     if old is ABSENT:
         return added(new, shape), None
-    if new is ABSENT:
-        return None, added(old, shape)
+    if isinstance(old, dict) and isinstance(new, dict) and shape.kind in _OBJECTS:
+        return _compare_objects(old, new, shape)
     before, after = _parts(old, shape), _parts(new, shape)
     if before or after:
         changed, lacking = _compare_members(before or {}, after or {}, shape)
@@ -180,6 +185,25 @@ def _parts(value: Any, shape: Shape) -> dict[str, Any] | None:
         return None
 
 
+def _compare_objects(old: Any, new: Any, shape: Shape) -> tuple[Fields | None, Fields | None]:
+    """Compare objects member by member: few differ, and only those are looked at more closely."""
+    changed: Fields = {}
+    lacking: Fields = {}
+    for name, value in new.items():
+        before = old.get(name, ABSENT)
+        if before is value or _same(before, value, inner := field_in(shape, name)):
+            continue
+        more, less = _compare_different(before, value, inner)
+        if more is not None:
+            changed["f:" + name] = more
+        if less is not None:
+            lacking["f:" + name] = less
+    for name, value in old.items():
+        if name not in new:
+            lacking["f:" + name] = added(value, field_in(shape, name))
+    return changed or None, lacking or None
+
+
 def _compare_members(
     old: dict[str, Any], new: dict[str, Any], shape: Shape
 ) -> tuple[Fields | None, Fields | None]:
@@ -189,7 +213,7 @@ def _compare_members(
         before = old.get(step, ABSENT)
         if _same(before, value, inner := _shape_at(shape, step)):
             continue
-        more, less = compare(before, value, inner)
+        more, less = _compare_different(before, value, inner)
         if more is not None:
             changed[step] = more
         if less is not None:

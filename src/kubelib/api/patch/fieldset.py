@@ -28,15 +28,28 @@ def _node(member: bool, children: Fields) -> Fields | None:
 
 
 def union(one: Fields, other: Fields) -> Fields:
-    """Return what is in either of two sets that are not empty."""
-    if one == other:
-        return one
-    children = {name: node for name, node in one.items() if name != SELF}
+    """Return what is in either of two sets that are not empty: `one` itself where the other adds nothing.
+
+    If `one` is in order, so is the result: only what is added is put into order, and where it is added.
+    """
+    if not other:
+        return one if belongs(one) else {SELF: {}, **one}
+    if not one:
+        return in_order(other if SELF in other else {SELF: {}, **other})
+    both: Fields | None = None
+    more = False
     for name, node in other.items():
-        if name != SELF:
-            children[name] = union(children[name], node) if name in children else node
-    node_of_both = _node(belongs(one) or belongs(other), children)
-    return {} if node_of_both is None else node_of_both
+        there = one.get(name)
+        if there is None:
+            whole, more = in_order(node), True
+        elif name == SELF or (whole := union(there, node)) is there:
+            continue
+        if both is None:
+            both = dict(one)
+        both[name] = whole
+    if both is None:
+        return one
+    return {name: both[name] for name in _sorted(both)} if more else both
 
 
 def difference(one: Fields, other: Fields) -> Fields | None:
