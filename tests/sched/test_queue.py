@@ -46,7 +46,7 @@ async def test_backoff_doubles_from_one_second_to_ten() -> None:
     assert delays == pytest.approx([1, 2, 4, 8, 10, 10])
 
 
-async def test_only_what_may_help_wakes_a_pod_and_not_before_its_backoff() -> None:
+async def test_only_what_may_help_wakes_a_pod() -> None:
     queue = SchedulingQueue()
     queue.add(pod("a"))
     (info,) = await queue.take(1)
@@ -58,11 +58,43 @@ async def test_only_what_may_help_wakes_a_pod_and_not_before_its_backoff() -> No
     began = anyio.current_time()
     queue.wake("node")
     assert await names(queue) == ["a"]
-    assert anyio.current_time() == began  # the back-off was over long ago
-    queue.failed(info, frozenset({"node"}))
+    assert anyio.current_time() == began
+
+
+async def test_a_backoff_is_cut_short_when_nothing_else_is_to_be_tried_and_only_then() -> None:
+    queue = SchedulingQueue()
+    for name, priority in (("low", 0), ("high", 5), ("tired", 9), ("broken", 9)):
+        queue.add(pod(name, priority=priority))
+    tired, broken, high, low = await queue.take(10)
+    queue.retry(tired)
+    assert await names(queue) == ["tired"]
+    began = anyio.current_time()
+    queue.retry(broken)  # after an error: that back-off stands
+    for info in (low, high, tired):
+        queue.failed(info, frozenset({"node"}))
+    queue.add(pod("new"))
     queue.wake("node")
+    assert await names(queue) == ["new"]
+    # Those that had the least to wait come first, and within a second those of higher priority.
+    assert [await names(queue, 1) for _ in range(3)] == [["high"], ["low"], ["tired"]]
+    assert anyio.current_time() == began
+    assert await names(queue) == ["broken"]
+    assert anyio.current_time() - began == pytest.approx(1)
+
+
+async def test_who_has_gone_or_been_given_a_node_while_resting_is_not_tried() -> None:
+    queue = SchedulingQueue()
+    for name in ("a", "b"):
+        queue.add(pod(name))
+    for info in await queue.take(10):
+        queue.failed(info, frozenset({"node"}))
+    queue.wake("node")
+    queue._collect()
+    queue.remove(info.key)
     assert await names(queue) == ["a"]
-    assert anyio.current_time() - began == pytest.approx(2)
+    with anyio.move_on_after(1000) as scope:
+        await queue.take(1)
+    assert scope.cancelled_caught
 
 
 async def test_what_fitted_nowhere_is_tried_again_after_five_minutes() -> None:

@@ -104,7 +104,7 @@ class HttpClient:
     ) -> None:
         import httpx
 
-        from kubelib.client.connections import Connections
+        from kubelib.client.exchanges import Exchanges
 
         self.connection = connection
         self.scheme = Scheme(scheme)
@@ -116,12 +116,7 @@ class HttpClient:
         self._servers = Servers(connection.servers)
         self._http = httpx.AsyncClient(
             headers=headers,
-            transport=transport
-            or Connections(
-                verify=self._tls if self._tls is not None else True,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
-                trust_env=False,
-            ),
+            transport=transport or Exchanges(self._tls),
             timeout=httpx.Timeout(65.0, connect=10.0, read=65.0),
             trust_env=False,
         )
@@ -384,10 +379,12 @@ class HttpRegistry(Generic[R]):
         if any(wanted.values()):
             options["preconditions"] = {name: value for name, value in wanted.items() if value}
         path = self._path(key.namespace, key.name)
-        before = await self._client.request("GET", path)
+        # The last state is in the answer, or must have been asked for.
+        before = None if self._resource.shows_deleted else await self._client.request("GET", path)
         answer = await self._client.request("DELETE", path, body=json.dumps(options).encode())
-        gone = answer.body.startswith(b'{"kind":"Status"')
-        return Document((before if gone else answer).body).view(self._cls)
+        if before is not None and answer.body.startswith(b'{"kind":"Status"'):
+            answer = before
+        return Document(answer.body).view(self._cls)
 
     @asynccontextmanager
     async def watch(

@@ -321,12 +321,37 @@ class Cycle:
             if len(failed):
                 retry_on |= _retry_on(condition)
             rows = rows[fits]
-        for row in map(int, rows):
+        if len(rows):
             # Fit to look at, but the room is another's: promised, or taken by somebody of whom we have not heard yet.
             retry_on = ANYTHING
-            for reason in self.reasons_on(pod, row) or (TAKEN,):
-                counts[reason] = counts.get(reason, 0) + 1
+            for row in map(int, self._beside_promises(pod, rows, counts)):
+                for reason in self.reasons_on(pod, row) or (TAKEN,):
+                    counts[reason] = counts.get(reason, 0) + 1
         return Verdict("", counts, len(table), retry_on)
+
+    def _beside_promises(
+        self, pod: PodInfo, rows: NDArray[np.int64], counts: dict[str, int]
+    ) -> NDArray[np.int64]:
+        """Count what is short of room beside what is promised to others, and return the rows of which that says nothing.
+
+        The same as `reasons_on` for each row, at once: a burst of Pods that preempt finds hundreds of rows promised.
+        """
+        table = self.table
+        promises = table.promises(pod.priority)
+        # What filters before that of room look at in other Pods are their ports.
+        if promises is None or any(other.ports for other in table.nominees()):
+            return rows
+        extra = -promises
+        own = table.rows.get(table.nominated_node(pod.uid))
+        if own is not None:
+            extra[:, own] += table.wanted(pod)
+        for condition in self._room:
+            if isinstance(condition, SupportsCounting):
+                fits = np.broadcast_to(condition.fits_with(pod, table, extra), table.size)[rows]
+                for reason, count in condition.count_reasons(pod, table, rows[~fits], extra).items():
+                    counts[reason] = counts.get(reason, 0) + count
+                rows = rows[fits]
+        return rows
 
 
 def _verdict(condition: Filter, verdict: Any, rows: int) -> Any:

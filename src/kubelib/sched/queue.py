@@ -35,12 +35,17 @@ class _Waiting:
     """How often it was taken."""
     haste: int = 0
     """How often in a row it was tried again at once."""
+    due: float = 0.0
+    """When its back-off is over."""
     ticket: int = 0
     """The only entry of the heaps that counts for the Pod; older ones are passed over."""
 
 
 class SchedulingQueue:
     """Ordered by priority, of groups that have one by theirs, then by arrival. Asks the event loop for the time, so that virtual time works.
+
+    As in Kubernetes since 1.33, a back-off after a refusal is cut short when nothing else is to be tried and something has happened
+    that may help. One after an error is not.
 
     Pods that must be placed with their group wait until enough of it are there, and are then taken together, with the first of them.
     """
@@ -51,6 +56,8 @@ class SchedulingQueue:
         self._members: dict[Key, dict[Key, _Waiting]] = {}
         self._waiting: dict[Key, _Waiting] = {}
         self._stuck: dict[Key, _Waiting] = {}
+        self._resting: dict[Key, _Waiting] = {}
+        """Those whose back-off may be cut short."""
         self._happened: dict[Happening, None] = {}
         self._changed: dict[Key, None] = {}
         self._active: list[tuple[int, int, Key]] = []
@@ -88,6 +95,7 @@ class SchedulingQueue:
             return False
         del self._waiting[key]
         self._stuck.pop(key, None)
+        self._resting.pop(key, None)
         group = waiting.pod.group
         if group is not None:
             del self._members[group][key]
@@ -151,7 +159,7 @@ class SchedulingQueue:
         """Try a Pod again after its back-off: binding it did not work."""
         waiting = self._took(pod)
         if waiting is not None:
-            self._wake(waiting)
+            self._wake(waiting, at_once_if_idle=False)
 
     def again(self, pod: PodInfo) -> None:
         """Try a Pod again at once: the room on its node went to another, and that has been learnt. If that goes on, with back-off."""
@@ -185,18 +193,30 @@ class SchedulingQueue:
             self._happened[what] = None
             self._news.set()
 
-    def _wake(self, waiting: _Waiting) -> None:
+    def _wake(self, waiting: _Waiting, *, at_once_if_idle: bool = True) -> None:
         self._stuck.pop(waiting.pod.key, None)
         backoff = self.first_backoff * 2.0 ** min(waiting.attempts - 1, 10)
         due = waiting.failed_at + min(backoff, self.longest_backoff)
         if due <= anyio.current_time():
             self._activate(waiting)
         else:
-            waiting.part = "back-off"
+            waiting.part, waiting.due = "back-off", due
+            if at_once_if_idle:
+                self._resting[waiting.pod.key] = waiting
             self._at(waiting, due)
+
+    def _cut_short(self, most: int) -> None:
+        """Let those that rest be tried now: as many as are asked for, first those with the least to wait, in whole seconds, then by priority."""
+
+        def order(waiting: _Waiting) -> tuple[int, int, int]:
+            return int(waiting.due), -self.groups.precedence(waiting.pod), waiting.ticket
+
+        for waiting in heapq.nsmallest(most, self._resting.values(), order):
+            self._activate(waiting)
 
     def _activate(self, waiting: _Waiting) -> None:
         self._stuck.pop(waiting.pod.key, None)
+        self._resting.pop(waiting.pod.key, None)
         waiting.part, waiting.ticket = "active", next(self._tickets)
         precedence = self.groups.precedence(waiting.pod)
         heapq.heappush(self._active, (-precedence, waiting.ticket, waiting.pod.key))
@@ -243,11 +263,15 @@ class SchedulingQueue:
                 group = self.groups.gang(waiting.pod)
                 for chosen in (waiting,) if group is None else self._ready(group):
                     self._stuck.pop(chosen.pod.key, None)
+                    self._resting.pop(chosen.pod.key, None)
                     chosen.part, chosen.ticket = "taken", 0
                     chosen.tried += 1
                     taken.append(chosen.pod)
             if taken:
                 return taken
+            if self._resting:
+                self._cut_short(most)
+                continue
             with anyio.move_on_after(wait):
                 await self._news.wait()
 
