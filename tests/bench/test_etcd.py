@@ -1,4 +1,4 @@
-"""What a store in etcd costs its clients: commits beside bare calls of gRPC, creating through an API server, and who watches.
+"""What a store in etcd costs its clients: commits beside bare calls with gRPC's library, creating through an API server, and who watches.
 
 ``ratio`` in the extra information is that of the processor time of a commit to that of the bare call, ``cpu_us`` the
 processor time of the API server for a request; etcd's own is in neither.
@@ -47,10 +47,8 @@ async def spent(writers: int, commits: int, write: Write) -> float:
 
 
 @pytest.mark.parametrize("writers", [1, 16, 64])
-def test_commits_cost_little_more_than_the_calls_of_which_they_consist(
-    benchmark: BenchmarkFixture, etcd: Etcd, writers: int
-) -> None:
-    """Budget: 1.3 times the bare call, which says the same to etcd."""
+def test_commits_cost_less_than_grpc_alone(benchmark: BenchmarkFixture, etcd: Etcd, writers: int) -> None:
+    """Budget: 0.9 times the bare call with gRPC's own library, which says the same to etcd; 0.4 to 0.7 were measured."""
     prefix, rounds = next(PREFIXES), ROUNDS if benchmark.enabled else 1
     commits = COMMITS if benchmark.enabled else writers
 
@@ -87,7 +85,7 @@ def test_commits_cost_little_more_than_the_calls_of_which_they_consist(
         return anyio.run(compare, backend_options={"use_uvloop": True})
 
     found = benchmark.pedantic(run, rounds=1)  # type: ignore[no-untyped-call]
-    within(benchmark, "ratio", median(found), 1.3)
+    within(benchmark, "ratio", median(found), 0.9)
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ def server(etcd: Etcd, tmp_path: Path) -> Iterator[Server]:
 
 
 def test_create(benchmark: BenchmarkFixture, server: Server) -> None:
-    """Budget: 800 us, twice that on SQLite: gRPC takes its time for the transaction, and for the watch that brings it back."""
+    """Budget: 600 us, half as much again as on SQLite: for the transaction, and for the watch that brings it back."""
 
     async def prepare() -> None:
         admin = await line(server, admin=True)
@@ -111,7 +109,7 @@ def test_create(benchmark: BenchmarkFixture, server: Server) -> None:
             await line.ask("POST", PODS, pod(f"c{worker}-{number}"))
 
     anyio.run(prepare)
-    measure(benchmark, server, 1600 if benchmark.enabled else 32, work, 800, admin=True)
+    measure(benchmark, server, 1600 if benchmark.enabled else 32, work, 600, admin=True)
 
 
 def watches_of(etcd: Etcd) -> int:

@@ -40,7 +40,7 @@ def test_a_cluster_on_another_store_works_and_is_found_again(
     ("module", "package", "engine"),
     [
         ("etcd3", "etcd3", "etcd"),
-        ("grpc", "grpcio", "etcd"),
+        ("hpack", "hpack", "etcd"),
         ("google.protobuf", "protobuf", "etcd"),
         ("kazoo", "kazoo", "ZooKeeper"),
     ],

@@ -214,30 +214,66 @@ async def test_a_zookeeper_that_may_only_be_read(zookeeper: ZooKeeper) -> None:
         )
 
 
+def guard(engine: Etcd) -> str:
+    """Let users in only, of which one may use all keys; return the URL with that one."""
+    for command in (
+        "user add root:secret", "user grant-role root root", "role add keeper", "user add keeper:secret",
+        "user grant-role keeper keeper", "role grant-permission keeper readwrite --from-key=true \0",
+    ):  # fmt: skip
+        engine.ctl(*(word if word != "\0" else "" for word in command.split(" ")))
+    engine.ctl("auth", "enable")
+    return engine.url().replace("//", "//keeper:secret@")
+
+
+def as_root(engine: Etcd, *commands: str) -> None:
+    for command in commands:
+        words = (word if word != "\0" else "" for word in command.split(" "))
+        engine.ctl("--user", "root:secret", *words)
+
+
 async def test_an_etcd_whose_user_may_only_read(tmp_path: Path) -> None:
     with Etcd(tmp_path / "etcd") as engine:
-        for command in (
-            "user add root:secret", "user grant-role root root", "role add keeper", "user add keeper:secret",
-            "user grant-role keeper keeper", "role grant-permission keeper readwrite --from-key=true \0",
-        ):  # fmt: skip
-            engine.ctl(*(word if word != "\0" else "" for word in command.split(" ")))
-        engine.ctl("auth", "enable")
-        url = engine.url().replace("//", "//keeper:secret@")
+        url = guard(engine)
         async with served(EtcdStore(etcd_url(url), patience=1)) as client:
 
             async def allow(what: str) -> None:
-                def run() -> None:
-                    engine.ctl(
-                        "--user", "root:secret", "role", "revoke-permission", "keeper", "--from-key=true", ""
-                    )
-                    engine.ctl(
-                        *("--user", "root:secret", "role", "grant-permission", "keeper", what),
-                        *("--from-key=true", ""),
-                    )
-
-                await anyio.to_thread.run_sync(run)
+                await anyio.to_thread.run_sync(
+                    as_root,
+                    engine,
+                    "role revoke-permission keeper --from-key=true \0",
+                    f"role grant-permission keeper {what} --from-key=true \0",
+                )
 
             await allow("read")
             await writes_are_refused_and_the_rest_goes_on(
                 client, "does not let keeper use keys", lambda: allow("readwrite")
             )
+
+
+async def test_an_etcd_whose_password_changes_while_it_is_used(tmp_path: Path) -> None:
+    """Nobody can be let in then; once the password is right again, on whichever side, all goes on."""
+    with Etcd(tmp_path / "etcd") as engine:
+        url = guard(engine)
+        async with served(EtcdStore(etcd_url(url), patience=1)) as client:
+
+            async def change(password: str) -> None:
+                await anyio.to_thread.run_sync(
+                    as_root,
+                    engine,
+                    "user delete keeper",
+                    f"user add keeper:{password}",
+                    "user grant-role keeper keeper",
+                )
+
+            await change("other")
+            for _ in range(2):  # and it is not forgotten that there is a user
+                refusal = await make(client, "b")
+                assert_refused(refusal)
+                assert "does not know user 'keeper' with this password" in refusal.json()["message"]
+            await assert_remembered(client)
+            assert (await client.get("/readyz")).status_code != 200
+            await change("secret")
+            await until_made(client, "c")
+            with anyio.fail_after(60):
+                while (await client.get("/readyz")).status_code != 200:
+                    await anyio.sleep(0.1)

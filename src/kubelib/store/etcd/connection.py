@@ -1,9 +1,9 @@
 """Calls to an etcd cluster: another member is asked when one does not answer, tokens are renewed, errors are translated."""
 
-import asyncio
+import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import anyio
 from attrs import frozen
@@ -11,6 +11,7 @@ from attrs import frozen
 from kubelib.store.base import StoreCorrupt, StoreFull, StoreUnavailable, ValueTooLarge
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.etcd.messages import check_installed, message
+from kubelib.store.etcd.rpc import Channel, MessageStream, RpcError
 
 PATIENCE = 10.0
 """Seconds within which some member must have answered: longer than an election takes."""
@@ -20,19 +21,10 @@ PAUSE = 0.1
 """Seconds between attempts, so that an election is not disturbed by those who wait for it."""
 
 _PACKAGES = {"etcd3": "etcd3", "google": "protobuf"}
-"""The packages of modules that may be missing, where that is not grpcio."""
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-]
+"""The packages of modules that may be missing, where that is not hpack."""
+_BAD_TOKEN = ("invalid auth token", "revision of auth store is old", "revision in header is old")
+"""What etcd says of a token: the latter two when users or roles have changed since it was given out."""
 _AGAIN = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
-_STREAMS: WeakKeyDictionary[asyncio.AbstractEventLoop, set[Any]] = WeakKeyDictionary()
-"""The streams of each loop that nobody has ended, of all connections."""
 
 
 @frozen
@@ -61,14 +53,6 @@ class InFuture(Exception):
     """etcd has not reached the revision that was asked for."""
 
 
-class StreamBroken(Exception):
-    """A stream ended with an error of gRPC."""
-
-    def __init__(self, error: Any) -> None:
-        super().__init__(error)
-        self.error = error
-
-
 class Doubt:
     """Whether a call may have been carried out by an attempt whose answer was lost."""
 
@@ -77,74 +61,66 @@ class Doubt:
 
 
 class Connection:
-    """Channels to the members of a cluster, of which one is used until it fails.
-
-    gRPC tells the loop that asked what became of each call, also of one that was cancelled, and whoever runs a loop then gets
-    an error if that one is closed. So nothing here leaves a call before gRPC has reported it, and `close` waits for the last.
-    """
+    """Channels to the members of a cluster, of which one is used until it fails."""
 
     def __init__(self, address: ClusterAddress, patience: float = PATIENCE) -> None:
         self.address = address
         self.patience = patience
-        self._channels: list[Any] = []
-        self._stubs: dict[tuple[int, str], Any] = {}
+        self._channels: list[Channel] = []
         self._at = 0
         self._token = ""
-        self._calls: set[Any] = set()
-        self._streams: set[Any] = set()
-        self._called = anyio.Event()
+        self._metadata: Sequence[tuple[str, str]] = ()
+        self._signing_in = anyio.Lock(fast_acquire=True)
+        self._under_way = 0
+        self._done = anyio.Event()
 
     async def open(self) -> None:
-        """Make the channels, and sign in where there is a user. Raises `StoreUnavailable`."""
+        """Prepare the channels, and sign in where there is a user. Raises `StoreUnavailable`."""
         try:
-            import grpc
-            import grpc.aio
+            import hpack  # noqa: F401
 
             check_installed()
         except ImportError as error:
             raise StoreUnavailable(
-                f"the etcd store needs the package {_PACKAGES.get((error.name or '').partition('.')[0], 'grpcio')}:"
+                f"the etcd store needs the package {_PACKAGES.get((error.name or '').partition('.')[0], 'hpack')}:"
                 " pip install 'kubelib-cluster[etcd]'"
             ) from None
-        self._grpc = grpc
-        credentials = self._credentials()
-        for endpoint in self.address.endpoints:
-            self._channels.append(
-                grpc.aio.secure_channel(endpoint, credentials, _OPTIONS)
-                if credentials is not None
-                else grpc.aio.insecure_channel(endpoint, _OPTIONS)
-            )
-        if self.address.user:
-            await self._authenticate()
+        tls = self._tls()
+        self._channels = [Channel(endpoint, tls) for endpoint in self.address.endpoints]
+        await self._sign_in()
 
-    def _credentials(self) -> Any:
+    def _tls(self) -> ssl.SSLContext | None:
         address = self.address
         if not address.tls:
             return None
-        read = {}
-        for name in ("ca", "key", "cert"):
-            path = getattr(address, name)
-            try:
-                read[name] = Path(path).read_bytes() if path else None
-            except OSError as error:
-                raise StoreUnavailable(
-                    f"cannot read {path}, the {name} file for {address}: {error.strerror}"
-                ) from None
-        return self._grpc.ssl_channel_credentials(read["ca"], read["key"], read["cert"])
+        name, path = "ca", address.ca
+        try:
+            context = ssl.create_default_context(cafile=path or None)
+            if address.cert:
+                name, path = "cert", address.cert
+                context.load_cert_chain(address.cert, address.key)
+        except ssl.SSLError as error:
+            raise StoreUnavailable(
+                f"cannot use {path}, the {name} file for {address}: {error.reason}"
+            ) from None
+        except OSError as error:
+            for name in ("ca", "cert", "key"):  # Python does not say which of them it is
+                _require_readable(address, name)
+            raise StoreUnavailable(
+                f"cannot read {path}, the {name} file for {address}: {error.strerror}"
+            ) from None
+        context.set_alpn_protocols(["h2"])
+        return context
 
     async def close(self) -> None:
-        """Wait for the calls under way, each of which has a deadline, end the streams and close the channels."""
+        """Wait for the calls under way, each of which has a deadline, and close the channels."""
         with anyio.CancelScope(shield=True):
-            for stream in tuple(self._streams):
-                self.hang_up(stream)
-            while self._calls:
-                self._called = anyio.Event()
-                await self._called.wait()
-            await _streams_reported()
-            for channel in self._channels:
-                await channel.close(None)
-        self._channels.clear()
-        self._stubs.clear()
+            while self._under_way:
+                self._done = anyio.Event()
+                await self._done.wait()
+            channels, self._channels = self._channels, []
+            for channel in channels:
+                await channel.close()
 
     @property
     def member(self) -> int:
@@ -156,32 +132,28 @@ class Connection:
         if failed == self._at:
             self._at = (self._at + 1) % len(self._channels)
 
-    async def _authenticate(self) -> None:
-        request = message("AuthenticateRequest")(name=self.address.user, password=self.address.password)
-        self._token = ""
-        self._token = (await self.call(AUTHENTICATE, request)).token
+    async def _sign_in(self) -> None:
+        if self.address.user and not self._token:
+            await self._authenticate()
 
-    def _metadata(self, *, watch: bool = False) -> list[tuple[str, str]]:
-        # A watch on a member that lost its leader would hear nothing and not know.
-        metadata = [("hasleader", "true")] if watch else []
-        if self._token:
-            metadata.append(("token", self._token))
-        return metadata
+    async def _authenticate(self, bad: str = "") -> None:
+        """Sign in, unless another token than a bad one is there already: who signs in costs etcd a tenth of a second.
 
-    def _stub(self, method: Method) -> Any:
+        It is tried again with the next call if it fails: a password may be put right on the other side as well.
+        """
+        async with self._signing_in:
+            if self._token != bad:
+                return
+            self._token, self._metadata = "", ()
+            request = message("AuthenticateRequest")(name=self.address.user, password=self.address.password)
+            self._token = (await self.call(AUTHENTICATE, request)).token
+            self._metadata = (("token", self._token),)
+
+    @property
+    def _channel(self) -> Channel:
         if not self._channels:
             raise StoreUnavailable("the store has been closed")
-        key = self._at, method.path
-        stub = self._stubs.get(key)
-        if stub is None:
-            channel = self._channels[self._at]
-            kind = channel.stream_stream if method is WATCH else channel.unary_unary
-            stub = self._stubs[key] = kind(
-                method.path,
-                request_serializer=message(method.request).SerializeToString,
-                response_deserializer=message(method.response).FromString,
-            )
-        return stub
+        return self._channels[self._at]
 
     async def call(self, method: Method, request: Any, *, doubt: Doubt | None = None) -> Any:
         """Ask one member after the other until one answers, for as long as there is patience.
@@ -191,91 +163,58 @@ class Connection:
         """
         deadline = anyio.current_time() + self.patience
         renewed = False
+        if method is not AUTHENTICATE:
+            await self._sign_in()
         while True:
-            member = self._at
+            member, token = self._at, self._token
             left = deadline - anyio.current_time()
             try:
                 return await self._ask(method, request, max(0.05, min(ATTEMPT, left)))
-            except self._grpc.aio.AioRpcError as error:
-                if not renewed and self._token and is_about_token(error):
+            except RpcError as error:
+                if not renewed and token and is_about_token(error):
                     renewed = True
-                    await self._authenticate()
+                    await self._authenticate(token)
                     continue
-                if error.code().name not in _AGAIN or left <= ATTEMPT / 10:
+                if error.code not in _AGAIN or left <= ATTEMPT / 10:
                     raise self.translated(error) from None
-                if doubt is not None:
+                if doubt is not None and not error.untouched:
                     doubt.any = True
             self.next_member(member)
             await anyio.sleep(PAUSE)
 
     async def _ask(self, method: Method, request: Any, timeout: float) -> Any:
-        """Make one call. It goes on, for its `timeout` at most, if whoever waits for it is cancelled."""
-        call = self._stub(method)(request, timeout=timeout, metadata=self._metadata())
-        self._calls.add(call)
-        ended = anyio.Event()
-
-        def end(_: Any) -> None:
-            self._calls.discard(call)
-            self._called.set()
-            ended.set()
-
-        call.add_done_callback(end)
-        await ended.wait()
-        return await call
-
-    def stream(self) -> Any:
-        """Open a stream of watch requests and answers to the member in use; ended by `hang_up`."""
-        stream = self._stub(WATCH)(metadata=self._metadata(watch=True))
-        self._streams.add(stream)
-        _STREAMS.setdefault(asyncio.get_running_loop(), set()).add(stream)
-        return stream
-
-    def hang_up(self, stream: Any) -> None:
-        """End a stream, if it has not ended; whoever reads it is told so."""
-        stream.cancel()
-        self._streams.discard(stream)
-        _STREAMS[asyncio.get_running_loop()].discard(stream)
-
-    async def write(self, stream: Any, request: Any) -> None:
-        """Send a request on a stream. Raises `StreamBroken`."""
+        channel = self._channel
+        self._under_way += 1
         try:
-            await stream.write(request)
-        except anyio.get_cancelled_exc_class():
-            # gRPC raises this also when somebody ends the stream meanwhile. Then its reader notices, and nobody may take this
-            # task for cancelled, which would end all others beside it. If it has been cancelled, its next wait says so again.
-            return
-        except self._grpc.aio.AioRpcError as error:
-            raise StreamBroken(error) from None
-        except self._grpc.aio.UsageError:
-            return  # the stream has ended: its reader says why
+            answer = await channel.call(
+                method.path,
+                request.SerializeToString(),
+                timeout,
+                () if method is AUTHENTICATE else self._metadata,
+            )
+        finally:
+            self._under_way -= 1
+            self._done.set()
+        return message(method.response).FromString(answer)
 
-    async def read(self, stream: Any) -> Any:
-        """Return the next answer of a stream; None when it has ended or has been cancelled.
+    async def stream(self) -> MessageStream:
+        """Open a stream of watch requests and answers to the member in use; ended by its `hang_up`. Raises RpcError and `StoreError`."""
+        await self._sign_in()
+        # A watch on a member that lost its leader would hear nothing and not know.
+        return await self._channel.stream(WATCH.path, ATTEMPT, (("hasleader", "true"), *self._metadata))
 
-        Only the end of the stream ends this: gRPC reports what became of a read to the loop that asked for it, long after
-        a cancelled reader has gone, and then that loop must still be there.
-        """
-        with anyio.CancelScope(shield=True):
-            try:
-                answer = await stream.read()
-            except anyio.get_cancelled_exc_class():
-                return None
-            except self._grpc.aio.AioRpcError as error:
-                raise StreamBroken(error) from None
-        return answer if isinstance(answer, message(WATCH.response)) else None
-
-    async def mend(self, broken: "StreamBroken", member: int) -> None:
+    async def mend(self, broken: RpcError, member: int) -> None:
         """See to it that the next stream does better than one that broke. Raises `StoreError` when none can."""
-        if self._token and is_about_token(broken.error):
-            await self._authenticate()
-        elif broken.error.code().name in (*_AGAIN, "UNKNOWN"):
+        if self._token and is_about_token(broken):
+            await self._authenticate(self._token)
+        elif broken.code in (*_AGAIN, "UNKNOWN"):
             self.next_member(member)
         else:
-            raise self.translated(broken.error)
+            raise self.translated(broken)
 
-    def translated(self, error: Any) -> Exception:
-        """Return what an error of gRPC means to a store."""
-        code, details = error.code().name, (error.details() or "").removeprefix("etcdserver: ")
+    def translated(self, error: RpcError) -> Exception:
+        """Return what an error of a call means to a store."""
+        code, details = error.code, error.details.removeprefix("etcdserver: ")
         if "has been compacted" in details:
             return Compacted()
         if "is a future revision" in details:
@@ -311,33 +250,21 @@ class Connection:
                 f"{self.address} does not let {who} use keys under {self.address.path or '/'}"
             )
         if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-            return StoreUnavailable(f"{self.address} does not answer: {_why(details)}")
+            return StoreUnavailable(f"{self.address} does not answer: {details or 'no connection'}")
         return StoreUnavailable(f"{self.address} failed: {details or code}")
 
 
-async def _streams_reported() -> None:
-    """Wait until gRPC has reported the end of all streams of this loop that were ended.
-
-    It has no call for that, but a task for each stream that runs until then.
-    """
-    loop = asyncio.get_running_loop()
-    with anyio.move_on_after(ATTEMPT):
-        while True:
-            await anyio.sleep(0.01)
-            coroutines = (task.get_coro() for task in asyncio.all_tasks())
-            unreported = sum(getattr(c, "__name__", "") == "_handle_status_once_received" for c in coroutines)
-            if unreported <= len(_STREAMS.get(loop, ())):
-                return
-
-
-def is_about_token(error: Any) -> bool:
+def is_about_token(error: RpcError) -> bool:
     """Return whether an error says that the token of the user is no longer good."""
-    return "invalid auth token" in (error.details() or "")
+    return any(sign in error.details for sign in _BAD_TOKEN)
 
 
-def _why(details: str) -> str:
-    """Shorten gRPC's account of a failed connection to its cause."""
-    for sign in ("Handshake", "SSL", "certificate", "Connection refused", "no leader", "Deadline Exceeded"):
-        if sign in details:
-            return sign.lower() if sign != "SSL" else "TLS handshake failed"
-    return details or "no connection"
+def _require_readable(address: ClusterAddress, name: str) -> None:
+    path = getattr(address, name)
+    try:
+        if path:
+            Path(path).read_bytes()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot read {path}, the {name} file for {address}: {error.strerror}"
+        ) from None

@@ -14,8 +14,9 @@ from kubelib.store.base import (
     StoreError,
     WatchLagged,
 )
-from kubelib.store.etcd.connection import PAUSE, Compacted, StreamBroken
+from kubelib.store.etcd.connection import PAUSE, WATCH, Compacted
 from kubelib.store.etcd.messages import message
+from kubelib.store.etcd.rpc import MessageStream, RpcError
 
 if TYPE_CHECKING:
     from kubelib.store.etcd.store import EtcdStore
@@ -43,7 +44,7 @@ class EtcdWatch:
         self._news = anyio.Event()
         self._room = anyio.Event()
         self._heard = 0.0
-        self._call: Any = None
+        self._call: MessageStream | None = None
         self._stopped = False
         self.progress = since
 
@@ -74,7 +75,7 @@ class EtcdWatch:
         self._stopped = True
         self._room.set()
         if self._call is not None:
-            self._store.connection.hang_up(self._call)
+            self._call.hang_up()
 
     async def run(self) -> None:
         """Keep a stream open and read it until there is an error that no other member can help."""
@@ -88,7 +89,7 @@ class EtcdWatch:
                 try:
                     await self._stream()
                     connection.next_member(member)
-                except StreamBroken as broken:
+                except RpcError as broken:
                     await connection.mend(broken, member)
                 if not self._stopped:
                     await anyio.sleep(PAUSE)
@@ -104,48 +105,49 @@ class EtcdWatch:
 
     async def _stream(self) -> None:
         """Read one stream until it breaks or its member falls silent."""
-        connection = self._store.connection
-        call = self._call = connection.stream()
-        broken: StreamBroken | None = None
+        call = self._call = await self._store.connection.stream()
+        broken: RpcError | None = None
+        response: Any = None
         try:
             first, end = self._store.everything
             # From the revision itself, not the one after: so etcd tells when that one is gone.
             create = message("WatchCreateRequest")(
                 key=first, range_end=end, start_revision=self._store.theirs(self._seen), prev_kv=True
             )
-            await connection.write(call, message("WatchRequest")(create_request=create))
+            call.write(message("WatchRequest")(create_request=create).SerializeToString())
             self._heard = anyio.current_time()
+            decode = message(WATCH.response).FromString
             async with anyio.create_task_group() as group:
                 group.start_soon(self._heartbeat, call)
                 try:
-                    while (response := await connection.read(call)) is not None and not response.canceled:
+                    while (answer := await call.read()) is not None:
+                        response = decode(answer)
+                        if response.canceled:
+                            break
                         await self._take_in(response)
-                except StreamBroken as error:
+                except RpcError as error:
                     broken = error  # raised below: the group would wrap it
                 group.cancel_scope.cancel()
         finally:
-            connection.hang_up(call)
+            call.hang_up()
         if broken is not None:
             raise broken
         if response is not None and response.compact_revision:
             raise self._compacted(self._store.ours(response.compact_revision))
 
-    async def _heartbeat(self, call: Any) -> None:
+    async def _heartbeat(self, call: MessageStream) -> None:
         """End the stream when its member does not even answer a question about progress."""
         # The package's descriptors are older than this message: field 3, empty.
-        ask = message("WatchRequest").FromString(b"\x1a\x00")
+        ask = b"\x1a\x00"
         while True:
             await anyio.sleep(HEARTBEAT)
             silent = anyio.current_time() - self._heard
             if self._buffered > BUFFER or silent < HEARTBEAT:
                 continue
             if silent > 2 * HEARTBEAT:
-                self._store.connection.hang_up(call)
+                call.hang_up()
                 return
-            try:
-                await self._store.connection.write(call, ask)
-            except StreamBroken:
-                return  # the reader notices as well
+            call.write(ask)
 
     async def _take_in(self, response: Any) -> None:
         """Put the changes of an answer into the buffer, and wait while the reader of the watch is slow."""
