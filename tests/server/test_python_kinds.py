@@ -197,11 +197,14 @@ async def test_clients_and_informers_take_the_class() -> None:
             group.cancel_scope.cancel()
         assert found is not None
         assert found.spec == BoatSpec(name_of_boat="Ann", crew=2)
-        kites = client.resource(KITES.cls)
+        kites: Any = client.resource(KITES.cls)
         kite: Any = KITES.cls
-        spec_class: Any = type(kite().spec)
-        await kites.create(kite(metadata=meta, spec=spec_class(color="red")))
-        assert (await kites.get(Key("default", "a"))).spec.color == "red"  # type: ignore[attr-defined]
+        spec = KiteSpec(color="red", parts=(Part("tail", 4),), tail=Part("end"))
+        await kites.create(kite(metadata=meta, spec=spec))
+        found = (await kites.get(Key("default", "a"))).spec
+        assert (found.color, found.parts[0].length_mm, found.tail.part_name) == ("red", 4, "end")
+        await kites.update(replace(await kites.get(Key("default", "a")), spec=KiteSpec(color="green")))
+        assert (await kites.get(Key("default", "a"))).spec == kite(spec=KiteSpec(color="green")).spec
 
 
 def test_a_class_that_cannot_be_a_kind_is_refused_when_it_is_declared() -> None:

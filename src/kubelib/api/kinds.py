@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import msgspec
@@ -44,7 +44,8 @@ def custom_kind(
 
     A subclass of `Object` has its own ``api_version`` and ``kind``, and is what clients are asked for. Of a struct or an attrs class with
     the fields ``spec``, ``status`` and whatever else objects of the kind have, such a class is made: it is ``resource.cls``, its fields
-    have the same names, and in JSON they are written in camel case unless a struct says otherwise. What the class itself refuses, be it by
+    have the same names and take instances of the classes that were declared, and in JSON they are written in camel case unless a struct
+    says otherwise. What the class itself refuses, be it by
     an attrs validator, a ``Literal`` or a constraint of ``msgspec.Meta``, is a problem of the document.
 
     `default`, `validate` and `validate_update` look at JSON trees; `strategy` makes a `kubelib.registry.strategies.base.Strategy` for what
@@ -101,7 +102,7 @@ class _Declared:
 _NOTHING = object()
 
 
-def _declared_fields(cls: type[Any]) -> Iterator[_Declared]:
+def _fields_of(cls: type[Any]) -> Iterator[_Declared]:
     hints = get_type_hints(cls, include_extras=True)
     if attrs.has(cls):
         for attribute in attrs.fields(cls):
@@ -121,8 +122,13 @@ def _declared_fields(cls: type[Any]) -> Iterator[_Declared]:
         yield _Declared(field.name, written, hints[field.name], _NOTHING if missing else default)
 
 
+_declared_fields = cast(
+    "Callable[[type[Any]], tuple[_Declared, ...]]", functools.cache(lambda cls: tuple(_fields_of(cls)))
+)
+
+
 def _object_of(declared: type[Any], api_version: str, kind: str) -> type[Object]:
-    if not (attrs.has(declared) or issubclass(declared, msgspec.Struct)):
+    if not _is_declarable(declared):
         raise TypeError(f"{declared.__name__} is neither an Object, nor a msgspec.Struct, nor an attrs class")
     namespace = {"api_version": api_version, "kind": kind}
     annotations = {"api_version": ClassVar[str], "kind": ClassVar[str]}
@@ -130,10 +136,7 @@ def _object_of(declared: type[Any], api_version: str, kind: str) -> type[Object]
     return made
 
 
-@functools.cache
-def _model_of(declared: type[Any]) -> type[Model]:
-    made: type[Model] = _made(declared, Model, {}, {})
-    return made
+_model_of = cast("Callable[[type[Any]], type[Model]]", functools.cache(lambda cls: _made(cls, Model, {}, {})))
 
 
 def _made(
@@ -145,10 +148,13 @@ def _made(
     skipped: tuple[str, ...] = (),
 ) -> Any:
     required = []
+    taken: dict[str, _Conversion] = {}
     for field in _declared_fields(declared):
         if field.name in skipped:
             continue
         hint, zero = _hint_of(field.hint)
+        if (conversion := _conversion(field.hint)) is not None:
+            taken[field.name] = conversion
         default = _default_of(field, hint, zero)
         annotations[field.name] = hint
         namespace[field.name] = msgspec.field(default=default, name=field.json_name)
@@ -157,6 +163,8 @@ def _made(
     if required:
         annotations["__required__"] = ClassVar[str]
         namespace["__required__"] = " ".join(required)
+    if taken:
+        namespace["__post_init__"] = _taking(taken)
     metaclass: Any = type(base)
     return metaclass(
         declared.__name__,
@@ -196,7 +204,7 @@ def _hint_of(hint: Any) -> tuple[Any, Any]:
     if isinstance(hint, type):
         if issubclass(hint, Model):
             return hint, hint()
-        if attrs.has(hint) or issubclass(hint, msgspec.Struct):
+        if _is_declarable(hint):
             model = _model_of(hint)
             return model, model()
         if hint in _ZEROS:
@@ -216,6 +224,51 @@ def _default_of(field: _Declared, hint: Any, zero: Any) -> Any:
     if isinstance(field.default, str | int | float | bool):
         return field.default
     return zero
+
+
+# From objects of the user's classes to those of ours
+
+_Conversion = Callable[[Any], Any]
+
+
+def _conversion(hint: Any) -> _Conversion | None:
+    """Return what turns a value with the user's objects in it into one with ours; None where there can be none in it."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _conversion(arguments[0])
+    if origin in (Union, UnionType):
+        members = [member for member in arguments if member is not NoneType]
+        return _conversion(members[0]) if len(members) == 1 else None
+    if origin in (list, tuple, set, frozenset, Sequence):
+        item = _conversion(arguments[0]) if arguments else None
+        return None if item is None else lambda values: tuple(map(item, values or ()))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        value = _conversion(arguments[1])
+        return None if value is None else lambda mapping: {key: value(one) for key, one in mapping.items()}
+    if isinstance(hint, type) and not issubclass(hint, Model) and _is_declarable(hint):
+        return functools.partial(_as_model, hint)
+    return None
+
+
+def _is_declarable(cls: type[Any]) -> bool:
+    return attrs.has(cls) or issubclass(cls, msgspec.Struct)
+
+
+def _as_model(declared: type[Any], value: Any) -> Any:
+    if not isinstance(value, declared):
+        return value
+    fields = {field.name: getattr(value, field.name) for field in _declared_fields(declared)}
+    return _model_of(declared)(**fields)
+
+
+def _taking(conversions: Mapping[str, _Conversion]) -> Callable[[Any], None]:
+    def take(self: Any) -> None:
+        for name, conversion in conversions.items():
+            given = getattr(self, name)
+            if (converted := conversion(given)) is not given:
+                msgspec.structs.force_setattr(self, name, converted)
+
+    return take
 
 
 # What the user's class refuses
@@ -289,7 +342,7 @@ def _value(hint: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     if isinstance(hint, type) and isinstance(value, dict):
         if issubclass(hint, Model):
             return msgspec.convert(value, hint)
-        if attrs.has(hint) or issubclass(hint, msgspec.Struct):
+        if _is_declarable(hint):
             return _built(hint, value, path, problems)
     if hint is datetime and isinstance(value, str):
         return msgspec.convert(value, datetime)
