@@ -19,12 +19,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kubelib.api.core.config import ConfigMap
+from kubelib.api.core.pod import Pod
 from kubelib.api.meta import Key
 from kubelib.labels import parse_field_selector, parse_selector
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import Patch, Query
 from kubelib.registry.cache import Watcher
-from kubelib.store import MemoryStore
+from kubelib.registry.keys import store_key
+from kubelib.store import ABSENT, MemoryStore, Put
 from tests.bench.budgets import best_within, within
 from tests.bench.test_server import Server, line
 
@@ -36,6 +38,7 @@ import asyncio, json, sys
 from pathlib import Path
 from kubelib.registry import ResourceRegistries
 from kubelib.api.core.config import ConfigMap
+from kubelib.api.core.pod import Pod
 from kubelib.store.sqlite import SqliteStore
 
 def resident():
@@ -118,6 +121,7 @@ class Cluster:
         """Open and close everything in one task, as task groups want it."""
         async with MemoryStore() as store, ResourceRegistries(store, check_namespaces=False) as registries:
             self.maps = registries.of(registries.scheme.of(ConfigMap))
+            self.pods = registries.of(registries.scheme.of(Pod))
             async with self._stack:
                 self._open.set()
                 await self._closing.wait()
@@ -130,6 +134,14 @@ class Cluster:
             labels = {"app": f"app-{number % 100}", "rare": f"r{number // 10}"}
             meta = {"name": f"map-{number}", "labels": labels}
             await self.maps.create({"metadata": meta, "data": {"k": "v"}}, namespace="default")
+
+    async def fill_nodes(self, count: int) -> None:
+        """Store Pods as they are, ten on each node."""
+        for number in range(count):
+            key, node = Key("default", f"pod-{number}"), f"node-{number // 10}"
+            tree = {"metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"nodeName": node}}
+            put = Put(store_key(self.pods.prefix, key), json.dumps(tree).encode(), ABSENT)
+            await self.pods.store.commit(put)
 
     async def watch(self, selectors: list[str]) -> list[Watcher]:
         found = []
@@ -165,6 +177,30 @@ def test_a_selector_that_matches_few_of_a_hundred_thousand(
     query = Query("default", parse_selector(labels), parse_field_selector(fields))
     found = benchmark(lambda: cluster.run(cluster.maps.list(query, limit=limit)))
     assert len(found.documents) == matching
+    best_within(benchmark, 0.001)
+
+
+def test_the_pods_of_one_of_ten_thousand_nodes(benchmark: BenchmarkFixture, cluster: Cluster) -> None:
+    """What a kubelet lists and watches. The first of all looks at every Pod once; ``watch_us`` is to go on from 1,000 changes ago."""
+    count = scaled(benchmark, OBJECTS)
+    cluster.run(cluster.fill_nodes(count))
+    since, query = str(count - 1000), Query(fields=parse_field_selector("spec.nodeName=node-7"))
+    cluster.run(cluster.pods.list(query))
+
+    async def watch() -> None:
+        async with cluster.pods.watch(query, since=since) as watcher:
+            assert not watcher.behind
+
+    def seconds() -> float:
+        began = time.process_time()
+        cluster.run(watch())
+        return time.process_time() - began
+
+    found = benchmark(lambda: cluster.run(cluster.pods.list(query, limit=500)))
+    assert len(found.documents) == 10
+    if count > 1000:
+        seconds()
+        benchmark.extra_info["watch_us"] = round(min(seconds() for _ in range(5)) * 1e6)
     best_within(benchmark, 0.001)
 
 

@@ -72,6 +72,12 @@ class LabelIndex(Generic[K]):
         labels, matches = self._labels, selector.matches
         return [key for keys in found for key in keys if matches(labels[key])]
 
+    def most(self, selector: Selector) -> int:
+        """Return how many objects match at most."""
+        if selector.nothing:
+            return 0
+        return min(map(self._size, selector.requirements), default=len(self._labels))
+
     def _size(self, requirement: Requirement) -> int:
         """Return how many objects meet a requirement; for comparisons of numbers, at most."""
         name = requirement.key

@@ -17,6 +17,7 @@ from kubelib.api.meta import Key
 from kubelib.api.scheme import Resource
 from kubelib.labels import LabelIndex, Requirement, Selector, SelectorIndex
 from kubelib.registry.base import EventType, Query
+from kubelib.registry.fieldindex import FieldIndex
 from kubelib.registry.fields import FieldReader, as_labels
 from kubelib.registry.keys import prefix_of, split_store_key
 from kubelib.registry.order import KeyOrder
@@ -34,6 +35,9 @@ AT_ONCE = 50
 """How many documents are read again before others have a turn."""
 MAX_WRITTEN = 1024
 """How many documents that this server has written are known to need no second look."""
+
+
+Fields = Mapping[str, str]
 
 
 class WatchEnded(Exception):
@@ -61,7 +65,9 @@ class CachedEvent:
 class _Transition:
     """A change to one object, and the events that it makes for those who see it appear, change or vanish."""
 
-    __slots__ = ("after", "before", "events", "gone_raw", "read", "revision")
+    __slots__ = (
+        "after", "before", "events", "fields_after", "fields_before", "gone_raw", "read", "revision",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +83,9 @@ class _Transition:
         self.gone_raw = gone_raw
         self.read = read
         self.events: dict[str, CachedEvent] = {}
+        self.fields_before: Fields | None = None
+        self.fields_after: Fields | None = None
+        """The fields that selectors may name, once somebody has looked at them: all who watch again from here do."""
 
     def event(self, seen_before: bool, seen_after: bool) -> CachedEvent | None:
         """Return the event for a watcher by whether its selector matched before and matches after."""
@@ -193,6 +202,8 @@ class ResourceCache:
         self._documents: dict[Key, Document] = {}
         self._namespaces: dict[str, dict[Key, Document]] = {}
         self._labels: LabelIndex[Key] = LabelIndex()
+        self._by_field: FieldIndex | None = None
+        """Of the fields that lists have asked for."""
         self._orders: dict[str, KeyOrder] = {}
         """Of all objects, and of those of some namespaces, the order of their keys: kept once a list has asked for it."""
         self._ring: list[_Transition] = []
@@ -248,23 +259,35 @@ class ResourceCache:
         here = self._namespaces.get(namespace) if namespace else documents
         if not here:
             return []  # and nothing is kept of it: clients may ask for any namespace
-        found = [here[key] for key in self._candidates(query, here)]
         if not query.fields.everything:
-            read, matches = self.fields.read, query.fields.matches
-            found = [d for d in found if matches(read(d))]
-        return found
+            return self._select_by_fields(query, here)
+        return [here[key] for key in self._candidates(query, here)]
+
+    def _select_by_fields(self, query: Query, here: Mapping[Key, Document]) -> list[Document]:
+        namespace, labels, fields = query.namespace, query.labels, query.fields
+        name = fields.exact("metadata.name")
+        if name is not None and (namespace or not self.resource.namespaced):
+            named = here.get(Key(namespace, name))
+            return [named] if named is not None and self.matches(named, query) else []
+        index = self._by_field
+        if index is None:
+            index = self._by_field = FieldIndex(self.fields, self._documents)
+        index.cover(fields)
+        keys = index.fewest(fields)
+        if keys is None or (not labels.everything and self._labels.most(labels) < len(keys)):
+            return [here[key] for key in self._candidates(query, here) if index.matches(key, fields)]
+        chosen = [
+            key
+            for key in keys
+            if (not namespace or key.namespace == namespace) and index.matches(key, fields)
+        ]
+        found = [here[key] for key in self._order(namespace, here).of(chosen, here)]
+        return found if labels.everything else [d for d in found if labels.matches(d.meta.labels)]
 
     def _candidates(self, query: Query, here: Mapping[Key, Document]) -> list[Key]:
-        """Return in order the keys of those that match in all but their fields; one that is asked for by its name is not searched for."""
+        """Return in order the keys of those that match in all but their fields."""
         namespace, labels = query.namespace, query.labels
         order = self._order(namespace, here)
-        name = query.fields.exact("metadata.name")
-        if name is not None:
-            if namespace or not self.resource.namespaced:
-                named = [key] if (key := Key(namespace, name)) in here else []
-            else:
-                named = [key for key in order.keys(here) if key.name == name]
-            return [key for key in named if labels.matches(here[key].meta.labels)]
         if labels.everything:
             return order.keys(here)
         selected = self._labels.select(labels)
@@ -292,11 +315,17 @@ class ResourceCache:
 
     def matches(self, document: Document, query: Query) -> bool:
         """Return whether a document, which need not be in the cache, matches."""
+        return self._matches(document, None, query)
+
+    def _matches(self, document: Document, fields: Fields | None, query: Query) -> bool:
+        """Return whether a document matches, whose fields may have been read before."""
         if query.namespace and document.meta.namespace != query.namespace:
             return False
         if not query.labels.matches(document.meta.labels):
             return False
-        return query.fields.everything or query.fields.matches(self.fields.read(document))
+        if query.fields.everything:
+            return True
+        return query.fields.matches(self.fields.read(document) if fields is None else fields)
 
     # Changes
 
@@ -319,6 +348,9 @@ class ResourceCache:
         """Read the documents in another way from now on, also those that are here already."""
         self.resource = resource
         self.written.clear()
+        self._by_field = None
+        for transition in self._ring:
+            transition.fields_before = transition.fields_after = None
         if dict(resource.selectable) != self.fields.defaults:
             self.fields = FieldReader(resource)
         if self._reading is not None:
@@ -383,6 +415,7 @@ class ResourceCache:
         self._documents.clear()
         self._namespaces.clear()
         self._labels = LabelIndex()
+        self._by_field = None
         self._orders.clear()
         for key, entry in entries.items():
             self.load(key, entry)
@@ -401,12 +434,16 @@ class ResourceCache:
         self._documents[key] = document
         self._namespaces.setdefault(key.namespace, {})[key] = document
         self._labels.put(key, document.meta.labels)
+        if self._by_field is not None:
+            self._by_field.put(key, document)
 
     def _drop(self, key: Key) -> None:
         del self._documents[key]
         here = self._namespaces[key.namespace]
         del here[key]
         self._labels.remove(key)
+        if self._by_field is not None:
+            self._by_field.drop(key)
         self._note_dropped(key)
         if not here:
             del self._namespaces[key.namespace]
@@ -415,8 +452,10 @@ class ResourceCache:
 
     def _dispatch(self, key: Key, transition: _Transition) -> None:
         before, after, revision = transition.before, transition.after, transition.revision
-        old = self._selected_by(before) if before is not None else None
-        new = self._selected_by(after) if after is not None else None
+        if self._field_watchers:
+            self._read_fields(transition)
+        old = as_labels(before.meta.labels, transition.fields_before or {}) if before is not None else None
+        new = as_labels(after.meta.labels, transition.fields_after or {}) if after is not None else None
         for namespace in ("", key.namespace) if key.namespace else ("",):
             index = self._watchers.get(namespace)
             if index is None:
@@ -442,10 +481,12 @@ class ResourceCache:
                     if watcher not in seen_after and (event := transition.event(True, False)) is not None:
                         watcher.push(event, revision)
 
-    def _selected_by(self, document: Document) -> dict[str, str]:
-        """Return what watchers' selectors look at: fields only if somebody asked for any."""
-        fields = self.fields.read(document) if self._field_watchers else {}
-        return as_labels(document.meta.labels, fields)
+    def _read_fields(self, transition: _Transition) -> None:
+        """See to it that the fields of a changed object are known, as they were and as they are."""
+        if transition.before is not None and transition.fields_before is None:
+            transition.fields_before = self.fields.read(transition.before)
+        if transition.after is not None and transition.fields_after is None:
+            transition.fields_after = self.fields.read(transition.after)
 
     # Watching
 
@@ -496,8 +537,11 @@ class ResourceCache:
             start = first
         query = watcher.query
         for transition in self._ring[start:]:
-            before = transition.before is not None and self.matches(transition.before, query)
-            after = transition.after is not None and self.matches(transition.after, query)
+            if not query.fields.everything:
+                self._read_fields(transition)
+            then, now = transition.before, transition.after
+            before = then is not None and self._matches(then, transition.fields_before, query)
+            after = now is not None and self._matches(now, transition.fields_after, query)
             event = transition.event(before, after)
             if event is not None:
                 yield event, transition.revision
