@@ -1,6 +1,7 @@
 """``kubelib demo``: examples that are started, used, broken, and seen to recover."""
 
 import json
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -142,6 +143,64 @@ def contention(
         click.echo(line)
     if not verdict.clean:
         raise DemoFailed("schedulers that run at once must lose nothing")
+
+
+@demo.command(epilog="Example: kubelib demo elastic --nodes 5")
+@click.option(
+    "--nodes",
+    type=click.IntRange(2, 50),
+    default=5,
+    show_default=True,
+    help="How many nodes it grows to.",
+)
+def elastic(nodes: int) -> None:
+    """Let a local cluster grow from one node to several for a burst of Pods, and shrink back.
+
+    It runs in this process, on child processes and in a directory of its own, and leaves nothing behind.
+    """
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"{time.monotonic() - began:5.1f}s  {text}")
+
+    say(f"starting a cluster of 1 to {nodes} nodes, each with 1 cpu")
+    import tempfile
+
+    import anyio
+
+    from reference_cluster.burst import BurstFailed, burst
+
+    with tempfile.TemporaryDirectory(prefix="kubelib-") as directory:
+        try:
+            anyio.run(until_signalled, partial(burst, Path(directory) / "cluster", nodes, say))
+        except BurstFailed as error:
+            raise DemoFailed(str(error)) from None
+
+
+async def until_signalled(work: Callable[[], Awaitable[object]]) -> None:
+    """Do some work, and leave off in order when SIGINT or SIGTERM comes. Raises `click.Abort` then."""
+    import anyio
+
+    done = False
+    failure: Exception | None = None
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def listen() -> None:
+                async for _ in signals:
+                    group.cancel_scope.cancel()
+
+            group.start_soon(listen)
+            try:
+                await work()
+                done = True
+            except Exception as error:
+                failure = error
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if not done:
+        raise click.Abort
 
 
 class Guestbook:

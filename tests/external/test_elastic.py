@@ -7,6 +7,9 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from reference_cluster.burst import BurstFailed, burst
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.processes import Daemon, Daemons, kubelib
 
@@ -54,6 +57,45 @@ def test_a_local_cluster_grows_for_a_burst_and_shrinks_back(tmp_path: Path) -> N
         eventually(lambda: not kubectl("get", "pods", "-o", "name"), within=60, every=0.3)
     finally:
         cluster.stop()
+
+
+def left_behind(directory: Path) -> list[str]:
+    """Return the files in a directory, and the processes that work in it."""
+    processes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(directory):
+                processes.append(process.name)
+    return [*map(str, directory.iterdir()), *processes]
+
+
+def test_the_demonstration_grows_to_so_many_nodes_shrinks_back_and_leaves_nothing(tmp_path: Path) -> None:
+    said = kubelib("demo", "elastic", "--nodes", "3", environment={**os.environ, "TMPDIR": str(tmp_path)})
+    counts = [int(count) for count in re.findall(r" of (\d) ready", said)]
+    assert (counts[0], max(counts), counts[-1]) == (1, 3, 1), said
+    assert "nodes [###] 3 of 3 ready; Pods 3 ready, 0 without a node" in said
+    assert "nodes: 1, then 3, then 1 again" in said
+    assert not left_behind(tmp_path)
+
+
+def test_the_demonstration_leaves_nothing_when_it_is_interrupted(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    demo = Daemon(
+        tmp_path, "demo", "demo", "elastic", "--nodes", "2", environment={**os.environ, "TMPDIR": str(place)}
+    )
+    demo.start(wait=False)
+    eventually(lambda: "Pods 1 ready" in demo.log.read_text(), within=90, every=0.1)
+    assert len(left_behind(place)) > 1
+    assert demo.end(signal.SIGINT) == 130
+    assert "Traceback" not in demo.log.read_text()
+    assert not left_behind(place)
+
+
+async def test_a_burst_that_is_not_coped_with_in_time_says_what_it_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(BurstFailed, match=r"waited 0 s for the first node in vain"):
+        await burst(tmp_path / "cluster", 2, lambda _: None, patience=0.0)
+    assert not list((tmp_path / "cluster" / "nodes").glob("*"))
 
 
 DAEMONS = """
