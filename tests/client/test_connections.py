@@ -132,6 +132,18 @@ async def test_an_answer_is_read_to_its_end_however_that_is_told(answer: bytes) 
         assert (await client.request("GET", "/b")).body == b"{}"
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n"],
+    ids=["headers", "trailers"],
+)
+async def test_headers_have_an_end(beginning: bytes) -> None:
+    async with scripted(beginning + b"a: b\r\n" * (1 << 16), OK) as (_, client):
+        with pytest.raises(ServiceUnavailable, match="the headers are longer than"):
+            await client.request("POST", "/a", body=b"{}")
+        assert (await client.request("GET", "/b")).body == b"{}"
+
+
 async def test_a_kept_connection_that_the_server_has_closed_is_not_used() -> None:
     async with scripted(OK + b"|", OK) as (server, client):
         await client.request("GET", "/a")

@@ -1,4 +1,4 @@
-"""HTTP/1.1 exchanges over kept connections: what carries the requests of `kubelib.client.http.HttpClient`.
+"""HTTP/1.1 exchanges over kept connections: what carries the requests of our clients, to API servers and to webhooks.
 
 A transport of httpx, in place of httpcore's. That one costs a client several times what our server needs to answer: for each request it goes
 through all connections and polls the sockets of those that are idle. Here only the one that is about to be used is looked at.
@@ -22,10 +22,12 @@ Origin: TypeAlias = tuple[str, str, int]
 """Scheme, host, port."""
 
 KEPT_CONNECTIONS, KEPT_FOR = 32, 5.0
-"""How many idle connections are kept, and for how many seconds."""
+"""How many idle connections are kept, and for how many seconds, where nobody says otherwise."""
 CHUNK = 1 << 16
-SENDING = "http11.send_request_headers.started"
-"""What the ``trace`` extension of a request is told before its first byte is sent, as by httpcore."""
+MAX_HEAD = 1 << 18
+"""Bytes that a server may send without any of them being of a body: headers and trailers have an end."""
+CONNECTING, SENDING = "connection.connect_tcp.started", "http11.send_request_headers.started"
+"""What the ``trace`` extension of a request is told before a connection is opened for it, and before its first byte is sent; as by httpcore."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -37,6 +39,8 @@ class _Answer:
     reason: bytes = b""
     parts: list[bytes] = attrs.field(factory=list)
     """What has come of the body and has not been given on."""
+    bodiless: int = 0
+    """Bytes that have come since a part of the body."""
     has_head: bool = False
     is_whole: bool = False
     may_be_followed: bool = False
@@ -57,6 +61,7 @@ class _Answer:
 
     def on_body(self, part: bytes) -> None:
         self.parts.append(part)
+        self.bodiless = 0
 
     def on_message_complete(self) -> None:
         if self.has_head:
@@ -131,12 +136,19 @@ class _Connection:
             if answer.has_head and not _is_measured(answer.headers):
                 answer.is_whole = True
                 return
-            what = "in the middle of an answer" if answer.has_head else "without sending a response"
+            what = (
+                "in the middle of an answer"
+                if answer.bodiless or answer.has_head
+                else "without sending a response"
+            )
             raise httpx.RemoteProtocolError(f"Server disconnected {what}.")
+        answer.bodiless += len(data)
         try:
             answer.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise httpx.RemoteProtocolError(str(error) or type(error).__name__) from None
+        if answer.bodiless > MAX_HEAD:
+            raise httpx.RemoteProtocolError(f"the headers are longer than {MAX_HEAD} bytes")
 
 
 def _is_measured(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -174,10 +186,14 @@ class _Body(httpx.AsyncByteStream):
 
 
 class Exchanges(httpx.AsyncBaseTransport):
-    """The transport to give to an ``httpx.AsyncClient``. Bodies of requests are bytes; no proxies, no HTTP/2."""
+    """The transport to give to an ``httpx.AsyncClient``. Bodies of requests are bytes; no proxies, no HTTP/2.
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    Without a context for `tls` it only does for ``http``. The ``sni_hostname`` of a request is the name that the server must have.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None, *, kept_for: float = KEPT_FOR) -> None:
         self._tls = tls
+        self._kept_for = kept_for
         if tls is not None:
             tls.set_alpn_protocols(["http/1.1"])
         self._idle: OrderedDict[int, _Connection] = OrderedDict()
@@ -191,13 +207,18 @@ class Exchanges(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return when the head of the answer is there. Raises `httpx.TransportError`."""
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
+        trace = request.extensions.get("trace", _untraced)
         url = request.url
+        if url.scheme not in _PORTS:
+            raise httpx.UnsupportedProtocol(f"{url.scheme}: is no scheme of HTTP")
         origin = (url.scheme, url.host, url.port or _PORTS[url.scheme])
-        connection = await self._take(origin) or await self._open(origin, timeouts.get("connect"))
+        connection = await self._take(origin)
+        if connection is None:
+            await trace(CONNECTING, {})
+            name = request.extensions.get("sni_hostname") or url.host
+            connection = await self._open(origin, name, timeouts.get("connect"))
         try:
-            trace = request.extensions.get("trace")
-            if trace is not None:
-                await trace(SENDING, {})
+            await trace(SENDING, {})
             await connection.send(_as_bytes(request, await request.aread()), timeouts.get("write"))
             reading = timeouts.get("read")
             status, answer = await connection.head(reading, bodiless=request.method == "HEAD")
@@ -225,7 +246,7 @@ class Exchanges(httpx.AsyncBaseTransport):
         now = anyio.current_time()
         while self._idle:
             oldest = next(iter(self._idle.values()))
-            if now - oldest.idle_since < KEPT_FOR:
+            if now - oldest.idle_since < self._kept_for:
                 break
             await self._drop(oldest)
         for connection in list(reversed(self._idle.values())):
@@ -239,7 +260,7 @@ class Exchanges(httpx.AsyncBaseTransport):
         if self._idle.pop(id(connection), None) is not None:
             await connection.close()
 
-    async def _open(self, origin: Origin, timeout: float | None) -> _Connection:
+    async def _open(self, origin: Origin, name: str, timeout: float | None) -> _Connection:
         scheme, host, port = origin
         with _failing_as(httpx.ConnectError, httpx.ConnectTimeout):
             with anyio.fail_after(timeout):
@@ -247,13 +268,17 @@ class Exchanges(httpx.AsyncBaseTransport):
                 if scheme == "https":
                     try:
                         stream = await TLSStream.wrap(
-                            stream, hostname=host, ssl_context=self._tls, standard_compatible=False
+                            stream, hostname=name, ssl_context=self._tls, standard_compatible=False
                         )
                     except BaseException:
                         # Whoever is cancelled, or runs out of time, in the handshake leaves nothing open.
                         await anyio.aclose_forcefully(stream)
                         raise
         return _Connection(stream, origin)
+
+
+async def _untraced(event: str, info: Mapping[str, Any]) -> None:
+    """Where nobody wants to be told."""
 
 
 def _as_bytes(request: httpx.Request, body: bytes) -> bytes:

@@ -113,10 +113,12 @@ class HttpWebhooks:
     ) -> bytes:
         import httpx
 
+        from kubelib.client.exchanges import CONNECTING
+
         opened: list[str] = []
 
         async def traced(event: str, info: Any) -> None:
-            if event == "connection.connect_tcp.started":
+            if event == CONNECTING:
                 opened.append(event)
 
         extensions = {"sni_hostname": name, "trace": traced}
@@ -126,7 +128,7 @@ class HttpWebhooks:
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
                 # A kept connection may end just when it is used again: nobody has seen the request then.
                 if opened:
-                    early = str(error).startswith("Server disconnected")
+                    early = str(error).endswith("without sending a response.")
                     raise CannotConnect("EOF" if early else "unexpected EOF") from None
             except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
                 raise _failure(error, url, name) from None
@@ -154,7 +156,7 @@ class HttpWebhooks:
     async def _server(self, place: str, ca: bytes) -> _Server:
         import httpx
 
-        from kubelib.client.connections import Connections
+        from kubelib.client.exchanges import Exchanges
 
         key = (place, ca)
         server = self._servers.get(key)
@@ -162,15 +164,7 @@ class HttpWebhooks:
             headers = {"accept": "application/json, */*", "accept-encoding": "identity"}
             server = self._servers[key] = _Server(
                 httpx.AsyncClient(
-                    transport=Connections(
-                        verify=_context(ca),
-                        limits=httpx.Limits(
-                            max_connections=CONNECTIONS_PER_SERVER,
-                            max_keepalive_connections=CONNECTIONS_PER_SERVER,
-                            keepalive_expiry=60,
-                        ),
-                        trust_env=False,
-                    ),
+                    transport=Exchanges(_context(ca), kept_for=60),
                     headers=headers,
                     timeout=None,  # the call as a whole has one
                     trust_env=False,
