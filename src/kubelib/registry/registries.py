@@ -37,7 +37,7 @@ from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.keys import ROOT
 from kubelib.registry.room import NodeRoom
 from kubelib.registry.strategies import strategy_of
-from kubelib.registry.strategies.services import DEFAULT_RANGE
+from kubelib.registry.strategies.allocations import DEFAULT_RANGE
 from kubelib.registry.translations import translation_of
 from kubelib.registry.webhooks.base import WebhookCaller
 from kubelib.store import (

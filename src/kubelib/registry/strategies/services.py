@@ -1,41 +1,32 @@
 """Services: addresses and node ports are allocated with the write that needs them, in one commit."""
 
 import ipaddress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kubelib.api import codec
 from kubelib.api.errors import Problem, invalid
 from kubelib.api.meta import Key
-from kubelib.api.networking import IPAddress, ServiceCIDR
+from kubelib.api.networking import IPAddress
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.api.validation import problems
 from kubelib.clock import new_uid
 from kubelib.registry.keys import prefix_of, store_key
+from kubelib.registry.strategies.allocations import (
+    ADDRESSES,
+    FIRST_NODE_PORT,
+    LAST_NODE_PORT,
+    NODE_PORTS,
+    Allocations,
+    Network,
+    held_by,
+)
 from kubelib.registry.strategies.base import Operations, Strategy
 from kubelib.store import ABSENT, Delete, Put
 
 if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
-
-DEFAULT_RANGE = "kubernetes"
-"""The ServiceCIDR that the API server keeps itself."""
-ADDRESSES = "/ranges/serviceips/"
-NODE_PORTS = "/ranges/nodeports/"
-FIRST_NODE_PORT, LAST_NODE_PORT = 30000, 32767
-
-
-def _allocations(tree: Tree | None) -> set[str]:
-    """Return the allocation keys that a Service holds."""
-    spec = (tree or {}).get("spec") or {}
-    held = set()
-    address = spec.get("clusterIP")
-    if address and address != "None" and spec.get("type") != "ExternalName":
-        held.add(ADDRESSES + address)
-    held.update(f"{NODE_PORTS}{port['nodePort']}" for port in spec.get("ports") or () if port.get("nodePort"))
-    if spec.get("healthCheckNodePort"):
-        held.add(f"{NODE_PORTS}{spec['healthCheckNodePort']}")
-    return held
 
 
 def _shown_key(registry: "GenericRegistry", key: str) -> str:
@@ -121,23 +112,7 @@ def _choose_families(spec: Tree, name: str) -> None:
         spec["ipFamilies"] = ["IPv4"]
 
 
-def ranges_of(registry: "GenericRegistry") -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Return where Services get their addresses: the API server's own range, then those of ServiceCIDRs that are ready."""
-    owner = registry.owner
-    default = ipaddress.ip_network(owner.service_cidr)
-    found = {default: None}
-    for document in owner.of(owner.scheme.of(ServiceCIDR)).cache.all():
-        tree = document.tree()
-        conditions = (tree.get("status") or {}).get("conditions") or ()
-        ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-        # what the one of the API server's own says is what the server was once started with
-        if ready and not document.meta.deletion_timestamp and document.meta.name != DEFAULT_RANGE:
-            networks = map(ipaddress.ip_network, tree["spec"]["cidrs"])
-            found.update(dict.fromkeys(network for network in networks if network.version == default.version))
-    return list(found)
-
-
-def _require_in_range(tree: Tree, old: Tree | None, registry: "GenericRegistry") -> None:
+def _require_in_range(tree: Tree, old: Tree | None, ranges: Sequence[Network]) -> None:
     """Refuse an address or a port that was asked for and is out of range. Raises Invalid."""
     spec, before = tree["spec"], (old or {}).get("spec") or {}
     found = []
@@ -145,7 +120,7 @@ def _require_in_range(tree: Tree, old: Tree | None, registry: "GenericRegistry")
     if (
         address
         and address not in ("None", before.get("clusterIP"))
-        and not any(ipaddress.ip_address(address) in network for network in ranges_of(registry))
+        and not any(ipaddress.ip_address(address) in network for network in ranges)
     ):
         why = f"failed to allocate IP {address}: the provided network does not match the current range"
         found.append(problems.invalid("spec.clusterIPs", [address], why))
@@ -170,6 +145,13 @@ def _require_in_range(tree: Tree, old: Tree | None, registry: "GenericRegistry")
 
 class ServiceStrategy(Strategy):
     """What is special about Services."""
+
+    _known: Allocations | None = None
+
+    def _allocations(self, registry: "GenericRegistry") -> Allocations:
+        if self._known is None:
+            self._known = Allocations(registry)
+        return self._known
 
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Begin without a load balancer."""
@@ -202,24 +184,27 @@ class ServiceStrategy(Strategy):
         """Allocate an address and node ports where they are missing; give back those that are dropped."""
         spec = tree["spec"]
         name = tree["metadata"].get("name") or ""
+        allocations = self._allocations(registry)
         if not _is_addressed(spec):
             for part in _OF_ADDRESSES:
                 spec.pop(part, None)
         else:
             _choose_families(spec, name)
             if not spec.get("clusterIP"):
-                spec["clusterIP"] = (spec.get("clusterIPs") or [""])[0] or await self._free_address(registry)
+                spec["clusterIP"] = (spec.get("clusterIPs") or [""])[0] or await self._free_address(
+                    allocations
+                )
             spec["clusterIPs"] = [spec["clusterIP"]]
-        _require_in_range(tree, old, registry)
+        _require_in_range(tree, old, allocations.ranges)
         taken = {port.get("nodePort") for port in spec.get("ports") or ()} | {spec.get("healthCheckNodePort")}
         if _has_node_ports(spec):
             for port in spec.get("ports") or ():
                 if not port.get("nodePort"):
-                    port["nodePort"] = await self._free_port(registry, taken)
+                    port["nodePort"] = await self._free_port(allocations, taken)
                     taken.add(port["nodePort"])
         if _has_health_port(spec) and not spec.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = await self._free_port(registry, taken)
-        held, wanted = _allocations(old), _allocations(tree)
+            spec["healthCheckNodePort"] = await self._free_port(allocations, taken)
+        held, wanted = held_by(old), held_by(tree)
         meta = tree["metadata"]
         owner = f"{meta.get('namespace')}/{meta.get('name')}".encode()
         operations: Operations = []
@@ -234,7 +219,7 @@ class ServiceStrategy(Strategy):
 
     async def release(self, registry: "GenericRegistry", tree: Tree) -> Operations:
         """Give back everything."""
-        return await self._give_back(registry, _allocations(tree))
+        return await self._give_back(registry, held_by(tree))
 
     @staticmethod
     async def _give_back(registry: "GenericRegistry", keys: set[str]) -> Operations:
@@ -286,51 +271,21 @@ class ServiceStrategy(Strategy):
             problem = problems.invalid("spec.clusterIPs", [value], why)
         return invalid("Service", "", tree["metadata"].get("name") or "", [problem])
 
-    async def _free_address(self, registry: "GenericRegistry") -> str:
-        page = await registry.store.list(ADDRESSES)
-        shown = registry.owner.of(registry.owner.scheme.of(IPAddress)).cache
-        taken = {entry.key.removeprefix(ADDRESSES) for entry in page.entries}
-        for network in ranges_of(registry):
-            # neither the first address, which names the network, nor the last one, which is for broadcasts
-            size = network.num_addresses - 2
-            start = registry.owner.random.randrange(size) if size > 0 else 0
-            for step in range(size):
-                address = str(network[1 + (start + step) % size])
-                free = address not in taken and shown.get(Key("", address)) is None
-                if free and address != registry.owner.api_service_address:
-                    return address
-        raise invalid(
-            "Service",
-            "",
-            "",
-            [
-                Problem(
-                    "InternalError",
-                    "spec.clusterIPs",
-                    "Internal error: failed to allocate a serviceIP: range is full",
-                )
-            ],
-        )
+    @staticmethod
+    async def _free_address(allocations: Allocations) -> str:
+        address = await allocations.free_address()
+        if address is None:
+            raise _full("spec.clusterIPs", "serviceIP")
+        return address
 
     @staticmethod
-    async def _free_port(registry: "GenericRegistry", also_taken: set[object]) -> int:
-        page = await registry.store.list(NODE_PORTS)
-        taken = {int(entry.key.removeprefix(NODE_PORTS)) for entry in page.entries}
-        size = LAST_NODE_PORT - FIRST_NODE_PORT + 1
-        start = registry.owner.random.randrange(size)
-        for step in range(size):
-            port = FIRST_NODE_PORT + (start + step) % size
-            if port not in taken and port not in also_taken:
-                return port
-        raise invalid(
-            "Service",
-            "",
-            "",
-            [
-                Problem(
-                    "InternalError",
-                    "spec.ports[0].nodePort",
-                    "Internal error: failed to allocate a nodePort: range is full",
-                )
-            ],
-        )
+    async def _free_port(allocations: Allocations, also_taken: set[object]) -> int:
+        port = await allocations.free_port(also_taken)
+        if port is None:
+            raise _full("spec.ports[0].nodePort", "nodePort")
+        return port
+
+
+def _full(path: str, what: str) -> Exception:
+    why = f"Internal error: failed to allocate a {what}: range is full"
+    return invalid("Service", "", "", [Problem("InternalError", path, why)])
