@@ -53,6 +53,23 @@ async def test_a_webhook_s_call_that_is_cancelled_in_the_handshake_leaves_nothin
         await _cancelled(mute, lambda: caller.call({"url": f"{mute.url}/hook"}, b"{}", timeout=600))
 
 
+async def test_a_server_that_leaves_in_the_handshake_is_unavailable() -> None:
+    """As one does that is killed just then, or a load balancer that has lost it."""
+
+    async def serve(stream: AnyByteStream) -> None:
+        async with stream:
+            await stream.receive()
+
+    listening = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+    url = f"https://127.0.0.1:{listening.extra(SocketAttribute.local_port)}"
+    async with listening, anyio.create_task_group() as group:
+        group.start_soon(listening.serve, serve)
+        async with HttpClient(Connection(server=url, insecure=True)) as client:
+            with anyio.fail_after(60), pytest.raises(ServiceUnavailable, match="the connection was closed"):
+                await client.request("GET", "/version")
+        group.cancel_scope.cancel()
+
+
 async def _cancelled(mute: Mute, call: Call) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(call)

@@ -162,6 +162,8 @@ def _failing_as(broken: type[httpx.HTTPError], late: type[httpx.HTTPError]) -> A
         yield
     except TimeoutError as error:
         raise late(str(error)) from None
+    except anyio.EndOfStream:
+        raise broken("the connection was closed") from None
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
         raise broken(str(error.__cause__ or error)) from None
 
