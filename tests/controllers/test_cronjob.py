@@ -94,10 +94,25 @@ def test_a_time_zone_moves_with_daylight_saving() -> None:
     assert parsed.after(at("2026-03-29T00:00")) == at("2026-03-29T07:00")
 
 
-@pytest.mark.parametrize("schedule", ["", "* * * *", "99 * * * *", "@sometimes", "@every soon", "a b c d e"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["", "* * * *", "99 * * * *", "0 0 31 13 *", "0 0 32 2 *", "@sometimes", "@every soon", "a b c d e"],
+)
 def test_what_is_not_a_schedule_is_refused(schedule: str) -> None:
     with pytest.raises(BadSchedule):
         parse_schedule(schedule)
+
+
+async def test_of_a_date_that_no_month_has_it_is_told_and_nothing_is_started(world: Any) -> None:
+    parsed = parse_schedule("59 23 31 2 *")
+    assert parsed.after(at("2026-01-01T00:00")) is None
+    assert parsed.latest(at("2016-01-01T00:00"), at("2026-01-01T00:00")) is None
+    async with running(world):
+        await world.create(make_cron_job(schedule="59 23 31 2 *"))
+        await world.settled(125)
+        why = "invalid schedule: 59 23 31 2 * : time difference between two schedules is less than 1 second"
+        assert {*await world.events()} == {("InvalidSchedule", why)}
+        assert not await world.all(Job)
 
 
 def test_only_the_latest_of_many_missed_starts_is_made() -> None:

@@ -341,6 +341,35 @@ def test_some_kinds_are_replaced_only_by_who_says_which_version(client: httpx.Cl
     client.delete(f"{MAPS}/free")
 
 
+def test_version_zero_is_whichever_version_there_is(client: httpx.Client) -> None:
+    zero = {"metadata": {"name": "zero", "resourceVersion": "0"}}
+    made = client.post(MAPS, json=zero)
+    assert made.status_code == 201, made.text
+    changed = client.put(f"{MAPS}/zero", json={**zero, "data": {"a": "1"}})
+    assert (changed.status_code, changed.json()["data"]) == (200, {"a": "1"})
+    merge = {"content-type": "application/merge-patch+json"}
+    assert client.patch(f"{MAPS}/zero", json=zero, headers=merge).status_code == 200
+    old = {"metadata": {"name": "zero", "resourceVersion": made.json()["metadata"]["resourceVersion"]}}
+    assert client.patch(f"{MAPS}/zero", json=old, headers=merge).status_code == 409
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    assert client.post(leases, json=zero).status_code == 201
+    for refused in (
+        client.put(f"{leases}/zero", json=zero),
+        client.patch(f"{leases}/zero", json=zero, headers=merge),
+    ):
+        assert (refused.status_code, refused.json()["details"]["causes"][0]["field"]) == (
+            422,
+            "metadata.resourceVersion",
+        )
+    scale = {"metadata": {"name": "zero", "resourceVersion": "0"}, "spec": {"replicas": 0}}
+    path = "/api/v1/namespaces/default/replicationcontrollers"
+    pods = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    assert client.post(path, json={**zero, "spec": {"replicas": 0, "template": pods}}).status_code == 201
+    assert client.put(f"{path}/zero/scale", json=scale).status_code == 200
+    for made_here in (f"{MAPS}/zero", f"{leases}/zero", f"{path}/zero"):
+        client.delete(made_here)
+
+
 def test_components_are_looked_at_when_somebody_asks(client: httpx.Client) -> None:
     statuses = "/api/v1/componentstatuses"
     listed = client.get(statuses)

@@ -1,5 +1,6 @@
 """What a body has that it should not: told in one sentence and in the order in which Kubernetes tells it, for every kind of body."""
 
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -158,3 +159,22 @@ def test_what_a_body_does_not_say_hides_nothing(client: httpx.Client) -> None:
     body = '{"metadata": {"name": "a"}, "data": {"x": "1", "x": "2"}}'
     message = refused(client, "POST", "/api/v1/namespaces/default/configmaps", body, "json")
     assert message.endswith(f'{STRICT}duplicate field "data.x"')
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown", "why"),
+    [
+        ({"selector": "a"}, "selector:a", "cannot restore struct from: string"),
+        ({"template": {"metadata": {"labels": ["b"]}}}, "template:map[metadata:map[labels:[b]]]", "cannot restore map from slice"),
+        ({"template": {"spec": {"volumes": {}}}}, "template:map[spec:map[volumes:map[]]]", "cannot restore slice from map"),
+        ({"replicas": "3", "paused": None}, "paused:<nil> replicas:3", "unrecognized type: int32"),
+        ({"strategy": {"type": 1}}, "strategy:map[type:1]", "cannot convert int64 to string"),
+        ({"zeta": True}, "zeta:true", 'strict decoding error: unknown field "spec.zeta"'),
+    ],
+)  # fmt: skip
+def test_of_a_strategic_patch_it_is_said_what_it_holds(
+    client: httpx.Client, spec: dict[str, object], shown: str, why: str
+) -> None:
+    patch = json.dumps({"spec": spec})
+    message = refused(client, "PATCH", f"{DEPLOYMENTS}/d", patch, "strategic-merge-patch+json", 422)
+    assert message == f' "" is invalid: patch: Invalid value: "map[spec:map[{shown}]]": {why}'

@@ -189,6 +189,30 @@ def _go_message(message: str, cls: type[Model]) -> str:
     return f"json: cannot unmarshal {value} into Go struct field {owner.__name__}.{'.'.join(names)} of type {wanted}"
 
 
+_UNMARSHALLED = re.compile(r"json: cannot unmarshal (\w+) into Go struct field \S+ of type (.+)")
+_GO_KINDS = {"object": "map", "array": "slice", "number": "int64"}
+
+
+def of_map(message: str) -> str:
+    """Return what Kubernetes says of a wrong type where it makes an object from a map instead of reading JSON.
+
+    `message` is what it says of that in JSON. Other messages are the same.
+    """
+    found = _UNMARSHALLED.fullmatch(message)
+    if found is None:
+        return message
+    value, wanted = _GO_KINDS.get(found[1], found[1]), found[2]
+    if wanted.startswith("map["):
+        return f"cannot restore map from {value}"
+    if wanted.startswith("[]"):
+        return f"cannot restore slice from {value}"
+    if wanted.startswith("v1."):
+        return f"cannot restore struct from: {value}"
+    if value == "int64" and wanted == "string":
+        return "cannot convert int64 to string"
+    return f"unrecognized type: {wanted}"
+
+
 def _go_type(cls: type[Model]) -> str:
     return f"v1.{cls.__name__}"
 

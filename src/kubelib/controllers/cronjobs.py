@@ -157,6 +157,11 @@ def plan(owner: CronJob, jobs: Sequence[Job], now: datetime) -> Plan:
             ("Warning", "UnparseableSchedule", f'unparseable schedule: "{spec.schedule}" : {error}')
         )
         return idle()
+    following = schedule.after(max(now, scheduled or now))
+    if following is None and scheduled is None:
+        why = "time difference between two schedules is less than 1 second"
+        reports.append(("Warning", "InvalidSchedule", f"invalid schedule: {spec.schedule} : {why}"))
+        return idle()
     if too_many:
         reports.append(
             (
@@ -165,7 +170,6 @@ def plan(owner: CronJob, jobs: Sequence[Job], now: datetime) -> Plan:
                 "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew",
             )
         )
-    following = schedule.after(max(now, scheduled or now))
     # A little later than the instant itself, so that the clock has passed it for certain.
     after = max(0.0, (following - now).total_seconds()) + 0.1 if following is not None else None
     if scheduled is None or scheduled == owner.status.last_schedule_time:

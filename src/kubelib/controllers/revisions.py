@@ -28,12 +28,16 @@ W = TypeVar("W", DaemonSet, StatefulSet)
 """What has a history."""
 
 _tree = msgspec.json.Decoder().decode
+_sorted = msgspec.json.Encoder(order="sorted").encode
 _template = msgspec.json.Decoder(PodTemplateSpec).decode
 
 
 def snapshot(template: PodTemplateSpec) -> dict[str, Any]:
-    """Return what a revision holds: a strategic merge patch that puts the template back in its place as a whole."""
-    return {"spec": {"template": {**_tree(codec.encode_json(template)), "$patch": "replace"}}}
+    """Return what a revision holds: a strategic merge patch that puts the template back in its place as a whole.
+
+    Fields are in the order of their names: who goes back to a revision compares bytes to see whether there is anything to do.
+    """
+    return {"spec": {"template": _tree(_sorted({**_tree(codec.encode_json(template)), "$patch": "replace"}))}}
 
 
 def template_of(revision: ControllerRevision) -> PodTemplateSpec:

@@ -17,6 +17,7 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _part = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)")
 
@@ -55,6 +56,17 @@ class Every:
         """Return the last instant after `since` and not after `until`."""
         times = int((until - since.replace(microsecond=0)).total_seconds()) // self.seconds
         return since.replace(microsecond=0) + timedelta(seconds=times * self.seconds) if times > 0 else None
+
+
+@attrs.frozen
+class Never:
+    """A date that no month has, such as the 31st of February."""
+
+    def after(self, instant: datetime) -> None:
+        """Return nothing."""
+
+    def latest(self, since: datetime, until: datetime) -> None:
+        """Return nothing."""
 
 
 @attrs.frozen
@@ -107,7 +119,13 @@ def parse_schedule(text: str, zone: tzinfo = UTC) -> Schedule:
     if len(fields) != 5:
         raise BadSchedule(f"expected exactly 5 fields, found {len(fields)}: [{text}]")
     schedule = Cron(" ".join(fields), zone)
-    schedule._walk(datetime(2000, 1, 1, tzinfo=UTC))
+    try:
+        schedule._walk(_ANY_TIME)
+    except BadSchedule:
+        # Of a day that none of its months has, cronsim says that it cannot be read.
+        Cron(" ".join([*fields[:3], "*", fields[4]]), zone)._walk(_ANY_TIME)
+        Cron(" ".join([*fields[:2], "*", *fields[3:]]), zone)._walk(_ANY_TIME)
+        return Never()
     return schedule
 
 

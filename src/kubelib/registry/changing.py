@@ -5,7 +5,7 @@ import attrs
 from kubelib.api import codec
 from kubelib.api.autoscaling import Scale
 from kubelib.api.document import Document, as_written
-from kubelib.api.errors import BadRequest, Conflict, Problem, conflict, invalid
+from kubelib.api.errors import BadRequest, Conflict, Invalid, Problem, conflict, invalid
 from kubelib.api.meta import Key
 from kubelib.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
 from kubelib.api.patch.apply import Applier, server_side_apply, track_update, with_managed_fields
@@ -48,12 +48,7 @@ class ChangingRegistry(CreatingRegistry):
         conditional = bool(meta.get("resourceVersion"))
         if not conditional and not self.strategy.unconditional_update:
             await self._stored(key)
-            missing = Problem(
-                "FieldValueInvalid",
-                "metadata.resourceVersion",
-                "Invalid value: 0: must be specified for an update",
-            )
-            raise invalid(self.resource.plural, self.resource.group, key.name, [missing])
+            raise self._version_missing(key)
         for _ in range(RETRIES):
             before = _Stored(await self._stored(key))
             if conditional and meta["resourceVersion"] != before.document.meta.resource_version:
@@ -102,9 +97,11 @@ class ChangingRegistry(CreatingRegistry):
                 stored = _Stored(document)
                 tree = stored.copy()
             tree, given = self._patched(key, tree, patch, subresource, options)
-            tree = self.accept(tree, stored.tree, options)
+            tree = self.accept(tree, stored.tree, patch, options)
             meta = self._prepare_metadata(tree, key.namespace, key.name)
             wanted = meta.get("resourceVersion")
+            if not wanted and not self.strategy.unconditional_update:
+                raise self._version_missing(key)
             if wanted and wanted != document.meta.resource_version:
                 raise conflict(self.resource.group_resource, key.name)
             tracked = attrs.evolve(options, applied=True) if patch.type == "apply" else options
@@ -114,6 +111,15 @@ class ChangingRegistry(CreatingRegistry):
             if _metadata_in(patch).get("resourceVersion"):
                 break
         raise conflict(self.resource.group_resource, key.name)
+
+    def _version_missing(self, key: Key) -> Invalid:
+        """Return the refusal of a write that does not say which version it replaces, to a kind that wants to know."""
+        missing = Problem(
+            "FieldValueInvalid",
+            "metadata.resourceVersion",
+            "Invalid value: 0: must be specified for an update",
+        )
+        return invalid(self.resource.plural, self.resource.group, key.name, [missing])
 
     def _shares(self, patch: Patch, subresource: str) -> bool:
         """Return whether a patched document may share with the one before what the patch leaves alone.

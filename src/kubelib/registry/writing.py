@@ -12,7 +12,7 @@ from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.api.validation import problems, validate_create
 from kubelib.registry.admission import Attributes, Verb
-from kubelib.registry.base import WriteOptions
+from kubelib.registry.base import Patch, WriteOptions
 from kubelib.registry.keys import store_key
 from kubelib.registry.reading import ReadingRegistry
 from kubelib.store import Check, Operation, Revision, RevisionMismatch, StoreUnavailable, ValueTooLarge
@@ -29,11 +29,11 @@ _UNCHECKED = WriteOptions(field_validation="Ignore")
 class WritingRegistry(ReadingRegistry):
     """The way of a document from a client to the store."""
 
-    def accept(self, tree: Tree, old: Tree, options: WriteOptions) -> Tree:
+    def accept(self, tree: Tree, old: Tree, patch: Patch, options: WriteOptions) -> Tree:
         """Check what a patch has changed, and return the document; what it has left alone was checked when it was stored."""
         changed = {name: value for name, value in tree.items() if value != old.get(name)}
         codec.drop_nulls(changed)
-        self._check_patched(changed, options)
+        self._check_patched(changed, patch, options)
         return {
             name: changed.get(name, value) for name, value in tree.items() if name in changed or name in old
         }
@@ -52,6 +52,8 @@ class WritingRegistry(ReadingRegistry):
                 meta["namespace"] = namespace
         elif namespace or meta.get("namespace"):
             meta.pop("namespace", None)
+        if meta.get("resourceVersion") == "0":
+            del meta["resourceVersion"]  # whichever version there is, as without one
         if name:
             given = meta.get("name")
             if given and given != name:
@@ -87,16 +89,20 @@ class WritingRegistry(ReadingRegistry):
         for message in messages:
             self._warn(options, message)
 
-    def _check_patched(self, changed: Tree, options: WriteOptions) -> None:
+    def _check_patched(self, changed: Tree, patch: Patch, options: WriteOptions) -> None:
         """Check what a patch has made; in Kubernetes it is then the patch that is invalid, not the request."""
         try:
             self._check_fields(changed, options, patched=True)
         except BadRequest as error:
-            whole = codec.encode_json(changed).decode()
             why = (
                 error.message.partition(f" cannot be handled as a {self.resource.kind}: ")[2] or error.message
             )
-            raise invalid("", "", "", [problems.invalid("patch", whole, why)]) from None
+            if patch.type == "strategic":
+                # Kubernetes makes the object from the patched map; of other patches it reads the patched document as JSON.
+                shown, why = problems.show_map(patch.body), codec.of_map(why)
+            else:
+                shown = codec.encode_json(changed).decode()
+            raise invalid("", "", "", [problems.invalid("patch", shown, why)]) from None
 
     def conform(self, tree: Tree) -> None:
         """Bring a document that admission has changed into the form of the kind, in place. Raises BadRequest."""

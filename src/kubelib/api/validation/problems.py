@@ -30,6 +30,17 @@ def show(value: Any) -> str:
     return encode_json(value).decode()
 
 
+def show_map(value: Any) -> str:
+    """Return a JSON value as Go prints maps: by the order of their keys, and without quotes."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{show_map(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(show_map, value))}]"
+    if value is None:
+        return "<nil>"
+    return value if isinstance(value, str) else show(value)
+
+
 def required(path: str, detail: str = "") -> Problem:
     """A field that must be given is not."""
     return Problem("FieldValueRequired", path, "Required value" + (f": {detail}" if detail else ""))

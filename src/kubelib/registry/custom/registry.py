@@ -16,7 +16,7 @@ from kubelib.api.meta import Key
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.structural import Structure
 from kubelib.api.structural.normalizing import METADATA
-from kubelib.registry.base import DEFAULT_OPTIONS, WHOLE_CLUSTER, DocumentList, Query, WriteOptions
+from kubelib.registry.base import DEFAULT_OPTIONS, WHOLE_CLUSTER, DocumentList, Patch, Query, WriteOptions
 from kubelib.registry.cache import Watcher
 from kubelib.registry.custom.conversion import Converter
 from kubelib.registry.custom.selecting import ConvertedWatch, selects_by_content, without_fields
@@ -169,9 +169,9 @@ class CustomRegistry(GenericRegistry):
         """Bring a document that admission has changed into the form of the kind, in place. Raises BadRequest."""
         self._check_fields(tree, _UNCHECKED)
 
-    def accept(self, tree: Tree, old: Tree, options: WriteOptions) -> Tree:
+    def accept(self, tree: Tree, old: Tree, patch: Patch, options: WriteOptions) -> Tree:
         """Check what a patch makes of a document."""
-        self._check_patched(tree, options)
+        self._check_patched(tree, patch, options)
         return tree
 
     def translated(self, tree: Tree) -> Tree:

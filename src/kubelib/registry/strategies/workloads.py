@@ -47,6 +47,7 @@ class ScaledStrategy(Strategy):
         for _ in range(8):
             current = (await registry.get(key)).tree()
             wanted = meta.get("resourceVersion")
+            wanted = None if wanted == "0" else wanted  # as without one
             if wanted and wanted != current["metadata"]["resourceVersion"]:
                 raise conflict(registry.resource.group_resource, key.name)
             replicas = await admit_scale(registry, key, tree, _scale(current).tree(), options)
