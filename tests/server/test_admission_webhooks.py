@@ -711,7 +711,7 @@ HARMFUL = [
     ([add("/data/a/b/c", 1)], InternalError, "doc is missing path"),
     ([{"op": "test", "path": "/data/a", "value": "other"}], InternalError, "testing value /data/a failed"),
     ([{"op": "jump"}], InternalError, ""),
-    (["nothing"], InternalError, "not an object"),
+    (["nothing"], InternalError, "cannot unmarshal string"),
     (
         [{"op": "copy", "from": "/data", "path": f"/data/x{i}"} for i in range(40)],
         InternalError,

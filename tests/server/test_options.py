@@ -82,11 +82,11 @@ def test_an_apply_names_its_manager(client: httpx.Client) -> None:
     assert "fieldManager: Required value: is required for apply patch" in answer.text
 
 
-def test_an_unknown_part_of_a_table_is_invalid(client: httpx.Client) -> None:
+def test_an_unknown_part_of_a_table_is_refused(client: httpx.Client) -> None:
     headers = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
     answer = client.get(f"{MAPS}?includeObject=All", headers=headers)
-    assert answer.status_code == 422
-    assert "TableOptions.meta.k8s.io" in answer.json()["message"]
+    assert answer.status_code == 400
+    assert "Unable to convert to Table as requested" in answer.json()["message"]
 
 
 def test_a_timeout_is_a_duration(client: httpx.Client) -> None:

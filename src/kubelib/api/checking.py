@@ -217,6 +217,22 @@ def _go_type(cls: type[Model]) -> str:
     return f"v1.{cls.__name__}"
 
 
+def json_type(value: object) -> str:
+    """Return what Kubernetes calls the type of a JSON value."""
+    match value:
+        case bool():
+            return "bool"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case dict():
+            return "object"
+        case list():
+            return "array"
+    return "null"
+
+
 # Strict reading
 
 

@@ -1,5 +1,7 @@
 """How objects change: by replacing and by patching them."""
 
+from typing import Any
+
 import attrs
 
 from kubelib.api import codec
@@ -30,10 +32,12 @@ class ChangingRegistry(CreatingRegistry):
     ) -> tuple[Document, bool]:
         """Replace an object; return it and whether it was created by this."""
         if subresource and subresource != "finalize" and subresource not in WHOLE:
+            self._prepare_metadata(tree, key.namespace, key.name)
             return await self.strategy.update_subresource(self.whole, key, subresource, tree, options), False
         meta = self._prepare_metadata(tree, key.namespace, key.name)
         given = meta.pop("managedFields", None)
         self._check_fields(tree, options)
+        self._keep_owners_once(meta, options)
         await self.catch_up()
         if (
             self.cache.get(key) is None
@@ -145,7 +149,7 @@ class ChangingRegistry(CreatingRegistry):
             if patch.type == "apply":
                 view = await self._applied_scale(key, view, patch)
             elif patch.type == "json":
-                view = apply_json_patch(view, patch.body)
+                view = _json_patched(view, patch.body)
             else:
                 view = apply_merge_patch(view, patch.body)
             try:
@@ -179,7 +183,7 @@ class ChangingRegistry(CreatingRegistry):
         """Return the changed document, and apart from it its managed fields."""
         match patch.type:
             case "json":
-                result = apply_json_patch(tree, patch.body)
+                result = _json_patched(tree, patch.body)
             case "merge":
                 if not isinstance(patch.body, dict):
                     raise BadRequest("the patch is not an object")
@@ -206,6 +210,9 @@ class ChangingRegistry(CreatingRegistry):
         meta = body.get("metadata") or {}
         if not isinstance(meta, dict):
             raise BadRequest(f"{self.resource.kind}: metadata is not an object")
+        if subresource == "status":
+            apart = self.strategy.apart_from_status(self.resource)
+            meta = {name: value for name, value in meta.items() if name not in apart}
         identity = {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})}
         body["metadata"] = {**identity, **meta}
         options = attrs.evolve(options, manager=patch.manager)
@@ -244,14 +251,16 @@ class ChangingRegistry(CreatingRegistry):
         meta["resourceVersion"] = before["resourceVersion"]
         tree = self.strategy.prepare_for_update(self.whole, tree, old, subresource)
         meta = tree["metadata"]
+        # Before anything is tracked: what is left out and filled in again stays with those whose it was.
+        if self._fills_in(subresource):
+            self.fill_in(tree)
         if options.applied:
             managed = given or []
         else:
             managed = track_update(live, given, old, tree, self._applier(options, subresource), self.shape)
-        if self._fills_in(subresource):
-            self.fill_in(tree)
 
         def check() -> None:
+            self._keep_owners_once(tree["metadata"], options, admitted=True)
             self._require_valid(validate_update(self.resource, tree, old, subresource=subresource), key.name)
 
         admitted = await self.admit(
@@ -316,6 +325,13 @@ class _Stored:
         return (
             {**whole, "spec": spec} if spec is not None and tree.get("spec") is self.tree["spec"] else whole
         )
+
+
+def _json_patched(tree: Tree, operations: Any) -> Any:
+    try:
+        return apply_json_patch(tree, operations)
+    except Invalid:  # Kubernetes keeps from the client what it is that does not fit
+        raise Invalid("the server rejected our request due to an error in our request") from None
 
 
 def _metadata_in(patch: Patch) -> Tree:

@@ -37,6 +37,8 @@ class CreatingRegistry(WritingRegistry):
         meta = self._prepare_metadata(tree, namespace, name)
         managed = meta.pop("managedFields", None)
         self._check_fields(tree, options)
+        if not options.applied:
+            self._keep_owners_once(meta, options)
         if meta.get("resourceVersion"):
             raise BadRequest("resourceVersion should not be set on objects to be created")
         now = format_time(self.owner.clock.now())
@@ -63,7 +65,7 @@ class CreatingRegistry(WritingRegistry):
                     tree,
                     None,
                     options,
-                    check=lambda: self._complete(tree),
+                    check=lambda: self._complete(tree, options),
                     managed=managed,
                 )
                 if admitted is not None:
@@ -92,7 +94,8 @@ class CreatingRegistry(WritingRegistry):
             return self._unstored(raw, tree, managed) if options.dry_run else await self._stored(key)
         raise already_exists(self.resource.group_resource, meta.get("name") or "")
 
-    def _complete(self, tree: Tree) -> None:
+    def _complete(self, tree: Tree, options: WriteOptions) -> None:
         """Finish a new object that admission may have changed. Raises Invalid."""
+        self._keep_owners_once(tree["metadata"], options, admitted=True)
         self.strategy.complete(self.whole, tree)
         self._require_valid_create(tree)

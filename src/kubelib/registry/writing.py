@@ -14,6 +14,7 @@ from kubelib.api.validation import problems, validate_create
 from kubelib.registry.admission import Attributes, Verb
 from kubelib.registry.base import Patch, WriteOptions
 from kubelib.registry.keys import store_key
+from kubelib.registry.owners import drop_repeated_owners
 from kubelib.registry.reading import ReadingRegistry
 from kubelib.store import Check, Operation, Revision, RevisionMismatch, StoreUnavailable, ValueTooLarge
 
@@ -116,6 +117,11 @@ class WritingRegistry(ReadingRegistry):
             apply_defaults(self.resource.kind, tree)
         elif self.resource.rules is not None and self.resource.rules.default is not None:
             self.resource.rules.default(tree)
+
+    def _keep_owners_once(self, meta: Tree, options: WriteOptions, *, admitted: bool = False) -> None:
+        """Drop owners that metadata name twice, and warn of them. `admitted`: what admission may have added."""
+        if "ownerReferences" in meta and (warning := drop_repeated_owners(meta, admitted=admitted)):
+            self._warn(options, warning)
 
     def _tell(self, messages: Sequence[str], options: WriteOptions) -> None:
         for message in messages:

@@ -9,6 +9,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from kubelib.api import codec
+from kubelib.api.checking import json_type
 from kubelib.api.errors import (
     BadRequest,
     UnsupportedMediaType,
@@ -154,7 +155,7 @@ def read_body(
         raise _unrecognized(resource, f"{_UNREADABLE}{error}", body) from None
     if not isinstance(tree, dict):
         raise _unrecognized(
-            resource, f"{_UNREADABLE}json: cannot unmarshal {_go_type(tree)} into Go value", body
+            resource, f"{_UNREADABLE}json: cannot unmarshal {json_type(tree)} into Go value", body
         )
     if media == "application/json" and b"null" not in body:
         return tree  # there is nothing to drop, and the depth has been looked at
@@ -174,7 +175,7 @@ def require_kind(tree: Tree, resource: Resource, scheme: Scheme, body: bytes) ->
     """
     for name in ("kind", "apiVersion"):
         if (value := tree.get(name)) is not None and not isinstance(value, str):
-            why = f"json: cannot unmarshal {_go_type(value)} into Go struct field .{name} of type string"
+            why = f"json: cannot unmarshal {json_type(value)} into Go struct field .{name} of type string"
             raise _unrecognized(resource, f"{_UNREADABLE}{why}", body)
     kind, version = tree.get("kind") or "", tree.get("apiVersion") or ""
     if version.count("/") > 1:
@@ -209,22 +210,6 @@ def _require_custom_kind(tree: Tree, kind: str, version: str, resource: Resource
 
 
 _UNREADABLE = "couldn't get version/kind; json parse error: "
-
-
-def _go_type(value: object) -> str:
-    """Return what Kubernetes calls the type of a JSON value."""
-    match value:
-        case bool():
-            return "bool"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case dict():
-            return "object"
-        case list():
-            return "array"
-    return "null"
 
 
 def require_name(tree: Tree, name: str) -> None:

@@ -98,11 +98,11 @@ def require_duration(text: str) -> None:
 
 
 def require_table_options(query: Mapping[str, str]) -> None:
-    """Refuse an unknown `includeObject`. Raises Invalid."""
+    """Refuse an unknown `includeObject`. Raises BadRequest."""
     include = query.get("includeObject", "")
     if include not in ("", "Metadata", "Object", "None"):
-        detail = "must be 'Metadata', 'Object', 'None', or empty"
-        _require([problems.invalid("includeObject", include, detail)], "TableOptions")
+        problem = problems.invalid("includeObject", include, "must be 'Metadata', 'Object', 'None', or empty")
+        raise BadRequest(f"Unable to convert to Table as requested: {problem}")
 
 
 def require_write_options(query: Mapping[str, str], verb: str, *, apply: bool = False) -> None:

@@ -154,7 +154,7 @@ _SERVED = {
     "application/yaml": "application/yaml",
     "application/vnd.kubernetes.protobuf": "application/vnd.kubernetes.protobuf",
 }
-_TRANSFORMS = ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
 @functools.lru_cache(maxsize=512)
@@ -170,9 +170,14 @@ def negotiate(accept: str) -> Accepted:
         media, *parameters = [part.strip() for part in alternative.split(";")]
         given = dict(p.split("=", 1) for p in parameters if "=" in p)
         served, kind = _SERVED.get(media), given.get("as", "")
-        if served is None or kind not in _TRANSFORMS:
+        if served is None:
             continue
-        if kind and (given.get("g") != "meta.k8s.io" or given.get("v") not in ("v1", "v1beta1")):
+        transformed = not given.keys().isdisjoint(("as", "g", "v"))
+        if transformed and (
+            kind not in _TRANSFORMS
+            or given.get("g") != "meta.k8s.io"
+            or given.get("v") not in ("v1", "v1beta1")
+        ):
             continue
         protobuf = served == "application/vnd.kubernetes.protobuf"
         if protobuf and kind == "Table":

@@ -213,7 +213,7 @@ class ResourceVerbs:
                     if cls is resource.cls:
                         checked = check_strictly(body, tree, request, resource)
                         require_kind(tree, resource, self._registries.scheme, body)
-                        require_name(tree, info.name)
+                    require_name(tree, info.name)
                     document, created = await registry.update(
                         self.key(info, resource),
                         tree,

@@ -15,7 +15,7 @@ from kubelib.registry.cache import WatchEnded, Watcher
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
 from kubelib.server.encodings import in_frames, require_servable
-from kubelib.server.options import require_list_options
+from kubelib.server.options import require_list_options, require_table_options
 from kubelib.server.request import Request, query_of
 from kubelib.server.responses import STREAMED, Accepted, Receive, Send, warning_header
 from kubelib.server.turns import Rounds, Stream
@@ -95,6 +95,8 @@ class Watches:
         since = request.query.get("resourceVersion", "")
         begun = False
         lagged: ApiError | None = None
+        if accepted.transform == "Table":
+            require_table_options(request.query)
         writer = _Writer(resource, accepted, request, self._registries)
         with anyio.CancelScope() as scope:
             self._running.add(scope)

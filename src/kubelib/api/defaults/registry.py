@@ -159,7 +159,7 @@ def _secret(tree: Tree) -> None:
 def _namespace(tree: Tree) -> None:
     name = tree["metadata"].get("name")
     if name:
-        tree["metadata"].setdefault("labels", {}).setdefault("kubernetes.io/metadata.name", name)
+        tree["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
     tree.setdefault("status", {}).setdefault("phase", "Active")
 
 

@@ -2,22 +2,23 @@
 
 from typing import Any
 
+from kubelib.api.checking import json_type
 from kubelib.api.codec import copied, encode_json
-from kubelib.api.errors import BadRequest, Invalid
+from kubelib.api.errors import BadRequest, Invalid, RequestEntityTooLarge
 
 MAX_OPERATIONS = 10_000
 MAX_COPIED = 3 * 1024 * 1024
 """How many bytes of JSON ``copy`` may add in all: a copy of a copy doubles, ten thousand fill any memory."""
 
 
-def _refused(why: str) -> Invalid:
-    return Invalid(f"the server rejected our request due to an error in our request: {why}")
+def _no_patch(value: Any, expected: str) -> BadRequest:
+    return BadRequest(f"json: cannot unmarshal {json_type(value)} into Go value of type jsonpatch.{expected}")
 
 
 def _place(tree: Any, path: Any, verb: str) -> tuple[Any, str]:
     """Return what holds the place that a pointer names, and its name or index there. Null holds nothing."""
     if not isinstance(path, str):
-        raise _refused(f"{verb} operation failed to decode path: missing value")
+        raise Invalid(f"{verb} operation failed to decode path: missing value")
     _, *parts = path.split("/")
     if not parts:
         raise _missing(verb, path)
@@ -33,17 +34,17 @@ def _place(tree: Any, path: Any, verb: str) -> tuple[Any, str]:
 
 
 def _missing(verb: str, path: str) -> Invalid:
-    return _refused(f"{verb} operation does not apply: doc is missing path: {path!r}: missing value")
+    return Invalid(f"{verb} operation does not apply: doc is missing path: {path!r}: missing value")
 
 
 def _index(part: str, length: int) -> int:
     """Return an index into a list; negative ones count from its end, as Kubernetes allows though RFC 6902 does not."""
     digits = part[1:] if part[:1] in ("-", "+") else part
     if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
-        raise _refused(f"value was not a proper array index: {part!r}")
+        raise Invalid(f"value was not a proper array index: {part!r}")
     number = int(part)
     if not -length <= number < length:
-        raise _refused(f"Unable to access invalid index: {number}: invalid index referenced")
+        raise Invalid(f"Unable to access invalid index: {number}: invalid index referenced")
     return number % length
 
 
@@ -69,7 +70,7 @@ def _remove(parent: Any, name: str) -> None:
     elif name in parent:
         del parent[name]
     else:
-        raise _refused(f"Unable to remove nonexistent key: {name}: missing value")
+        raise Invalid(f"Unable to remove nonexistent key: {name}: missing value")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -88,20 +89,21 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
 
     It is less strict than RFC 6902: what is replaced in an object need not be there, what is not there is null when it is tested
     or copied, a value that is left out is null, negative indices count from the end. The whole document can only be
-    replaced and tested. Raises `BadRequest` for what is not a patch, `Invalid` for one that does not fit the document (a
-    failed test).
+    replaced and tested. Raises `BadRequest` for what is not a patch, `RequestEntityTooLarge` for too many operations, and
+    `Invalid`, in the library's words, for a patch that does not fit the document (a failed test).
     """
     if not isinstance(operations, list):
-        raise BadRequest("json patch: expected a list of operations")
+        raise _no_patch(operations, "Patch")
     if len(operations) > MAX_OPERATIONS:
-        raise BadRequest(
-            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
+        raise RequestEntityTooLarge(
+            "Request entity too large: The allowed maximum operations in a JSON patch is"
+            f" {MAX_OPERATIONS}, got {len(operations)}"
         )
     tree = copied(tree)
     added = 0
     for operation in operations:
         if not isinstance(operation, dict):
-            raise BadRequest("json patch: an operation is not an object")
+            raise _no_patch(operation, "Operation")
         verb, path, value = operation.get("op"), operation.get("path"), operation.get("value")
         match verb:
             case "replace" | "test" if path == "":
@@ -115,7 +117,7 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
                 _set(parent, name, copied(value))
             case "test":
                 if not _same(_get(*_place(tree, path, "test")), value):
-                    raise _refused(f"testing value {path} failed: test failed")
+                    raise Invalid(f"testing value {path} failed: test failed")
             case "move":
                 parent, name = _place(tree, operation.get("from"), "move")
                 moved = _get(parent, name)
@@ -125,13 +127,13 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
                 found = _get(*_place(tree, operation.get("from"), "copy"))
                 added += len(encode_json(found))
                 if added > MAX_COPIED:
-                    raise _refused(
+                    raise Invalid(
                         "Unable to complete the copy, the accumulated size increase of copy is"
                         f" {added}, exceeding the limit {MAX_COPIED}"
                     )
                 _add(*_place(tree, path, "copy"), copied(found))
             case _:
-                raise _refused(f"Unexpected kind: {verb}")
+                raise Invalid(f"Unexpected kind: {verb}")
     return tree
 
 
@@ -139,8 +141,8 @@ def _whole(tree: Any, verb: str, value: Any) -> Any:
     """Replace or test a document as a whole."""
     if verb == "replace":
         if not isinstance(value, dict | list):
-            raise _refused("replace operation value must be object or array")
+            raise Invalid("replace operation value must be object or array")
         return copied(value)
     if not _same(tree, value):
-        raise _refused("testing value  failed: test failed")
+        raise Invalid("testing value  failed: test failed")
     return tree

@@ -10,6 +10,14 @@ from kubelib.api.scheme import Tree
 
 Unknown = list[str]
 """The paths of fields that were dropped, relative to the value."""
+
+
+class OfEmbedded(str):
+    """The path of an unknown field in the metadata of an embedded object. Kubernetes looks for those by themselves, last."""
+
+    __slots__ = ()
+
+
 Normalize = Callable[[Any, Unknown], None]
 """Changes a value in place, and notes what it dropped."""
 
@@ -107,7 +115,7 @@ def _within(step: str, unknown: Unknown, first: int) -> None:
     """Put a step before the paths that were noted since `first`."""
     for at in range(first, len(unknown)):
         path = unknown[at]
-        unknown[at] = f"{step}{path}" if path[:1] == "[" else f"{step}.{path}"
+        unknown[at] = type(path)(f"{step}{path}" if path[:1] == "[" else f"{step}.{path}")
 
 
 def _defaults(schema: Tree) -> tuple[tuple[str, Any], ...]:
@@ -138,7 +146,7 @@ def _drop_unknown_metadata(value: Any, unknown: Unknown) -> None:
     """Drop what the metadata of no object have; those of the document itself are looked at with its types."""
     if type(value) is dict and not value.keys() <= METADATA:
         for name in [name for name in value if name not in METADATA]:
-            unknown.append(name)
+            unknown.append(OfEmbedded(name))
             del value[name]
 
 

@@ -15,7 +15,7 @@ from kubelib.api.errors import BadRequest, MethodNotAllowed
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.structural import Structure
-from kubelib.api.structural.normalizing import METADATA
+from kubelib.api.structural.normalizing import METADATA, OfEmbedded
 from kubelib.registry.base import DEFAULT_OPTIONS, WHOLE_CLUSTER, DocumentList, Patch, Query, WriteOptions
 from kubelib.registry.cache import Watcher
 from kubelib.registry.custom.conversion import Converter
@@ -193,13 +193,15 @@ class CustomRegistry(GenericRegistry):
         except codec.DecodeError as error:
             raise BadRequest(str(error)) from None
         unknown: list[str] = []
+        of_meta: list[str] = []
         meta = tree.get("metadata")
         if isinstance(meta, dict):
             codec.drop_nulls(meta)
             if not meta.keys() <= METADATA:
-                unknown += (f"metadata.{name}" for name in meta if name not in METADATA)
+                of_meta = sorted(f"metadata.{name}" for name in meta if name not in METADATA)
                 for name in [name for name in meta if name not in METADATA]:
                     del meta[name]
         self.structure.normalize(tree, unknown)
         if not options.trusted and options.field_validation != "Ignore":
-            self._tell_unknown(sorted(unknown), options)
+            unknown.sort(key=lambda path: (isinstance(path, OfEmbedded), path))
+            self._tell_unknown(of_meta + unknown, options)

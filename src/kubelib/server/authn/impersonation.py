@@ -40,11 +40,22 @@ def requested(headers: Iterable[tuple[bytes, bytes]]) -> Impersonation | None:
             extra.setdefault(key, []).append(value)
     if not name:
         if groups or uid or extra:
-            raise BadRequest("impersonation needs a user: send the header Impersonate-User as well")
+            asked = " ".join(_references(groups, uid, extra))
+            raise BadRequest(f"requested [{asked}] without impersonating a user")
         return None
     values = tuple((key, tuple(extra[key])) for key in sorted(extra))
     user = User(name, _all_groups(name, groups), uid, values)
     return Impersonation(user, tuple(_needed(name, groups, uid, extra)))
+
+
+def _references(groups: tuple[str, ...], uid: str, extra: dict[str, list[str]]) -> Iterator[str]:
+    """Say what is asked for beside a user, in the form in which Kubernetes prints references to objects."""
+    version = f"{GROUP}/v1"
+    yield from (f"{{Group  {group}    }}" for group in groups)
+    for key, values in extra.items():
+        yield from (f"{{UserExtra  {value}  {version}  {key}}}" for value in values)
+    if uid:
+        yield f"{{UID  {uid}  {version}  }}"
 
 
 def _account(name: str) -> tuple[str, str] | None:
