@@ -1,6 +1,7 @@
 """A plain object of each kind that is stored, and a change to it that everybody may make."""
 
 import base64
+import json
 from typing import Any, NamedTuple
 
 Tree = dict[str, Any]
@@ -65,6 +66,20 @@ class Sample(NamedTuple):
             if self.namespaced
             else f"{self.root}/{self.plural}"
         )
+
+
+def named(sample: Sample, namespace: str, name: str) -> Tree:
+    """Return an object of a kind with a name and a label."""
+    body: Tree = json.loads(json.dumps(sample.body).replace("{namespace}", namespace))
+    body["metadata"] = {"name": name, "labels": {"test": "life"}}
+    if sample.plural == "events" and sample.root == "/api/v1":
+        body["involvedObject"]["namespace"] = namespace
+    return body
+
+
+def identity(sample: Sample) -> str:
+    """Return how tests call a kind."""
+    return f"{sample.plural}.{sample.root.rpartition('/apis/')[2].strip('/').replace('/', '.')}"
 
 
 def _condition(kind: str) -> Tree:

@@ -78,7 +78,7 @@ class DeletingRegistry(WritingRegistry):
         meta = tree["metadata"]
         seconds = self.strategy.grace_period(tree, grace)
         finalizers = [f for f in meta.get("finalizers") or () if f not in ("orphan", "foregroundDeletion")]
-        policy = propagation or self.strategy.propagation
+        policy = propagation or self.strategy.propagation if self.strategy.owns else "Background"
         if propagation is not None or not meta.get("deletionTimestamp"):
             if policy == "Orphan":
                 finalizers.append("orphan")

@@ -19,6 +19,7 @@ _CREATED_BY_UPDATE = {
     "Lease",
     "Endpoints",
     "LimitRange",
+    "RuntimeClass",
     "Role",
     "ClusterRole",
     "RoleBinding",

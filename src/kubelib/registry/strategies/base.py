@@ -22,8 +22,23 @@ Operations = list[Operation]
 _NO_GENERATION = {
     "ConfigMap", "Secret", "ServiceAccount", "Event", "Endpoints", "Namespace", "Node", "Service", "Lease", "Role",
     "ClusterRole", "RoleBinding", "ClusterRoleBinding", "LimitRange", "ResourceQuota", "PersistentVolume",
-    "PersistentVolumeClaim", "ControllerRevision", "StorageClass",
+    "PersistentVolumeClaim", "ControllerRevision", "StorageClass", "APIService", "CertificateSigningRequest",
+    "ClusterTrustBundle", "CSINode", "CSIStorageCapacity", "IPAddress", "ResourceClaim", "ResourceClaimTemplate",
+    "RuntimeClass", "ServiceCIDR", "VolumeAttachment", "VolumeAttributesClass",
 }  # fmt: skip
+
+_APART: tuple[str, ...] = ("labels", "annotations", "finalizers", "ownerReferences")
+"""The parts of metadata that writing a status leaves alone."""
+_APART_OF = {
+    **dict.fromkeys((
+        "CertificateSigningRequest", "CronJob", "CustomResourceDefinition", "DaemonSet", "HorizontalPodAutoscaler", "Ingress",
+        "Job", "Namespace", "Node", "PersistentVolume", "PersistentVolumeClaim", "PodDisruptionBudget", "ReplicaSet",
+        "ReplicationController", "ResourceQuota", "Service", "StatefulSet",
+    ), ()),
+    "Deployment": ("labels",),
+    "Pod": ("ownerReferences",),
+}  # fmt: skip
+"""The kinds where it leaves fewer of them alone: those that are older than the rule."""
 
 
 _BRINGS_STATUS = {"Node"}
@@ -49,6 +64,9 @@ class Strategy:
     propagation: Propagation = "Background"
     """What becomes of the objects that a deleted one owns, unless the request says."""
 
+    owns = True
+    """Whether objects may own others: what is deleted then waits for those, or leaves them behind, if that is asked for."""
+
     def note_requester(self, tree: Tree, user: User) -> None:
         """Note in a new object who asks for it, where that is a part of it."""
 
@@ -67,13 +85,17 @@ class Strategy:
     def complete(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Set in a new object what belongs to none of its managers: called when admission has changed it, before it is validated."""
 
+    def apart_from_status(self, resource: Resource) -> Sequence[str]:
+        """Return the parts of the metadata that are not written with the status."""
+        return _APART_OF.get(resource.kind, _APART) if resource.builtin else _APART
+
     def prepare_for_update(
         self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
     ) -> Tree:
         """Return what a change makes of the object: those who write the spec leave the status alone, and the reverse."""
         if subresource == "status":
             merged = {**old, "metadata": tree["metadata"]}
-            for part in ("ownerReferences", "finalizers"):
+            for part in self.apart_from_status(registry.resource):
                 merged["metadata"].pop(part, None)
                 if part in old["metadata"]:
                     merged["metadata"][part] = old["metadata"][part]

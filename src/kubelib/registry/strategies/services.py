@@ -146,6 +146,8 @@ def _require_in_range(tree: Tree, old: Tree | None, ranges: Sequence[Network]) -
 class ServiceStrategy(Strategy):
     """What is special about Services."""
 
+    create_on_update = True
+
     _known: Allocations | None = None
 
     def _allocations(self, registry: "GenericRegistry") -> Allocations:

@@ -162,3 +162,4 @@ class EventStrategy(Strategy):
 
     lease = Lease(EVENT_LIFETIME)
     create_on_update = True
+    owns = False
