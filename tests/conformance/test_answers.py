@@ -1,5 +1,6 @@
 """What Kubernetes' integration tests of its API server ask and demand: owners, names, limits, and the words of refusals."""
 
+import json
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ EMBEDDED = {
     "x-kubernetes-embedded-resource": True,
     "properties": {"spec": {"type": "object"}},
 }
+OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 DEFINITION: Tree = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -29,14 +31,26 @@ DEFINITION: Tree = {
                 "name": "v1",
                 "served": True,
                 "storage": True,
+                "subresources": {
+                    "status": {},
+                    "scale": {
+                        "specReplicasPath": ".spec.wanted[0]",
+                        "statusReplicasPath": ".status.seen",
+                        "labelSelectorPath": ".status.selector",
+                    },
+                },
                 "schema": {
                     "openAPIV3Schema": {
                         "type": "object",
                         "properties": {
                             "spec": {
                                 "type": "object",
-                                "properties": {"a": {"type": "string"}, "template": EMBEDDED},
-                            }
+                                "properties": {
+                                    "template": EMBEDDED,
+                                    "wanted[0]": {"x-kubernetes-preserve-unknown-fields": True},
+                                },
+                            },
+                            "status": OPEN,
                         },
                     }
                 },
@@ -204,3 +218,57 @@ def test_a_form_that_cannot_be_had_is_refused(
     path = "/api/v1/namespaces/default/services"
     refused = api.get(path, status=code, headers={"accept": accept}, includeObject="odd", **query)
     assert refused["message"].startswith(message)
+
+
+def foo(name: str, **parts: Any) -> Tree:
+    return {"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": name}, **parts}
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (-1, "Invalid value: -1: should be a non-negative integer"),
+        (2**31, "Invalid value: 2147483648: should be less than or equal to 2147483647"),
+        ("x", "Invalid value: 0: {} accessor error: x is of the type string, expected int64"),
+        (True, "Invalid value: 0: {} accessor error: true is of the type bool, expected int64"),
+    ],
+)
+def test_a_number_of_which_no_scale_can_be_made_is_refused(
+    api: Api, foos: str, number: Any, message: str
+) -> None:
+    refused = api.create(foos, foo("scaled", spec={"wanted[0]": number}), status=422)
+    (cause,) = refused["details"]["causes"]
+    assert (cause["field"], cause["message"]) == (".spec.wanted[0]", message.format(".spec.wanted[0]"))
+    made = {**foo(""), "metadata": {"generateName": "scaled-"}, "spec": {"wanted[0]": 2}}
+    name = api.create(foos, made)["metadata"]["name"]
+    assert api.get(f"{foos}/{name}/scale")["spec"] == {"replicas": 2}
+    refused = api.patch(f"{foos}/{name}/status", {"status": {"seen": number, "selector": 5}}, status=422)
+    seen, selector = refused["details"]["causes"]
+    assert (seen["field"], seen["message"]) == (".status.seen", message.format(".status.seen"))
+    assert selector["message"] == (
+        'Invalid value: "": .status.selector accessor error: 5 is of the type int64, expected string'
+    )
+
+
+def test_the_subresources_of_a_custom_kind_are_discovered_as_kubernetes_lists_them(
+    api: Api, foos: str
+) -> None:
+    listed = api.get("/apis/example.com/v1")["resources"]
+    assert [entry["name"] for entry in listed] == ["foos", "foos/status", "foos/scale"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ({"namespace": 4}, "number into Go struct field ObjectMeta.namespace of type string"),
+        ({"annotations": [1]}, "array into Go struct field ObjectMeta.annotations of type map[string]string"),
+        ("x", "string into Go value of type v1.ObjectMeta"),
+    ],
+)
+def test_an_embedded_object_must_be_one(api: Api, foos: str, metadata: Any, why: str) -> None:
+    template = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+    refused = api.create(foos, foo("embedding", spec={"template": template}), status=400)
+    assert refused["message"] == (
+        'Foo in version "v1" cannot be handled as a Foo: spec.template.metadata: Invalid value:'
+        f" {json.dumps(metadata, separators=(',', ':'))}: json: cannot unmarshal {why}"
+    )

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubelib.api.codec import encode_json
@@ -49,6 +49,11 @@ def groups_of(scheme: Scheme) -> dict[str, list[str]]:
     return groups
 
 
+def _subresources(resource: Resource) -> Sequence[str]:
+    """Return the subresources in the order in which Kubernetes lists them: those of custom kinds as definitions have them."""
+    return resource.subresources if resource.structure is not None else sorted(resource.subresources)
+
+
 def _subresource_kind(resource: Resource, name: str) -> tuple[str, str, str]:
     kind = _SUBRESOURCE_KINDS.get(name)
     if kind is not None:
@@ -61,7 +66,7 @@ def _subresource_kind(resource: Resource, name: str) -> tuple[str, str, str]:
 def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
     """Return the ``APIResourceList`` of a group and version, None if there is none."""
     resources: list[dict[str, Any]] = []
-    for resource in scheme:
+    for resource in sorted(scheme, key=lambda r: r.plural):
         if (resource.group, resource.version) != (group, version):
             continue
         entry: dict[str, Any] = {
@@ -79,7 +84,7 @@ def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
             digest = hashlib.sha256(f"{group}/{version}/{resource.kind}".encode()).digest()
             entry["storageVersionHash"] = _base64(digest[:8])
         resources.append(entry)
-        for name in resource.subresources:
+        for name in _subresources(resource):
             of_group, of_version, kind = _subresource_kind(resource, name)
             sub: dict[str, Any] = {
                 "name": f"{resource.plural}/{name}",
@@ -99,7 +104,7 @@ def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
             "kind": "APIResourceList",
             "apiVersion": "v1",
             "groupVersion": group_version,
-            "resources": sorted(resources, key=lambda r: str(r["name"])),
+            "resources": resources,
         }
     )
 
@@ -224,7 +229,7 @@ def _aggregated_version(scheme: Scheme, group: str, version: str) -> dict[str, A
                     ),
                     "verbs": SUBRESOURCE_VERBS[name],
                 }
-                for name in sorted(resource.subresources)
+                for name in _subresources(resource)
             ]
         resources.append(entry)
     return {"version": version, "freshness": "Current", "resources": resources}

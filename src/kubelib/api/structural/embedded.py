@@ -2,24 +2,36 @@
 
 from typing import Any
 
+from kubelib.api.checking import json_type
+from kubelib.api.codec import DecodeError, typed_check
 from kubelib.api.errors import Problem
+from kubelib.api.meta import ObjectMeta
 from kubelib.api.scheme import Tree
 from kubelib.api.structural.listtypes import Check
 from kubelib.api.validation.meta import annotation_problems, label_problems
-from kubelib.api.validation.problems import each, required, type_invalid
+from kubelib.api.validation.problems import each, invalid, required
 from kubelib.api.validation.texts import subdomain
 
 
 def embedded_check(schema: Tree, *, root: bool = False) -> Check | None:
     """Return what looks at the identities of embedded objects; None where there are none."""
+    return _every_embedded(schema, _identity, root=root)
+
+
+def embedded_types(schema: Tree, *, root: bool = False) -> Check | None:
+    """Return what looks whether embedded objects can be read as objects at all; None where there are none."""
+    return _every_embedded(schema, _types, root=root)
+
+
+def _every_embedded(schema: Tree, look: Check, *, root: bool = False) -> Check | None:
     properties: dict[str, Check] = {}
     for name, inner in (schema.get("properties") or {}).items():
-        found = embedded_check(inner)
+        found = _every_embedded(inner, look)
         if found is not None:
             properties[name] = found
     extra, items = schema.get("additionalProperties"), schema.get("items")
-    others = embedded_check(extra) if isinstance(extra, dict) else None
-    each_item = embedded_check(items) if isinstance(items, dict) else None
+    others = _every_embedded(extra, look) if isinstance(extra, dict) else None
+    each_item = _every_embedded(items, look) if isinstance(items, dict) else None
     itself = bool(schema.get("x-kubernetes-embedded-resource")) and not root
     if not itself and not properties and others is None and each_item is None:
         return None
@@ -27,7 +39,7 @@ def embedded_check(schema: Tree, *, root: bool = False) -> Check | None:
     def check(value: Any, path: str, problems: list[Problem]) -> None:
         if type(value) is dict:
             if itself:
-                _identity(value, path, problems)
+                look(value, path, problems)
             for name, member in value.items():
                 inner = properties.get(name) or others
                 if inner is not None:
@@ -37,6 +49,27 @@ def embedded_check(schema: Tree, *, root: bool = False) -> Check | None:
                 each_item(item, f"{path}[{number}]", problems)
 
     return check
+
+
+def _types(value: Tree, path: str, problems: list[Problem]) -> None:
+    problems += [
+        invalid(f"{path}.{name}", value[name], "must be a string")
+        for name in ("apiVersion", "kind")
+        if value.get(name) is not None and not isinstance(value[name], str)
+    ]
+    meta = value.get("metadata")
+    if meta is None:
+        return
+    why = ""
+    if type(meta) is not dict:
+        why = f"json: cannot unmarshal {json_type(meta)} into Go value of type v1.ObjectMeta"
+    else:
+        try:
+            typed_check(meta, ObjectMeta)
+        except DecodeError as error:
+            why = str(error)
+    if why:
+        problems.append(invalid(f"{path}.metadata", meta, why))
 
 
 def _identity(value: Tree, path: str, problems: list[Problem]) -> None:
@@ -49,14 +82,6 @@ def _identity(value: Tree, path: str, problems: list[Problem]) -> None:
     if meta is None:
         return
     where = f"{path}.metadata"
-    if type(meta) is not dict:
-        problems.append(type_invalid(where, meta, "must be an object"))
-        return
-    for name in ("labels", "annotations"):
-        part = meta.get(name)
-        if part is not None and not (type(part) is dict and all(type(text) is str for text in part.values())):
-            problems.append(type_invalid(f"{where}.{name}", part, "must be a map of texts"))
-            return
     if type(meta.get("name")) is str and meta["name"]:
         problems += each(f"{where}.name", meta["name"], subdomain(meta["name"]))
     problems += label_problems(meta.get("labels"), f"{where}.labels")

@@ -9,12 +9,13 @@ import attrs
 from kubelib.api.errors import Problem
 from kubelib.api.patch.shapes import Shape
 from kubelib.api.scheme import Tree
-from kubelib.api.structural.embedded import embedded_check
+from kubelib.api.structural.embedded import embedded_check, embedded_types
 from kubelib.api.structural.listtypes import Check, list_check
 from kubelib.api.structural.matching import matcher
 from kubelib.api.structural.merging import root_shape
 from kubelib.api.structural.normalizing import Normalize, normalizer
 from kubelib.api.structural.rules import rules_of
+from kubelib.api.structural.scales import ScalePaths, scale_problems
 from kubelib.api.structural.validating import NOWHERE, Validator
 
 if TYPE_CHECKING:
@@ -27,15 +28,6 @@ _UNCHECKED = Problem(
     'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the existing errors'
     " to complete validation",
 )
-
-
-@attrs.frozen
-class ScalePaths:
-    """Where the parts of a scale are in a document, as names of fields."""
-
-    replicas: tuple[str, ...]
-    observed: tuple[str, ...]
-    selector: tuple[str, ...] = ()
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -71,6 +63,10 @@ class Structure:
         return embedded_check(self.schema, root=True)
 
     @functools.cached_property
+    def _embedded_types(self) -> Check | None:
+        return embedded_types(self.schema, root=True)
+
+    @functools.cached_property
     def _rules(self) -> "Rules | None":
         return rules_of(self.schema)
 
@@ -79,11 +75,20 @@ class Structure:
         """How documents merge."""
         return root_shape(self.schema)
 
+    def unreadable(self, tree: Tree) -> Problem | None:
+        """Return why an object within a document cannot be read as one, whatever the schema says."""
+        problems: list[Problem] = []
+        if self._embedded_types is not None:
+            self._embedded_types(tree, "", problems)
+        return problems[0] if problems else None
+
     def problems(self, tree: Tree) -> list[Problem]:
         """Return what is wrong with a new document."""
         problems: list[Problem] = []
         if self._matches is None or not self._matches(tree):
             self._validator(tree, "", problems)
+        if self.scale is not None:
+            problems += scale_problems(tree, self.scale)
         if self._list_check is not None:
             self._list_check(tree, "", problems)
         if self._embedded is not None:
@@ -98,13 +103,16 @@ class Structure:
             if problems:
                 problems = []
                 self._validator.update(tree, old, "", problems)
+        if self.scale is not None and (wrong := scale_problems(tree, self.scale)):
+            before = scale_problems(old, self.scale)
+            problems += [problem for problem in wrong if problem not in before]
         if self._list_check is not None:
             twice: list[Problem] = []
             self._list_check(tree, "", twice)
             if twice:
-                before: list[Problem] = []
-                self._list_check(old, "", before)
-                problems += () if before else twice
+                twice_before: list[Problem] = []
+                self._list_check(old, "", twice_before)
+                problems += () if twice_before else twice
         if self._embedded is not None:
             self._embedded(tree, "", problems)
         return problems if self._rules is None else problems + self._broken(tree, old, problems)

@@ -8,7 +8,7 @@ import attrs
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
-from kubelib.api.structural.embedded import embedded_check
+from kubelib.api.structural.embedded import embedded_check, embedded_types
 from kubelib.api.structural.listtypes import list_check
 from kubelib.api.structural.normalizing import IDENTITY, normalizer
 from kubelib.api.structural.patterns import PatternError, compile_pattern
@@ -254,9 +254,12 @@ def _default_problems(schema: Tree, path: str, *, root: bool, inside_meta: bool)
                 problems.append(invalid(where, default, "must not have unknown fields"))
         found: list[Problem] = []
         Validator(schema)(default, "", found)
-        for check in (list_check(schema), embedded_check(schema)):
+        for check in (list_check(schema), embedded_types(schema)):
             if check is not None:
                 check(default, "", found)
+        identity = None if found else embedded_check(schema)  # what is no object has none
+        if identity is not None:
+            identity(default, "", found)
         rules = None if found else rules_of(schema, root=False)
         if rules is not None:
             found += [Problem(v.reason, v.path, v.message) for v in rules.validate(default)]

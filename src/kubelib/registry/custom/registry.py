@@ -202,6 +202,9 @@ class CustomRegistry(GenericRegistry):
                 for name in [name for name in meta if name not in METADATA]:
                     del meta[name]
         self.structure.normalize(tree, unknown)
+        if (unreadable := self.structure.unreadable(tree)) is not None:
+            kind, version = self.resource.kind, self.resource.version
+            raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {unreadable}')
         if not options.trusted and options.field_validation != "Ignore":
             unknown.sort(key=lambda path: (isinstance(path, OfEmbedded), path))
             self._tell_unknown(of_meta + unknown, options)

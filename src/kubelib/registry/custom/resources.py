@@ -6,7 +6,7 @@ from kubelib.api.meta import Object
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.structural import Structure
 from kubelib.api.structural.fieldpaths import columns_of, plain_steps
-from kubelib.api.structural.structure import ScalePaths
+from kubelib.api.structural.scales import ScalePaths, steps_of
 from kubelib.api.versions import priority
 
 
@@ -71,9 +71,9 @@ def structure_of(spec: Tree, version: Tree) -> Structure:
     paths = None
     if scale is not None:
         paths = ScalePaths(
-            plain_steps(scale["specReplicasPath"]),
-            plain_steps(scale["statusReplicasPath"]),
-            plain_steps(scale.get("labelSelectorPath") or ""),
+            steps_of(scale["specReplicasPath"]),
+            steps_of(scale["statusReplicasPath"]),
+            steps_of(scale.get("labelSelectorPath") or ""),
         )
     schema = (version.get("schema") or {}).get("openAPIV3Schema")
     preserve = bool(spec.get("preserveUnknownFields")) or schema is None

@@ -12,7 +12,7 @@ from kubelib.api.meta import Key
 from kubelib.api.patch.fieldset import Fields
 from kubelib.api.patch.scaled import replicas_at
 from kubelib.api.scheme import Resource, Tree
-from kubelib.api.structural.structure import ScalePaths
+from kubelib.api.structural.scales import ScalePaths
 from kubelib.api.warnings import finalizer_warnings
 from kubelib.registry.base import WriteOptions
 from kubelib.registry.strategies.base import Strategy
