@@ -21,6 +21,8 @@ from kubelib.runtime.base import (
     ContainerSpec,
     ExecResult,
     NoSuchContainer,
+    Resources,
+    Runtime,
     RuntimeEvent,
     Sandbox,
     SandboxId,
@@ -33,6 +35,7 @@ from kubelib.testing.runtime import (
     ImageSuite,
     Open,
     Program,
+    ResizeSuite,
     RuntimeSuite,
     StatsSuite,
     WorkingDirectorySuite,
@@ -40,7 +43,7 @@ from kubelib.testing.runtime import (
 from reference_cluster.runtimes import open_runtime
 
 
-class FakeSuite(RuntimeSuite, ExecSuite, StatsSuite, ImageSuite, WorkingDirectorySuite):
+class FakeSuite(RuntimeSuite, ExecSuite, StatsSuite, ResizeSuite, ImageSuite, WorkingDirectorySuite):
     """What the suites need to know to describe containers to a fake runtime."""
 
     kind: type[FakeRuntime] = FakeRuntime
@@ -75,6 +78,9 @@ class FakeSuite(RuntimeSuite, ExecSuite, StatsSuite, ImageSuite, WorkingDirector
             for identity, running in self.opened._containers.items()
             if running.sandbox not in self.opened._sandboxes
         ]
+
+    def limits(self, runtime: Runtime, container: Container) -> Resources:
+        return self.opened.limits(container.id)
 
     def words(self, program: Program) -> tuple[str, ...]:
         words = super().words(program)
@@ -302,6 +308,11 @@ class RunsInTheDead(FakeRuntime):
         return self._containers[container]
 
 
+class ForgetsWhatIsNotSaid(FakeRuntime):
+    async def resize_container(self, container: ContainerId, resources: Resources) -> None:
+        self._running(container).spec = attrs.evolve(self._running(container).spec, resources=resources)
+
+
 class HasEveryImage(FakeRuntime):
     async def has_image(self, image: str) -> bool:
         return True
@@ -332,6 +343,8 @@ class HasEveryImage(FakeRuntime):
         (IgnoresTimeouts, "test_a_command_that_takes_too_long_is_ended"),
         (RunsInTheDead, "test_nothing_runs_in_a_container_that_has_ended"),
         (RunsInTheDead, "test_a_container_that_has_ended_uses_nothing_that_could_be_told"),
+        (RunsInTheDead, "test_what_has_ended_cannot_be_resized"),
+        (ForgetsWhatIsNotSaid, "test_limits_change_while_a_container_runs"),
         (HasEveryImage, "test_an_image_that_is_not_to_be_had_is_an_error"),
     ],
 )

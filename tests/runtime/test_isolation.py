@@ -27,6 +27,7 @@ from kubelib.testing.runtime import (
     ExecSuite,
     Open,
     Program,
+    ResizeSuite,
     RuntimeSuite,
     StatsSuite,
     TerminalSuite,
@@ -51,7 +52,9 @@ def left(root: Path) -> list[str]:
 
 
 @as_root
-class TestIsolatedProcesses(RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite, StatsSuite, DurableSuite):
+class TestIsolatedProcesses(
+    RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite, StatsSuite, ResizeSuite, DurableSuite
+):
     address = "10.244.77.1"
 
     @pytest.fixture(autouse=True)

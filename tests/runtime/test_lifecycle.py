@@ -27,9 +27,9 @@ from kubelib.runtime.lifecycle import (
     latest,
     next_step,
     phase_of,
-    pod_status,
     previous,
 )
+from kubelib.runtime.statuses import pod_status
 from kubelib.testing.objects import make_pod
 from tests.runtime.conftest import container
 

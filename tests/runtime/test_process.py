@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -13,8 +14,18 @@ import anyio
 import attrs
 import pytest
 
-from kubelib.runtime.base import BadContainerConfig, CannotCreate, Mount, Resources, Security
+from kubelib.runtime.base import (
+    BadContainerConfig,
+    CannotCreate,
+    Container,
+    Mount,
+    Resources,
+    Runtime,
+    Security,
+)
 from kubelib.runtime.process import ProcessRuntime
+from kubelib.runtime.processstate import state_of
+from kubelib.runtime.processusage import processes_of
 from kubelib.testing.runtime import (
     MARK,
     AttachSuite,
@@ -22,6 +33,7 @@ from kubelib.testing.runtime import (
     ExecSuite,
     Open,
     Program,
+    ResizeSuite,
     RuntimeSuite,
     StatsSuite,
     TerminalSuite,
@@ -49,7 +61,14 @@ def processes(mark: str) -> list[str]:
 
 
 class TestProcessRuntime(
-    RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite, StatsSuite, DurableSuite, WorkingDirectorySuite
+    RuntimeSuite,
+    ExecSuite,
+    AttachSuite,
+    TerminalSuite,
+    StatsSuite,
+    ResizeSuite,
+    DurableSuite,
+    WorkingDirectorySuite,
 ):
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -75,6 +94,15 @@ class TestProcessRuntime(
     def leftovers(self) -> list[str]:
         files = [str(path) for path in (self.directory / "sandboxes").glob("*/**")]
         return files + processes(str(self.directory))
+
+    limited = ("memory",)
+
+    def limits(self, runtime: Runtime, container: Container) -> Resources:
+        """Return the limits of each process, which are the same for all."""
+        state = state_of(Path(container.id))
+        assert state is not None
+        [memory] = {resource.prlimit(pid, resource.RLIMIT_AS)[0] for pid in processes_of(state)}
+        return Resources(memory=memory)
 
     async def test_a_visitor_that_does_not_read_loses_its_own_place_and_nothing_of_the_others(
         self, runtime: ProcessRuntime

@@ -9,6 +9,7 @@ from kubelib.api.core.container import Container
 from kubelib.api.core.pod import Pod
 from kubelib.api.podresources import pod_requests
 from kubelib.api.quantity import Quantity, parse_quantity
+from kubelib.api.scheme import Tree
 
 EVERYWHERE = ("", "0.0.0.0", "::")
 Port = tuple[str, str, int]
@@ -48,15 +49,16 @@ def _units(name: str, amount: Quantity) -> int:
     return amount.milli() if name == "cpu" else amount.value()
 
 
-def requests_of(pod: Pod) -> dict[str, int]:
-    """Return what a Pod asks for, processors in thousandths; of Pods it is one."""
-    wanted = pod_requests(msgspec.to_builtins(pod.spec))
+def requests_of(pod: Pod, status: Tree | None = None) -> dict[str, int]:
+    """Return what a Pod asks for, processors in thousandths; of Pods it is one. With a `status` what it still has counts, too."""
+    wanted = pod_requests(msgspec.to_builtins(pod.spec), status)
     return {**{name: _units(name, amount) for name, amount in wanted.items()}, "pods": 1}
 
 
-def _lacking(pod: Pod, others: Iterable[Mapping[str, int]], allocatable: Mapping[str, str]) -> Refusal | None:
-    """Return of what there is not enough left for a Pod."""
-    wanted = requests_of(pod)
+def lacking(
+    wanted: Mapping[str, int], others: Iterable[Mapping[str, int]], allocatable: Mapping[str, str]
+) -> Refusal | None:
+    """Return of what there is not enough left for a Pod beside others."""
     used: dict[str, int] = {}
     for other in others:
         for name, amount in other.items():
@@ -70,6 +72,17 @@ def _lacking(pod: Pod, others: Iterable[Mapping[str, int]], allocatable: Mapping
             message = f"Node didn't have enough resource: {name}, requested: {wanted[name]}, used: {taken}, capacity: {capacity}"
             return Refusal(f"OutOf{name}", message)
     return None
+
+
+def too_large(pod: Pod, allocatable: Mapping[str, str]) -> str:
+    """Return why a Pod of this size would not even fit a node without others; empty if it would."""
+    wanted = requests_of(pod)
+    for name in ("memory", "cpu"):
+        if name in wanted and name in allocatable:
+            capacity = _units(name, parse_quantity(allocatable[name]))
+            if wanted[name] > capacity:
+                return f"Node didn't have enough capacity: {name}, requested: {wanted[name]}, capacity: {capacity}"
+    return ""
 
 
 def apparmor_refusal(pod: Pod, *, enabled: bool) -> Refusal | None:
@@ -97,8 +110,8 @@ def refusal(
 
     `requests` are what these ask for, `allocatable` what the node has, `labels` the node's own.
     """
-    if allocatable is not None and (lacking := _lacking(pod, requests, allocatable)) is not None:
-        return lacking
+    if allocatable is not None and (short := lacking(requests_of(pod), requests, allocatable)) is not None:
+        return short
     if labels is not None and any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
         message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
         return Refusal("NodeAffinity", message)

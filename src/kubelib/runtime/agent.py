@@ -265,6 +265,7 @@ class NodeAgent:
             await worker.run()
         finally:
             self.workers.pop(worker.uid, None)
+            self.retry_resizes()
 
     # What others ask
 
@@ -302,15 +303,21 @@ class NodeAgent:
             if worker.admitted and pod is not None and pod.status.phase not in ("Succeeded", "Failed"):
                 yield pod
 
-    def requests(self) -> Iterable[Mapping[str, int]]:
-        """Return what the Pods ask for that the node has taken and that have not ended."""
+    def requests(self, *, but: PodWorker | None = None) -> Iterable[Mapping[str, int]]:
+        """Return what the Pods ask for that the node has taken and that have not ended, without those of one worker."""
         for worker in self.workers.values():
-            if (
-                worker.admitted
-                and worker.pod is not None
-                and worker.pod.status.phase not in ("Succeeded", "Failed")
-            ):
+            if worker is but or not worker.admitted or worker.pod is None:
+                continue
+            if worker.pod.status.phase not in ("Succeeded", "Failed"):
                 yield worker.requests
+
+    def retry_resizes(self, *, but: PodWorker | None = None) -> None:
+        """Let the Pods that wait for it grow, as the node has something back, those first whose turn it is."""
+        waiting = [w for w in self.workers.values() if w is not but and w.resizing.is_deferred]
+        for worker in sorted(waiting, key=lambda worker: worker.resizing.rank()):
+            if worker.pod is not None and not worker.over:
+                worker.resizing.allocate(worker.pod)
+                worker.wake()
 
     def services(self, namespace: str) -> Iterable[Service]:
         """Return the Services that Pods of a namespace may be told of, by name: its own, and the API's."""

@@ -205,7 +205,7 @@ class Credentials:
 
 
 class RuntimeFailure(Exception):
-    """The tree: `ImageNotFound`, `InvalidImageName`, `CannotCreate` (`BadContainerConfig`), `CannotStart`, `NoSuchContainer`, `RuntimeUnavailable`."""
+    """The tree: `ImageNotFound`, `InvalidImageName`, `CannotCreate` (`BadContainerConfig`), `CannotStart`, `CannotResize`, `NoSuchContainer`, `RuntimeUnavailable`."""
 
 
 class ImageNotFound(RuntimeFailure):
@@ -226,6 +226,10 @@ class BadContainerConfig(CannotCreate):
 
 class CannotStart(RuntimeFailure):
     """The container could not be started (no such command, bad directory): becomes RunContainerError."""
+
+
+class CannotResize(RuntimeFailure):
+    """The limits of the container cannot be changed so: becomes the condition PodResizeInProgress with the reason Error."""
 
 
 class NoSuchContainer(RuntimeFailure):
@@ -337,6 +341,15 @@ class SupportsAttach(Protocol):
 
         `ExecStream.wait` returns 0: how a container ends is its status. Raises `NoSuchContainer`.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsResize(Protocol):
+    """Can let a container have other limits while it runs."""
+
+    async def resize_container(self, container: ContainerId, resources: Resources) -> None:
+        """Change the limits of memory and processors; what is None stays as it is. Raises `CannotResize`, `NoSuchContainer`."""
         ...
 
 

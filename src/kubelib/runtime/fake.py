@@ -20,6 +20,7 @@ from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
 from kubelib.clock import Clock, LoopClock
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
+    CannotResize,
     CannotStart,
     Container,
     ContainerId,
@@ -30,6 +31,7 @@ from kubelib.runtime.base import (
     ImageId,
     ImageNotFound,
     NoSuchContainer,
+    Resources,
     RuntimeEvent,
     Sandbox,
     SandboxId,
@@ -74,6 +76,8 @@ class Life:
     """The age from which its probes fail again."""
     output: Sequence[Output] = ()
     """The lines that it writes to its log as it starts."""
+    fixed: str = ""
+    """Why its limits cannot be changed while it runs; empty: they can."""
     command: Command = nothing_to_say
     """What a command does that is run in it, probes excepted."""
     cpu: float = 0.0
@@ -344,6 +348,26 @@ class FakeRuntime(Background):
         if handler.http_get is not None:
             return "HTTP probe failed with statuscode: 503"
         return "connection refused" if handler.exec is None else "exit status 1"
+
+    async def resize_container(self, container: ContainerId, resources: Resources) -> None:
+        """Note other limits, unless the container's `Life` says that it cannot have any."""
+        running = self._running(container)
+        if running.life.fixed:
+            raise CannotResize(running.life.fixed)
+        before = running.spec.resources
+        running.spec = attrs.evolve(
+            running.spec,
+            resources=Resources(
+                memory=resources.memory if resources.memory is not None else before.memory,
+                cpu=resources.cpu if resources.cpu is not None else before.cpu,
+                cpu_request=resources.cpu_request,
+                pids=before.pids,
+            ),
+        )
+
+    def limits(self, container: ContainerId) -> Resources:
+        """Return the limits that a container has now. Raises `NoSuchContainer`."""
+        return self._running(container).spec.resources
 
     async def stats(self, container: ContainerId) -> ContainerStats:
         """Return what the container's `Life` says that it uses."""

@@ -34,6 +34,7 @@ from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime.attachment import Attachment, connect_shim
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
+    CannotResize,
     CannotStart,
     ContainerId,
     ContainerSpec,
@@ -42,6 +43,7 @@ from kubelib.runtime.base import (
     ExecResult,
     ImageId,
     NoSuchContainer,
+    Resources,
     RuntimeEvent,
     Sandbox,
     SandboxId,
@@ -80,7 +82,7 @@ from kubelib.runtime.processstate import (
     terminate,
 )
 from kubelib.runtime.processstream import ProcessStream
-from kubelib.runtime.processusage import accounted, usage_of
+from kubelib.runtime.processusage import accounted, limit_memory, usage_of
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -436,6 +438,22 @@ class ProcessRuntime(Background):
             attachment = Attachment(stream)
             await attachment.greet(stdin=stdin)
             yield attachment
+
+    async def resize_container(self, container: ContainerId, resources: Resources) -> None:
+        """Change the limits of a container's control groups or, without isolation, of each of its processes."""
+        directory = Path(container)
+        state = state_of(directory)
+        if state is None or not is_alive(directory):
+            raise NoSuchContainer(f"container {directory.name} is not running")
+        isolation = (json_of(directory / "spec.json") or {}).get("isolation")
+        try:
+            if isolation is not None:
+                groups = groups_of(isolation["note"])
+                await anyio.to_thread.run_sync(groups.limit, resources)
+            elif resources.memory is not None:
+                await anyio.to_thread.run_sync(limit_memory, state, resources.memory)
+        except OSError as error:
+            raise CannotResize(f"failed to change the limits of {directory.name}: {error}") from error
 
     async def stats(self, container: ContainerId) -> ContainerStats:
         """Return what the container's processes use, from /proc, those included that have left their parent."""

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,11 @@ def usage_of(state: dict[str, Any]) -> ContainerStats:
     What a process that has ended used is part of its parent's account once that has waited for it.
     """
     user, system, memory, rss, faults, major, count, threads, descriptors = 0, 0, 0, 0, 0, 0, 0, 0, 0
-    adopting = is_process(state["shim"], state["shim_ticks"])
-    todo = children_of(state["shim"]) if adopting else [state["pid"]]
-    if adopting:
+    if is_process(state["shim"], state["shim_ticks"]):
         with contextlib.suppress(OSError, IndexError):
             fields = _fields(state["shim"])
             user, system = int(fields[13]), int(fields[14])
-    while todo:
-        pid = todo.pop()
+    for pid in processes_of(state):
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = _fields(pid)
             user += int(fields[11]) + int(fields[13])
@@ -39,7 +38,6 @@ def usage_of(state: dict[str, Any]) -> ContainerStats:
             count += 1
             with contextlib.suppress(OSError):
                 descriptors += len(os.listdir(f"/proc/{pid}/fd"))
-            todo += children_of(pid)
     ticks = os.sysconf("SC_CLK_TCK")
     return ContainerStats(
         cpu_seconds=(user + system) / ticks,
@@ -54,6 +52,29 @@ def usage_of(state: dict[str, Any]) -> ContainerStats:
         threads=threads,
         descriptors=descriptors,
     )
+
+
+def processes_of(state: dict[str, Any]) -> Iterator[int]:
+    """Yield a container's processes, each before those that it has started."""
+    adopting = is_process(state["shim"], state["shim_ticks"])
+    todo = children_of(state["shim"]) if adopting else [state["pid"]]
+    while todo:
+        pid = todo.pop()
+        yield pid
+        todo += children_of(pid)
+
+
+def limit_memory(state: dict[str, Any], limit: int) -> None:
+    """Give every process of a container another limit of memory, those too that are started meanwhile. Raises OSError."""
+    limited: set[int] = set()
+    while new := [pid for pid in processes_of(state) if pid not in limited]:
+        for pid in new:
+            limited.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                _, highest = resource.prlimit(pid, resource.RLIMIT_AS)
+                if highest != resource.RLIM_INFINITY:
+                    highest = max(highest, limit)
+                resource.prlimit(pid, resource.RLIMIT_AS, (limit, highest))
 
 
 def accounted(found: ContainerStats, figures: CgroupFigures) -> ContainerStats:

@@ -361,7 +361,10 @@ def start(spec, stdin, out, err, failed):
         if spec["memory"]:
             import resource
 
-            resource.setrlimit(resource.RLIMIT_AS, (spec["memory"], spec["memory"]))
+            # The hard limit stays: whoever has the rights of the process may raise the soft one when the Pod is resized.
+            highest = resource.getrlimit(resource.RLIMIT_AS)[1]
+            wanted = spec["memory"] if highest == resource.RLIM_INFINITY else min(spec["memory"], highest)
+            resource.setrlimit(resource.RLIMIT_AS, (wanted, highest))
         os.chdir(spec["directory"])
         if spec.get("isolation"):
             isolated().give_up(spec["isolation"]["security"], lambda: become_user(spec))

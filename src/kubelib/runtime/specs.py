@@ -104,7 +104,6 @@ def container_spec(
         propagation = cast("Propagation", mount.mount_propagation or "None")
         mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only), propagation))
     places = {mount.target for mount in mounts}
-    limits, requests = definition.resources.limits, definition.resources.requests
     own, shared = definition.security_context, pod.spec.security_context
     user = own.run_as_user if own is not None else None
     group = own.run_as_group if own is not None else None
@@ -117,12 +116,7 @@ def container_spec(
         env=env,
         working_dir=definition.working_dir,
         mounts=[*mounts, *(mount for mount in more if mount.target not in places)],
-        resources=Resources(
-            memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
-            cpu=parse_quantity(limits["cpu"]).milli() / 1000 if "cpu" in limits else None,
-            cpu_request=parse_quantity(requests["cpu"]).milli() / 1000 if "cpu" in requests else 0.0,
-            pids=pids,
-        ),
+        resources=limits_of(definition, pids),
         user=user if user is not None else shared.run_as_user if shared else None,
         group=group if group is not None else shared.run_as_group if shared else None,
         stdin=definition.stdin,
@@ -132,6 +126,17 @@ def container_spec(
         security=security_of(own, shared),
         oom_score_adj=oom_score_of(pod, definition, memory),
         annotations=annotations or {},
+    )
+
+
+def limits_of(definition: ContainerDefinition, pids: int | None = None) -> Resources:
+    """Return the limits of a container. Raises `QuantityError`."""
+    limits, requests = definition.resources.limits, definition.resources.requests
+    return Resources(
+        memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
+        cpu=parse_quantity(limits["cpu"]).milli() / 1000 if "cpu" in limits else None,
+        cpu_request=parse_quantity(requests["cpu"]).milli() / 1000 if "cpu" in requests else 0.0,
+        pids=pids,
     )
 
 

@@ -92,6 +92,7 @@ class Starter:
             worker.memory.waiting[name] = ("RunContainerError", str(error))
             agent.counts.failures["RunContainerError"] += 1
             return
+        worker.resizing.started(identity, definition)
         agent.counts.containers += 1
         if not worker.containers:
             agent.counts.pods += 1

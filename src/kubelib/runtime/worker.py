@@ -15,7 +15,7 @@ from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime import lifecycle
-from kubelib.runtime.admittance import Refusal, apparmor_refusal, refusal, requests_of
+from kubelib.runtime.admittance import Refusal, apparmor_refusal, refusal
 from kubelib.runtime.base import (
     Container,
     NoSuchContainer,
@@ -31,7 +31,9 @@ from kubelib.runtime.mirrors import SOURCE
 from kubelib.runtime.node import NoAddress
 from kubelib.runtime.probes import check
 from kubelib.runtime.probing import Probing
+from kubelib.runtime.resizing import Resizing
 from kubelib.runtime.starting import Starter
+from kubelib.runtime.statuses import container_id, pod_status
 from kubelib.runtime.termination import Messages
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class PodWorker:
         self.sandbox_ready = True
         self._stopping = False
         self._starter = Starter(self)
+        self.resizing = Resizing(self)
         self._messages = Messages()
         self._backing_off: set[tuple[str, int]] = set()
 
@@ -71,8 +74,11 @@ class PodWorker:
 
     def see(self, pod: Pod) -> None:
         """Take the Pod's latest state."""
+        ran = not self.over
         self.pod = pod
         self.wake()
+        if ran and pod.status.phase in ("Succeeded", "Failed"):
+            self.agent.retry_resizes()  # its place is free
 
     def vanish(self) -> None:
         """The Pod's object is gone: end what runs without asking anybody."""
@@ -152,8 +158,11 @@ class PodWorker:
         await self._collect(pod)
         if not self._recalled:
             self._recall(pod)
+        desired, pod = pod, self.resizing.allocated(pod)
         if not self.admitted and not await self._admit(pod):
             return TRY_AGAIN
+        if not self.over:
+            pod = self.resizing.allocate(desired)
         address = agent.address_for(pod)
         await self._end_with_sandbox(pod)
         now = agent.clock.now()
@@ -166,12 +175,17 @@ class PodWorker:
             # What a volume refers to may be gone by now, or not to be had: what was shown stays.
             with contextlib.suppress(ConfigMissing, ApiError):
                 self.mounts = await agent.volumes.prepare(pod, address=address)
+        retry = 0.0
         for step in decision.steps:
             match step:
                 case lifecycle.Start():
                     await self._starter.start(pod, step, address)
+                case lifecycle.Resize(container, definition):
+                    if not await self.resizing.resize(pod, container, definition):
+                        retry = TRY_AGAIN
                 case lifecycle.Kill(container, reason):
-                    message = f"Container {container.name} failed {reason.kind} probe, will be restarted"
+                    self.memory.condemned[container.id] = reason
+                    message = reason.told(container.name)
                     agent.recorder.normal(pod, "Killing", message)
                     log.info("pod %s: %s (%s)", pod.key, message, reason.message)
                     grace = self._restart_grace(pod, container, reason)
@@ -185,7 +199,8 @@ class PodWorker:
         if decision.steps:
             await self._look(pod)
             address = agent.address_for(pod)
-            look_again = 0.0 if look_again is None and not self.memory.waiting else TRY_AGAIN
+            look_again = retry if look_again is None and not self.memory.waiting else TRY_AGAIN
+        self.resizing.complete(pod)
         self._note_backoff(pod)
         self._probing.keep(pod, self.containers, address)
         await self._write_status(pod, address)
@@ -212,7 +227,7 @@ class PodWorker:
                 await self._patch_status(pod, dict(refused.status))
                 return False
         self.admitted = True
-        self.requests = requests_of(pod)
+        self.resizing.count(pod)
         return True
 
     requests: Mapping[str, int] = MappingProxyType({})
@@ -250,7 +265,7 @@ class PodWorker:
             s.container_id: s for s in (*pod.status.init_container_statuses, *pod.status.container_statuses)
         }
         for container in self.containers:
-            status = known.get(lifecycle.container_id(container, self.memory))
+            status = known.get(container_id(container, self.memory))
             if status is not None and container.state == "running":
                 self.memory.ready[container.id] = status.ready
                 self.memory.started[container.id] = bool(status.started)
@@ -292,7 +307,7 @@ class PodWorker:
     def _note_backoff(self, pod: Pod) -> None:
         """Say once per attempt that a restart is put off."""
         now = self.agent.clock.now()
-        status = lifecycle.pod_status(pod, self.containers, self.memory, address="", host="", now=now)
+        status = pod_status(pod, self.containers, self.memory, address="", host="", now=now)
         for container in (*status.get("initContainerStatuses", ()), *status["containerStatuses"]):
             waiting = container["state"].get("waiting") or {}
             key = (container["name"], container["restartCount"])
@@ -316,10 +331,10 @@ class PodWorker:
         return float(grace if grace is not None else 30)
 
     def _restart_grace(self, pod: Pod, container: Container, why: lifecycle.Condemnation) -> float:
-        """Return the grace of a container that a probe has condemned: the probe's own where it has one."""
+        """Return the grace of a container that has to be restarted: that of the probe that says so where it has one."""
         definition = self._definition(pod, container.name)
         probe = None
-        if definition is not None:
+        if definition is not None and why.kind != "resize":
             probe = definition.liveness_probe if why.kind == "liveness" else definition.startup_probe
         own = probe.termination_grace_period_seconds if probe is not None else None
         return float(own) if own is not None else self._grace(pod)
@@ -403,7 +418,7 @@ class PodWorker:
 
     async def _write_status(self, pod: Pod, address: str) -> None:
         agent = self.agent
-        status = lifecycle.pod_status(
+        status = pod_status(
             pod,
             self.containers,
             self.memory,

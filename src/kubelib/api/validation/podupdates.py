@@ -3,13 +3,12 @@
 from typing import Any
 
 from kubelib.api.errors import Problem
-from kubelib.api.podresources import qos_class
-from kubelib.api.quantity import QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.placement import toleration_problems
 from kubelib.api.validation.pods import existing_pod_problems
 from kubelib.api.validation.problems import duplicate, each, forbidden, immutable, invalid, required, show
+from kubelib.api.validation.resizes import resize_problems
 
 _UPDATABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -44,7 +43,7 @@ def pod_update_problems(new: Tree, old: Tree, subresource: str = "") -> list[Pro
     if subresource == "ephemeralcontainers":
         return [*existing_pod_problems(new), *_ephemeral_problems(spec, before)]
     if subresource == "resize":
-        return [*existing_pod_problems(new), *_resize_problems(new, old)]
+        return [*existing_pod_problems(new), *resize_problems(new, old)]
     if spec == before:
         return existing_pod_problems(new) if new["metadata"] != old["metadata"] else []
     problems = existing_pod_problems(new)
@@ -165,77 +164,6 @@ def _ephemeral_problems(spec: Tree, before: Tree) -> list[Problem]:
                 )
             )
     return problems
-
-
-def _resize_problems(new: Tree, old: Tree) -> list[Problem]:
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    problems: list[Problem] = []
-    allowed = dict(spec)
-    for part in ("containers", "initContainers"):
-        now, then = spec.get(part) or [], before.get(part) or []
-        if len(now) != len(then):
-            return [forbidden(f"spec.{part}", "pod updates may not add or remove containers")]
-        for at, (container, earlier) in enumerate(zip(now, then, strict=True)):
-            if part == "containers" or earlier.get("restartPolicy") == "Always":
-                _resized(container, earlier, f"spec.{part}[{at}].resources", problems)
-            elif container != earlier:
-                problems.append(forbidden("spec", "resources for non-sidecar init containers are immutable"))
-        if part in spec:
-            allowed[part] = [
-                {
-                    **container,
-                    "resources": earlier.get("resources"),
-                    "resizePolicy": earlier.get("resizePolicy"),
-                }
-                for container, earlier in zip(now, then, strict=True)
-            ]
-    same = {
-        **before,
-        **{
-            part: [
-                {**c, "resources": c.get("resources"), "resizePolicy": c.get("resizePolicy")}
-                for c in before[part]
-            ]
-            for part in ("containers", "initContainers")
-            if part in before
-        },
-    }
-    if not problems and allowed != same:
-        problems.append(forbidden("spec", "only cpu and memory resources are mutable"))
-    quality = qos_class(spec)
-    if quality != qos_class(before):
-        problems.append(invalid("spec", quality, "Pod QOS Class may not change as a result of resizing"))
-    return problems
-
-
-def _resized(container: Tree, earlier: Tree, path: str, problems: list[Problem]) -> None:
-    resources, had = container.get("resources") or {}, earlier.get("resources") or {}
-    for kind in ("requests", "limits"):
-        now, then = resources.get(kind) or {}, had.get(kind) or {}
-        if then.keys() - now.keys():
-            problems.append(forbidden(f"{path}.{kind}", f"resource {kind} cannot be removed"))
-        if any(now.get(name) != then.get(name) for name in {*now, *then} - {"cpu", "memory"}):
-            problems.append(forbidden("spec", "only cpu and memory resources are mutable"))
-    policies = {
-        policy.get("resourceName"): policy.get("restartPolicy")
-        for policy in container.get("resizePolicy") or ()
-    }
-    limit, limited = (resources.get("limits") or {}).get("memory"), (had.get("limits") or {}).get("memory")
-    if policies.get("memory") in (None, "", "NotRequired") and limit is not None:
-        field = f"{path}.limits[memory]"
-        if limited is None:
-            problems.append(
-                forbidden(field, "memory limits cannot be added unless resizePolicy is RestartContainer")
-            )
-            return
-        try:
-            lower = parse_quantity(limit) < parse_quantity(limited)
-        except QuantityError:
-            return
-        if lower:
-            problems.append(
-                forbidden(field, "memory limits cannot be decreased unless resizePolicy is RestartContainer")
-            )
 
 
 def _status_problems(new: Tree, old: Tree) -> list[Problem]:

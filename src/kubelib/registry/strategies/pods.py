@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
 
 
+_PARTS = {
+    "resize": ("containers", "initContainers", "resources"),
+    "ephemeralcontainers": ("ephemeralContainers",),
+}
+"""What of a Pod's spec is changed by which subresource."""
+
+
 class PodStrategy(Strategy):
     """What is special about Pods."""
 
@@ -44,10 +51,8 @@ class PodStrategy(Strategy):
         """Keep the node that was chosen, and the quality of service."""
         tree = super().prepare_for_update(registry, tree, old, subresource)
         if subresource in ("resize", "ephemeralcontainers"):
-            part = "ephemeralContainers" if subresource == "ephemeralcontainers" else "containers"
             spec = dict(old["spec"])
-            if part in tree["spec"]:
-                spec[part] = tree["spec"][part]
+            spec |= {part: tree["spec"][part] for part in _PARTS[subresource] if part in tree["spec"]}
             return {**old, "spec": spec}
         if subresource == "status":
             quality = (old.get("status") or {}).get("qosClass")

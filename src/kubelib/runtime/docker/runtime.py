@@ -11,22 +11,27 @@ import anyio.to_thread
 
 from kubelib.runtime.base import (
     CannotCreate,
+    CannotResize,
     CannotStart,
     ContainerId,
     ContainerSpec,
     ContainerStats,
     ImageNotFound,
     NoSuchContainer,
+    Resources,
     Sandbox,
     SandboxId,
     SandboxSpec,
 )
 from kubelib.runtime.containers import (
     ATTEMPT,
+    CPU_PERIOD,
     KIND,
     OWNER,
     check_non_root,
     container_name,
+    cpu_quota,
+    cpu_shares,
     prepare_mounts,
     sandbox_name,
 )
@@ -266,6 +271,25 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         path = f"/containers/{container}/attach"
         async with self.engine.stream("POST", path, query, upgrade=True) as answer:
             yield EngineStream(answer, resize, tty=tty, stdin=stdin)
+
+    async def resize_container(self, container: ContainerId, resources: Resources) -> None:
+        """Change the limits of memory and processors."""
+        self._running(container)
+        quota, memory = cpu_quota(resources), resources.memory
+        try:
+            await self.engine.call(
+                lambda client: client.update_container(
+                    container,
+                    cpu_shares=cpu_shares(resources),
+                    cpu_quota=quota or None,
+                    cpu_period=CPU_PERIOD if quota else None,
+                    mem_limit=memory,
+                    memswap_limit=memory,
+                )
+            )
+        except EngineRefused as error:
+            raise CannotResize(f"Error response from daemon: {error}") from error
+        await self._inventory.look(container)
 
     async def stats(self, container: ContainerId) -> ContainerStats:
         """Return what the container uses now."""

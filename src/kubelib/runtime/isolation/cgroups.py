@@ -78,8 +78,13 @@ class Groups:
         for directory in self.directories():
             directory.mkdir(parents=True, exist_ok=True)
         if self.unified:
+            self._delegate(self.directories()[0])
+        self.limit(resources)
+
+    def limit(self, resources: Resources) -> None:
+        """Set limits, also other ones: what is None stays as it is. Raises OSError."""
+        if self.unified:
             group = self.directories()[0]
-            self._delegate(group)
             for name, value in v2_limits(resources).items():
                 _write(group / name, value)
             return

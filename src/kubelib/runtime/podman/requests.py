@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from socket import gethostname
 from typing import Any
 
-from kubelib.runtime.base import ContainerSpec, SandboxSpec
+from kubelib.runtime.base import ContainerSpec, Resources, SandboxSpec
 from kubelib.runtime.containers import (
     CPU_PERIOD,
     PROPAGATIONS,
@@ -103,7 +103,7 @@ def container_request(spec: ContainerSpec, image: str, pod: str, labels: Mapping
         "stop_timeout": 0,
         "systemd": "false",
         "manage_password": False,  # who there is, the image says
-        "resource_limits": _limits(spec),
+        "resource_limits": limits(spec.resources),
     }
     # Podman's monitor writes the log, in the format of the CRI, also while there is no agent and no service.
     tree["log_configuration"] = {"driver": "k8s-file", **({"path": spec.log_path} if spec.log_path else {})}
@@ -135,14 +135,14 @@ def container_request(spec: ContainerSpec, image: str, pod: str, labels: Mapping
     return tree
 
 
-def _limits(spec: ContainerSpec) -> Tree:
-    resources = spec.resources
+def limits(resources: Resources) -> Tree:
+    """Return limits as containers are created with them, and updated."""
     cpu: Tree = {"shares": cpu_shares(resources)}
     if quota := cpu_quota(resources):
         cpu |= {"quota": quota, "period": CPU_PERIOD}
-    limits: Tree = {"cpu": cpu}
+    found: Tree = {"cpu": cpu}
     if resources.memory is not None:
-        limits["memory"] = {"limit": resources.memory, "swap": resources.memory}  # and no swap
+        found["memory"] = {"limit": resources.memory, "swap": resources.memory}  # and no swap
     if resources.pids is not None:
-        limits["pids"] = {"limit": resources.pids}
-    return limits
+        found["pids"] = {"limit": resources.pids}
+    return found

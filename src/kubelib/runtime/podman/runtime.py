@@ -10,15 +10,18 @@ from typing import Any
 import anyio
 import anyio.abc
 import anyio.to_thread
+import attrs
 
 from kubelib.runtime.base import (
     CannotCreate,
+    CannotResize,
     CannotStart,
     ContainerId,
     ContainerSpec,
     ContainerStats,
     ImageNotFound,
     NoSuchContainer,
+    Resources,
     Sandbox,
     SandboxId,
     SandboxSpec,
@@ -329,6 +332,15 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
             yield attachment
         finally:
             attachment.close()
+
+    async def resize_container(self, container: ContainerId, resources: Resources) -> None:
+        """Change the limits of memory and processors."""
+        self._running(container)
+        body = requests.limits(attrs.evolve(resources, pids=None))
+        try:
+            await self.engine.call("POST", f"/containers/{container}/update", body=body)
+        except EngineRefused as error:
+            raise CannotResize(str(error)) from error
 
     async def stats(self, container: ContainerId) -> ContainerStats:
         """Return what the container uses now, from its control group."""

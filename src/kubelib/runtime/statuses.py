@@ -1,0 +1,258 @@
+"""The status of a Pod, from what runs and what its node knows of it: the kubelet's words. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.container import ResourceRequirements
+from kubelib.api.core.pod import Pod
+from kubelib.api.scheme import Tree
+from kubelib.api.times import format_time
+from kubelib.runtime.base import Container
+from kubelib.runtime.lifecycle import (
+    Memory,
+    backoff_of,
+    initialized,
+    is_resized,
+    is_sidecar,
+    is_started,
+    latest,
+    phase_of,
+    previous,
+    restarts,
+    wait_left,
+)
+
+RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
+"""The conditions that only the node says, and that are gone when it does not say them."""
+
+
+def container_id(container: Container, memory: Memory) -> str:
+    """Return a container's identity as a Pod's status has it."""
+    return f"{memory.runtime}://{_short(container)}"
+
+
+def _ended(container: Container, memory: Memory) -> Tree:
+    state: Tree = {
+        "exitCode": container.exit_code,
+        "reason": container.reason or "Error",
+        "containerID": container_id(container, memory),
+    }
+    if container.reason == "ContainerCannotRun":
+        state["reason"] = "StartError"
+    if container.message:
+        state["message"] = container.message
+    if container.started:
+        state["startedAt"] = format_time(container.started)
+    if container.finished:
+        state["finishedAt"] = format_time(container.finished)
+    return {"terminated": state}
+
+
+def _short(container: Container) -> str:
+    return "/".join(container.id.rstrip("/").split("/")[-3::2])
+
+
+def container_status(
+    pod: Pod,
+    definition: ContainerDefinition,
+    container: Container | None,
+    before: Container | None,
+    memory: Memory,
+    *,
+    begun: bool,
+    now: datetime,
+    init: bool = False,
+    policy: str = "",
+) -> Tree:
+    """Return the status of one container; `policy` is its restart policy where that is not the Pod's."""
+    status: Tree = {
+        "name": definition.name,
+        "image": definition.image,
+        "imageID": "",
+        "ready": False,
+        "started": False,
+        "restartCount": 0,
+        "state": {},
+        "lastState": {},
+    }
+    if container is None:
+        reason, message = memory.waiting.get(
+            definition.name, ("ContainerCreating" if begun else "PodInitializing", "")
+        )
+        status["state"] = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+        return status
+    status.update(
+        imageID=container.image_id,
+        restartCount=container.attempt,
+        containerID=container_id(container, memory),
+    )
+    status["resources"] = _tree(
+        memory.actual.get(container.id, definition.resources)
+        if container.state == "running"
+        else definition.resources
+    )
+    if definition.resources.requests:
+        status["allocatedResources"] = dict(definition.resources.requests)
+    if before is not None:
+        status["lastState"] = _ended(before, memory)
+    if init and is_sidecar(definition):
+        policy = "Always"
+    policy = policy or pod.spec.restart_policy or "Always"
+    if init and not is_sidecar(definition) and policy == "Always":
+        policy = "OnFailure"
+    match container.state:
+        case "running":
+            running = {"startedAt": format_time(container.started)} if container.started else {}
+            status["state"] = {"running": running}
+            started = is_started(definition, container, memory)
+            status["started"] = started
+            status["ready"] = started and (
+                definition.readiness_probe is None or memory.ready.get(container.id, False)
+            )
+        case "exited":
+            waiting = memory.waiting.get(definition.name)
+            over = pod.metadata.deletion_timestamp is not None or memory.over
+            if not over and is_resized(container, memory):
+                # As far as its Pod is concerned it has not ended: the policy may be not to start again what succeeds.
+                reason, message = waiting or ("ContainerCreating", "")
+                status["state"] = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+                status["lastState"] = _ended(container, memory)
+            elif not over and restarts(container, policy) and (waiting or wait_left(container, now) > 0):
+                where = f"pod={pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
+                delay = _go_seconds(backoff_of(container))
+                reason, message = waiting or (
+                    "CrashLoopBackOff",
+                    f"back-off {delay} restarting failed container={definition.name} {where}",
+                )
+                status["state"] = {"waiting": {"reason": reason, "message": message}}
+                status["lastState"] = _ended(container, memory)
+            else:
+                status["state"] = _ended(container, memory)
+            if init and container.exit_code == 0:
+                status["ready"] = True
+        case _:
+            status["state"] = {"waiting": {"reason": "ContainerCreating"}}
+    return status
+
+
+def _go_seconds(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def pod_status(
+    pod: Pod, containers: Sequence[Container], memory: Memory, *, address: str, host: str, now: datetime
+) -> Tree:
+    """Return the status of a Pod, whose containers ask for what the node has allocated."""
+    last, before = latest(containers), previous(containers)
+    done = initialized(pod, last, memory)
+    phase = phase_of(pod, last, memory)
+    status: Tree = {"phase": phase, "hostIP": host, "hostIPs": [{"ip": host}]}
+    if address:
+        status["podIP"] = address
+        status["podIPs"] = [{"ip": address}]
+    status["startTime"] = format_time(pod.status.start_time or now)
+    if pod.spec.init_containers:
+        status["initContainerStatuses"] = [
+            container_status(
+                pod, d, last.get(d.name), before.get(d.name), memory, begun=False, now=now, init=True
+            )
+            for d in pod.spec.init_containers
+        ]
+    status["containerStatuses"] = statuses = [
+        container_status(pod, d, last.get(d.name), before.get(d.name), memory, begun=done, now=now)
+        for d in pod.spec.containers
+    ]
+    if pod.spec.ephemeral_containers:
+        status["ephemeralContainerStatuses"] = [
+            container_status(pod, d, last.get(d.name), None, memory, begun=True, now=now, policy="Never")
+            for d in pod.spec.ephemeral_containers
+        ]
+    if pod.spec.resources is not None:
+        status["resources"] = _tree(pod.spec.resources)
+        status["allocatedResources"] = dict(pod.spec.resources.requests)
+    if memory.evicted is not None:
+        status["reason"], status["message"] = "Evicted", memory.evicted
+    elif memory.deadline_exceeded:
+        status["reason"] = "DeadlineExceeded"
+        status["message"] = "Pod was active on the node longer than the specified deadline"
+    over = phase in ("Succeeded", "Failed")
+    unready = [s["name"] for s in statuses if not s["ready"]]
+    if phase == "Succeeded":
+        not_ready: Tree = {"status": "False", "reason": "PodCompleted"}
+    elif over:
+        not_ready = {"status": "False", "reason": "PodFailed"}
+    elif unready:
+        not_ready = {
+            "status": "False",
+            "reason": "ContainersNotReady",
+            "message": f"containers with unready status: [{' '.join(unready)}]",
+        }
+    else:
+        not_ready = {"status": "True"}
+    init_condition: Tree = {"status": "True", **({"reason": "PodCompleted"} if phase == "Succeeded" else {})}
+    if not done and not over:
+        missing = [d.name for d in pod.spec.init_containers if not _init_done(d, last.get(d.name))]
+        init_condition = {
+            "status": "False",
+            "reason": "ContainersNotInitialized",
+            "message": f"containers with incomplete status: [{' '.join(missing)}]",
+        }
+    wanted: dict[str, Tree] = {
+        "PodReadyToStartContainers": {"status": "True" if address and not over else "False"},
+        "Initialized": init_condition,
+        "Ready": dict(not_ready),
+        "ContainersReady": dict(not_ready),
+        "PodScheduled": {"status": "True"},
+    }
+    if memory.evicted is not None:
+        wanted["DisruptionTarget"] = {
+            "status": "True",
+            "reason": "TerminationByKubelet",
+            "message": memory.evicted,
+        }
+    for gate in pod.spec.readiness_gates:
+        met = any(c.type == gate.condition_type and c.status == "True" for c in pod.status.conditions)
+        if not met and wanted["Ready"]["status"] == "True":
+            wanted["Ready"] = {
+                "status": "False",
+                "reason": "ReadinessGatesNotReady",
+                "message": f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.',
+            }
+    wanted |= {condition["type"]: condition for condition in memory.resizing}
+    status["conditions"] = _conditions(pod, wanted, now)
+    return status
+
+
+def _tree(resources: ResourceRequirements) -> Tree:
+    found: Tree = msgspec.to_builtins(resources)
+    return found
+
+
+def _init_done(definition: ContainerDefinition, container: Container | None) -> bool:
+    if is_sidecar(definition):
+        return container is not None and container.state == "running"
+    return container is not None and container.state == "exited" and container.exit_code == 0
+
+
+def _conditions(pod: Pod, wanted: Mapping[str, Tree], now: datetime) -> list[Tree]:
+    """Return the conditions; those whose status is as it was keep the time of their last transition."""
+    known = {condition.type: condition for condition in pod.status.conditions}
+    conditions: list[Tree] = []
+    for kind, condition in wanted.items():
+        old = known.pop(kind, None)
+        since = old.last_transition_time if old is not None and old.status == condition["status"] else None
+        conditions.append({"type": kind, **condition, "lastTransitionTime": format_time(since or now)})
+    for kind, other in known.items():
+        if kind in RESIZE_CONDITIONS:
+            continue  # there only while a resize is under way
+        kept: dict[str, Any] = {"type": kind, "status": other.status}
+        kept |= {n: v for n, v in (("reason", other.reason), ("message", other.message)) if v}
+        if other.last_transition_time:
+            kept["lastTransitionTime"] = format_time(other.last_transition_time)
+        conditions.append(kept)
+    return conditions

@@ -1,0 +1,80 @@
+"""What runtimes promise that can change the limits of what runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kubelib.runtime.base import Container, NoSuchContainer, Resources, Runtime, SupportsResize
+from kubelib.runtime.isolation.cgroups import own_paths
+from kubelib.runtime.stats.cgroups import ROOT, UNLIMITED, is_unified
+from kubelib.testing.runtime.shared import OfRuntimes, Program, containers, ended
+
+
+class ResizeSuite(OfRuntimes):
+    """For runtimes that can change the limits of what runs: `SupportsResize`."""
+
+    limited: Sequence[str] = ("memory", "cpu", "cpu_request")
+    """Which limits there are."""
+
+    def limits(self, runtime: Runtime, container: Container) -> Resources:
+        """Return the limits that a container has: those of its control group, unless a suite says otherwise."""
+        return limits_of_group(container.pid)
+
+    async def test_limits_change_while_a_container_runs(self, runtime: Runtime) -> None:
+        assert isinstance(runtime, SupportsResize)
+        sizes = [
+            Resources(memory=64 << 20, cpu=0.5, cpu_request=0.25),
+            Resources(memory=128 << 20, cpu=1.5, cpu_request=0.5),
+            Resources(memory=32 << 20, cpu=0.25, cpu_request=0.125),
+        ]
+        identity = await self.start(runtime, Program(), resources=sizes[0])
+        before = (await containers(runtime))[identity]
+        for size in sizes:
+            await runtime.resize_container(identity, size)
+            found = (await containers(runtime))[identity]
+            assert (found.state, found.pid, found.started) == ("running", before.pid, before.started)
+            has = self.limits(runtime, found)
+            for name in self.limited:
+                assert getattr(has, name) == getattr(size, name)
+        await runtime.resize_container(identity, Resources(cpu_request=0.5))
+        assert self.limits(runtime, before).memory == sizes[-1].memory
+
+    async def test_what_has_ended_cannot_be_resized(self, runtime: Runtime) -> None:
+        assert isinstance(runtime, SupportsResize)
+        identity = await self.start(runtime, Program(seconds=0))
+        await ended(runtime, identity)
+        with pytest.raises(NoSuchContainer):
+            await runtime.resize_container(identity, Resources(memory=64 << 20))
+
+
+def limits_of_group(pid: int) -> Resources:
+    """Return the limits of the control groups that a process of this machine is in."""
+    paths = own_paths(Path(f"/proc/{pid}/cgroup").read_text())
+
+    def numbers(controller: str, name: str) -> list[int]:
+        place = (
+            ROOT / paths[""].strip("/") if is_unified() else ROOT / controller / paths[controller].strip("/")
+        )
+        return [int(word) if word.isdigit() else -1 for word in (place / name).read_text().split()]
+
+    if is_unified():
+        [memory], [quota, period], [weight] = (
+            numbers("", name) for name in ("memory.max", "cpu.max", "cpu.weight")
+        )
+        shares = 2 + (weight - 1) * 262142 // 9999
+    else:
+        [memory], [quota], [period], [shares] = (
+            numbers(controller, name)
+            for controller, name in (
+                ("memory", "memory.limit_in_bytes"),
+                ("cpu", "cpu.cfs_quota_us"),
+                ("cpu", "cpu.cfs_period_us"),
+                ("cpu", "cpu.shares"),
+            )
+        )
+    return Resources(
+        memory=memory if 0 <= memory < UNLIMITED else None,
+        cpu=quota / period if quota > 0 else None,
+        cpu_request=shares / 1024,
+    )
