@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import anyio
 import anyio.lowlevel
@@ -246,6 +247,63 @@ async def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
     with pytest.raises(StoreCorrupt, match="restore it from a backup"):
         async with SqliteStore(path):
             pass
+
+
+PAGE = 4096
+_INNER, _LEAF = 2, 10
+"""With what pages of the table begin."""
+
+
+async def test_a_store_in_which_anything_was_changed_is_refused_or_is_what_it_was(tmp_path: Path) -> None:
+    """Bits where pages say what is in them, and whole pages: records that would be passed over have no checksum that tells."""
+    path, random = tmp_path / "store.sqlite", Random(1)
+    await fill(path)
+    async with SqliteStore(path) as store:
+        good, revision = (await store.list("/")).entries, await store.revision()
+    whole = path.read_bytes()
+    pages = [at for at in range(0, len(whole), PAGE) if whole[at] in (_INNER, _LEAF)]
+    refused = 0
+    for number in range(150):
+        data = bytearray(whole)
+        page = random.choice(pages)
+        if number % 3:
+            data[page + random.randrange(60)] ^= 1 << random.randrange(8)
+        elif number % 2:
+            data[page : page + PAGE] = bytes(PAGE)
+        else:
+            other = random.choice(pages)
+            data[page : page + PAGE], data[other : other + PAGE] = (
+                data[other : other + PAGE],
+                data[page : page + PAGE],
+            )
+        path.write_bytes(data)
+        try:
+            async with SqliteStore(path) as store:
+                assert ((await store.list("/")).entries, await store.revision()) == (good, revision)
+        except StoreCorrupt:
+            refused += 1
+    assert refused > 40
+
+
+async def test_a_record_of_another_type_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    await fill(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE changes SET created = 'text', crc = NULL WHERE key = '/k100'")
+        connection.execute("UPDATE changes SET value = 5, crc = 'x' WHERE key = '/k101'")
+    connection.close()
+    assert "is damaged" in await refusal(path)
+
+
+async def test_a_disk_that_is_full_when_a_store_is_opened_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    await fill(path)
+    with files_end_at(1000) as disk:
+        assert "no space left for the store" in await refusal(tmp_path / "new.sqlite")
+        assert "no space left for the store" in await refusal(path)
+        disk.grow()
+        async with SqliteStore(path) as store:
+            assert len((await store.list("/")).entries) == 200
 
 
 async def test_a_file_of_the_first_format_is_read_and_written_on(tmp_path: Path) -> None:

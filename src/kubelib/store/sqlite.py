@@ -203,10 +203,18 @@ class SqliteStore(Embedded):
             raise StoreUnavailable(f"cannot open the store {self.path}: {error}") from error
         try:
             self._open(connection)
+            self._require_whole(connection)
             self._restore(connection)
         except sqlite3.Error as error:
             connection.close()
             raise self._translated(error) from error
+        except (
+            TypeError,
+            ValueError,
+            KeyError,
+        ) as error:  # a value of another type than we have written there
+            connection.close()
+            raise self._damaged("a record is none of ours") from error
         except BaseException:
             connection.close()
             raise
@@ -241,6 +249,18 @@ class SqliteStore(Embedded):
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
+    def _require_whole(self, connection: "sqlite3.Connection") -> None:
+        """See to it that no page is out of place: a few bits are enough for records to be passed over, which no checksum tells.
+
+        That takes a fifth of the time in which everything is read anyway. Raises `StoreCorrupt`.
+        """
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise self._damaged(" ".join(found.split()))
+
+    def _damaged(self, how: str) -> StoreCorrupt:
+        return StoreCorrupt(f"{self.path} is damaged ({how}): restore it from a backup")
+
     def _restore(self, connection: "sqlite3.Connection") -> None:
         """Replay the log: what is before the compacted revision is state, what is after it is also history."""
         facts = dict(connection.execute("SELECT name, value FROM facts"))
@@ -255,10 +275,7 @@ class SqliteStore(Embedded):
         )
         for at, key, value, created, expires, crc in rows:
             if crc is not None and crc != _checksum(at, key, value or b""):
-                raise StoreCorrupt(
-                    f"{self.path} is damaged (the record of {key} at revision {at} does not match its checksum):"
-                    " restore it from a backup"
-                )
+                raise self._damaged(f"the record of {key} at revision {at} does not match its checksum")
             previous = entries.get(key)
             entry = None
             if value is None:
@@ -293,7 +310,7 @@ class SqliteStore(Embedded):
         import sqlite3
 
         text = str(error)
-        if isinstance(error, sqlite3.OperationalError):
+        if isinstance(error, sqlite3.OperationalError) and "decode" not in text:
             if "full" in text or ("disk I/O" in text and self._out_of_room()):
                 return StoreFull(
                     f"no space left for the store {self.path} ({text}): free some; nothing stored is lost"
