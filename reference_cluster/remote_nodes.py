@@ -1,7 +1,7 @@
 """The way from the API server to nodes in other processes: HTTPS to each node's own server."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from urllib.parse import urlsplit
 
 import anyio
@@ -17,6 +17,8 @@ from kubelib.client.websocket import CONNECT_TIMEOUT, WebSocket, connect_websock
 from kubelib.server.exchange import Inquiry, Reply, exchange
 from kubelib.server.forwarding import CHANNELS
 from kubelib.server.nodes import ByteStream, LogOptions, Stream
+from kubelib.server.proxying import Target, pass_websocket
+from kubelib.server.responses import Receive, Scope, Send
 from reference_cluster.pki import Credential
 
 DEFAULT_PORT = 10250
@@ -107,6 +109,21 @@ class RemoteNodes:
     @asynccontextmanager
     async def ask(self, node: str, inquiry: Inquiry) -> AsyncIterator[Reply]:
         """Ask a node's own server."""
+        async with self._dialled(node) as (host, stream):
+            headers = [(b"host", host.encode()), *inquiry.headers]
+            async with exchange(stream, attrs.evolve(inquiry, headers=headers)) as reply:
+                yield reply
+
+    async def pass_websocket(self, node: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a WebSocket on to a node's own server."""
+        path, query = scope["raw_path"], scope["query_string"]
+        async with self._dialled(node) as (host, stream):
+            target = Target(host, lambda: nullcontext(stream))
+            await pass_websocket(target, path + (b"?" + query if query else b""), scope, receive, send)
+
+    @asynccontextmanager
+    async def _dialled(self, node: str) -> AsyncIterator[tuple[str, ByteStream]]:
+        """Connect to a node's own server, and say how it is called. Raises ServiceUnavailable."""
         connection = self._connection(node)
         where = urlsplit(connection.server)
         host, port = where.hostname or "", where.port or DEFAULT_PORT
@@ -121,9 +138,8 @@ class RemoteNodes:
                 )
         except (OSError, TimeoutError) as error:
             raise ServiceUnavailable(f"node {node} does not answer: {error}") from None
-        headers = [(b"host", where.netloc.encode()), *inquiry.headers]
-        async with stream, exchange(_Encrypted(stream), attrs.evolve(inquiry, headers=headers)) as reply:
-            yield reply
+        async with stream:
+            yield where.netloc, _Encrypted(stream)
 
 
 class _Encrypted:

@@ -1,6 +1,7 @@
 """The cluster as separate processes: API server, scheduler, controllers, nodes and proxy, each as its own user."""
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -11,8 +12,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
+from kubelib.client.kubeconfig import load_connection
+from kubelib.client.websocket import open_command
 from tests.external.conftest import Kubectl, eventually, real_binary
 from tests.external.processes import Daemon, Daemons, kubelib
 from tests.external.test_workloads import AUTOSCALED
@@ -70,7 +74,22 @@ def test_pods_run_on_both_nodes(kubectl: Kubectl) -> None:
     assert set(nodes) == {"node-1", "node-2"}
 
 
-def test_logs_and_commands_reach_the_node_that_has_the_pod(kubectl: Kubectl) -> None:
+async def said_through_the_node(daemons: Daemons, kubectl: Kubectl) -> bytes:
+    """Run a command in a container by the kubelet's own endpoint, which the API server passes the WebSocket on to."""
+    (pod, *_) = json.loads(kubectl("get", "pods", "-l", "app=web", "-o", "json"))["items"]
+    container, node = pod["spec"]["containers"][0]["name"], pod["spec"]["nodeName"]
+    path = f"/api/v1/nodes/{node}/proxy/exec/default/{pod['metadata']['name']}/{container}"
+    query = [*(("command", part) for part in ("echo", "through the node")), ("output", "1")]
+    said = b""
+    async with open_command(load_connection([daemons.master / "admin.kubeconfig"]), path, query) as stream:
+        with contextlib.suppress(anyio.EndOfStream):
+            while True:
+                said += (await stream.receive())[1]
+        assert await stream.wait() == 0
+    return said
+
+
+def test_logs_and_commands_reach_the_node_that_has_the_pod(daemons: Daemons, kubectl: Kubectl) -> None:
     for name in kubectl("get", "pods", "-l", "app=web", "-o", "name").split():
         assert kubectl("logs", name, "--tail=1") == "hello\n"
         assert kubectl("exec", name, "--", "sh", "-c", "echo in") == "in\n"
@@ -85,6 +104,7 @@ def test_logs_and_commands_reach_the_node_that_has_the_pod(kubectl: Kubectl) -> 
         assert kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
         pods = kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/pods")
         assert '"kind":"PodList"' in pods
+    assert anyio.run(said_through_the_node, daemons, kubectl) == b"through the node\n"
     follow = kubectl.popen("logs", "-f", "deploy/web", "--tail=0")
     assert follow.stdout is not None
     assert "hello" in [follow.stdout.readline().strip() for _ in range(2)]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
 
-from kubelib.api.errors import BadRequest
+from kubelib.api.errors import BadRequest, NotFound
 from kubelib.client.kubeconfig import load_connection
 from kubelib.client.websocket import open_command
 from kubelib.testing.cluster import ClusterOptions, TestCluster
@@ -82,6 +83,21 @@ async def test_a_command_without_a_channel_is_refused(
     with pytest.raises(BadRequest, match="you must specify at least 1 of stdin, stdout, stderr"):
         async with open_command(where, f"{PODS}/web/{subresource}", asked):
             pytest.fail("it was opened")
+
+
+async def test_a_kubelet_is_reached_through_the_proxy_of_its_node(cluster: TestCluster, send: Send) -> None:
+    where, proxy = load_connection([cluster.kubeconfig]), "/api/v1/nodes/node-0/proxy"
+    asked = [("command", "ls"), ("output", "1"), ("error", "1")]
+    cluster.eventually(lambda: send("GET", f"{PODS}/web")[1]["status"]["phase"] == "Running")
+    async with open_command(where, f"{proxy}/exec/default/web/c", asked) as stream:
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                await stream.receive()
+        assert await stream.wait() == 0
+    for path, error in (("exec/default/nobody/c", NotFound), ("dance", NotFound)):
+        with pytest.raises(error):
+            async with open_command(where, f"{proxy}/{path}", asked):
+                pytest.fail("it was opened")
 
 
 @pytest.mark.parametrize(

@@ -387,7 +387,7 @@ def test_websockets_are_passed_on_both_ways(cluster: TestCluster, client: httpx.
         ("/api/v1/namespaces/default/pods/p/attach", 503, "reaches no nodes"),
         ("/api/v1/namespaces/default/pods/missing/portforward", 404, "not found"),
         ("/api/v1/namespaces/default/configmaps", 404, "could not find"),
-        ("/api/v1/nodes/n/proxy/exec/default/p/c", 400, "invalid node request"),
+        ("/api/v1/nodes/n/proxy/exec/default/p/c", 503, "reaches no nodes"),
         ("/api/v1/nodes/n:80000/proxy/", 400, "invalid node request"),
     ],
 )

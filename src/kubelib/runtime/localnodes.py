@@ -1,7 +1,8 @@
 """The way from the API server, or a node's own server, to agents in the same process: logs, commands, connections."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from anyio.abc import ByteStream as AnyByteStream
 
@@ -16,6 +17,7 @@ from kubelib.runtime.operations import PodOperations
 from kubelib.server.exchange import Inquiry, Reply, exchange_with
 from kubelib.server.nodes import ByteStream, LogOptions, NodeProxy, Stream
 from kubelib.server.nodeserver import Allowed, NodeServer, pod_list
+from kubelib.server.responses import Receive, Scope, Send
 
 API_SERVER = User("kube-apiserver", ("system:masters", "system:authenticated"))
 """Who asks when the API server asks."""
@@ -120,6 +122,21 @@ class LocalNodes:
         elif self.elsewhere is not None:
             async with self.elsewhere.ask(node, inquiry) as reply:
                 yield reply
+        else:
+            raise ServiceUnavailable(f"node {node} does not answer")
+
+    async def pass_websocket(self, node: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a WebSocket on to a node's own server."""
+        server = self.servers.get(node)
+        if server is not None:
+            connecting: list[MutableMapping[str, Any]] = [{"type": "websocket.connect"}]
+
+            async def receive_anew() -> MutableMapping[str, Any]:
+                return connecting.pop() if connecting else await receive()
+
+            await server({**scope, "state": {"user": API_SERVER}}, receive_anew, send)
+        elif self.elsewhere is not None:
+            await self.elsewhere.pass_websocket(node, scope, receive, send)
         else:
             raise ServiceUnavailable(f"node {node} does not answer")
 

@@ -10,6 +10,7 @@ from kubelib.api.core.pod import Pod
 
 if TYPE_CHECKING:
     from kubelib.server.exchange import Inquiry, Reply
+    from kubelib.server.responses import Receive, Scope, Send
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +93,13 @@ class NodeProxy(Protocol):
 
     def ask(self, node: str, inquiry: "Inquiry") -> AbstractAsyncContextManager["Reply"]:
         """Ask a node's own server: its health, its Pods, its metrics."""
+        ...
+
+    async def pass_websocket(self, node: str, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Pass a WebSocket, whose connect message has been received, on to a node's own server, as `scope` says where.
+
+        Raises ApiError before the upgrade.
+        """
         ...
 
 

@@ -28,7 +28,7 @@ from kubelib.labels import parse_selector
 from kubelib.registry.base import Query
 from kubelib.server.exchange import Inquiry, Reply, concurrently, end_to_end, exchange
 from kubelib.server.forwarding import is_port
-from kubelib.server.nodes import ByteStream
+from kubelib.server.nodes import ByteStream, NodeProxy
 from kubelib.server.responses import Receive, Response, Scope, Send, send_response
 
 if TYPE_CHECKING:
@@ -319,20 +319,29 @@ async def answer_proxy(
             raise
 
 
-@asynccontextmanager
-async def _ask(server: "ApiServer", request: "Request", inquiry: Inquiry) -> AsyncIterator[Reply]:
+async def _kubelet(server: "ApiServer", request: "Request") -> tuple[NodeProxy, str] | None:
+    """Return the way to a kubelet, and the name of its node, if it is a kubelet that a request is for. Raises ApiError."""
     info = request.info
-    if info.resource == "nodes":
-        name, _, port = info.name.partition(":")
-        await server.registries.of(server.registries.scheme.of(Node)).get(Key("", name))
-        if not port or port == str(KUBELET_PORT):
-            if server.nodes is None:
-                raise ServiceUnavailable("this API server reaches no nodes")
-            async with server.nodes.ask(name, inquiry) as reply:
-                yield reply
-            return
+    if info.resource != "nodes":
+        return None
+    name, _, port = info.name.partition(":")
+    await server.registries.of(server.registries.scheme.of(Node)).get(Key("", name))
+    if port and port != str(KUBELET_PORT):
         if not is_port(port):
             raise BadRequest(f'invalid node request "{info.name}"')
+        return None
+    if server.nodes is None:
+        raise ServiceUnavailable("this API server reaches no nodes")
+    return server.nodes, name
+
+
+@asynccontextmanager
+async def _ask(server: "ApiServer", request: "Request", inquiry: Inquiry) -> AsyncIterator[Reply]:
+    if (kubelet := await _kubelet(server, request)) is not None:
+        nodes, name = kubelet
+        async with nodes.ask(name, inquiry) as reply:
+            yield reply
+        return
     target = await Targets(server).find(request)
     inquiry = attrs.evolve(inquiry, headers=[(b"host", target.host.encode()), *inquiry.headers])
     try:
@@ -391,11 +400,17 @@ def _relocated(location: bytes, prefix: bytes) -> bytes:
 async def answer_proxied_websocket(
     server: "ApiServer", request: "Request", scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Pass a WebSocket on to a Pod or Service. Raises ApiError before the upgrade."""
-    target = await Targets(server).find(request)
+    """Pass a WebSocket on to a Pod, a Service or a node. Raises ApiError before the upgrade."""
     _, path = _split_path(scope)
+    path = path or b"/"
     query: bytes = scope["query_string"]
-    where = (path or b"/") + (b"?" + query if query else b"")
+    if (kubelet := await _kubelet(server, request)) is not None:
+        nodes, name = kubelet
+        there = {**scope, "path": unquote(path.decode("latin1")), "raw_path": path}
+        await nodes.pass_websocket(name, there, receive, send)
+        return
+    target = await Targets(server).find(request)
+    where = path + (b"?" + query if query else b"")
     await pass_websocket(target, where, scope, receive, send)
 
 
