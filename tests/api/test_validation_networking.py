@@ -153,9 +153,9 @@ def test_what_is_wrong_with_a_class_is_said(path: str, value: Any, problem: str)
     [
         ("spec__policyTypes", ["Ingress", "Egress", "Ingress"],
          'spec.policyTypes: Invalid value: ["Ingress","Egress","Ingress"]: may not specify more than two policyTypes'),
-        ("spec__policyTypes", ["Sideways"], 'spec.policyTypes[0]: Unsupported value: "Sideways": supported values: "Egress", "Ingress"'),
+        ("spec__policyTypes", ["Sideways"], 'spec.policyTypes[0]: Unsupported value: "Sideways": supported values: "Ingress", "Egress"'),
         ("spec__ingress__0__ports__0__protocol", "ICMP",
-         'spec.ingress[0].ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"'),
+         'spec.ingress[0].ports[0].protocol: Unsupported value: "ICMP": supported values: "TCP", "UDP", "SCTP"'),
         ("spec__ingress__0__ports__0__port", 0, "spec.ingress[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"),
         ("spec__ingress__0__ports__0", {"endPort": 90}, "spec.ingress[0].ports[0].endPort: Invalid value: 90: may not be specified when `port` is not specified"),
         ("spec__ingress__0__ports__0__endPort", 10, "spec.ingress[0].ports[0].endPort: Invalid value: 10: must be greater than or equal to `port`"),

@@ -591,7 +591,7 @@ async def test_a_mirror_pod_has_no_account_and_no_secrets() -> None:
             ({"serviceAccountName": "x"}, "a mirror pod may not reference service accounts"),
             ({"imagePullSecrets": [{"name": "x"}]}, "a mirror pod may not reference secrets"),
         ):
-            tree = pod(**spec)
+            tree = pod(**spec, nodeName="n")
             tree["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "1"}
             assert await api.refused(tree) == f'pods "p" is forbidden: {why}'
 

@@ -147,8 +147,16 @@ _COMPUTE = ("cpu", "memory")
 def qos_class(spec: Tree) -> str:
     """Return the quality of service of a Pod: Guaranteed, Burstable or BestEffort, by what it asks for."""
     guaranteed, any_resources = True, False
-    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        resources = container.get("resources") or {}
+    whole = spec.get("resources") or {}
+    asking = (
+        [whole]
+        if any(map(is_for_pods, {**(whole.get("limits") or {}), **(whole.get("requests") or {})}))
+        else [
+            container.get("resources") or {}
+            for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+        ]
+    )
+    for resources in asking:
         limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
         for name in _COMPUTE:
             request, limit = requests.get(name, limits.get(name)), limits.get(name)

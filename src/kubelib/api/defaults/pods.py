@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from kubelib.api.podresources import is_for_pods, pod_requests
 from kubelib.api.quantity import QuantityError, canonical
 from kubelib.api.scheme import Tree
 
@@ -31,7 +32,33 @@ def default_pod(tree: Tree) -> None:
                 requests = resources.setdefault("requests", {})
                 for name, amount in limits.items():
                     requests.setdefault(name, amount)
+        if spec.get("resources"):
+            _default_whole(spec)
+        if spec.get("hostNetwork"):
+            for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+                for port in container.get("ports") or ():
+                    port.setdefault("hostPort", port.get("containerPort"))
         spec.setdefault("enableServiceLinks", True)
+
+
+def _default_whole(spec: Tree) -> None:
+    """Let a Pod that asks for something as a whole ask for what its containers ask for, and for what it is limited to."""
+    resources = spec["resources"]
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    if not limits and not requests:
+        return
+    try:
+        together = pod_requests({**spec, "resources": None}, overhead=False)
+    except (QuantityError, TypeError, AttributeError):
+        return  # validation says what is wrong
+    wanted = {name: str(amount) for name, amount in together.items() if name in _OVERCOMMITTED}
+    wanted.update(
+        {name: amount for name, amount in limits.items() if name not in wanted and is_for_pods(name)}
+    )
+    resources["requests"] = {**wanted, **requests}
+
+
+_OVERCOMMITTED = ("cpu", "memory")
 
 
 def default_pod_template(template: Any) -> None:
@@ -52,17 +79,19 @@ def default_pod_spec(spec: Tree) -> None:
     account = spec.get("serviceAccountName") or spec.get("serviceAccount")
     if account:
         spec["serviceAccountName"] = spec["serviceAccount"] = account
-    host_network = bool(spec.get("hostNetwork"))
     for part in ("initContainers", "containers", "ephemeralContainers"):
         for container in spec.get(part) or ():
-            _default_container(container, host_network=host_network)
+            _default_container(container)
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
     if "overhead" in spec:
         canonical_quantities(spec["overhead"])
+    if spec.get("resources"):
+        canonical_quantities(spec["resources"].get("limits"))
+        canonical_quantities(spec["resources"].get("requests"))
 
 
-def _default_container(container: Tree, *, host_network: bool) -> None:
+def _default_container(container: Tree) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     if "imagePullPolicy" not in container:
@@ -75,8 +104,6 @@ def _default_container(container: Tree, *, host_network: bool) -> None:
         canonical_quantities(resources.get("requests"))
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
-        if host_network:
-            port.setdefault("hostPort", port.get("containerPort"))
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(name)
         if isinstance(probe, dict):
@@ -114,6 +141,14 @@ def _default_handler(handler: Tree) -> None:
         handler["grpc"].setdefault("service", "")
 
 
+SOURCES: dict[str, dict[str, Any]] = {
+    "hostPath": {"type": ""},
+    "iscsi": {"iscsiInterface": "default"},
+    "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
+    "azureDisk": {"cachingMode": "ReadWrite", "kind": "Shared", "fsType": "ext4", "readOnly": False},
+    "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
+}
+"""What the sources of volumes say unless told otherwise."""
 _MODES = {"secret", "configMap", "downwardAPI", "projected"}
 
 
@@ -127,10 +162,9 @@ def _default_volume(volume: Tree) -> None:
             continue
         if name in _MODES:
             source.setdefault("defaultMode", 0o644)
-        if name == "hostPath":
-            source.setdefault("type", "")
-        if name == "iscsi":
-            source.setdefault("iscsiInterface", "default")
+        if name in SOURCES:
+            for field, value in SOURCES[name].items():
+                source.setdefault(field, value)
         if name == "ephemeral" and isinstance(source.get("volumeClaimTemplate"), dict):
             source["volumeClaimTemplate"].setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
         if name == "emptyDir" and "sizeLimit" in source:

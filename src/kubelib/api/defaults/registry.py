@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubelib.api.defaults import devices, extensions
-from kubelib.api.defaults.pods import canonical_quantities, default_pod, default_pod_template
+from kubelib.api.defaults.pods import SOURCES, canonical_quantities, default_pod, default_pod_template
 from kubelib.api.scheme import Tree
 
 
@@ -79,11 +79,10 @@ def _stateful_set(tree: Tree) -> None:
 
 
 def _job_spec(spec: Tree) -> None:
-    if "completions" not in spec and "parallelism" not in spec and spec.get("completionMode") != "Indexed":
+    if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = spec["parallelism"] = 1
     spec.setdefault("parallelism", 1)
-    if "backoffLimitPerIndex" not in spec:
-        spec.setdefault("backoffLimit", 6)
+    spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _NO_LIMIT)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
     spec.setdefault(
@@ -92,8 +91,19 @@ def _job_spec(spec: Tree) -> None:
     default_pod_template(spec.get("template"))
 
 
+_NO_LIMIT = 2**31 - 1
+
+
 def _job(tree: Tree) -> None:
-    _job_spec(_spec(tree))
+    spec = _spec(tree)
+    _job_spec(spec)
+    template = spec.get("template")
+    labels = (template.get("metadata") or {}).get("labels") if isinstance(template, dict) else None
+    if labels and not tree["metadata"].get("labels"):
+        tree["metadata"]["labels"] = dict(labels)
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            pattern.setdefault("status", "True")
 
 
 def _cron_job(tree: Tree) -> None:
@@ -115,18 +125,22 @@ def _service(tree: Tree) -> None:
         spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {}).setdefault(
             "timeoutSeconds", 10800
         )
+    elif spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in (None, 0, ""):
             port["targetPort"] = port.get("port")
-    if spec["type"] in ("NodePort", "LoadBalancer"):
+    if spec["type"] in ("NodePort", "LoadBalancer") or (
+        spec["type"] == "ClusterIP" and spec.get("externalIPs")
+    ):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
         for entry in ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
             if entry.get("ip"):
                 entry.setdefault("ipMode", "VIP")
-    if spec["type"] != "ExternalName":
+    if spec["type"] in ("ClusterIP", "NodePort", "LoadBalancer"):
         spec.setdefault("internalTrafficPolicy", "Cluster")
 
 
@@ -193,10 +207,10 @@ def _volume(tree: Tree) -> None:
     spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
     spec.setdefault("volumeMode", "Filesystem")
     canonical_quantities(spec.get("capacity"))
-    if isinstance(spec.get("hostPath"), dict):
-        spec["hostPath"].setdefault("type", "")
-    if isinstance(spec.get("iscsi"), dict):
-        spec["iscsi"].setdefault("iscsiInterface", "default")
+    for name, usual in SOURCES.items():
+        if isinstance(spec.get(name), dict):
+            for field, value in usual.items():
+                spec[name].setdefault(field, value)
     tree.setdefault("status", {}).setdefault("phase", "Pending")
 
 

@@ -47,6 +47,14 @@ def is_address(text: str) -> bool:
     return _read(text) is not None
 
 
+def sloppy_address(text: str) -> Address | None:
+    """Return an address that is written in any form, None if it is none."""
+    found = _read(text)
+    if found is None:
+        return None
+    return _mapped(found[0]) or found[0]
+
+
 def _read_network(text: str) -> tuple[Address, int, bool] | None:
     """Return a network's address, its prefix, and whether numbers have needless zeros; None if it is none."""
     address, slash, digits = text.partition("/")

@@ -5,6 +5,7 @@ from typing import Any
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.mounts import mount_problems
 from kubelib.api.validation.problems import (
     duplicate,
     each,
@@ -15,6 +16,7 @@ from kubelib.api.validation.problems import (
     one_of,
     port_number,
     required,
+    too_many,
 )
 from kubelib.api.validation.references import (
     field_reference_problems,
@@ -23,7 +25,6 @@ from kubelib.api.validation.references import (
 )
 from kubelib.api.validation.resources import requirement_problems
 from kubelib.api.validation.security import container_security_problems
-from kubelib.api.validation.volumes import mount_problems
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -36,7 +37,8 @@ _ENV_FIELDS = (
     "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
 _EPHEMERAL = (
-    "ports", "resources", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy", "restartPolicy",
+    "ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe",
+    "startupProbe", "lifecycle",
 )  # fmt: skip
 
 
@@ -55,10 +57,8 @@ def containers_problems(
         _container_problems(container, here, spec, volumes, claims, problems)
         _unique(container, here, names, problems)
         _life_problems(container, here, spec, problems)
-        if container.get("restartPolicy") is not None and not container.get("restartPolicyRules"):
-            problems += one_of(
-                f"{here}.restartPolicy", container["restartPolicy"], ("Always", "Never", "OnFailure")
-            )
+        if container.get("restartPolicy") is not None or container.get("restartPolicyRules"):
+            _restart_problems(container, here, problems)
     _host_port_problems(containers, f"{path}.containers", problems)
     for at, container in enumerate(spec.get("initContainers") or ()):
         here = f"{path}.initContainers[{at}]"
@@ -66,8 +66,8 @@ def containers_problems(
         _unique(container, here, names, problems)
         _host_port_problems((container,), f"{path}.initContainers", problems)
         policy = container.get("restartPolicy")
-        if policy is not None:
-            problems += one_of(f"{here}.restartPolicy", policy, ("Always", "Never", "OnFailure"))
+        if policy is not None or container.get("restartPolicyRules"):
+            _restart_problems(container, here, problems)
         if policy == "Always":
             _life_problems(container, here, spec, problems)
         else:
@@ -92,6 +92,39 @@ def containers_problems(
                             "must not have leading or trailing whitespace",
                         )
                     )
+
+
+_RESTARTS = ("Always", "Never", "OnFailure")
+_ACTIONS = ("Restart", "RestartAllContainers")
+_MOST_RULES, _MOST_CODES = 20, 255
+
+
+def _restart_problems(container: Tree, path: str, problems: list[Problem]) -> None:
+    """Check when a container is started again: its own policy, and the rules that go before it."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
+    if policy is None:
+        why = "must specify restartPolicy when restart rules are used"
+        problems.append(required(f"{path}.restartPolicy", why))
+    elif policy not in _RESTARTS:
+        problems.append(not_supported(f"{path}.restartPolicy", policy, _RESTARTS))
+    if len(rules) > _MOST_RULES:
+        problems.append(too_many(f"{path}.restartPolicyRules", len(rules), _MOST_RULES))
+    for at, rule in enumerate(rules):
+        here, codes, action = (
+            f"{path}.restartPolicyRules[{at}]",
+            rule.get("exitCodes"),
+            rule.get("action") or "",
+        )
+        if action not in _ACTIONS:
+            problems.append(not_supported(f"{here}.action", action, _ACTIONS))
+        if codes is None:
+            problems.append(required(f"{here}.exitCodes", "must be specified"))
+            continue
+        operator, values = codes.get("operator") or "", codes.get("values") or ()
+        if operator not in ("In", "NotIn"):
+            problems.append(not_supported(f"{here}.exitCodes.operator", operator, ("In", "NotIn")))
+        if len(values) > _MOST_CODES:
+            problems.append(too_many(f"{here}.exitCodes.values", len(values), _MOST_CODES))
 
 
 def _unique(container: Tree, path: str, names: set[str], problems: list[Problem]) -> None:
@@ -129,7 +162,6 @@ def _container_problems(
         _env_from_problems(container["envFrom"], f"{path}.envFrom", problems)
     if container.get("volumeMounts") or container.get("volumeDevices"):
         mount_problems(container, path, volumes, problems)
-        _image_mount_problems(container, path, volumes, problems)
     if container.get("imagePullPolicy") not in _PULL_POLICIES:
         problems += one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), _PULL_POLICIES)
     if container.get("resources"):
@@ -236,24 +268,6 @@ def _env_from_problems(sources: list[Tree], path: str, problems: list[Problem]) 
             problems.append(invalid(path, "", "may not have more than one field specified at a time"))
 
 
-def _image_mount_problems(
-    container: Tree, path: str, volumes: dict[str, Tree], problems: list[Problem]
-) -> None:
-    for at, mount in enumerate(container.get("volumeMounts") or ()):
-        if (
-            len(mount) > 2
-            and "image" in volumes.get(mount.get("name") or "", ())
-            and mount.get("subPathExpr")
-        ):
-            problems.append(
-                invalid(
-                    f"{path}.volumeMounts[{at}].subPathExpr",
-                    mount["subPathExpr"],
-                    "not allowed in image volume sources",
-                )
-            )
-
-
 def _resize_problems(policies: list[Tree], path: str, spec: Tree, problems: list[Problem]) -> None:
     seen: set[str] = set()
     for at, policy in enumerate(policies):
@@ -322,9 +336,10 @@ def handler_problems(handler: Tree, path: str, spec: Tree, problems: list[Proble
                 )
             )
     else:
+        if kind == "httpGet" and not action.get("path"):
+            problems.append(required(f"{path}.httpGet.path"))
+        port_problems(action.get("port"), f"{path}.{kind}.port", problems)
         if kind == "httpGet":
-            if not action.get("path"):
-                problems.append(required(f"{path}.httpGet.path"))
             if action.get("scheme") not in ("HTTP", "HTTPS"):
                 problems.append(
                     not_supported(f"{path}.httpGet.scheme", action.get("scheme") or "", ("HTTP", "HTTPS"))
@@ -332,7 +347,6 @@ def handler_problems(handler: Tree, path: str, spec: Tree, problems: list[Proble
             for header in action.get("httpHeaders") or ():
                 name = header.get("name") or ""
                 problems += each(f"{path}.httpGet.httpHeaders", name, texts.http_header(name))
-        port_problems(action.get("port"), f"{path}.{kind}.port", problems)
 
 
 def port_problems(port: Any, path: str, problems: list[Problem]) -> None:

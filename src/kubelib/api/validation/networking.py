@@ -230,7 +230,7 @@ def network_policy_problems(tree: Tree) -> list[Problem]:
         problems.append(invalid("spec.policyTypes", kinds, "may not specify more than two policyTypes"))
         return problems
     problems += [
-        not_supported(f"spec.policyTypes[{at}]", kind, ("Egress", "Ingress"))
+        not_supported(f"spec.policyTypes[{at}]", kind, ("Ingress", "Egress"))
         for at, kind in enumerate(kinds)
         if kind not in ("Egress", "Ingress")
     ]
@@ -239,8 +239,8 @@ def network_policy_problems(tree: Tree) -> list[Problem]:
 
 def _policy_port_problems(rule: Tree, path: str, problems: list[Problem]) -> None:
     protocol, port, end = rule.get("protocol"), rule.get("port"), rule.get("endPort")
-    if protocol is not None and protocol not in ("SCTP", "TCP", "UDP"):
-        problems.append(not_supported(f"{path}.protocol", protocol, ("SCTP", "TCP", "UDP")))
+    if protocol is not None and protocol not in ("TCP", "UDP", "SCTP"):
+        problems.append(not_supported(f"{path}.protocol", protocol, ("TCP", "UDP", "SCTP")))
     if isinstance(port, int):
         problems += port_number(f"{path}.port", port)
         if end is not None:

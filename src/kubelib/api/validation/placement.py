@@ -160,23 +160,38 @@ def _pod_term_problems(term: Tree, path: str, problems: list[Problem]) -> None:
     problems += each(f"{path}.topologyKey", key, texts.qualified(key))
 
 
+_LIST = "matchLabelKeys"
+_BOTH = "exists in both matchLabelKeys and "
+
+
+def _key_problems(term: Tree, field: str, path: str) -> list[Problem]:
+    keys = term.get(field) or ()
+    if keys and term.get("labelSelector") is None:
+        return [forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set")]
+    return [
+        problem
+        for at, key in enumerate(keys)
+        for problem in each(f"{path}.{field}[{at}]", key, texts.qualified(key))
+    ]
+
+
 def _label_keys(term: Tree, path: str, problems: list[Problem]) -> None:
-    matched = term.get("matchLabelKeys") or ()
-    for field in ("matchLabelKeys", "mismatchLabelKeys"):
-        keys = term.get(field) or ()
-        if keys and term.get("labelSelector") is None:
-            problems.append(
-                forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set")
-            )
-            continue
-        for at, key in enumerate(keys):
-            problems += each(f"{path}.{field}[{at}]", key, texts.qualified(key))
-            if field == "mismatchLabelKeys" and key in matched:
-                problems.append(
-                    invalid(
-                        f"{path}.{field}[{at}]", key, "exists in both matchLabelKeys and mismatchLabelKeys"
-                    )
-                )
+    problems += _key_problems(term, _LIST, path)
+    problems += _key_problems(term, "mismatchLabelKeys", path)
+    matched, selector = term.get(_LIST) or [], term.get("labelSelector") or {}
+    # The server has put each of these keys among the expressions already: one that is there besides was the user's.
+    known = set(selector.get("matchLabels") or ())
+    for expression in selector.get("matchExpressions") or ():
+        key = expression.get("key") or ""
+        if key in matched and key in known:
+            problems.append(invalid(f"{path}[{matched.index(key)}]", key, f"{_BOTH}labelSelector"))
+        known.add(key)
+    mismatched = term.get("mismatchLabelKeys") or ()
+    problems += [
+        invalid(f"{path}.{_LIST}[{at}]", key, f"{_BOTH}mismatchLabelKeys")
+        for at, key in enumerate(matched)
+        if key in mismatched
+    ]
 
 
 def taint_problems(taints: Any, path: str) -> list[Problem]:
@@ -244,38 +259,46 @@ def toleration_problems(tolerations: Any, path: str, problems: list[Problem]) ->
 
 def spread_problems(constraints: Any, path: str, problems: list[Problem]) -> None:
     """Check topology spread constraints."""
-    seen: set[str] = set()
+    pairs = [(one.get("topologyKey") or "", one.get("whenUnsatisfiable") or "") for one in constraints]
     for at, constraint in enumerate(constraints):
-        here = f"{path}[{at}]"
-        skew, key = constraint.get("maxSkew") or 0, constraint.get("topologyKey") or ""
-        action, least = constraint.get("whenUnsatisfiable") or "", constraint.get("minDomains")
+        here, (key, action) = f"{path}[{at}]", pairs[at]
+        skew, least = constraint.get("maxSkew") or 0, constraint.get("minDomains")
         if skew <= 0:
             problems.append(invalid(f"{here}.maxSkew", skew, "must be greater than zero"))
         if not key:
             problems.append(required(f"{here}.topologyKey", "can not be empty"))
-        else:
-            problems += each(f"{here}.topologyKey", key, texts.qualified(key))
-        if action not in ("DoNotSchedule", "ScheduleAnyway"):
-            problems.append(
-                not_supported(f"{here}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
-            )
-        pair = f"{{{key}, {action}}}"
-        if pair in seen:
-            problems.append(duplicate(f"{here}.{{topologyKey, whenUnsatisfiable}}", pair))
-        seen.add(pair)
+        if action not in _ACTIONS:
+            problems.append(not_supported(f"{here}.whenUnsatisfiable", action, _ACTIONS))
+        if pairs[at] in pairs[at + 1 :]:
+            problems.append(duplicate(f"{here}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
         if least is not None:
             if least <= 0:
                 problems.append(invalid(f"{here}.minDomains", least, "must be greater than zero"))
             if action != "DoNotSchedule":
-                problems.append(
-                    invalid(
-                        f"{here}.minDomains",
-                        least,
-                        f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}",
-                    )
-                )
-        for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
-            if constraint.get(field) is not None and constraint[field] not in ("Honor", "Ignore"):
-                problems.append(not_supported(f"{here}.{field}", constraint[field], ("Honor", "Ignore")))
+                why = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+                problems.append(invalid(f"{here}.minDomains", least, why))
+        problems += [
+            not_supported(f"{here}.{field}", constraint[field], _INCLUSIONS)
+            for field in ("nodeAffinityPolicy", "nodeTaintsPolicy")
+            if constraint.get(field) is not None and constraint[field] not in _INCLUSIONS
+        ]
+        _spread_keys(constraint, f"{here}.{_LIST}", problems)
         problems += label_selector_problems(constraint.get("labelSelector"), f"{here}.labelSelector")
-        _label_keys(constraint, here, problems)
+
+
+_ACTIONS, _INCLUSIONS = ("DoNotSchedule", "ScheduleAnyway"), ("Honor", "Ignore")
+
+
+def _spread_keys(constraint: Tree, path: str, problems: list[Problem]) -> None:
+    keys, selector = constraint.get(_LIST) or (), constraint.get("labelSelector")
+    if keys and selector is None:
+        problems.append(forbidden(path, "must not be specified when labelSelector is not set"))
+    selector = selector or {}
+    known = {
+        *(selector.get("matchLabels") or ()),
+        *((expression.get("key") or "") for expression in selector.get("matchExpressions") or ()),
+    }
+    for at, key in enumerate(keys):
+        problems += each(f"{path}[{at}]", key, texts.qualified(key))
+        if key in known:
+            problems.append(invalid(f"{path}[{at}]", key, f"{_BOTH}labelSelector"))

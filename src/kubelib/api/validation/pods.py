@@ -8,8 +8,10 @@ from kubelib.api.codec import encode_json
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.annotations import annotation_value_problems, profile_problems
 from kubelib.api.validation.containers import containers_problems
 from kubelib.api.validation.meta import annotation_problems, label_problems
+from kubelib.api.validation.operatingsystems import host_process_problems, operating_system_problems
 from kubelib.api.validation.placement import affinity_problems, spread_problems, toleration_problems
 from kubelib.api.validation.problems import (
     duplicate,
@@ -20,17 +22,12 @@ from kubelib.api.validation.problems import (
     one_of,
     required,
 )
-from kubelib.api.validation.resources import amount_problems, requirement_problems
-from kubelib.api.validation.security import (
-    host_process_problems,
-    operating_system_problems,
-    pod_security_problems,
-)
-from kubelib.api.validation.volumes import volume_problems
+from kubelib.api.validation.resources import pod_requirement_problems, requirement_problems
+from kubelib.api.validation.security import pod_security_problems
+from kubelib.api.validation.volumes import claimed_volume_problems, volume_problems
 
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 def pod_problems(tree: Tree) -> list[Problem]:
@@ -43,6 +40,9 @@ def pod_problems(tree: Tree) -> list[Problem]:
         problems.append(
             forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
         )
+    annotations = tree["metadata"].get("annotations")
+    if annotations:
+        profile_problems(annotations, spec, "spec", problems)
     return problems
 
 
@@ -54,8 +54,11 @@ def existing_pod_problems(tree: Tree) -> list[Problem]:
         spec = {}
     annotations = tree["metadata"].get("annotations")
     if annotations:
-        _annotation_problems(annotations, "metadata.annotations", problems)
+        annotation_value_problems(annotations, spec, "metadata.annotations", problems)
     pod_spec_problems(spec, "spec", problems, strict=True)
+    name = tree["metadata"].get("name")
+    if name and spec.get("volumes"):
+        problems += claimed_volume_problems(spec["volumes"], name, "spec.volumes")
     if not spec.get("serviceAccountName"):
         for at, volume in enumerate(spec.get("volumes") or ()):
             for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
@@ -79,11 +82,14 @@ def template_problems(template: Any, path: str, problems: list[Problem], *, alwa
         problems += label_problems(meta["labels"], f"{path}.labels")
     if meta.get("annotations"):
         problems += annotation_problems(meta["annotations"], f"{path}.annotations")
-        _annotation_problems(meta["annotations"], f"{path}.annotations", problems)
     spec = template.get("spec")
     if not isinstance(spec, dict):
         spec = {}
+    if meta.get("annotations"):
+        annotation_value_problems(meta["annotations"], spec, f"{path}.annotations", problems)
     pod_spec_problems(spec, f"{path}.spec", problems)
+    if meta.get("annotations"):
+        profile_problems(meta["annotations"], spec, f"{path}.spec", problems)
     if spec.get("ephemeralContainers"):
         problems.append(
             forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
@@ -100,17 +106,6 @@ def template_problems(template: Any, path: str, problems: list[Problem], *, alwa
                     f"activeDeadlineSeconds in {always_in} is not Supported",
                 )
             )
-
-
-def _annotation_problems(annotations: Tree, path: str, problems: list[Problem]) -> None:
-    cost = annotations.get(_DELETION_COST)
-    if cost is not None:
-        try:
-            fits = -(2**31) <= int(cost) < 2**31 and str(int(cost)) == cost
-        except ValueError:
-            fits = False
-        if not fits:
-            problems.append(invalid(f"{path}[{_DELETION_COST}]", cost, "must be a 32bit integer"))
 
 
 _sound: dict[bytes, None] = {}
@@ -151,7 +146,7 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         _claim_problems(spec["resourceClaims"], f"{path}.resourceClaims", problems)
     containers_problems(spec, path, volumes, problems, strict=strict)
     if spec.get("resources"):
-        requirement_problems(spec["resources"], f"{path}.resources", [], problems)
+        pod_requirement_problems(spec, f"{path}.resources", problems)
     if spec.get("hostNetwork"):
         _host_network_problems(spec, path, problems, strict=strict)
     if spec.get("restartPolicy") not in _RESTART_POLICIES:
@@ -161,14 +156,6 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
     if spec.get("nodeSelector"):
         problems += label_problems(spec["nodeSelector"], f"{path}.nodeSelector")
     pod_security_problems(spec.get("securityContext"), spec, path, problems)
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        problems.append(
-            invalid(
-                f"{path}.securityContext.shareProcessNamespace",
-                True,
-                "ShareProcessNamespace and HostPID cannot both be enabled",
-            )
-        )
     if spec.get("affinity"):
         affinity_problems(spec["affinity"], f"{path}.affinity", problems)
     if spec.get("dnsConfig") is not None or spec.get("dnsPolicy") == "None":
@@ -184,6 +171,7 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         problems += each(where, group, texts.subdomain(group)) if group else [required(where)]
     if spec.get("topologySpreadConstraints"):
         spread_problems(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints", problems)
+    host_process_problems(spec, path, problems)
     if spec.get("hostUsers") is False:
         for field, named in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
             if spec.get(field):
@@ -216,11 +204,10 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         problems += one_of(
             f"{path}.preemptionPolicy", spec["preemptionPolicy"], ("PreemptLowerPriority", "Never")
         )
-    for name, amount in (spec.get("overhead") or {}).items():
-        problems += amount_problems(name, amount, f"{path}.overhead.limits[{name}]")
+    if spec.get("overhead"):
+        requirement_problems({"limits": spec["overhead"]}, f"{path}.overhead", [], problems)
     if spec.get("os") is not None:
         operating_system_problems(spec, path, problems)
-    host_process_problems(spec, path, problems)
 
 
 def _claim_problems(claims: list[Tree], path: str, problems: list[Problem]) -> None:

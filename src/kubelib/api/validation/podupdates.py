@@ -4,10 +4,11 @@ from typing import Any
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
-from kubelib.api.validation import texts
+from kubelib.api.validation.annotations import MIRROR, annotation_update_problems
 from kubelib.api.validation.placement import toleration_problems
 from kubelib.api.validation.pods import existing_pod_problems
-from kubelib.api.validation.problems import duplicate, each, forbidden, immutable, invalid, required, show
+from kubelib.api.validation.podstatuses import pod_status_problems
+from kubelib.api.validation.problems import forbidden, invalid, show
 from kubelib.api.validation.resizes import resize_problems
 
 _UPDATABLE = (
@@ -38,15 +39,20 @@ def difference(old: Any, new: Any) -> str:
 def pod_update_problems(new: Tree, old: Tree, subresource: str = "") -> list[Problem]:
     """Check a change to a Pod: very little of its spec may change."""
     if subresource == "status":
-        return _status_problems(new, old)
+        return pod_status_problems(new, old)
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     if subresource == "ephemeralcontainers":
+        if _is_mirror(old):
+            return [forbidden("", "static pods do not support ephemeral containers")]
         return [*existing_pod_problems(new), *_ephemeral_problems(spec, before)]
     if subresource == "resize":
         return [*existing_pod_problems(new), *resize_problems(new, old)]
-    if spec == before:
-        return existing_pod_problems(new) if new["metadata"] != old["metadata"] else []
+    if spec == before and new["metadata"] == old["metadata"]:
+        return []
     problems = existing_pod_problems(new)
+    annotation_update_problems(new, old, problems)
+    if spec == before:
+        return problems
     for part in ("containers", "initContainers"):
         now, then = spec.get(part) or [], before.get(part) or []
         if len(now) != len(then):
@@ -88,6 +94,10 @@ def pod_update_problems(new: Tree, old: Tree, subresource: str = "") -> list[Pro
     return problems
 
 
+def _is_mirror(pod: Tree) -> bool:
+    return MIRROR in (pod["metadata"].get("annotations") or ())
+
+
 def _as_before(spec: Tree, before: Tree, field: str) -> None:
     spec.pop(field, None)
     if field in before:
@@ -122,11 +132,39 @@ def _munged(spec: Tree, before: Tree, problems: list[Problem]) -> Tree:
             )
         _as_before(allowed, before, "nodeSelector")
         affinity = dict(allowed.get("affinity") or {})
+        problems += _affinity_change(
+            affinity.get("nodeAffinity"), (before.get("affinity") or {}).get("nodeAffinity")
+        )
         _as_before(affinity, before.get("affinity") or {}, "nodeAffinity")
         allowed.pop("affinity", None)
         if affinity or "affinity" in before:
             allowed["affinity"] = affinity
     return allowed
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def _affinity_change(affinity: Any, before: Any) -> list[Problem]:
+    """Check that a Pod that waits for its gates becomes no less choosy about nodes."""
+    terms, had = ((one or {}).get(_REQUIRED) or {} for one in (affinity, before))
+    now, then = terms.get("nodeSelectorTerms") or [], had.get("nodeSelectorTerms") or []
+    path = f"spec.affinity.nodeAffinity.{_REQUIRED}.nodeSelectorTerms"
+    if then and len(now) != len(then):
+        why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        return [invalid(path, now, why)]
+    return [
+        invalid(f"{path}[{at}]", term, "only additions are allowed (no mutations or deletions)")
+        for at, (term, earlier) in enumerate(zip(now, then, strict=False))
+        if not _only_adds(term, earlier)
+    ]
+
+
+def _only_adds(term: Tree, earlier: Tree) -> bool:
+    lists = [(term.get(part) or [], earlier.get(part) or []) for part in ("matchExpressions", "matchFields")]
+    if not any(then for _, then in lists):
+        return not any(now for now, _ in lists)
+    return all(now[: len(then)] == then for now, then in lists)
 
 
 def _toleration_update(spec: Tree, before: Tree, problems: list[Problem]) -> None:
@@ -164,67 +202,3 @@ def _ephemeral_problems(spec: Tree, before: Tree) -> list[Problem]:
                 )
             )
     return problems
-
-
-def _status_problems(new: Tree, old: Tree) -> list[Problem]:
-    problems: list[Problem] = []
-    status, before = new.get("status") or {}, old.get("status") or {}
-    spec = old.get("spec") or {}
-    for at, condition in enumerate(status.get("conditions") or ()):
-        kind = condition.get("type") or ""
-        problems += each(f"metadata.conditions[{at}].Type", kind, texts.qualified(kind))
-    if (new.get("spec") or {}).get("nodeName") != spec.get("nodeName"):
-        problems.append(forbidden("status.nodeName", "may not be changed directly"))
-    nominated = status.get("nominatedNodeName")
-    if nominated and nominated != before.get("nominatedNodeName"):
-        problems += each("status.nominatedNodeName", nominated, texts.subdomain(nominated))
-    if before.get("qosClass"):
-        problems += immutable("status.qosClass", status.get("qosClass") or "", before["qosClass"])
-    sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
-    for part, policy in (
-        ("containerStatuses", spec.get("restartPolicy")),
-        ("initContainerStatuses", spec.get("restartPolicy")),
-        ("ephemeralContainerStatuses", "Never"),
-    ):
-        if policy != "Always" and before.get(part):
-            _transition_problems(status, before, part, policy, sidecars, problems)
-    for part in ("podIPs", "hostIPs"):
-        _address_problems(status.get(part) or (), f"status.{part}", problems)
-    hosts = status.get("hostIPs")
-    if hosts and status.get("hostIP") != hosts[0].get("ip"):
-        problems.append(invalid("status.hostIPs[0].ip", hosts[0].get("ip"), "must be equal to `hostIP`"))
-    return problems
-
-
-def _transition_problems(
-    status: Tree, before: Tree, part: str, policy: Any, sidecars: set[Any], problems: list[Problem]
-) -> None:
-    now = {container.get("name"): container for container in status.get(part) or ()}
-    for at, earlier in enumerate(before[part]):
-        ended = (earlier.get("state") or {}).get("terminated")
-        if ended is None or (ended.get("exitCode") and policy == "OnFailure"):
-            continue
-        if part == "initContainerStatuses" and earlier.get("name") in sidecars:
-            continue
-        later = now.get(earlier.get("name"))
-        if later is not None and (later.get("state") or {}).get("terminated") is None:
-            problems.append(
-                forbidden(f"status.{part}[{at}].state", "may not be transitioned to non-terminated state")
-            )
-
-
-def _address_problems(addresses: Any, path: str, problems: list[Problem]) -> None:
-    seen: set[str] = set()
-    families = []
-    for at, entry in enumerate(addresses):
-        address = entry.get("ip") or ""
-        if not address:
-            problems.append(required(f"{path}[{at}].ip"))
-            continue
-        problems += each(f"{path}[{at}]", address, texts.ip_address(address))
-        if address in seen:
-            problems.append(duplicate(f"{path}[{at}]", entry))
-        seen.add(address)
-        families.append(":" in address)
-    if len(families) > 1 and (len(families) > 2 or families[0] == families[1]):
-        problems.append(invalid(path, list(addresses), "may specify no more than one IP for each IP family"))

@@ -12,36 +12,47 @@ from kubelib.api.validation.problems import (
     duplicate,
     each,
     forbidden,
-    immutable,
     invalid,
     not_supported,
     one_of,
     port_number,
     required,
-    too_many,
 )
 
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _POLICIES = ("Cluster", "Local")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 _LONGEST_AFFINITY = 86400
+
+
+def _is_headless(spec: Tree) -> bool:
+    return addresses_of(spec) == ["None"]
+
+
+def addresses_of(spec: Tree) -> list[str]:
+    """Return the addresses of a Service; the first may stand alone, as it does before the server has chosen a second."""
+    first = spec.get("clusterIP")
+    return spec.get("clusterIPs") or ([first] if first else [])
 
 
 def service_problems(tree: Tree) -> list[Problem]:
     """Check a Service."""
     spec = tree.get("spec") or {}
     problems: list[Problem] = []
-    kind, address = spec.get("type") or "", spec.get("clusterIP") or ""
-    ports = spec.get("ports") or []
-    if not ports and kind != "ExternalName" and address != "None":
+    _topology_problems(tree["metadata"].get("annotations") or {}, problems)
+    kind, ports = spec.get("type") or "", spec.get("ports") or []
+    headless = _is_headless(spec)
+    if not ports and kind != "ExternalName" and not headless:
         problems.append(required("spec.ports"))
-    if address == "None" and kind in ("LoadBalancer", "NodePort"):
+    if headless and kind in ("LoadBalancer", "NodePort"):
         problems.append(
             invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
         )
     if kind == "ExternalName":
         _external_name_problems(spec, problems)
-    _port_problems(ports, kind, problems)
+    _port_problems(ports, problems)
     if spec.get("selector"):
         problems += label_problems(spec["selector"], "spec.selector")
     affinity, config = spec.get("sessionAffinity"), spec.get("sessionAffinityConfig")
@@ -52,11 +63,27 @@ def service_problems(tree: Tree) -> list[Problem]:
         problems.append(
             forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None")
         )
-    _address_problems(spec, kind, problems)
+    if kind != "ExternalName":
+        _address_problems(spec, problems)
+    for at, value in enumerate(spec.get("externalIPs") or ()):
+        messages = texts.ip_address(value) or texts.special_address(value)
+        problems += each(f"spec.externalIPs[{at}]", value, messages)
     problems += one_of("spec.type", kind, _TYPES)
-    _balancer_problems(spec, kind, problems)
+    _twice_problems(ports, kind, problems)
+    _balancer_problems(tree, spec, kind, problems)
     _traffic_problems(spec, kind, problems)
     return problems
+
+
+_HINTS, _MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
+_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+
+
+def _topology_problems(annotations: Tree, problems: list[Problem]) -> None:
+    hints, mode = annotations.get(_HINTS), annotations.get(_MODE)
+    if hints is not None and mode is not None and hints != mode:
+        why = f"must match annotations[{_HINTS}] when both are specified"
+        problems.append(invalid(f"metadata.annotations[{_MODE}]", mode, why))
 
 
 def _external_name_problems(spec: Tree, problems: list[Problem]) -> None:
@@ -72,10 +99,8 @@ def _external_name_problems(spec: Tree, problems: list[Problem]) -> None:
         problems.append(required("spec.externalName"))
 
 
-def _port_problems(ports: list[Tree], kind: str, problems: list[Problem]) -> None:
+def _port_problems(ports: list[Tree], problems: list[Problem]) -> None:
     names: set[str] = set()
-    claims: set[tuple[Any, Any]] = set()
-    node_ports: set[tuple[Any, Any]] = set()
     for at, port in enumerate(ports):
         path, name = f"spec.ports[{at}]", port.get("name") or ""
         if not name and len(ports) > 1:
@@ -85,21 +110,32 @@ def _port_problems(ports: list[Tree], kind: str, problems: list[Problem]) -> Non
             if name in names:
                 problems.append(duplicate(f"{path}.name", name))
             names.add(name)
-        number, protocol, node_port = port.get("port") or 0, port.get("protocol"), port.get("nodePort")
-        problems += port_number(f"{path}.port", number)
-        problems += one_of(f"{path}.protocol", protocol, _PROTOCOLS)
+        problems += port_number(f"{path}.port", port.get("port") or 0)
+        problems += one_of(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
         port_problems(port.get("targetPort"), f"{path}.targetPort", problems)
         if port.get("appProtocol") is not None:
             problems += each(f"{path}.appProtocol", port["appProtocol"], texts.qualified(port["appProtocol"]))
-        if node_port and kind == "ClusterIP":
-            problems.append(forbidden(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'"))
-        if node_port:
-            if (protocol, node_port) in node_ports:
-                problems.append(duplicate(f"{path}.nodePort", node_port))
-            node_ports.add((protocol, node_port))
-        if (protocol, number) in claims:
-            problems.append(duplicate(path, {"protocol": protocol, "port": number}))
-        claims.add((protocol, number))
+
+
+def _twice_problems(ports: list[Tree], kind: str, problems: list[Problem]) -> None:
+    """Check that no two ports are the same to clients, or on the nodes."""
+    if kind == "ClusterIP":
+        problems += [
+            forbidden(f"spec.ports[{at}].nodePort", "may not be used when `type` is 'ClusterIP'")
+            for at, port in enumerate(ports)
+            if port.get("nodePort")
+        ]
+    for field in ("nodePort", "port"):
+        taken: set[tuple[Any, Any]] = set()
+        for at, port in enumerate(ports):
+            protocol, number = port.get("protocol"), port.get(field) or 0
+            if (protocol, number) in taken and (number or field == "port"):
+                problems.append(
+                    duplicate(f"spec.ports[{at}].nodePort", number)
+                    if field == "nodePort"
+                    else duplicate(f"spec.ports[{at}]", {"protocol": protocol, "port": number})
+                )
+            taken.add((protocol, number))
 
 
 def _affinity_problems(config: Any, problems: list[Problem]) -> None:
@@ -119,228 +155,191 @@ def _affinity_problems(config: Any, problems: list[Problem]) -> None:
             )
 
 
-def _address_problems(spec: Tree, kind: str, problems: list[Problem]) -> None:
-    address, addresses = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
-    if kind != "ExternalName":
-        if addresses and address and addresses[0] != address:
-            problems.append(invalid("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
-        for at, value in enumerate(addresses or ([address] if address else [])):
-            if value == "None":
-                if at:
-                    problems.append(
-                        invalid(
-                            f"spec.clusterIPs[{at}]", value, "may not be set to 'None' beside other addresses"
-                        )
-                    )
-            else:
-                problems += each(f"spec.clusterIPs[{at}]", value, texts.ip_address(value))
-    policy = spec.get("ipFamilyPolicy")
-    policies = ("PreferDualStack", "RequireDualStack", "SingleStack")
-    if policy is not None and policy not in policies:
-        problems.append(not_supported("spec.ipFamilyPolicy", policy, policies))
+def _address_problems(spec: Tree, problems: list[Problem]) -> None:
+    path, first, given = "spec.clusterIPs", spec.get("clusterIP") or "", spec.get("clusterIPs") or []
+    if first and given and given[0] != first:
+        problems.append(invalid(path, given, "first value must match `clusterIP`"))
+    elif given and not first:
+        problems.append(invalid(path, given, "must be empty when `clusterIP` is not specified"))
     families = spec.get("ipFamilies") or []
     for at, family in enumerate(families):
         if family not in ("IPv4", "IPv6"):
             problems.append(not_supported(f"spec.ipFamilies[{at}]", family, ("IPv4", "IPv6")))
         if family in families[:at]:
             problems.append(duplicate(f"spec.ipFamilies[{at}]", family))
-    for at, value in enumerate(spec.get("externalIPs") or ()):
-        messages = texts.ip_address(value) or texts.special_address(value)
-        problems += each(f"spec.externalIPs[{at}]", value, messages)
+    policy = spec.get("ipFamilyPolicy")
+    if policy is not None and policy not in _FAMILY_POLICIES:
+        problems.append(not_supported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES))
+    addresses, sound = addresses_of(spec), True
+    for at, value in enumerate(addresses):
+        if not at and value == "None":
+            if len(addresses) > 1:
+                problems.append(invalid(path, addresses, "'None' must be the first and only value"))
+                sound = False
+        elif messages := texts.ip_address(value):
+            problems += each(f"{path}[{at}]", value, messages)
+            sound = False
+    if len(addresses) > 2:
+        problems.append(invalid(path, addresses, "may only hold up to 2 values"))
+    if not sound or addresses == ["None"]:
+        return
+    newer = [":" in value for value in addresses]
+    if len(newer) > 1 and len(set(newer)) < 2:
+        problems.append(invalid(path, addresses, "may specify no more than one IP for each IP family"))
+    for at, (family, value) in enumerate(zip(families, addresses, strict=False)):
+        if family in ("IPv4", "IPv6") and (family == "IPv6") != newer[at]:
+            why = f"expected an {family} value as indicated by `ipFamilies[{at}]`"
+            problems.append(invalid(f"{path}[{at}]", value, why))
 
 
-def _balancer_problems(spec: Tree, kind: str, problems: list[Problem]) -> None:
+def _balancer_problems(tree: Tree, spec: Tree, kind: str, problems: list[Problem]) -> None:
     balanced = kind == "LoadBalancer"
     only = "may only be used when `type` is 'LoadBalancer'"
-    ranges = spec.get("loadBalancerSourceRanges") or ()
-    if ranges and not balanced:
-        problems.append(forbidden("spec.LoadBalancerSourceRanges", only))
-    for at, value in enumerate(ranges):
-        problems += each(f"spec.LoadBalancerSourceRanges[{at}]", value.strip(), texts.cidr(value.strip()))
+    ranges, noted = spec.get("loadBalancerSourceRanges") or (), tree["metadata"].get("annotations") or {}
+    if ranges:
+        path = "spec.LoadBalancerSourceRanges"
+        if not balanced:
+            problems.append(forbidden(path, only))
+        for at, value in enumerate(ranges):
+            problems += each(f"{path}[{at}]", value.strip(), texts.cidr(value.strip()))
+    elif _RANGES in noted:
+        path = f"metadata.annotations[{_RANGES}]"
+        if not balanced:
+            problems.append(forbidden(path, only))
+        for value in noted[_RANGES].split(",") if noted[_RANGES].strip() else ():
+            problems += each(path, value.strip(), texts.cidr(value.strip()))
     if spec.get("allocateLoadBalancerNodePorts") is not None:
         if not balanced:
             problems.append(forbidden("spec.allocateLoadBalancerNodePorts", only))
     elif balanced:
         problems.append(required("allocateLoadBalancerNodePorts"))
-    name = spec.get("loadBalancerClass")
-    if name is not None:
-        if not balanced:
-            problems.append(forbidden("spec.loadBalancerClass", only))
-        problems += each("spec.loadBalancerClass", name, texts.qualified(name))
+    _class_problems(spec, balanced, problems)
+
+
+def _class_problems(spec: Tree, balanced: bool, problems: list[Problem]) -> None:
+    name, path = spec.get("loadBalancerClass"), "spec.loadBalancerClass"
+    if name is not None and not balanced:
+        problems.append(forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
+    elif name is not None:
+        problems += each(path, name, texts.qualified(name))
 
 
 def _traffic_problems(spec: Tree, kind: str, problems: list[Problem]) -> None:
     outside, inside = spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")
-    reachable = kind in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
-    if not reachable:
-        if outside:
-            problems.append(
-                invalid(
-                    "spec.externalTrafficPolicy",
-                    outside,
-                    "may only be set for externally-accessible services",
-                )
-            )
-    else:
+    reachable = kind in ("NodePort", "LoadBalancer") or (
+        kind == "ClusterIP" and bool(spec.get("externalIPs"))
+    )
+    if reachable:
         problems += one_of("spec.externalTrafficPolicy", outside, _POLICIES)
-    if spec.get("healthCheckNodePort") and not (kind == "LoadBalancer" and outside == "Local"):
-        problems.append(
-            invalid(
-                "spec.healthCheckNodePort",
-                spec["healthCheckNodePort"],
-                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
-            )
-        )
+    elif outside:
+        why = "may only be set for externally-accessible services"
+        problems.append(invalid("spec.externalTrafficPolicy", outside, why))
+    # One that is missing is allocated with the write.
+    health, path = spec.get("healthCheckNodePort"), "spec.healthCheckNodePort"
+    if health and not _is_checked(spec):
+        why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        problems.append(invalid(path, health, why))
+    elif health:
+        problems += port_number(path, health)
     if inside is None:
         if kind in ("NodePort", "LoadBalancer", "ClusterIP"):
             problems.append(required("spec.internalTrafficPolicy"))
     elif inside not in _POLICIES:
         problems.append(not_supported("spec.internalTrafficPolicy", inside, _POLICIES))
     spread = spec.get("trafficDistribution")
-    if spread is not None and spread not in ("PreferClose", "PreferSameNode", "PreferSameZone"):
-        problems.append(
-            not_supported(
-                "spec.trafficDistribution", spread, ("PreferClose", "PreferSameNode", "PreferSameZone")
-            )
-        )
+    if spread is not None and spread not in _DISTRIBUTIONS:
+        problems.append(not_supported("spec.trafficDistribution", spread, _DISTRIBUTIONS))
+
+
+def _is_checked(spec: Tree) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
 def service_update_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check that a Service keeps its address."""
+    """Check a change to a Service: it keeps its first address and family, and may gain or lose the second."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     problems: list[Problem] = []
     if spec.get("type") != "ExternalName" and before.get("type") != "ExternalName":
-        had, has = before.get("clusterIP"), spec.get("clusterIP")
-        if had and has != had:
-            problems += [
-                invalid("spec.clusterIPs[0]", spec.get("clusterIPs") or [], "may not change once set")
-            ]
-        families, was = spec.get("ipFamilies") or [None], before.get("ipFamilies") or [None]
-        if was[0] and families[0] and families[0] != was[0]:
-            problems.append(invalid("spec.ipFamilies[0]", families[0], "may not change once set"))
-    local = [
-        one.get("type") == "LoadBalancer" and one.get("externalTrafficPolicy") == "Local"
-        for one in (spec, before)
-    ]
-    if all(local) and before.get("healthCheckNodePort"):
-        problems += immutable(
-            "spec.healthCheckNodePort", spec.get("healthCheckNodePort") or 0, before["healthCheckNodePort"]
-        )
-    if spec.get("type") == "LoadBalancer" and before.get("type") == "LoadBalancer":
-        if before.get("loadBalancerClass") is not None or spec.get("loadBalancerClass") is None:
-            problems += immutable(
-                "spec.loadBalancerClass", spec.get("loadBalancerClass"), before.get("loadBalancerClass")
-            )
-        else:
-            problems.append(
-                invalid("spec.loadBalancerClass", spec["loadBalancerClass"], "may not change once set")
-            )
+        _address_changes(spec, before, problems)
+        if not _is_headless(spec) and not _is_headless(before):
+            _family_changes(spec, before, problems)
+    balanced = spec.get("type") == "LoadBalancer"
+    named, known = spec.get("loadBalancerClass"), before.get("loadBalancerClass")
+    if balanced and before.get("type") == "LoadBalancer" and named != known:
+        problems.append(invalid("spec.loadBalancerClass", named, "may not change once set"))
+    _class_problems(spec, balanced, problems)
+    if _is_checked(spec) and _is_checked(before):
+        port, health = spec.get("healthCheckNodePort") or 0, before.get("healthCheckNodePort")
+        if health and port != health:
+            problems.append(forbidden("spec.healthCheckNodePort", "field is immutable"))
     return problems + service_problems(new)
 
 
-def endpoints_problems(tree: Tree) -> list[Problem]:
-    """Check Endpoints."""
-    problems: list[Problem] = []
-    for at, subset in enumerate(tree.get("subsets") or ()):
-        path = f"subsets[{at}]"
-        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
-            problems.append(required(path, "must specify `addresses` or `notReadyAddresses`"))
-        for part in ("addresses", "notReadyAddresses"):
-            for number, address in enumerate(subset.get(part) or ()):
-                here, ip = f"{path}.{part}[{number}]", address.get("ip") or ""
-                # Unlike in Kubernetes, addresses may be of the loopback network: without privileges Pods live there.
-                problems += each(f"{here}.ip", ip, texts.ip_address(ip))
-                host = address.get("hostname")
-                if host and (messages := texts.label(host)):
-                    problems += each(f"{here}.hostname", host, messages)
-                node = address.get("nodeName")
-                if node is not None and (messages := texts.subdomain(node)):
-                    problems += each(f"{here}.nodeName", node, messages)
-        ports = subset.get("ports") or ()
-        for number, port in enumerate(ports):
-            here, name = f"{path}.ports[{number}]", port.get("name") or ""
-            if name:
-                problems += each(f"{here}.name", name, texts.label(name))
-            elif len(ports) > 1:
-                problems.append(required(f"{here}.name"))
-            problems += port_number(f"{here}.port", port.get("port"))
-            problems += one_of(f"{here}.protocol", port.get("protocol"), _PROTOCOLS)
-    return problems
+_ONCE = "may not change once set"
 
 
-_FAMILIES = ("IPv4", "IPv6", "FQDN")
+def _address_changes(spec: Tree, before: Tree, problems: list[Problem]) -> None:
+    now, then, path = addresses_of(spec), addresses_of(before), "spec.clusterIPs"
+    if now == then == ["None"]:
+        return
+    if len(now) == len(then):
+        problems += [invalid(f"{path}[{at}]", now, _ONCE) for at in range(len(now)) if now[at] != then[at]]
+        return
+    if not now:
+        problems.append(invalid(f"{path}[0]", now, "primary clusterIP can not be unset"))
+    elif then and now[0] != then[0]:
+        problems.append(invalid(f"{path}[0]", now, _ONCE))
+    if len(then) > len(now) == 1 and spec.get("ipFamilyPolicy") != "SingleStack":
+        why = "must be set to 'SingleStack' when releasing the secondary clusterIP"
+        problems.append(invalid("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), why))
 
 
-def endpoint_slice_problems(tree: Tree) -> list[Problem]:
-    """Check an EndpointSlice."""
-    problems: list[Problem] = []
-    kind = tree.get("addressType") or ""
-    problems += one_of("addressType", kind, _FAMILIES)
-    endpoints, ports = tree.get("endpoints") or (), tree.get("ports") or ()
-    if len(endpoints) > 1000:
-        return [*problems, too_many("endpoints", len(endpoints), 1000)]
-    for at, endpoint in enumerate(endpoints):
-        addresses = endpoint.get("addresses") or ()
-        if not addresses:
-            problems.append(required(f"endpoints[{at}].addresses", "must contain at least 1 address"))
-        elif len(addresses) > 100:
-            problems.append(too_many(f"endpoints[{at}].addresses", len(addresses), 100))
-        for number, address in enumerate(addresses):
-            messages = _family_messages(kind, address)
-            problems += each(f"endpoints[{at}].addresses[{number}]", address, messages)
-        node, host = endpoint.get("nodeName"), endpoint.get("hostname")
-        if node is not None and (messages := texts.subdomain(node)):
-            problems += each(f"endpoints[{at}].nodeName", node, messages)
-        if host is not None and (messages := texts.label(host)):
-            problems += each(f"endpoints[{at}].hostname", host, messages)
-    if len(ports) > 20000:
-        return [*problems, too_many("ports", len(ports), 20000)]
-    names: set[str] = set()
-    for at, port in enumerate(ports):
-        name = port.get("name") or ""
-        if name and (messages := texts.label(name)):
-            problems += each(f"ports[{at}].name", name, messages)
-        if name in names:
-            problems.append(duplicate(f"ports[{at}].name", name))
-        names.add(name)
-        problems += one_of(f"ports[{at}].protocol", port.get("protocol"), _PROTOCOLS)
-        if port.get("appProtocol") is not None:
-            problems += each(
-                f"ports[{at}].appProtocol", port["appProtocol"], texts.qualified(port["appProtocol"])
-            )
-    return problems
+def _family_changes(spec: Tree, before: Tree, problems: list[Problem]) -> None:
+    now, then, path = spec.get("ipFamilies") or [], before.get("ipFamilies") or [], "spec.ipFamilies[0]"
+    if len(now) == len(then):
+        problems += [invalid(path, now, _ONCE) for one, other in zip(now, then, strict=True) if one != other]
+        return
+    if len(then) > len(now) and not addresses_of(spec):
+        problems.append(invalid(path, now, "primary ipFamily can not be unset"))
+    if now and then and now[0] != then[0]:
+        problems.append(invalid(path, addresses_of(spec), _ONCE))
+    if len(then) > len(now) == 1 and spec.get("ipFamilyPolicy") != "SingleStack":
+        why = "must be set to 'SingleStack' when releasing the secondary ipFamily"
+        problems.append(invalid("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), why))
 
 
-def _family_messages(kind: str, address: str) -> list[str]:
-    if kind == "FQDN":
-        return texts.subdomain(address)
-    if kind not in ("IPv4", "IPv6"):
-        return []
-    if messages := texts.ip_address(address):
-        return messages
-    if (kind == "IPv6") != (":" in address):
-        return [f"must be a valid {kind} address"]
-    return []
-
-
-def endpoint_slice_update_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check a change to an EndpointSlice: its type of address stays."""
-    return [
-        *endpoint_slice_problems(new),
-        *immutable("addressType", new.get("addressType"), old.get("addressType")),
-    ]
-
-
-def load_balancer_problems(tree: Tree) -> list[Problem]:
-    """Check where a Service or an Ingress is reached from outside, as its status says."""
+def load_balancer_problems(tree: Tree, *, modes: bool = False) -> list[Problem]:
+    """Check where a Service or an Ingress is reached from outside, as its status says; of Services, in which `modes`."""
     problems: list[Problem] = []
     entries = ((tree.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     for at, entry in enumerate(entries):
         path, ip, host = f"status.loadBalancer.ingress[{at}]", entry.get("ip"), entry.get("hostname")
         if ip:
             problems += each(f"{path}.ip", ip, texts.ip_address(ip))
+        if modes:
+            _ip_mode_problems(entry, f"{path}.ipMode", problems)
         if host:
             problems += each(f"{path}.hostname", host, texts.subdomain(host))
             if is_address(host):
                 problems.append(invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
     return problems
+
+
+def _ip_mode_problems(entry: Tree, path: str, problems: list[Problem]) -> None:
+    mode = entry.get("ipMode")
+    if mode is None:
+        if entry.get("ip"):
+            problems.append(required(path, "must be specified when `ip` is set"))
+    elif not entry.get("ip"):
+        problems.append(forbidden(path, "may not be specified when `ip` is not set"))
+    elif mode not in ("Proxy", "VIP"):
+        problems.append(not_supported(path, mode, ("Proxy", "VIP")))
+
+
+def service_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check the status of a Service: only one with a load balancer is reached through one."""
+    entries = ((new.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+    if entries and (new.get("spec") or {}).get("type") != "LoadBalancer":
+        why = "may only be used when `spec.type` is 'LoadBalancer'"
+        return [forbidden("status.loadBalancer.ingress", why)]
+    return load_balancer_problems(new, modes=True)

@@ -64,9 +64,8 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
     return problems
 
 
-def signer_problems(name: str) -> list[Problem]:
+def signer_problems(name: str, path: str = "spec.signerName") -> list[Problem]:
     """Check the name of a signer."""
-    path = "spec.signerName"
     if name == _LEGACY:
         return [invalid(path, name, "the legacy signerName is not allowed via this API version")]
     if not name:

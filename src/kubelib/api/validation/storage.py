@@ -1,15 +1,13 @@
-"""Rules of persistent volumes, claims and storage classes."""
+"""Rules of classes of storage, and of what its drivers say and do."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from kubelib.api.errors import Problem
-from kubelib.api.quantity import QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.devicenames import driver_problems as driver_name_problems
-from kubelib.api.validation.placement import label_selector_problems, node_selector_problems
-from kubelib.api.validation.podupdates import difference
+from kubelib.api.validation.persistentvolumes import volume_spec_problems
+from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.problems import (
     duplicate,
     each,
@@ -20,207 +18,12 @@ from kubelib.api.validation.problems import (
     required,
     too_long,
 )
-from kubelib.api.validation.resources import amount, amount_problems
+from kubelib.api.validation.resources import amount_problems
 
-_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
-_VOLUME_MODES = ("Block", "Filesystem")
-_RECLAIM = ("Delete", "Recycle", "Retain")
 _MOST_PARAMETERS, _LARGEST_PARAMETERS = 512, 256 * 1024
 _LONGEST_NODE_ID, _LONGEST_ERROR = 256, 1024
 _LEAST_EXPIRATION = 600
 """Seconds for which a token is valid at least."""
-_NOT_SOURCES = frozenset(
-    (
-        "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-        "storageClassName", "volumeAttributesClassName", "volumeMode",
-    )
-)  # fmt: skip
-
-
-def _mode_problems(modes: Any, path: str) -> list[Problem]:
-    if not modes:
-        return [required(path, "at least 1 access mode is required")]
-    problems = [not_supported(path, mode, _MODES) for mode in modes if mode not in _MODES]
-    if "ReadWriteOncePod" in modes and len(set(modes)) > 1:
-        problems.append(forbidden(path, "may not use ReadWriteOncePod with other access modes"))
-    return problems
-
-
-def claim_spec_problems(spec: Tree, path: str) -> list[Problem]:
-    """Check what a claim asks for."""
-    problems = _mode_problems(spec.get("accessModes"), f"{path}.accessModes")
-    problems += label_selector_problems(spec.get("selector"), f"{path}.selector")
-    requests = (spec.get("resources") or {}).get("requests") or {}
-    if "storage" not in requests:
-        problems.append(required(f"{path}.resources[storage]"))
-    else:
-        here = f"{path}.resources[storage]"
-        quantity = amount(requests["storage"], here, problems)
-        if quantity is not None and quantity.nano <= 0:
-            problems.append(invalid(here, requests["storage"], "must be greater than zero"))
-    name = spec.get("storageClassName")
-    if name:
-        problems += each(f"{path}.storageClassName", name, texts.subdomain(name))
-    mode = spec.get("volumeMode")
-    if mode is not None and mode not in _VOLUME_MODES:
-        problems.append(not_supported(f"{path}.volumeMode", mode, _VOLUME_MODES))
-    for field in ("dataSource", "dataSourceRef"):
-        source = spec.get(field)
-        if source:
-            problems += [
-                required(f"{path}.{field}.{part}") for part in ("name", "kind") if not source.get(part)
-            ]
-    return problems
-
-
-def claim_problems(tree: Tree) -> list[Problem]:
-    """Check a PersistentVolumeClaim."""
-    return claim_spec_problems(tree.get("spec") or {}, "spec")
-
-
-def claim_update_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check a change to a claim: once bound it may only grow."""
-    problems = claim_problems(new)
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    asked = (spec.get("resources") or {}).get("requests") or {}
-    had = (before.get("resources") or {}).get("requests") or {}
-    bound = (old.get("status") or {}).get("phase") == "Bound"
-    allowed = (
-        {**spec, "resources": before.get("resources")}
-        if bound
-        else {**spec, "resources": spec.get("resources")}
-    )
-    same = {**before, "resources": before.get("resources")}
-    for field in ("volumeName",):
-        if not before.get(field):
-            allowed.pop(field, None)
-            same.pop(field, None)
-    if before.get("storageClassName") is None:
-        allowed.pop("storageClassName", None)
-    if bound:
-        allowed.pop("volumeAttributesClassName", None)
-        same.pop("volumeAttributesClassName", None)
-    if allowed != same:
-        problems.append(
-            forbidden(
-                "spec",
-                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound"
-                f" claims\n{difference(same, allowed)}",
-            )
-        )
-    try:
-        shrunk = parse_quantity(asked.get("storage") or "0") < parse_quantity(had.get("storage") or "0")
-    except QuantityError:
-        shrunk = False
-    if shrunk:
-        problems.append(
-            forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
-        )
-    problems += immutable("spec.volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
-    return problems
-
-
-_RESIZES = (
-    "ControllerResizeInProgress",
-    "ControllerResizeInfeasible",
-    "NodeResizePending",
-    "NodeResizeInProgress",
-    "NodeResizeInfeasible",
-)
-
-
-def claim_status_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check the status of a claim: its amounts, and how far each is with growing."""
-    status = new.get("status") or {}
-    problems: list[Problem] = []
-    for field in ("capacity", "allocatedResources"):
-        for name, text in (status.get(field) or {}).items():
-            here = f"status.{field}[{name}]"
-            quantity = amount(text, here, problems)
-            if quantity is not None and quantity.nano < 0:
-                problems.append(invalid(here, text, "must be a valid resource quantity"))
-    problems += [
-        not_supported(f"status.allocatedResourceStatuses[{name}]", how, _RESIZES)
-        for name, how in (status.get("allocatedResourceStatuses") or {}).items()
-        if how not in _RESIZES
-    ]
-    return problems
-
-
-def volume_problems(tree: Tree) -> list[Problem]:
-    """Check a PersistentVolume."""
-    spec = tree.get("spec") or {}
-    problems = _mode_problems(spec.get("accessModes"), "spec.accessModes")
-    capacity = spec.get("capacity") or {}
-    if not capacity:
-        problems.append(required("spec.capacity"))
-    elif "storage" not in capacity or len(capacity) > 1:
-        problems.append(not_supported("spec.capacity", capacity, ("storage",)))
-    for name, text in capacity.items():
-        here = f"spec.capacity[{name}]"
-        found = amount_problems(name, text, here)
-        problems += found
-        if not found and not parse_quantity(str(text)).nano:
-            problems.append(invalid(here, text, "must be greater than zero"))
-    policy = spec.get("persistentVolumeReclaimPolicy")
-    if policy and policy not in _RECLAIM:
-        problems.append(not_supported("spec.persistentVolumeReclaimPolicy", policy, _RECLAIM))
-    sources = _sources(spec)
-    if not sources:
-        problems.append(required("spec", "must specify a volume type"))
-    problems += [
-        forbidden(f"spec.{source}", "may not specify more than 1 volume type") for source in list(sources)[1:]
-    ]
-    path = (spec.get("hostPath") or {}).get("path")
-    if "hostPath" in spec:
-        if not path:
-            problems.append(required("spec.hostPath.path"))
-        elif path == "/" and policy == "Recycle":
-            problems.append(
-                forbidden(
-                    "spec.persistentVolumeReclaimPolicy",
-                    "may not be 'recycle' for a hostPath mount of '/'",
-                )
-            )
-        else:
-            problems += each("spec.hostPath.path", path, texts.no_backsteps(path))
-    if spec.get("storageClassName"):
-        problems += each(
-            "spec.storageClassName", spec["storageClassName"], texts.subdomain(spec["storageClassName"])
-        )
-    mode = spec.get("volumeMode")
-    if mode is not None and mode not in _VOLUME_MODES:
-        problems.append(not_supported("spec.volumeMode", mode, _VOLUME_MODES))
-    wanted = (spec.get("nodeAffinity") or {}).get("required")
-    if spec.get("nodeAffinity") is not None:
-        if wanted is None:
-            problems.append(required("spec.nodeAffinity.required", "must specify required node constraints"))
-        else:
-            problems += node_selector_problems(wanted, "spec.nodeAffinity.required")
-    elif "local" in spec:
-        problems.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
-    return problems
-
-
-def _sources(spec: Tree) -> Tree:
-    return {k: v for k, v in spec.items() if k not in _NOT_SOURCES and v is not None}
-
-
-def volume_update_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check that a volume stays where it is."""
-    problems = volume_problems(new)
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    if _sources(spec) != _sources(before):
-        problems.append(
-            forbidden(
-                "spec.persistentvolumesource",
-                f"spec.persistentvolumesource is immutable after creation\n{difference(_sources(before), _sources(spec))}",
-            )
-        )
-    problems += immutable("spec.volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
-    if before.get("nodeAffinity") is not None:
-        problems += immutable("spec.nodeAffinity", spec.get("nodeAffinity"), before["nodeAffinity"])
-    return problems
 
 
 def storage_class_problems(tree: Tree) -> list[Problem]:
@@ -335,6 +138,9 @@ def attachment_problems(tree: Tree) -> list[Problem]:
         )
     elif named is not None:
         problems += each("spec.source.persistentVolumeName", named, texts.subdomain(named))
+    elif inline is not None:
+        name = (tree.get("metadata") or {}).get("name") or ""
+        problems += volume_spec_problems(inline, "spec.source.inlineVolumeSpec", name=name, inline=True)
     problems += each("spec.nodeName", node, texts.subdomain(node))
     return problems + _attachment_status_problems(tree.get("status") or {})
 

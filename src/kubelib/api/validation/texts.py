@@ -7,7 +7,7 @@ import functools
 import ipaddress
 import re
 
-from kubelib.api.validation.addresses import address_messages, network_messages
+from kubelib.api.validation.addresses import address_messages, network_messages, sloppy_address
 from kubelib.labels import validation as names
 
 _TEXTS = 8192
@@ -91,16 +91,21 @@ def search_domain(name: str) -> list[str]:
     return subdomain(name.removesuffix("."))
 
 
+_LINK_LOCAL_MULTICAST = ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16")
+
+
 def special_address(text: str) -> list[str]:
     """Check that an IP address is one that can be reached from elsewhere."""
-    address = ipaddress.ip_address(text)
+    address = sloppy_address(text)
+    if address is None:
+        return ["must be a valid IP address"]
     if address.is_unspecified:
-        return [f"may not be unspecified ({address})"]
+        return [f"may not be unspecified ({text})"]
     if address.is_loopback:
         return ["may not be in the loopback range (127.0.0.0/8, ::1/128)"]
     if address.is_link_local:
         return ["may not be in the link-local range (169.254.0.0/16, fe80::/10)"]
-    if address.is_multicast and address.version == 4 and text.startswith("224.0.0."):
+    if address in _LINK_LOCAL_MULTICAST[address.version == 6]:
         return ["may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"]
     return []
 

@@ -37,18 +37,21 @@ def _certificate(text: str) -> "Certificate":
     return x509.load_der_x509_certificate(base64.b64decode("".join(text.split()), validate=True))
 
 
+def bundle_name_messages(name: str, signer: str) -> list[str]:
+    """Return what is wrong with the name of a signer's trust bundle, or of one that is no signer's."""
+    prefix = signer.replace("/", ":") + ":" if signer else ""
+    if not signer and ":" in name:
+        return ['ClusterTrustBundle without signer name must not have ":" in its name']
+    if not name.startswith(prefix):
+        return [f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"]
+    return is_dns1123_subdomain(name.removeprefix(prefix))
+
+
 def trust_bundle_problems(tree: Tree) -> list[Problem]:
     """Check a ClusterTrustBundle: its name begins with its signer's, and each block is an authority's certificate."""
     spec, name = tree.get("spec") or {}, (tree.get("metadata") or {}).get("name") or ""
     signer = spec.get("signerName") or ""
-    prefix = signer.replace("/", ":") + ":" if signer else ""
-    if not signer and ":" in name:
-        messages = ['ClusterTrustBundle without signer name must not have ":" in its name']
-    elif not name.startswith(prefix):
-        messages = [f"ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"]
-    else:
-        messages = is_dns1123_subdomain(name.removeprefix(prefix))
-    problems = each("metadata.name", name, messages) if name else []
+    problems = each("metadata.name", name, bundle_name_messages(name, signer)) if name else []
     if signer:
         problems += signer_problems(signer)
     return problems + _anchor_problems("spec.trustBundle", spec.get("trustBundle") or "")

@@ -7,6 +7,7 @@ from kubelib.api.errors import Problem
 from kubelib.api.intorstring import is_percentage
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.claims import claim_spec_problems
 from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.pods import template_problems
 from kubelib.api.validation.problems import (
@@ -18,7 +19,6 @@ from kubelib.api.validation.problems import (
     one_of,
     required,
 )
-from kubelib.api.validation.storage import claim_spec_problems
 
 _MISMATCH = "`selector` does not match template `labels`"
 

@@ -53,6 +53,8 @@ class PodStrategy(Strategy):
         if subresource in ("resize", "ephemeralcontainers"):
             spec = dict(old["spec"])
             spec |= {part: tree["spec"][part] for part in _PARTS[subresource] if part in tree["spec"]}
+            if subresource == "resize":
+                spec |= {part: _resized(spec, old["spec"], part) for part in _CONTAINERS if spec.get(part)}
             return {**old, "spec": spec}
         if subresource == "status":
             quality = (old.get("status") or {}).get("qosClass")
@@ -101,6 +103,24 @@ class PodStrategy(Strategy):
         if outcome.error is not None:
             raise outcome.error
         return _success()
+
+
+def _resized(spec: Tree, before: Tree, part: str) -> list[Tree]:
+    """Return the old containers with what they are to have now.
+
+    Where containers came, went or changed places, the new ones are returned: validation says that they must not.
+    """
+    now, then = spec.get(part) or [], before.get(part) or []
+    if [container.get("name") for container in now] != [container.get("name") for container in then]:
+        return list(now)
+    kept = [{k: v for k, v in container.items() if k not in _RESIZED} for container in then]
+    return [
+        {**container, **{field: new[field] for field in _RESIZED if field in new}}
+        for container, new in zip(kept, now, strict=True)
+    ]
+
+
+_CONTAINERS, _RESIZED = ("containers", "initContainers"), ("resources", "resizePolicy")
 
 
 def _success() -> Document:
