@@ -51,6 +51,7 @@ def is_any_name(name: str) -> list[str]:
 _RULES: dict[str, Callable[[str], list[str]]] = {
     "Namespace": is_dns1123_label,
     "Service": is_dns1123_label,
+    "StatefulSet": is_dns1123_label,
     "Role": is_path_segment,
     "ClusterRole": is_path_segment,
     "RoleBinding": is_path_segment,

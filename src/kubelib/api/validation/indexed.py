@@ -1,5 +1,6 @@
 """Rules of indexed Jobs: how many indexes there are, how many of them may fail, and when enough have succeeded."""
 
+import contextlib
 import re
 
 from kubelib.api.errors import Problem
@@ -21,18 +22,26 @@ def indexed_problems(spec: Tree, path: str) -> list[Problem]:
     problems: list[Problem] = []
     if indexed:
         problems += _size_problems(spec, path)
-    if spec.get("backoffLimitPerIndex") is not None and not indexed:
-        why = "requires indexed completion mode"
-        problems.append(invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], why))
-    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
-        problems.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
-    policy = spec.get("successPolicy")
-    if policy is not None:
-        if indexed:
-            problems += _success_problems(policy, spec.get("completions") or 0, f"{path}.successPolicy")
-        else:
-            problems.append(invalid(f"{path}.successPolicy", policy, "requires indexed completion mode"))
+    elif spec.get("completionMode") in (None, "NonIndexed"):
+        problems += [
+            invalid(f"{path}.{field}", spec[field], _REQUIRES)
+            for field in ("backoffLimitPerIndex", "maxFailedIndexes")
+            if spec.get(field) is not None
+        ]
     return problems
+
+
+_REQUIRES = "requires indexed completion mode"
+
+
+def success_problems(spec: Tree, path: str) -> list[Problem]:
+    """Check when enough of a Job has succeeded."""
+    policy = spec.get("successPolicy")
+    if policy is None:
+        return []
+    if spec.get("completionMode") != "Indexed":
+        return [invalid(path, policy, _REQUIRES)]
+    return _success_problems(policy, spec.get("completions") or 0, path)
 
 
 def _size_problems(spec: Tree, path: str) -> list[Problem]:
@@ -60,10 +69,10 @@ def _size_problems(spec: Tree, path: str) -> list[Problem]:
             problems.append(
                 required(f"{path}.maxFailedIndexes", f"must be specified when completions is above {_MANY}")
             )
-        elif failed > _LARGEST_OF_MANY:
-            problems.append(invalid(f"{path}.maxFailedIndexes", failed, why))
         if parallelism > _LARGEST_OF_MANY:
             problems.append(invalid(f"{path}.parallelism", parallelism, why))
+        if failed is not None and failed > _LARGEST_OF_MANY:
+            problems.append(invalid(f"{path}.maxFailedIndexes", failed, why))
     return problems
 
 
@@ -89,7 +98,7 @@ def _rule_problems(rule: Tree, completions: int, path: str) -> list[Problem]:
         if len(indexes) > _LONGEST_INDEXES:
             problems.append(too_long(where, _LONGEST_INDEXES))
         try:
-            named = _count_indexes(indexes, completions)
+            named = count_indexes(indexes, completions)
         except ValueError as error:
             problems.append(invalid(where, indexes, f"error parsing succeededIndexes: {error}"))
     if count is not None:
@@ -104,23 +113,48 @@ def _rule_problems(rule: Tree, completions: int, path: str) -> list[Problem]:
     return problems
 
 
-def _count_indexes(text: str, completions: int) -> int:
+def count_indexes(text: str, completions: int) -> int:
     """Return how many indexes a text such as ``1,3-5`` names. Raises ValueError."""
     total, last = 0, -1
     for interval in text.split(",") if text else ():
-        parts = interval.split("-")
-        if len(parts) > 2:
-            raise ValueError(
-                f"the fragment {quote(interval)} violates the requirement that an index interval can have at most two"
-                " parts separated by '-'"
-            )
-        first, final = _index(parts[0], completions), _index(parts[-1], completions)
-        if len(parts) == 2 and first >= final:
-            raise ValueError(f"non-increasing order, previous: {first}, current: {final}")
+        first, final = _interval(interval, completions)
         if total and last >= first:
             raise ValueError(f"non-increasing order, previous: {last}, current: {first}")
         total, last = total + final - first + 1, final
     return total
+
+
+def _interval(text: str, completions: int) -> tuple[int, int]:
+    parts = text.split("-")
+    if len(parts) > 2:
+        raise ValueError(
+            f"the fragment {quote(text)} violates the requirement that an index interval can have at most two parts"
+            " separated by '-'"
+        )
+    first, final = _index(parts[0], completions), _index(parts[-1], completions)
+    if len(parts) == 2 and first >= final:
+        raise ValueError(f"non-increasing order, previous: {first}, current: {final}")
+    return first, final
+
+
+def overlap(one: str, other: str, completions: int) -> int | None:
+    """Return an index that both texts name, None if there is none; what is no interval is passed over."""
+    spans = [_intervals(text, completions) for text in (one, other)]
+    common = [
+        max(first, start)
+        for first, last in spans[0]
+        for start, end in spans[1]
+        if first <= end and start <= last
+    ]
+    return min(common, default=None)
+
+
+def _intervals(text: str, completions: int) -> list[tuple[int, int]]:
+    found = []
+    for part in text.split(",") if text else ():
+        with contextlib.suppress(ValueError):
+            found.append(_interval(part, completions))
+    return found
 
 
 def _index(text: str, completions: int) -> int:

@@ -56,11 +56,13 @@ def existing_pod_problems(tree: Tree) -> list[Problem]:
     if annotations:
         annotation_value_problems(annotations, spec, "metadata.annotations", problems)
     pod_spec_problems(spec, "spec", problems, strict=True)
-    name = tree["metadata"].get("name")
-    if name and spec.get("volumes"):
-        problems += claimed_volume_problems(spec["volumes"], name, "spec.volumes")
+    volumes = spec.get("volumes") or ()
+    for volume in volumes:
+        if "ephemeral" in volume and (name := tree["metadata"].get("name")):
+            problems += claimed_volume_problems(volumes, name, "spec.volumes")
+            break
     if not spec.get("serviceAccountName"):
-        for at, volume in enumerate(spec.get("volumes") or ()):
+        for at, volume in enumerate(volumes):
             for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
                 if source.get("serviceAccountToken") is not None:
                     problems.append(

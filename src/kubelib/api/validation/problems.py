@@ -51,6 +51,11 @@ def invalid(path: str, value: Any, detail: str) -> Problem:
     return Problem("FieldValueInvalid", path, f"Invalid value: {show(value)}: {detail}")
 
 
+def faulty(path: str, detail: str) -> Problem:
+    """A value that is not allowed, and that is not worth showing."""
+    return Problem("FieldValueInvalid", path, f"Invalid value: {detail}")
+
+
 def not_supported(path: str, value: Any, allowed: Iterable[str]) -> Problem:
     """A value that is not one of a few."""
     known = ", ".join(map(quote, allowed))

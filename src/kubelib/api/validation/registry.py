@@ -18,6 +18,7 @@ from kubelib.api.validation import (
     extensions,
     flows,
     groups,
+    jobstatuses,
     migrations,
     networking,
     persistentvolumes,
@@ -189,14 +190,12 @@ _STATUS: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "DeviceTaintRule": deviceslices.taint_rule_status_problems,
     "CustomResourceDefinition": _definition_status_problems,
     **dict.fromkeys(
-        ("ReplicationController", "ReplicaSet", "Deployment", "StatefulSet"),
+        ("ReplicationController", "ReplicaSet", "Deployment"),
         workloads.replica_status_problems,
     ),
-    "DaemonSet": workloads.status_counts(
-        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration",
-        "updatedNumberScheduled", "numberAvailable", "numberUnavailable", "collisionCount",
-    ),
-    "Job": workloads.status_counts("active", "succeeded", "failed", "ready", "terminating"),
+    "StatefulSet": workloads.stateful_set_status_problems,
+    "DaemonSet": workloads.daemon_set_status_problems,
+    "Job": jobstatuses.job_status_problems,
     "HorizontalPodAutoscaler": workloads.status_counts("currentReplicas", "desiredReplicas"),
     "PodDisruptionBudget": workloads.status_counts(
         "disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods", "observedGeneration"

@@ -30,10 +30,15 @@ _SHOWN = {"gcePersistentDisk": "persistentDisk"}
 _SHOWN_EXTRA = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
 
 
+_NAME_AND_SOURCE = 2
+
+
 def source_problems(owner: Tree, path: str, rules: Mapping[str, Rule], problems: list[Problem]) -> None:
     """Check the one source that a volume has, by the rules of all sources that it may have."""
     found = False
-    for field, rule in rules.items():
+    # Most have a name and one source: the others need not be asked for.
+    given = rules.items() if len(owner) > _NAME_AND_SOURCE else [(f, rules[f]) for f in owner if f in rules]
+    for field, rule in given:
         source = owner.get(field)
         if source is None:
             continue

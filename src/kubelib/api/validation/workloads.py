@@ -16,7 +16,6 @@ from kubelib.api.validation.problems import (
     invalid,
     non_negative,
     not_supported,
-    one_of,
     required,
 )
 
@@ -56,6 +55,11 @@ def int_or_percent_problems(path: str, value: Any) -> list[Problem]:
     return non_negative(path, value)
 
 
+def _is_none(value: Any) -> bool:
+    """Return whether a number or a percentage is nothing; what is neither counts as nothing."""
+    return not (int(value[:-1]) if is_percentage(value) else value if isinstance(value, int) else 0)
+
+
 def at_most_all(path: str, value: Any) -> list[Problem]:
     """Check that a percentage is no more than all."""
     if is_percentage(value) and int(value[:-1]) > 100:
@@ -85,21 +89,33 @@ def replication_controller_problems(tree: Tree) -> list[Problem]:
     return problems
 
 
-def _selected(spec: Tree, kind: str, *, always_in: str) -> list[Problem]:
+def _selected(spec: Tree, kind: str, *, always_in: str, why: str = "invalid label selector") -> list[Problem]:
     problems: list[Problem] = []
     selector, template = spec.get("selector"), spec.get("template")
     if selector is None:
         problems.append(required("spec.selector"))
     else:
-        problems += label_selector_problems(selector, "spec.selector")
-        empty = not selector.get("matchLabels") and not selector.get("matchExpressions")
-        if empty:
+        found = label_selector_problems(selector, "spec.selector")
+        problems += found
+        if _is_empty(selector):
             problems.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
-        labels = _labels(template)
-        if not empty and isinstance(template, dict) and not selector_matches(selector, labels):
-            problems.append(invalid("spec.template.metadata.labels", labels, _MISMATCH))
+        if found:
+            return [*problems, invalid("spec.selector", selector, why)]
+    problems += _mismatch_problems(selector, template)
     template_problems(template, "spec.template", problems, always_in=always_in)
     return problems
+
+
+def _is_empty(selector: Tree) -> bool:
+    return not selector.get("matchLabels") and not selector.get("matchExpressions")
+
+
+def _mismatch_problems(selector: Any, template: Any) -> list[Problem]:
+    """Check that a template has the labels by which its Pods are found; no selector finds none."""
+    labels = _labels(template)
+    if not isinstance(template, dict) or (selector is not None and selector_matches(selector, labels)):
+        return []
+    return [invalid("spec.template.metadata.labels", labels or None, _MISMATCH)]
 
 
 def replica_set_problems(tree: Tree) -> list[Problem]:
@@ -149,7 +165,7 @@ def _rolling_problems(rolling: Tree, path: str) -> list[Problem]:
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
     problems = int_or_percent_problems(f"{path}.maxUnavailable", unavailable)
     problems += int_or_percent_problems(f"{path}.maxSurge", surge)
-    if unavailable in (0, "0%") and surge in (0, "0%"):
+    if _is_none(unavailable) and _is_none(surge):
         problems.append(invalid(f"{path}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0"))
     return problems + at_most_all(f"{path}.maxUnavailable", unavailable)
 
@@ -157,7 +173,13 @@ def _rolling_problems(rolling: Tree, path: str) -> list[Problem]:
 def daemon_set_problems(tree: Tree) -> list[Problem]:
     """Check a DaemonSet."""
     spec = tree.get("spec") or {}
-    problems = _selected(spec, "daemonset", always_in="DaemonSet")
+    selector, template = spec.get("selector"), spec.get("template")
+    problems = label_selector_problems(selector, "spec.selector")
+    if not problems:
+        problems += _mismatch_problems(selector, template)
+    if selector is not None and _is_empty(selector):
+        problems.append(invalid("spec.selector", selector, "empty selector is invalid for daemonset"))
+    template_problems(template, "spec.template", problems, always_in="DaemonSet")
     problems += _counts(spec, "minReadySeconds")
     strategy = spec.get("updateStrategy") or {}
     path = "spec.updateStrategy"
@@ -179,14 +201,13 @@ def _daemon_rolling_problems(rolling: Tree, path: str) -> list[Problem]:
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
     problems = [
         *int_or_percent_problems(f"{path}.maxUnavailable", unavailable),
-        *at_most_all(f"{path}.maxUnavailable", unavailable),
         *int_or_percent_problems(f"{path}.maxSurge", surge),
+        *at_most_all(f"{path}.maxUnavailable", unavailable),
         *at_most_all(f"{path}.maxSurge", surge),
     ]
-    none = (0, "0%", None)
-    if unavailable not in none and surge not in none:
+    if not _is_none(unavailable) and not _is_none(surge):
         problems.append(invalid(f"{path}.maxSurge", surge, "may not be set when maxUnavailable is non-zero"))
-    if unavailable in none and surge in none:
+    if _is_none(unavailable) and _is_none(surge):
         problems.append(required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
     return problems
 
@@ -219,18 +240,17 @@ def stateful_set_problems(tree: Tree) -> list[Problem]:
                 if unavailable is not None:
                     field = f"{path}.rollingUpdate.maxUnavailable"
                     problems += int_or_percent_problems(field, unavailable)
-                    if unavailable in (0, "0%"):
+                    if _is_none(unavailable):
                         problems.append(invalid(field, unavailable, "cannot be 0"))
                     problems += at_most_all(field, unavailable)
         case _:
             problems.append(invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'"))
     retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
     for field in ("whenDeleted", "whenScaled"):
-        if retention.get(field) is not None:
-            problems += one_of(
-                f"spec.persistentVolumeClaimRetentionPolicy.{field}", retention[field], ("Retain", "Delete")
-            )
-    problems += _counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+        if retention.get(field) is not None and retention[field] not in ("Retain", "Delete"):
+            where = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
+            problems.append(not_supported(where, retention[field], ("Retain", "Delete")))
+    problems += _counts(spec, "replicas", "minReadySeconds")
     if spec.get("ordinals"):
         problems += _counts(spec["ordinals"], "start", path="spec.ordinals")
     claimed = spec.get("volumeClaimTemplates") or ()
@@ -247,7 +267,8 @@ def stateful_set_problems(tree: Tree) -> list[Problem]:
             if (name := (claim.get("metadata") or {}).get("name")) and name not in known
         ]
         template = {**template, "spec": {**pod, "volumes": [*(pod.get("volumes") or ()), *extra]}}
-    return problems + _selected({**spec, "template": template}, "statefulset", always_in="StatefulSet")
+    selected = {**spec, "template": template}
+    return problems + _selected(selected, "statefulset", always_in="StatefulSet", why="")
 
 
 _MUTABLE = (
@@ -281,30 +302,47 @@ def selector_update_problems(new: Tree, old: Tree) -> list[Problem]:
 _REPLICAS = ("replicas", "fullyLabeledReplicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 
 
-def replica_status_problems(new: Tree, old: Tree) -> list[Problem]:
-    """Check the status of what counts replicas."""
-    status, before = new.get("status") or {}, old.get("status") or {}
+def replica_status_problems(new: Tree, old: Tree, *, ready: str = "readyReplicas") -> list[Problem]:
+    """Check the status of what counts replicas; `ready` is how those that are ready are called."""
+    status = new.get("status") or {}
     problems = _counts(
         status, *_REPLICAS, "unavailableReplicas", "currentReplicas", "observedGeneration", "collisionCount",
         path="status",
     )  # fmt: skip
-    total = max(status.get("replicas") or 0, 0)
-    for field in (*_REPLICAS[1:], "currentReplicas"):
+    total = status.get("replicas") or 0
+    for field in (
+        "fullyLabeledReplicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "currentReplicas",
+        "availableReplicas",
+    ):
         if (count := status.get(field) or 0) > total:
             problems.append(invalid(f"status.{field}", count, "cannot be greater than status.replicas"))
-    if (status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
-        problems.append(
-            invalid(
-                "status.availableReplicas",
-                status.get("availableReplicas") or 0,
-                "cannot be greater than readyReplicas",
-            )
-        )
-    if (status.get("collisionCount") or 0) < (before.get("collisionCount") or 0):
-        problems.append(
-            invalid("status.collisionCount", status.get("collisionCount") or 0, "cannot be decremented")
-        )
-    return problems
+    if (count := status.get("availableReplicas") or 0) > (status.get("readyReplicas") or 0):
+        problems.append(invalid("status.availableReplicas", count, f"cannot be greater than {ready}"))
+    return problems + _collision_problems(new, old)
+
+
+def stateful_set_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check the status of a StatefulSet."""
+    return replica_status_problems(new, old, ready="status.readyReplicas")
+
+
+def _collision_problems(new: Tree, old: Tree) -> list[Problem]:
+    count, before = ((tree.get("status") or {}).get("collisionCount") or 0 for tree in (new, old))
+    if count >= before:
+        return []
+    return [invalid("status.collisionCount", count, "cannot be decremented")]
+
+
+def daemon_set_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check the status of a DaemonSet."""
+    counts = (
+        "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration",
+        "updatedNumberScheduled", "numberAvailable", "numberUnavailable", "collisionCount",
+    )  # fmt: skip
+    return [*_counts(new.get("status") or {}, *counts, path="status"), *_collision_problems(new, old)]
 
 
 def status_counts(*fields: str) -> Callable[[Tree, Tree], list[Problem]]:

@@ -98,18 +98,23 @@ class JobStrategy(Strategy):
         ):
             return
         uid, name = tree["metadata"]["uid"], tree["metadata"].get("name", "")
-        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
-        labels.update(
-            {
-                "batch.kubernetes.io/controller-uid": uid,
-                "controller-uid": uid,
-                "batch.kubernetes.io/job-name": name,
-                "job-name": name,
-            }
-        )
-        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+        meta = spec["template"].get("metadata") or {}
+        # What the user has set otherwise stays, and is refused when it is validated.
+        labels = {
+            "job-name": name,
+            "batch.kubernetes.io/job-name": name,
+            "controller-uid": uid,
+            _CONTROLLER: uid,
+        }
+        spec["template"]["metadata"] = {**meta, "labels": {**labels, **(meta.get("labels") or {})}}
+        selector = spec.get("selector") or {}
+        spec["selector"] = {
+            **selector,
+            "matchLabels": {_CONTROLLER: uid, **(selector.get("matchLabels") or {})},
+        }
 
 
+_CONTROLLER = "batch.kubernetes.io/controller-uid"
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
