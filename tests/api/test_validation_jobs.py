@@ -181,6 +181,7 @@ SUCCEEDED = ("SuccessCriteriaMet", "Complete")
         ({}, said("FailureTarget", failed=2), said(failed=1), [
             f"{COND} cannot disable the terminal FailureTarget=True condition", "status.failed: Invalid value: 1: cannot decrease the failed counter"]),
         ({}, said(succeeded=2), said(succeeded=1), ["status.succeeded: Invalid value: 1: cannot decrease the succeeded counter"]),
+        ({}, said("Suspended"), said(startTime=ENDED), []),
         (INDEXED | {"spec__parallelism": 5}, said(succeeded=2), said(succeeded=1), []),
         ({}, said(*SUCCEEDED, completionTime=ENDED), said(*SUCCEEDED, completionTime="2026-01-01T02:00:00Z"), [
             'status.completionTime: Invalid value: "2026-01-01T02:00:00Z": completionTime cannot be mutated']),

@@ -164,7 +164,9 @@ def _history_problems(now: _State, then: _State) -> list[Problem]:
     if ended and had and ended != had:
         problems.append(invalid("status.completionTime", ended, "completionTime cannot be mutated"))
     began: Any = then.status.get("startTime")
-    if began and began != now.status.get("startTime") and not now.spec.get("suspend"):
+    # A Job that goes on begins anew.
+    resumed = "Suspended" in then.true and "Suspended" not in now.true
+    if began and began != now.status.get("startTime") and not now.spec.get("suspend") and not resumed:
         problems.append(required("status.startTime", "startTime cannot be removed for unsuspended job"))
     if then.succeeding and not now.succeeding:
         problems.append(faulty(_CONDITIONS, "cannot disable the SuccessCriteriaMet=True condition"))

@@ -20,6 +20,7 @@ from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.parallel import for_each, slow_start
 from kubelib.controllers.podcontrol import PodControl, failures
+from kubelib.controllers.pods import is_ready
 from kubelib.informers import SharedInformers
 from kubelib.registry.base import Patch
 
@@ -89,8 +90,8 @@ class JobReconciler:
         claimed = await self._claims.claim(job, selector_of(job))
         pods = [self._as_released(document.view(Pod)) for document in claimed]
         step = plan(job, pods, backoffs, self._clock.now(), acting=acting)
-        active, errors = await self._act(key, job, step)
-        await self._write(job, replace(step.status, active=active))
+        status, errors = await self._act(key, job, step)
+        await self._write(job, status)
         self._backoffs[key] = (job.metadata.uid, step.backoffs)
         self._forget_released()
         for type, reason, message in step.reports:
@@ -119,20 +120,21 @@ class JobReconciler:
             pod, metadata=replace(meta, finalizers=tuple(f for f in meta.finalizers if f != FINALIZER))
         )
 
-    async def _act(self, key: Key, job: Job, step: Plan) -> tuple[int, list[Exception]]:
-        """Create and delete Pods; return how many are active then, and what went wrong."""
-        active, errors = step.status.active, []
+    async def _act(self, key: Key, job: Job, step: Plan) -> tuple[JobStatus, list[Exception]]:
+        """Create and delete Pods; return the status with how many are active and ready then, and what went wrong."""
+        status, made = step.status, 0
+        gone: list[Pod] = []
+        errors: list[Exception] = []
         if step.remove:
             # Nobody counts these: what is taken away has not failed.
-            errors += await self._delete(key, job, step.remove, uncounted=True)
-            active -= len(step.remove) - len(errors)
+            errors += await self._delete(key, job, step.remove, gone, uncounted=True)
         if step.end:
-            errors += await self._delete(key, job, step.end)
-            active -= len(step.end) - len(errors)
+            errors += await self._delete(key, job, step.end, gone)
         if step.create:
             made, failed = await self._create(key, job, step.create)
-            active, errors = active + made, errors + failed
-        return active, failures(errors)
+            errors += failed
+        ready = (status.ready or 0) - sum(map(is_ready, gone))
+        return replace(status, active=status.active - len(gone) + made, ready=ready), failures(errors)
 
     async def _create(self, key: Key, job: Job, pods: Sequence[Pod]) -> tuple[int, list[Exception]]:
         made = 0
@@ -146,8 +148,10 @@ class JobReconciler:
         return made, errors
 
     async def _delete(
-        self, key: Key, job: Job, pods: Sequence[Pod], *, uncounted: bool = False
+        self, key: Key, job: Job, pods: Sequence[Pod], gone: list[Pod], *, uncounted: bool = False
     ) -> list[Exception]:
+        """Delete Pods, and add to those that are `gone` each that is; return what went wrong."""
+
         async def delete(pod: Pod) -> None:
             if uncounted and FINALIZER in pod.metadata.finalizers:
                 try:
@@ -156,6 +160,7 @@ class JobReconciler:
                     self._recorder.warning(job, "FailedDelete", f"Error deleting: {error}")
                     raise
             await self._control.delete(key, job, pod)
+            gone.append(pod)
 
         return await for_each(pods, delete)
 
