@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,6 +154,40 @@ def test_the_reverse_index_finds_every_interested_selector_once(
     for number in range(len(many)):
         index.discard(number)
     assert list(index.matching(of)) == []
+    assert not (index._owners or index._places or index._at or index._excluding or index._uses)
+
+
+class Asked(dict[str, str]):
+    """Labels that count how often they are looked at."""
+
+    times = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.times += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app=app-{},rare!=r{}",
+        "team in (t{},u{})",
+        "k{}",
+        "k{}>{}",
+        "rare=r7,k{}",
+        "app=app-7,rare=r{}",
+        "app!=app-7,k{}!=v",
+        "!app,k{} notin (a,b)",
+    ],
+)
+def test_few_of_the_selectors_are_looked_at_that_do_not_match(text: str) -> None:
+    index: SelectorIndex[int] = SelectorIndex()
+    index.add(-1, parse_selector("app=app-7"))
+    for number in range(1000, 2000):
+        index.add(number, parse_selector(text.format(number, number)))
+    of = Asked(app="app-7", rare="r7")
+    assert list(index.matching(of)) == [-1]
+    assert of.times < 50
 
 
 def test_field_selectors_are_read_matched_and_printed() -> None:

@@ -1,7 +1,8 @@
 """Two indexes, so that neither a list nor an event scans: selector → objects, and labels → interested selectors."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kubelib.labels.selector import Labels, Requirement, Selector
 
@@ -118,13 +119,30 @@ class LabelIndex(Generic[K]):
         return keys
 
 
+Place = tuple[str, str] | str | Requirement
+"""Where a selector is looked for: at a label with a value, at a label, or at a requirement that the label is not there or is another."""
+Group = dict[Selector, Keys[K]]
+
+_LABEL_ALONE = 8
+"""How many selectors more are rather looked at with a label and its value than with the label alone: more objects have that."""
+
+
 class SelectorIndex(Generic[K]):
-    """Selectors by whom they belong to, found by the labels that they match: equal ones are evaluated once."""
+    """Selectors by whom they belong to, found by the labels that they match: equal ones are evaluated once.
+
+    Each is kept where few others are, at a label that objects must have for it; those that only say what objects must not have, where
+    most others are that say the same. So the cost is that of those that match, and of few beside.
+    """
 
     def __init__(self) -> None:
         self._selectors: dict[K, Selector] = {}
-        self._by_pair: dict[tuple[str, str], dict[Selector, Keys[K]]] = {}
-        self._rest: dict[Selector, Keys[K]] = {}
+        self._owners: Group[K] = {}
+        self._places: dict[Selector, tuple[Place, ...]] = {}
+        self._at: dict[Place, Group[K]] = {}
+        self._excluding: dict[Requirement, Group[K]] = {}
+        self._uses: Counter[Requirement] = Counter()
+        """How many selectors have a requirement, of those that have no others than such."""
+        self._everybody: Keys[K] = {}
 
     def __len__(self) -> int:
         return len(self._selectors)
@@ -137,43 +155,82 @@ class SelectorIndex(Generic[K]):
         if owner in self._selectors:
             raise ValueError(f"{owner} has a selector already")
         self._selectors[owner] = selector
-        for group in self._groups(selector):
-            group.setdefault(selector, {})[owner] = None
+        if selector.everything:
+            self._everybody[owner] = None
+            return
+        owners = self._owners.get(selector)
+        if owners is None:
+            owners = self._owners[selector] = {}
+            self._place(selector, owners)
+        owners[owner] = None
 
     def discard(self, owner: K) -> None:
         """Forget the selector of `owner`, if there is one."""
         selector = self._selectors.pop(owner, None)
         if selector is None:
             return
-        for group in self._groups(selector):
-            del group[selector][owner]
-            if not group[selector]:
-                del group[selector]
-        for pair in _anchor(selector):
-            if not self._by_pair[pair]:
-                del self._by_pair[pair]
+        if selector.everything:
+            del self._everybody[owner]
+            return
+        owners = self._owners[selector]
+        del owners[owner]
+        if not owners:
+            del self._owners[selector]
+            self._displace(selector)
 
-    def _groups(self, selector: Selector) -> list[dict[Selector, Keys[K]]]:
-        anchor = _anchor(selector)
-        return [self._by_pair.setdefault(pair, {}) for pair in anchor] if anchor else [self._rest]
+    def _place(self, selector: Selector, owners: Keys[K]) -> None:
+        places = self._places[selector] = self._choose(selector)
+        for place in places:
+            if isinstance(place, Requirement):
+                self._uses.update(selector.requirements)
+                self._excluding.setdefault(place, {})[selector] = owners
+            else:
+                self._at.setdefault(place, {})[selector] = owners
+
+    def _displace(self, selector: Selector) -> None:
+        for place in self._places.pop(selector):
+            groups: dict[Any, Group[K]] = self._at
+            if isinstance(place, Requirement):
+                groups = self._excluding
+                self._uses.subtract(selector.requirements)
+                for requirement in selector.requirements:
+                    if not self._uses[requirement]:
+                        del self._uses[requirement]
+            del groups[place][selector]
+            if not groups[place]:
+                del groups[place]
+
+    def _choose(self, selector: Selector) -> tuple[Place, ...]:
+        if selector.nothing:
+            return ()
+        choices = [_places_of(requirement) for requirement in selector.requirements if requirement.positive]
+        if choices:
+            return min(choices, key=self._crowd)
+        return (max(selector.requirements, key=self._uses.__getitem__),)
+
+    def _crowd(self, places: tuple[Place, ...]) -> int:
+        """Return how many selectors are looked at in some places."""
+        alone = sum(isinstance(place, str) for place in places)
+        return sum(len(self._at.get(place, ())) + 1 for place in places) + alone * _LABEL_ALONE
 
     def matching(self, labels: Labels) -> Iterator[K]:
         """Yield the owners whose selector matches `labels`, each once."""
+        at = self._at
         for pair in labels.items():
-            for selector, owners in self._by_pair.get(pair, {}).items():
-                if selector.matches(labels):
-                    yield from owners
-        for selector, owners in self._rest.items():
-            if selector.matches(labels):
-                yield from owners
+            for place in (pair, pair[0]):
+                for selector, owners in at.get(place, {}).items():
+                    if selector.matches(labels):
+                        yield from owners
+        for requirement, group in self._excluding.items():
+            if requirement.matches(labels):
+                for selector, owners in group.items():
+                    if selector.matches(labels):
+                        yield from owners
+        yield from self._everybody
 
 
-def _anchor(selector: Selector) -> list[tuple[str, str]]:
-    """Return the pairs one of which labels must contain to match; empty if there is no such requirement."""
-    if selector.nothing:
-        return []
-    anchors = [r for r in selector.requirements if r.operator in ("=", "==", "in") and r.values]
-    if not anchors:
-        return []
-    best = min(anchors, key=lambda r: len(r.values))
-    return [(best.key, value) for value in best.values]
+def _places_of(requirement: Requirement) -> tuple[Place, ...]:
+    """Return the places of which objects must have one in order to meet a requirement."""
+    if requirement.operator in ("=", "==", "in"):
+        return tuple((requirement.key, value) for value in requirement.values)
+    return (requirement.key,)
