@@ -249,3 +249,21 @@ def test_an_address_that_somebody_has_written_down_is_taken(api: Api, services: 
     assert "provided IP is already allocated" in refused["message"]
     api.delete(f"{addresses}/{address}")
     api.create(services, service("late", clusterIP=address))
+
+
+def test_policies_for_traffic_are_there_where_such_traffic_can_be(api: Api, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/services"
+    outside: Any = {"type": "ClusterIP", "ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]}
+    made = api.create(path, {"metadata": {"name": "outside"}, "spec": outside})
+    assert made["spec"]["externalTrafficPolicy"] == "Cluster"
+    for addresses, policy in (([], None), (["192.0.2.1"], "Cluster")):
+        made["spec"]["externalIPs"] = addresses
+        made = api.put(f"{path}/outside", made)
+        assert made["spec"].get("externalTrafficPolicy") == policy
+    elsewhere = {"type": "ExternalName", "externalName": "example.com", "internalTrafficPolicy": "Cluster"}
+    made = api.create(path, {"metadata": {"name": "elsewhere"}, "spec": elsewhere})
+    assert "internalTrafficPolicy" not in made["spec"]
+    refused = api.create(
+        path, {"metadata": {"name": "x"}, "spec": {**elsewhere, "internalTrafficPolicy": "odd"}}, status=422
+    )
+    assert refused["details"]["causes"][0]["field"] == "spec.internalTrafficPolicy"

@@ -49,7 +49,8 @@ def _has_health_port(spec: Tree) -> bool:
 
 
 def _is_reachable(spec: Tree) -> bool:
-    return spec.get("type") in ("NodePort", "LoadBalancer") or bool(spec.get("externalIPs"))
+    kind = spec.get("type")
+    return kind in ("NodePort", "LoadBalancer") or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
 _OF_ADDRESSES = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
@@ -188,7 +189,8 @@ class ServiceStrategy(Strategy):
         name = tree["metadata"].get("name") or ""
         allocations = self._allocations(registry)
         if not _is_addressed(spec):
-            for part in _OF_ADDRESSES:
+            # A policy for traffic to addresses may be given, of old, where there are none.
+            for part in (*_OF_ADDRESSES, "internalTrafficPolicy"):
                 spec.pop(part, None)
         else:
             _choose_families(spec, name)
