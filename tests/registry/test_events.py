@@ -130,10 +130,15 @@ async def test_an_update_of_an_older_version_conflicts(forms: Forms) -> None:
         ({"reportingInstance": ""}, "reportingInstance"),
         ({"action": ""}, "action"),
         ({"reason": "x" * 129}, "reason"),
-        ({"note": "x" * 1025}, "note"),
+        ({"note": "x" * 1025}, "message"),
         ({"type": "Other"}, "type"),
         ({"series": {"count": 1, "lastObservedTime": "2026-01-01T00:00:05.000000Z"}}, "series.count"),
-        ({"regarding": {"kind": "Pod", "namespace": "elsewhere", "name": "p"}}, "regarding.namespace"),
+        (
+            {"eventTime": None, "regarding": {"kind": "Pod", "namespace": "elsewhere", "name": "p"}},
+            "involvedObject.namespace",
+        ),
+        ({"deprecatedCount": 1}, "count"),
+        ({"deprecatedSource": {"component": "kubelet"}}, "source"),
     ],
 )
 async def test_the_newer_form_must_say_more(forms: Forms, fields: dict[str, Any], path: str) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from kubelib.api.apps_sets import DaemonSet
-from kubelib.api.errors import BadRequest
+from kubelib.api.batch import Job
+from kubelib.api.core.pod import Pod
+from kubelib.api.errors import BadRequest, Invalid
 from kubelib.api.meta import Key
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import Patch
@@ -50,3 +52,57 @@ async def test_daemon_sets_count_the_changes_of_their_template() -> None:
         assert await patched({"status": {"numberReady": 1}}, "status") == ("2", 3)
         with pytest.raises(BadRequest, match=r'strconv\.ParseInt: parsing "many": invalid syntax'):
             await patched({"metadata": {"annotations": {GENERATION: "many"}}})
+
+
+JOB: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "j", "namespace": "default"},
+    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}},
+}
+
+
+async def test_a_job_finds_its_pods_by_its_own_identity_and_by_nobody_elses() -> None:
+    async with MemoryStore() as store, ResourceRegistries(store) as registries:
+        await registries.bootstrap()
+        registry = registries.of(registries.scheme.of(Job))
+        made = (await registry.create(deepcopy(JOB), namespace="default")).tree()
+        uid = made["metadata"]["uid"]
+        assert made["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+        copy = deepcopy(made)
+        copy["metadata"] = {"name": "k", "namespace": "default"}
+        with pytest.raises(Invalid) as refused:
+            await registry.create(copy, namespace="default")
+        assert [(cause.field, cause.message.rpartition(": ")[2]) for cause in refused.value.causes][-1] == (
+            "spec.selector",
+            "`selector` not auto-generated",
+        )
+
+
+async def test_the_affinity_of_a_new_pod_selects_those_that_are_like_it() -> None:
+    term = {
+        "topologyKey": "zone",
+        "labelSelector": {},
+        "matchLabelKeys": ["app", "none"],
+        "mismatchLabelKeys": ["tier"],
+    }
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    pod: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "default", "labels": {"app": "a", "tier": "b"}},
+        "spec": {
+            "containers": [{"name": "c", "image": "i"}],
+            "affinity": {"podAntiAffinity": {required: [term]}},
+        },
+    }
+    async with MemoryStore() as store, ResourceRegistries(store) as registries:
+        await registries.bootstrap()
+        made = await registries.of(registries.scheme.of(Pod)).create(pod, namespace="default")
+        (narrowed,) = made.tree()["spec"]["affinity"]["podAntiAffinity"][required]
+        assert narrowed["labelSelector"] == {
+            "matchExpressions": [
+                {"key": "app", "operator": "In", "values": ["a"]},
+                {"key": "tier", "operator": "NotIn", "values": ["b"]},
+            ]
+        }

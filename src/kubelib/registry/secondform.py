@@ -134,7 +134,9 @@ class SecondForm(GenericRegistry):
         self._prepare_metadata(tree, key.namespace, key.name)
         self._check_fields(tree, options)
         await self.catch_up()
-        before = self.cache.get(key)
+        before, wanted = self.cache.get(key), tree["metadata"].get("resourceVersion")
+        if before is not None and wanted and wanted != before.meta.resource_version:
+            raise conflict(self.resource.group_resource, key.name)
         problems = (
             validate_create(self.resource, tree)
             if before is None

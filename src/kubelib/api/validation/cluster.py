@@ -1,11 +1,13 @@
 """Rules of nodes, namespaces, limits, quotas, events, leases and priorities."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubelib.api.errors import Problem
 from kubelib.api.quantity import Quantity, QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.meta import standard_finalizer_problems
 from kubelib.api.validation.placement import taint_problems
 from kubelib.api.validation.problems import (
     duplicate,
@@ -20,6 +22,7 @@ from kubelib.api.validation.problems import (
 from kubelib.api.validation.resources import (
     amount_problems,
     container_resource_name,
+    is_standard_quota,
     may_overcommit,
     quota_resource_name,
     resource_name,
@@ -27,59 +30,78 @@ from kubelib.api.validation.resources import (
 
 
 def node_problems(tree: Tree) -> list[Problem]:
-    """Check a Node."""
-    spec, status = tree.get("spec") or {}, tree.get("status") or {}
-    # Kubernetes gives taints this path.
-    problems = taint_problems(spec.get("taints"), "metadata.taints")
-    for part in ("capacity", "allocatable"):
-        for name, text in (status.get(part) or {}).items():
-            problems += amount_problems(name, text, f"status.{part}.{name}")
+    """Check a new Node."""
+    spec = tree.get("spec") or {}
+    problems = _taint_problems(spec) + _resource_problems(tree)
     ranges = spec.get("podCIDRs") or []
     for at, value in enumerate(ranges):
         problems += each(f"spec.podCIDRs[{at}]", value, texts.cidr(value))
-        if value in ranges[:at]:
-            problems.append(duplicate(f"spec.podCIDRs[{at}]", value))
     families = [":" in value for value in ranges]
     if len(ranges) > 2 or (len(ranges) == 2 and families[0] == families[1]):
         problems.append(
             invalid("spec.podCIDRs", ranges, "may specify no more than one CIDR for each IP family")
         )
+    for at, value in enumerate(ranges):
+        if value in ranges[:at]:
+            problems.append(duplicate(f"spec.podCIDRs[{at}]", value))
+    return problems
+
+
+def _taint_problems(spec: Tree) -> list[Problem]:
+    # Kubernetes gives taints this path.
+    return taint_problems(spec.get("taints"), "metadata.taints")
+
+
+def _resource_problems(tree: Tree) -> list[Problem]:
+    problems: list[Problem] = []
+    for part in ("capacity", "allocatable"):
+        for name, text in ((tree.get("status") or {}).get(part) or {}).items():
+            problems += amount_problems(name, text, f"status.{part}.{name}")
     return problems
 
 
 def node_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check a change to a Node."""
-    problems = node_problems(new)
+    problems = _resource_problems(new)
     spec, before = new.get("spec") or {}, old.get("spec") or {}
-    if before.get("podCIDRs") and before["podCIDRs"] != spec.get("podCIDRs"):
-        problems.append(
-            forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
-        )
-    if before.get("providerID") and before["providerID"] != spec.get("providerID"):
-        problems.append(
-            forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
-        )
     addresses = (new.get("status") or {}).get("addresses") or []
     for at, address in enumerate(addresses):
         if address in addresses[:at]:
             problems.append(duplicate(f"status.addresses[{at}]", address))
+    had, has = before.get("podCIDRs") or [], spec.get("podCIDRs") or []
+    if had:
+        why = 'node updates may not change podCIDR except from "" to valid'
+        changes = sum(a != b for a, b in zip(had, has, strict=True)) if len(had) == len(has) else 1
+        problems += [forbidden("spec.podCIDRs", why)] * changes
+    if before.get("providerID") and before["providerID"] != spec.get("providerID"):
+        problems.append(
+            forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
+        )
+    problems += _taint_problems(spec)
+    if (spec.get("externalID") or "") != (before.get("externalID") or ""):
+        problems.append(forbidden("spec.externalID", "may not be updated"))
     return problems
 
 
 def namespace_problems(tree: Tree) -> list[Problem]:
-    """Check a Namespace."""
+    """Check a new Namespace."""
     problems: list[Problem] = []
     for finalizer in (tree.get("spec") or {}).get("finalizers") or ():
-        problems += each("spec.finalizers", finalizer, texts.qualified(finalizer))
-        if "/" not in finalizer and finalizer not in ("kubernetes", "orphan", "foregroundDeletion"):
-            problems.append(
-                invalid(
-                    "spec.finalizers",
-                    finalizer,
-                    "name is neither a standard finalizer name nor is it fully qualified",
-                )
-            )
+        problems += _namespace_finalizer_problems(finalizer, "spec.finalizers")
     return problems
+
+
+def _namespace_finalizer_problems(finalizer: str, path: str) -> list[Problem]:
+    return [*each(path, finalizer, texts.qualified(finalizer)), *standard_finalizer_problems(finalizer, path)]
+
+
+def namespace_finalize_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check what still holds a Namespace."""
+    return [
+        problem
+        for at, finalizer in enumerate((new.get("spec") or {}).get("finalizers") or ())
+        for problem in _namespace_finalizer_problems(finalizer, f"spec.finalizers[{at}]")
+    ]
 
 
 def namespace_status_problems(new: Tree, old: Tree) -> list[Problem]:
@@ -210,54 +232,85 @@ _SCOPES = (
 _EXCLUSIVE = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
 
 
+_COUNTED = frozenset(("pods",))
+_COMPUTED = _COUNTED | {"cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"}
+_CLAIMED = frozenset(("persistentvolumeclaims", "requests.storage"))
+_OF_SCOPE = {
+    **dict.fromkeys(("Terminating", "NotTerminating", "NotBestEffort", "PriorityClass"), _COMPUTED),
+    "CrossNamespacePodAffinity": _COMPUTED,
+    "BestEffort": _COUNTED,
+    "VolumeAttributesClass": _CLAIMED,
+}
+"""Which of the resources that quotas know can be limited in a scope."""
+_NO_VALUES = ("Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity")
+
+
 def quota_problems(tree: Tree) -> list[Problem]:
-    """Check a ResourceQuota."""
-    spec = tree.get("spec") or {}
-    problems = _quota_amounts(spec, "spec", ("hard",))
-    scopes = spec.get("scopes") or []
-    problems += [
-        invalid("spec.scopes", scopes, "unsupported scope") for scope in scopes if scope not in _SCOPES
+    """Check a new ResourceQuota, with what it says of itself."""
+    return [
+        *_quota_spec_problems(tree.get("spec") or {}),
+        *_quota_amounts(tree.get("status") or {}, "status", ("hard", "used")),
     ]
-    path = "spec.scopeSelector.matchExpressions"
-    selected = (spec.get("scopeSelector") or {}).get("matchExpressions") or ()
-    for expression in selected:
+
+
+def _quota_spec_problems(spec: Tree) -> list[Problem]:
+    problems = _quota_amounts(spec, "spec", ("hard",))
+    scopes, limited = spec.get("scopes") or [], sorted(filter(is_standard_quota, spec.get("hard") or ()))
+    for scope in scopes:
+        if scope not in _SCOPES:
+            problems.append(invalid("spec.scopes", scopes, "unsupported scope"))
+        problems += _scoped_problems(scope, limited, "spec.scopes", scopes)
+    _conflict_problems(scopes, "spec.scopes", scopes, problems)
+    selector = spec.get("scopeSelector")
+    if selector is not None:
+        _scope_selector_problems(selector, limited, scopes, problems)
+    return problems
+
+
+def _scoped_problems(scope: str, limited: Sequence[str], path: str, shown: Any) -> list[Problem]:
+    fitting = _OF_SCOPE.get(scope)
+    if fitting is None:
+        return []
+    why = "unsupported scope applied to resource"
+    return [invalid(path, shown, why) for name in limited if name not in fitting]
+
+
+def _conflict_problems(given: Sequence[Any], path: str, shown: Any, problems: list[Problem]) -> None:
+    problems += [
+        invalid(path, shown, "conflicting scopes")
+        for one, other in _EXCLUSIVE
+        if one in given and other in given
+    ]
+
+
+def _scope_selector_problems(
+    selector: Tree, limited: Sequence[str], scopes: list[str], problems: list[Problem]
+) -> None:
+    path, expressions = "spec.scopeSelector.matchExpressions", selector.get("matchExpressions") or ()
+    for expression in expressions:
         scope, operator = expression.get("scopeName") or "", expression.get("operator") or ""
         values = expression.get("values") or []
         if scope not in _SCOPES:
             problems.append(invalid(f"{path}.scopeName", scope, "unsupported scope"))
-        elif scope not in ("PriorityClass", "VolumeAttributesClass") and operator != "Exists":
-            problems.append(
-                invalid(
-                    f"{path}.operator",
-                    operator,
-                    "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating,"
-                    " ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort"
-                    " or ResourceQuotaScopeCrossNamespacePodAffinity",
-                )
+        problems += _scoped_problems(scope, limited, path, selector)
+        if scope in _NO_VALUES and operator != "Exists":
+            why = (
+                "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating,"
+                " ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or"
+                " ResourceQuotaScopeCrossNamespacePodAffinity"
             )
+            problems.append(invalid(f"{path}.operator", operator, why))
         if operator in ("In", "NotIn"):
             if not values:
-                problems.append(
-                    required(
-                        f"{path}.values",
-                        "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
-                    )
-                )
+                why = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+                problems.append(required(f"{path}.values", why))
         elif operator in ("Exists", "DoesNotExist"):
             if values:
-                problems.append(
-                    invalid(
-                        f"{path}.values",
-                        values,
-                        "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
-                    )
-                )
+                why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+                problems.append(invalid(f"{path}.values", values, why))
         else:
             problems.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    for given, where in ((scopes, "spec.scopes"), ([e.get("scopeName") for e in selected], path)):
-        if any(one in given and other in given for one, other in _EXCLUSIVE):
-            problems.append(invalid(where, scopes, "conflicting scopes"))
-    return problems
+    _conflict_problems([e.get("scopeName") for e in expressions], path, scopes, problems)
 
 
 def _quota_amounts(part: Tree, path: str, fields: tuple[str, ...]) -> list[Problem]:
@@ -272,9 +325,9 @@ def _quota_amounts(part: Tree, path: str, fields: tuple[str, ...]) -> list[Probl
 
 def quota_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check a change to a ResourceQuota: its scopes stay."""
-    problems = quota_problems(new)
+    problems = _quota_spec_problems(new.get("spec") or {})
     scopes = (new.get("spec") or {}).get("scopes") or []
-    if sorted(scopes) != sorted((old.get("spec") or {}).get("scopes") or []):
+    if set(scopes) != set((old.get("spec") or {}).get("scopes") or []):
         problems.append(invalid("spec.scopes", scopes, "field is immutable"))
     return problems
 
@@ -282,53 +335,6 @@ def quota_update_problems(new: Tree, old: Tree) -> list[Problem]:
 def quota_status_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check what a quota reports."""
     return _quota_amounts(new.get("status") or {}, "status", ("hard", "used"))
-
-
-def event_problems(tree: Tree) -> list[Problem]:
-    """Check an Event of either form; those of events.k8s.io must say more."""
-    newer = str(tree.get("apiVersion", "")).startswith("events.k8s.io/")
-    involved = tree.get("regarding" if newer else "involvedObject") or {}
-    field = "regarding.namespace" if newer else "involvedObject.namespace"
-    namespace, about = tree["metadata"].get("namespace") or "", involved.get("namespace") or ""
-    problems: list[Problem] = []
-    if namespace != about and (about or namespace not in ("", "default")):
-        problems.append(invalid(field, about, "does not match event.namespace"))
-    return problems + _newer_event_problems(tree) if newer else problems
-
-
-_LONGEST_NOTE = 1024
-_LONGEST_EVENT_NAME = 128
-
-
-def _newer_event_problems(tree: Tree) -> list[Problem]:
-    problems: list[Problem] = []
-    if not tree.get("eventTime"):
-        problems.append(required("eventTime"))
-    controller, instance = tree.get("reportingController") or "", tree.get("reportingInstance") or ""
-    if not controller:
-        problems.append(required("reportingController"))
-    else:
-        problems += each("reportingController", controller, texts.qualified(controller))
-    for name, value in (
-        ("reportingInstance", instance),
-        ("action", tree.get("action") or ""),
-        ("reason", tree.get("reason") or ""),
-    ):
-        if not value:
-            problems.append(required(name))
-        elif len(value.encode()) > _LONGEST_EVENT_NAME:
-            problems.append(invalid(name, "", f"can have at most {_LONGEST_EVENT_NAME} characters"))
-    if len((tree.get("note") or "").encode()) > _LONGEST_NOTE:
-        problems.append(invalid("note", "", f"can have at most {_LONGEST_NOTE} characters"))
-    if tree.get("type") not in ("Normal", "Warning"):
-        problems.append(invalid("type", "", f"has invalid value: {tree.get('type') or ''}"))
-    series = tree.get("series")
-    if series is not None:
-        if (series.get("count") or 0) < 2:
-            problems.append(invalid("series.count", "", "should be at least 2"))
-        if not series.get("lastObservedTime"):
-            problems.append(required("series.lastObservedTime"))
-    return problems
 
 
 def lease_problems(tree: Tree) -> list[Problem]:

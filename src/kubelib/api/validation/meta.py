@@ -64,11 +64,11 @@ def metadata_problems(tree: Tree, resource: Resource) -> list[Problem]:
             problems += each("metadata.namespace", namespace, messages)
     elif namespace:
         problems.append(forbidden("metadata.namespace", "not allowed on this type"))
-    _common_problems(meta, problems)
+    _common_problems(meta, problems, resource)
     return problems
 
 
-def _common_problems(meta: Tree, problems: list[Problem]) -> None:
+def _common_problems(meta: Tree, problems: list[Problem], resource: Resource) -> None:
     if (meta.get("generation") or 0) < 0:
         problems.append(
             invalid("metadata.generation", meta["generation"], "must be greater than or equal to 0")
@@ -81,6 +81,9 @@ def _common_problems(meta: Tree, problems: list[Problem]) -> None:
         _owner_problems(meta["ownerReferences"], problems)
     if meta.get("finalizers"):
         _finalizer_problems(meta["finalizers"], problems)
+        if resource.builtin and resource.kind not in _ANY_FINALIZER:
+            for at, finalizer in enumerate(meta["finalizers"]):
+                problems += standard_finalizer_problems(finalizer, f"metadata.finalizers[{at}]")
     if meta.get("managedFields"):
         _managed_problems(meta["managedFields"], problems)
 
@@ -91,7 +94,7 @@ def _owner_problems(owners: list[Tree], problems: list[Problem]) -> None:
     controller = ""
     for owner in owners:
         version = owner.get("apiVersion") or ""
-        if not version.rpartition("/")[2]:
+        if not version.rpartition("/")[2] or version.count("/") > 1:
             problems.append(invalid(f"{path}.apiVersion", version, "version must not be empty"))
         problems += [
             invalid(f"{path}.{part}", owner.get(part) or "", "must not be empty")
@@ -113,6 +116,25 @@ def _owner_problems(owners: list[Tree], problems: list[Problem]) -> None:
                 )
             else:
                 controller = named
+
+
+_ANY_FINALIZER = frozenset(
+    (
+        "CustomResourceDefinition", "APIService", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy",
+        "MutatingAdmissionPolicyBinding", "Lease", "PodDisruptionBudget", "Event",
+    )
+)  # fmt: skip
+"""Built-in kinds of which Kubernetes, as of custom ones, takes finalizers without a domain."""
+_STANDARD = ("kubernetes", "orphan", "foregroundDeletion")
+
+
+def standard_finalizer_problems(finalizer: str, path: str) -> list[Problem]:
+    """Check that a finalizer is one of Kubernetes' own, or has the domain of those whose it is."""
+    if "/" in finalizer or finalizer in _STANDARD:
+        return []
+    why = "name is neither a standard finalizer name nor is it fully qualified"
+    return [invalid(path, finalizer, why)]
 
 
 def _finalizer_problems(finalizers: list[str], problems: list[Problem]) -> None:
@@ -183,5 +205,5 @@ def metadata_update_problems(new: Tree, old: Tree, resource: Resource) -> list[P
     for part in _FIXED:
         if meta.get(part) != before.get(part):
             problems += immutable(f"metadata.{part}", meta.get(part), before.get(part))
-    _common_problems(meta, problems)
+    _common_problems(meta, problems, resource)
     return problems

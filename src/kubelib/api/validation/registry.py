@@ -15,6 +15,7 @@ from kubelib.api.validation import (
     devices,
     deviceslices,
     endpoints,
+    events,
     extensions,
     flows,
     groups,
@@ -84,7 +85,7 @@ _CREATE: dict[str, Callable[[Tree], list[Problem]]] = {
     "Namespace": cluster.namespace_problems,
     "LimitRange": cluster.limit_range_problems,
     "ResourceQuota": cluster.quota_problems,
-    "Event": cluster.event_problems,
+    "Event": events.event_problems,
     "Lease": cluster.lease_problems,
     "PriorityClass": cluster.priority_class_problems,
     "PodGroup": groups.pod_group_problems,
@@ -150,6 +151,8 @@ _UPDATE: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "ConfigMap": configuration.config_map_update_problems,
     "Secret": configuration.secret_update_problems,
     "Node": cluster.node_update_problems,
+    "Namespace": lambda new, old: [],
+    "Event": events.event_update_problems,
     "ResourceQuota": cluster.quota_update_problems,
     "PriorityClass": cluster.priority_class_update_problems,
     "PodGroup": groups.pod_group_update_problems,
@@ -197,9 +200,7 @@ _STATUS: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "DaemonSet": workloads.daemon_set_status_problems,
     "Job": jobstatuses.job_status_problems,
     "HorizontalPodAutoscaler": workloads.status_counts("currentReplicas", "desiredReplicas"),
-    "PodDisruptionBudget": workloads.status_counts(
-        "disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods", "observedGeneration"
-    ),
+    "PodDisruptionBudget": scaling.budget_status_problems,
     "PersistentVolumeClaim": claims.claim_status_problems,
     "ValidatingAdmissionPolicy": webhooks.admission_policy_status_problems,
     "FlowSchema": flows.status_problems,
@@ -240,6 +241,8 @@ def _update_problems(kind: str, new: Tree, old: Tree, subresource: str) -> list[
         return podupdates.pod_update_problems(new, old, subresource)
     if kind == "CertificateSigningRequest" and subresource:
         return signing.signing_request_decision_problems(new, old, subresource)
+    if kind == "Namespace" and subresource == "finalize":
+        return cluster.namespace_finalize_problems(new, old)
     if subresource:
         status = _STATUS.get(kind)
         return status(new, old) if status is not None else []

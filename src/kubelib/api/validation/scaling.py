@@ -2,8 +2,9 @@
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
+from kubelib.api.validation.devicenames import condition_problems
 from kubelib.api.validation.placement import label_selector_problems
-from kubelib.api.validation.problems import invalid, not_supported
+from kubelib.api.validation.problems import invalid, non_negative, not_supported
 from kubelib.api.validation.workloads import at_most_all, int_or_percent_problems
 
 
@@ -24,4 +25,16 @@ def budget_problems(tree: Tree) -> list[Problem]:
         problems.append(
             not_supported("spec.unhealthyPodEvictionPolicy", policy, ("AlwaysAllow", "IfHealthyBudget"))
         )
+    return problems
+
+
+_COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
+
+
+def budget_status_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Check the status of a PodDisruptionBudget."""
+    status = new.get("status") or {}
+    problems = condition_problems("status.conditions", status.get("conditions") or ())
+    for field in _COUNTS:
+        problems += non_negative(f"status.{field}", status.get(field))
     return problems

@@ -34,6 +34,7 @@ class PodStrategy(Strategy):
         status: dict[str, Any] = {"phase": "Pending"}
         if isinstance(spec, dict):
             status["qosClass"] = qos_class(spec)
+            _narrow(spec, tree["metadata"].get("labels") or {})
             if spec.get("schedulingGates"):
                 status["conditions"] = [
                     {
@@ -103,6 +104,30 @@ class PodStrategy(Strategy):
         if outcome.error is not None:
             raise outcome.error
         return _success()
+
+
+_REQUIRED, _PREFERRED = (
+    "requiredDuringSchedulingIgnoredDuringExecution",
+    "preferredDuringSchedulingIgnoredDuringExecution",
+)
+
+
+def _narrow(spec: Tree, labels: Tree) -> None:
+    """Let the terms of a new Pod's affinities select those that are like it, or unlike it, in the labels that they name."""
+    for kind in ("podAffinity", "podAntiAffinity"):
+        affinity = (spec.get("affinity") or {}).get(kind) or {}
+        terms = [*(affinity.get(_REQUIRED) or ())]
+        terms += [weighted.get("podAffinityTerm") or {} for weighted in affinity.get(_PREFERRED) or ()]
+        for term in terms:
+            added = [
+                {"key": key, "operator": operator, "values": [labels[key]]}
+                for field, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn"))
+                for key in term.get(field) or ()
+                if key in labels
+            ]
+            selector = term.get("labelSelector")
+            if added and selector is not None:
+                selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), *added]
 
 
 def _resized(spec: Tree, before: Tree, part: str) -> list[Tree]:
