@@ -243,6 +243,72 @@ class TestTrouble:
                     async with open_store(f"etcd://{credentials}127.0.0.1:{port}"):
                         pass
 
+    async def test_certificates_that_are_renewed_are_used_from_the_next_connection_on(
+        self, tmp_path: Path
+    ) -> None:
+        """And a server whose certificate is of an authority that nobody named is not spoken to meanwhile."""
+
+        def renew() -> None:
+            """Let another authority issue the server's certificate; it is to be trusted from now on, here as well."""
+            authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+                tmp_path / "server.pem"
+            )
+
+        authority = trustme.CA()
+        renew()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        options = ("--cert-file", str(tmp_path / "server.pem"), "--key-file", str(tmp_path / "server.pem"))
+        with Etcd(tmp_path / "etcd", 1, *options) as guarded:
+            (member,), (port,) = guarded.members, guarded.ports
+            address = parse_url(f"{guarded.url()}?ca={tmp_path}/ca.pem")
+            async with (
+                EtcdStore(address, patience=0.5) as store,
+                store.watch("/", since=Revision(0)) as watch,
+            ):
+                first = await store.commit(Put("/a", b"1", ABSENT))
+                assert len(await watch.take()) == 1
+                member.kill()
+                authority = trustme.CA()
+                renew()
+                member.start()
+                guarded.wait(port)
+                why = ""
+                with anyio.fail_after(60):
+                    while "does not answer: its certificate is not accepted" not in why:
+                        with pytest.raises(StoreUnavailable) as caught:
+                            await store.commit(Put("/a", b"2", first))
+                        why = str(caught.value)
+                (tmp_path / "ca.pem").write_bytes(b"nonsense")
+                with pytest.raises(StoreUnavailable, match=r"cannot use .*ca\.pem, the ca file for etcd"):
+                    await store.get("/a")
+                authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+                with anyio.fail_after(60):
+                    while True:
+                        try:
+                            second = await store.commit(Put("/a", b"3", first))
+                            break
+                        except StoreUnavailable:
+                            await anyio.sleep(0.05)
+            assert second == first + 1
+            async with EtcdStore(address) as store, store.watch("/", since=first) as watch:
+                assert [change.revision for change in await watch.take()] == [second]
+
+    @pytest.mark.parametrize(
+        ("query", "why"),
+        [
+            ("ca=/nowhere/ca.pem", "cannot read /nowhere/ca.pem, the ca file for etcd .*: No such file"),
+            ("cert={0}/empty&key={0}/empty", "cannot use .*/empty, the cert file for etcd"),
+            ("cert={0}/none&key={0}/empty", "cannot read .*/none, the cert file for etcd .*: No such file"),
+        ],
+    )
+    async def test_certificates_that_cannot_be_used_are_named(
+        self, query: str, why: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "empty").write_text("")
+        with pytest.raises(StoreUnavailable, match=why):
+            async with open_store(f"etcd://127.0.0.1:1?{query.format(tmp_path)}"):
+                pass
+
     async def test_certificates_of_both_sides(self, tmp_path: Path) -> None:
         authority, files = trustme.CA(), {}
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")

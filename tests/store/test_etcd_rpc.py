@@ -124,7 +124,7 @@ async def raw(
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     if tls is not None:
         listener = TLSListener(listener, tls, standard_compatible=False)
-    channel = Channel(f"127.0.0.1:{port}", trust)
+    channel = Channel(f"127.0.0.1:{port}", None if trust is None else lambda: trust)
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)
         try:

@@ -1,8 +1,7 @@
 """Calls to an etcd cluster: another member is asked when one does not answer, tokens are renewed, errors are translated."""
 
-import ssl
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,6 +11,7 @@ from kubelib.store.base import StoreCorrupt, StoreFull, StoreUnavailable, ValueT
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.etcd.messages import check_installed, message
 from kubelib.store.etcd.rpc import Channel, MessageStream, RpcError
+from kubelib.store.etcd.tls import tls_context
 
 PATIENCE = 10.0
 """Seconds within which some member must have answered: longer than an election takes."""
@@ -85,32 +85,12 @@ class Connection:
                 f"the etcd store needs the package {_PACKAGES.get((error.name or '').partition('.')[0], 'hpack')}:"
                 " pip install 'kubelib-cluster[etcd]'"
             ) from None
-        tls = self._tls()
-        self._channels = [Channel(endpoint, tls) for endpoint in self.address.endpoints]
-        await self._sign_in()
-
-    def _tls(self) -> ssl.SSLContext | None:
         address = self.address
-        if not address.tls:
-            return None
-        name, path = "ca", address.ca
-        try:
-            context = ssl.create_default_context(cafile=path or None)
-            if address.cert:
-                name, path = "cert", address.cert
-                context.load_cert_chain(address.cert, address.key)
-        except ssl.SSLError as error:
-            raise StoreUnavailable(
-                f"cannot use {path}, the {name} file for {address}: {error.reason}"
-            ) from None
-        except OSError as error:
-            for name in ("ca", "cert", "key"):  # Python does not say which of them it is
-                _require_readable(address, name)
-            raise StoreUnavailable(
-                f"cannot read {path}, the {name} file for {address}: {error.strerror}"
-            ) from None
-        context.set_alpn_protocols(["h2"])
-        return context
+        tls = partial(tls_context, address) if address.tls else None
+        if tls is not None:
+            tls()  # it may be wrong from the beginning
+        self._channels = [Channel(endpoint, tls) for endpoint in address.endpoints]
+        await self._sign_in()
 
     async def close(self) -> None:
         """Wait for the calls under way, each of which has a deadline, and close the channels."""
@@ -162,7 +142,7 @@ class Connection:
         Raises `StoreError`, `Compacted` and `InFuture`.
         """
         deadline = anyio.current_time() + self.patience
-        renewed = False
+        renewed, why = False, None
         if method is not AUTHENTICATE:
             await self._sign_in()
         while True:
@@ -175,8 +155,10 @@ class Connection:
                     renewed = True
                     await self._authenticate(token)
                     continue
+                if why is None or error.code != "DEADLINE_EXCEEDED":
+                    why = error  # an attempt for which too little time was left tells nothing
                 if error.code not in _AGAIN or left <= ATTEMPT / 10:
-                    raise self.translated(error) from None
+                    raise self.translated(why) from None
                 if doubt is not None and not error.untouched:
                     doubt.any = True
             self.next_member(member)
@@ -257,14 +239,3 @@ class Connection:
 def is_about_token(error: RpcError) -> bool:
     """Return whether an error says that the token of the user is no longer good."""
     return any(sign in error.details for sign in _BAD_TOKEN)
-
-
-def _require_readable(address: ClusterAddress, name: str) -> None:
-    path = getattr(address, name)
-    try:
-        if path:
-            Path(path).read_bytes()
-    except OSError as error:
-        raise StoreUnavailable(
-            f"cannot read {path}, the {name} file for {address}: {error.strerror}"
-        ) from None

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -206,7 +206,7 @@ class MessageStream(_Answering):
 class Channel:
     """Calls to one server, over a connection that is made when it is needed, and anew when it was lost."""
 
-    def __init__(self, endpoint: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoint: str, tls: Callable[[], ssl.SSLContext] | None) -> None:
         self.endpoint = endpoint
         host, _, port = endpoint.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
@@ -279,7 +279,8 @@ class Channel:
             raise _unconnected("deadline exceeded", "DEADLINE_EXCEEDED") from None
 
     async def _connect(self) -> Http2Connection:
-        loop, tls = asyncio.get_running_loop(), self._tls
+        loop = asyncio.get_running_loop()
+        tls = self._tls() if self._tls is not None else None
         name: dict[str, Any] = {"server_hostname": self._host} if tls is not None else {}
         try:
             transport, connection = await loop.create_connection(
