@@ -339,7 +339,12 @@ async def test_of_several_schedulers_and_managers_one_each_leads_and_hands_over_
             await leader_of(client, lease, other_than=first)
             terms = await settled_terms(both, lease)
             double = overlaps(terms)
-            gap = terms[-1].start - terms[-2].end
+            # On a busy machine others may come and go, without being asked to: what counts is who followed the one that was ended.
+            ended = max(term.end for term in terms if term.identity == first)
+            gap = (
+                min(term.start for term in terms if term.start >= ended - 0.001 and term.identity != first)
+                - ended
+            )
             record_property(
                 "figures",
                 f"two of {lease} on {masters.engine}, API servers killed and the leader ended: {len(terms)} terms,"
