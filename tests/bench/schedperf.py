@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,10 +18,11 @@ import anyio
 import attrs
 import msgspec
 
+from kubelib.api import codec
 from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node
-from kubelib.api.core.pod import Pod
-from kubelib.api.document import Document
+from kubelib.api.core.pod import Pod, PodSpec
+from kubelib.api.document import Document, Documents
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.model import replace
 from kubelib.api.scheduling import PriorityClass
@@ -29,6 +31,7 @@ from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import load_connection
 from kubelib.client.local import LocalClient
 from kubelib.informers import SharedInformers
+from kubelib.registry.base import ObjectList
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.sched.scheduler import Scheduler
 from kubelib.store import MemoryStore
@@ -295,6 +298,95 @@ async def run(client: Client, name: str, nodes: int, size: Size) -> Found:
         seconds = anyio.current_time() - began
         tasks.cancel_scope.cancel()
     return Found(size.measured, seconds)
+
+
+class Listed:
+    """A client far from a cluster in which nothing happens: its lists are nodes, and Pods on them as kubelets leave them."""
+
+    def __init__(self, nodes: int, pods: int) -> None:
+        self._nodes, self._pods = nodes, pods
+
+    def resource(self, kind: Any) -> "Listed":
+        """Return a view of one kind."""
+        found = copy(self)
+        found.kind = kind  # type: ignore[attr-defined]
+        return found
+
+    async def list(self, query: object, *, limit: int = 0, page: str = "") -> ObjectList[Any]:
+        """Return what there is, page by page."""
+        kind = self.kind  # type: ignore[attr-defined]
+        first, count = int(page or 0), {Node: self._nodes, Pod: self._pods}.get(kind, 0)
+        last = min(count, first + (limit or count))
+        plain = Scenario(sizes={})
+        make = (lambda n: codec.encode(machine(n, plain))) if kind is Node else self._pod
+        documents = [Document(make(number)) for number in range(first, last)]
+        return ObjectList(Documents(documents, kind), "1", str(last) if last < count else "")
+
+    @asynccontextmanager
+    async def watch(self, query: object, *, since: str) -> AsyncIterator[AsyncIterator[Any]]:
+        """Report nothing."""
+
+        async def silence() -> AsyncIterator[Any]:
+            await anyio.sleep_forever()
+            yield
+
+        yield silence()
+
+    def _pod(self, number: int) -> bytes:
+        name = f"web-7d4b9c6f5-{number:06d}"
+        tree: Any = pod(memory="128Mi", labels={"app": "web", "pod-template-hash": "7d4b9c6f5"})
+        (container,) = tree["spec"]["containers"]
+        container["volumeMounts"] = [
+            {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+        ]
+        owner = {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "name": name[:13],
+            "uid": "owner",
+            "controller": True,
+        }
+        fields: Any = {
+            f"f:{field}": {}
+            for field in ("labels", "ownerReferences", *Pod.__struct_fields__, *PodSpec.__struct_fields__)
+        }
+        tree["metadata"] |= {
+            "name": name,
+            "namespace": f"ns-{number % 50}",
+            "uid": f"{number:08x}-f88f-11e6-a518-42010a800195",
+            "resourceVersion": str(number + 10),
+            "ownerReferences": [owner],
+            "managedFields": [{"manager": "kubelet", "operation": "Update", "fieldsV1": fields}],
+        }
+        tree["spec"] |= {"nodeName": f"node-{number % self._nodes}", "schedulerName": "default-scheduler"}
+        tree["spec"]["volumes"] = [
+            {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+        ]
+        kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+        started = "2026-01-01T00:00:01Z"
+        tree["status"] = {
+            "phase": "Running",
+            "startTime": started,
+            "podIP": "10.1.2.3",
+            "conditions": [{"type": kind, "status": "True", "lastTransitionTime": started} for kind in kinds],
+            "containerStatuses": [
+                {
+                    "name": "pause",
+                    "imageID": "sha256:" + 64 * "a",
+                    "ready": True,
+                    "resources": container["resources"],
+                }
+            ],
+        }
+        return codec.encode_json({"kind": "Pod", "apiVersion": "v1", **tree})
+
+
+def resident() -> int:
+    """Return how many bytes of memory this process has."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")
+    )
+    return int(line.split()[1]) * 1024
 
 
 @asynccontextmanager

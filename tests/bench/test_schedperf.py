@@ -46,18 +46,12 @@ def test_pods_a_second(benchmark: BenchmarkFixture, tmp_path: Path, nodes: int, 
 MEMORY = """
 import gc, json, sys
 from random import Random
-import attrs
-from kubelib.api.meta import Key
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
+from tests.bench.schedperf import resident
 from tests.bench.test_sched import machine, pod
-
-def resident():
-    for line in open("/proc/self/status"):
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
 
 nodes, pods = map(int, sys.argv[1:])
 before = resident()
@@ -71,13 +65,33 @@ assert cycle.decide(PodInfo.of(pod(pods))).node
 gc.collect()
 print(json.dumps({"before": before, "after": resident()}))
 """
+FED = """
+import gc, json, sys
+from random import Random
+import anyio
+from kubelib.sched.scheduler import Scheduler
+from tests.bench.schedperf import Listed, resident
+
+async def main(nodes, pods):
+    before = resident()
+    scheduler = Scheduler(Listed(nodes, pods), random=Random(1))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(scheduler.run)
+        assert int(scheduler.table.used["pods"].sum()) == pods
+        gc.collect()
+        print(json.dumps({"before": before, "after": resident()}))
+        tasks.cancel_scope.cancel()
+
+anyio.run(main, *map(int, sys.argv[1:]))
+"""
 
 
-def test_memory_of_the_engine_with_15000_nodes_and_300000_pods(benchmark: BenchmarkFixture) -> None:
+@pytest.mark.parametrize("program", [MEMORY, FED], ids=["engine", "informers"])
+def test_memory_with_15000_nodes_and_300000_pods(benchmark: BenchmarkFixture, program: str) -> None:
     scale = 100 if benchmark.disabled else 1
 
     def fill() -> dict[str, int]:
-        command = [sys.executable, "-c", MEMORY, str(15_000 // scale), str(300_000 // scale)]
+        command = [sys.executable, "-c", program, str(15_000 // scale), str(300_000 // scale)]
         done = subprocess.run(command, capture_output=True, check=True, cwd=Path(__file__).parents[2])
         found: dict[str, int] = json.loads(done.stdout)
         return found

@@ -8,7 +8,7 @@ resource version is spliced in without decoding anything.
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
@@ -139,6 +139,13 @@ class Document:
         document._revision = revision
         return document
 
+    @classmethod
+    def seen(cls, view: Object, raw: bytes, meta: PeekMeta) -> Self:
+        """Return the document of an object that has just been made, so that it need not be decoded soon."""
+        document = cls(raw, meta)
+        document._show(view)
+        return document
+
     @property
     def raw(self) -> bytes:
         """The JSON document, as served."""
@@ -206,11 +213,15 @@ class Document:
         """Return the typed, frozen view of the document, decoded when first asked for and shared."""
         view = self._view
         if type(view) is not cls:
-            view = self._view = decoder_of(cls).decode(self.raw)
-            _recent.append(self)
-            if len(_recent) > RECENT_VIEWS:
-                _recent.popleft()._view = None
+            view = decoder_of(cls).decode(self.raw)
+            self._show(view)
         return view
+
+    def _show(self, view: Object) -> None:
+        self._view = view
+        _recent.append(self)
+        if len(_recent) > RECENT_VIEWS:
+            _recent.popleft()._view = None
 
 
 class Reading:

@@ -14,7 +14,7 @@ from kubelib.client.base import Client
 from kubelib.informers.backoff import PER_CONNECTION, Backoff
 from kubelib.informers.cache import Cache
 from kubelib.informers.lister import Lister
-from kubelib.informers.reflector import Reflector
+from kubelib.informers.reflector import PAGE, Reflector, Trim
 from kubelib.registry.base import WHOLE_CLUSTER, EventType, Query, Registry
 
 R = TypeVar("R", bound=Object)
@@ -41,14 +41,17 @@ class Informer(Generic[R]):
         query: Query = WHOLE_CLUSTER,
         random: Random,
         backoff: Backoff = PER_CONNECTION,
+        trim: Trim | None = None,
+        page: int = PAGE,
     ) -> None:
+        """Make one. `trim` returns what of each document is kept and shown to handlers; `page` is how many are listed at once."""
         self.name = f"informer {cls.kind}"
         self.cls = cls
         self.query = query
         self.cache: Cache[R] = Cache(cls)
         self.lister: Lister[R] = Lister(self.cache)
         self.reflector = Reflector(
-            registry, self, query=query, random=random, backoff=backoff, name=self.name
+            registry, self, query=query, random=random, backoff=backoff, name=self.name, trim=trim, page=page
         )
         self._handlers: list[Handler] = []
         self._synced = anyio.Event()
@@ -138,13 +141,16 @@ class SharedInformers:
         self._scopes: dict[tuple[type[Object], Query], anyio.CancelScope] = {}
         self._tasks: TaskGroup | None = None
 
-    def of(self, cls: type[R], query: Query = WHOLE_CLUSTER) -> Informer[R]:
-        """Return the informer of a kind and query; it runs if this component does."""
+    def of(
+        self, cls: type[R], query: Query = WHOLE_CLUSTER, *, trim: Trim | None = None, page: int = PAGE
+    ) -> Informer[R]:
+        """Return the informer of a kind and query; it runs if this component does. Who asks first says what is kept."""
         informer = self._informers.get((cls, query))
         if informer is None:
             informer = Informer(
-                self.client.resource(cls), cls, query=query, random=self.random, backoff=self._backoff
-            )
+                self.client.resource(cls), cls,
+                query=query, random=self.random, backoff=self._backoff, trim=trim, page=page,
+            )  # fmt: skip
             self._informers[cls, query] = informer
             if self._tasks is not None:
                 self._tasks.start_soon(self._run, (cls, query), informer)

@@ -19,6 +19,8 @@ R_contra = TypeVar("R_contra", bound=Object, contravariant=True)
 
 PAGE = 0
 """Objects per list request, 0 for all at once: a server answers that from memory, and shares the bytes in process."""
+Trim = Callable[[Document], Document]
+"""Returns what is to be kept of a document, and shown to handlers."""
 HEALTHY_AFTER = 10.0
 """A watch that lasted this long was a good one: the next failure starts from the shortest delay."""
 
@@ -49,6 +51,8 @@ class Reflector(Generic[R]):
         random: Random,
         backoff: Backoff = PER_CONNECTION,
         name: str = "",
+        trim: Trim | None = None,
+        page: int = PAGE,
     ) -> None:
         self.name = name
         self.lists = 0
@@ -59,6 +63,8 @@ class Reflector(Generic[R]):
         self._query = query
         self._random = random
         self._backoff = backoff
+        self._trim = trim
+        self._page = page
         self._failures = 0
         self._version = ""
 
@@ -86,7 +92,7 @@ class Reflector(Generic[R]):
         self.lists += 1
         while True:
             try:
-                part = await self._registry.list(self._query, limit=PAGE, page=page)
+                part = await self._registry.list(self._query, limit=self._page, page=page)
             except Expired:
                 if not page:
                     raise
@@ -94,7 +100,8 @@ class Reflector(Generic[R]):
                 self._failures += 1
                 await anyio.sleep(self._backoff.delay(self._failures, self._random))
                 continue
-            documents += documents_of(part.items)
+            found = documents_of(part.items)
+            documents += found if self._trim is None else map(self._trim, found)
             page = part.page
             if not page:
                 break
@@ -104,12 +111,15 @@ class Reflector(Generic[R]):
     async def _watch(self) -> None:
         self.watches += 1
         began = anyio.current_time()
-        sink = self._sink
+        sink, trim = self._sink, self._trim
         try:
             async with self._registry.watch(self._query, since=self._version) as events:
                 async for event in events:
-                    sink.apply(event.type, event.document)
-                    self._version = event.document.meta.resource_version
+                    document = event.document
+                    if trim is not None and event.type != "BOOKMARK":
+                        document = trim(document)
+                    sink.apply(event.type, document)
+                    self._version = document.meta.resource_version
         finally:
             if anyio.current_time() - began >= HEALTHY_AFTER:
                 self._failures = 0

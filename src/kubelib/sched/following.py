@@ -19,11 +19,12 @@ from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
 from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
-from kubelib.client.base import Client
+from kubelib.client.base import Client, SupportsTransactions
 from kubelib.informers import SharedInformers
 from kubelib.sched.base import Happening
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.groups import Groups
+from kubelib.sched.keeping import ENDED, PODS_PER_PAGE, CountedPod, take, trimmed
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo, has_resources, resources_said
 from kubelib.sched.queue import SchedulingQueue
@@ -70,7 +71,10 @@ class Following:
         self._route = route
         self._is_ours = nodes
         self._informers = SharedInformers(client, random=random)
-        self._pods = self._informers.of(Pod)
+        near = isinstance(client, SupportsTransactions) and not client.binder.may_lose_answers
+        self._pods = (
+            self._informers.of(Pod) if near else self._informers.of(Pod, trim=trimmed, page=PODS_PER_PAGE)
+        )
         self._nodes = self._informers.of(Node)
         self._namespaces = self._informers.of(Namespace)
         self._disruption_budgets = self._informers.of(PodDisruptionBudget)
@@ -216,31 +220,39 @@ class Following:
             assert old is not None
             self._gone(old)
             return
+        if isinstance(new, CountedPod):
+            self._remove(new)
+            self._count(new.info)
+            return
         pod = new.view(Pod)
-        if pod.status.phase in ("Succeeded", "Failed"):
+        if pod.status.phase in ENDED:
             self._gone(new)
         elif pod.spec.node_name:
             self._remove(new)
-            if self._is_counted(old, new, pod.spec.node_name):
-                return
-            info = _info(pod)
-            before = self.table.requests_of(new.meta.uid)
-            if info is not None and self.settled(info, info.node):
-                self.wake("pod placed")
-                if any(info.requests.get(name, 0) < value for name, value in before.items()):
-                    # It has been resized, and others may have what it no longer has.
-                    self.wake("pod gone")
+            if not self._is_counted(old, new, pod.spec.node_name):
+                self._count(take(pod))
         elif new.meta.deletion_timestamp or pod.spec.scheduling_gates:
             self.abandoned += self._remove(new)
             self.withdraw(new.meta.uid)
         elif not self.table.has_pod(new.meta.uid):
             self._enqueue(old, pod)
 
+    def _count(self, info: PodInfo | None) -> None:
+        """Count a Pod that has a node as it is now."""
+        if info is None:
+            return
+        before = self.table.requests_of(info.uid)
+        if self.settled(info, info.node):
+            self.wake("pod placed")
+            if any(info.requests.get(name, 0) < value for name, value in before.items()):
+                # It has been resized, and others may have what it no longer has.
+                self.wake("pod gone")
+
     def _enqueue(self, old: Document | None, pod: Pod) -> None:
         chosen = self._route(pod)
         if chosen is None:
             return
-        info = _info(pod)
+        info = take(pod)
         if info is None:
             return
         # Before any node is promised to it, the Pod says nothing of it: what we have promised since stands.
@@ -278,11 +290,3 @@ class Following:
         return not (has_resources(before) or has_resources(now)) or resources_said(before) == resources_said(
             now
         )
-
-
-def _info(pod: Pod) -> PodInfo | None:
-    try:
-        return PodInfo.of(pod)
-    except ValueError as error:
-        log.warning("pod %s is not understood: %s", pod.key, error)
-        return None

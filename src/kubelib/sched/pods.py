@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from sys import intern
 from typing import Any
 
 import attrs
@@ -199,10 +200,11 @@ class PodInfo:
             )
         shape, requests, ports, counted, labels, node_selector, tolerations, claims = like
         return cls(
-            key=Key(meta.namespace, meta.name),
+            # Texts of which there are few are kept once, too.
+            key=Key(intern(meta.namespace), meta.name),
             uid=meta.uid,
             priority=spec.priority or 0,
-            node=spec.node_name,
+            node=intern(spec.node_name),
             labels=labels,
             requests=requests,
             ports=ports,
@@ -219,7 +221,7 @@ class PodInfo:
             going=meta.deletion_timestamp is not None,
             preempts=spec.preemption_policy != "Never",
             nominated=pod.status.nominated_node_name,
-            scheduler=spec.scheduler_name,
+            scheduler=intern(spec.scheduler_name),
             workload=workload_of(pod),
             group=group_of(pod),
             plain=not any(wishes.values()),
