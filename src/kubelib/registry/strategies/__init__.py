@@ -8,6 +8,7 @@ from kubelib.registry.strategies.namespaces import NamespaceStrategy
 from kubelib.registry.strategies.pods import PodStrategy
 from kubelib.registry.strategies.serviceaccounts import ServiceAccountStrategy
 from kubelib.registry.strategies.services import ServiceStrategy
+from kubelib.registry.strategies.volumes import ClaimStrategy, VolumeStrategy
 from kubelib.registry.strategies.workloads import (
     DaemonSetStrategy,
     EventStrategy,
@@ -63,6 +64,10 @@ def strategy_of(resource: Resource) -> Strategy:
             return PodRequestStrategy()
         case "DeviceTaintRule":
             return TaintRuleStrategy()
+        case "PersistentVolumeClaim":
+            return ClaimStrategy()
+        case "PersistentVolume":
+            return VolumeStrategy()
     if "scale" in resource.subresources:
         return ScaledStrategy(orphans_by_default=resource.kind == "ReplicationController")
     strategy = Strategy()
