@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kubelib.testing.cluster import TestCluster
-from tests.conformance.conftest import JSON_PATCH, MERGE, Api, Tree
+from tests.conformance.conftest import JSON_PATCH, MERGE, STRATEGIC, Api, Tree
 
 DEPLOYMENT: Tree = {
     "selector": {"matchLabels": {"a": "b"}},
@@ -148,6 +148,7 @@ def test_who_impersonates_names_a_user(api: Api, header: dict[str, str], asked: 
     assert refused["message"] == f"requested [{asked}] without impersonating a user"
 
 
+UNDECODED = "error decoding patch: json: cannot unmarshal"
 NOTHING_TO_TELL = "the server rejected our request due to an error in our request"
 
 
@@ -156,20 +157,37 @@ NOTHING_TO_TELL = "the server rejected our request due to an error in our reques
     [
         ([{"op": "test", "path": "/data/a", "value": "1"}], 422, NOTHING_TO_TELL),
         ([{"op": "remove", "path": "/nowhere"}], 422, NOTHING_TO_TELL),
-        ({}, 400, "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
-        (["x"], 400, "json: cannot unmarshal string into Go value of type jsonpatch.Operation"),
+        ({}, 400, f"{UNDECODED} object into Go value of type []handlers.jsonPatchOp"),
+        (["x"], 400, f"{UNDECODED} string into Go value of type handlers.jsonPatchOp"),
+        ([{"op": 1}], 400, f"{UNDECODED} number into Go struct field jsonPatchOp.op of type string"),
+        ("", 400, "error decoding patch: unexpected end of JSON input"),
         (
             [{"op": "add", "path": "/data", "value": {}}] * 10_001,
             413,
             "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001",
         ),
     ],
-    ids=["test", "remove", "object", "text", "many"],
+    ids=["test", "remove", "object", "text", "number", "empty", "many"],
 )
 def test_a_json_patch_is_refused_in_few_words(api: Api, patch: Any, code: int, message: str) -> None:
     maps = "/api/v1/namespaces/default/configmaps"
     api.http.post(maps, json={"metadata": {"name": "patched"}})
     assert api.patch(f"{maps}/patched", patch, JSON_PATCH, status=code)["message"] == message
+
+
+def test_other_patches_are_objects_whose_kind_only_some_are_asked_for(api: Api) -> None:
+    maps = "/api/v1/namespaces/default/configmaps"
+    api.http.post(maps, json={"metadata": {"name": "typed"}})
+    wrong = "json: cannot unmarshal array into Go value of type map[string]interface {}"
+    refused = api.patch(f"{maps}/typed", [], MERGE, status=400)
+    assert refused["message"] == f"error decoding patch: {wrong}"
+    assert api.patch(f"{maps}/typed", [], STRATEGIC, status=400)["message"] == wrong
+    assert api.patch(f"{maps}/typed", "null", MERGE, status=400)["message"] == "Invalid JSON Patch"
+    api.patch(f"{maps}/typed", {"kind": "Secret"}, MERGE, status=400)
+    assert api.patch(f"{maps}/typed", {"kind": "Secret"}, STRATEGIC)["kind"] == "ConfigMap"
+    assert api.patch(f"{maps}/typed", "null", STRATEGIC)["kind"] == "ConfigMap"
+    assert api.patch(f"{maps}/typed", "null", JSON_PATCH)["kind"] == "ConfigMap"
+    api.get(maps, status=400, timeoutSeconds="soon")
 
 
 def test_unknown_fields_are_told_in_the_order_of_those_who_look_for_them(api: Api, foos: str) -> None:

@@ -26,7 +26,7 @@ def parse_json(raw: bytes) -> Any:
     try:
         tree = _decode_json(raw)
     except msgspec.DecodeError as error:
-        raise DecodeError(str(error)) from None
+        raise DecodeError(_TRUNCATED.get(str(error), str(error))) from None
     except RecursionError:
         raise DecodeError(_TOO_DEEP) from None
     except UnicodeDecodeError:
@@ -61,6 +61,8 @@ def parse_yaml(raw: bytes, repeated: list[str] | None = None) -> Any:
 _EXPONENTIAL = 1e21
 """From where on Kubernetes' JSON writes a whole number with an exponent."""
 _TAG = "tag:yaml.org,2002:"
+_TRUNCATED = {"Input data was truncated": "unexpected end of JSON input"}
+"""What Kubernetes says of JSON that ends too early."""
 _TOO_DEEP = "the document is nested too deeply"
 
 

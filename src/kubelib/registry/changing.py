@@ -190,6 +190,8 @@ class ChangingRegistry(CreatingRegistry):
                 result = apply_merge_patch(tree, patch.body)
             case "strategic":
                 result = apply_strategic_patch(tree, patch.body, self.resource.cls)
+                # What a patch of this type says of kind and version, Kubernetes does not read.
+                result |= {"kind": self.resource.kind, "apiVersion": self.resource.api_version}
             case "apply":
                 result = self._applied(key, tree, patch, subresource, options)
         if not isinstance(result, dict):

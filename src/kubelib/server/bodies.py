@@ -307,6 +307,32 @@ def _refuse_repeated(messages: list[str], request: Request, text: str) -> None:
         request.warnings += messages
 
 
+def _as_patch(tree: Any, kind: PatchType) -> Any:
+    """Return what null stands for as a patch, and any other. Raises DecodeError for what has the form of none."""
+    if tree is None and kind == "merge":
+        raise BadRequest("Invalid JSON Patch")
+    empty: list[Any] | Tree = [] if kind == "json" else {}
+    form = "[]handlers.jsonPatchOp" if kind == "json" else "map[string]interface {}"
+    if tree is None:
+        return empty
+    if type(tree) is not type(empty):
+        raise codec.DecodeError(f"json: cannot unmarshal {json_type(tree)} into Go value of type {form}")
+    for operation in tree if kind == "json" else ():
+        _require_operation(operation)
+    return tree
+
+
+def _require_operation(operation: Any) -> None:
+    if not isinstance(operation, dict):
+        why = f"json: cannot unmarshal {json_type(operation)} into Go value of type handlers.jsonPatchOp"
+        raise codec.DecodeError(why)
+    for name in ("op", "path", "from"):
+        value = operation.get(name)
+        if value is not None and not isinstance(value, str):
+            where = f"Go struct field jsonPatchOp.{name} of type string"
+            raise codec.DecodeError(f"json: cannot unmarshal {json_type(value)} into {where}")
+
+
 def parse_patch(body: bytes, kind: PatchType, request: Request) -> Any:
     """Decode a patch, and look for what it names twice: `kubelib.server.request.Request.repeated`. Raises BadRequest.
 
@@ -328,7 +354,7 @@ def parse_patch(body: bytes, kind: PatchType, request: Request) -> Any:
             text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
             _refuse_repeated(repeated, request, f"error strict decoding YAML: {text}")
         return tree
-    tree = codec.parse_json(body)
+    tree = _as_patch(codec.parse_json(body), kind)
     if request.query.get("fieldValidation") == "Ignore":
         return tree
     twice = codec.duplicate_fields(body, tree)

@@ -52,6 +52,11 @@ _PATCHES: dict[str, PatchType] = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
+_UNDECODED: dict[PatchType, str] = {
+    "json": "error decoding patch: ",
+    "merge": "error decoding patch: ",
+    "apply": "error decoding YAML: ",
+}
 _ORPHANED_PODS = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set"
     " propagationPolicy=Orphan to suppress this warning"
@@ -119,6 +124,7 @@ class ResourceVerbs:
             return _warned(self._one(document, resource, accepted, request), resource)
         query = query_of(request)
         require_list_options(request.query, watching=False)
+        request.number("timeoutSeconds")  # a number, though only watches last
         found = await registry.list(
             query if resource.namespaced else attrs.evolve(query, namespace=""),
             limit=max(0, request.number("limit") or 0),
@@ -278,7 +284,7 @@ class ResourceVerbs:
         try:
             tree: Any = await decoded(body, request, lambda: parse_patch(body, kind, request))
         except codec.DecodeError as error:
-            raise BadRequest(f"error decoding patch: {error}") from None
+            raise BadRequest(f"{_UNDECODED.get(kind, '')}{error}") from None
         options = write_options(request)
         if body_class(resource, info.subresource) is resource.cls:
             options = attrs.evolve(options, repeated=tuple(request.repeated))
