@@ -313,6 +313,32 @@ def test_an_explanation_judges_a_pod_with_its_group() -> None:
     assert state(snapshot) == before
 
 
+@pytest.mark.parametrize("policy", ["PreemptLowerPriority", "Never"])
+def test_a_forecast_says_who_leaves_for_a_group_unless_it_is_polite(policy: str) -> None:
+    spec = replace(gang("gang", 2).spec, priority=10, preemption_policy=policy)
+    there = [
+        pod("low", "2", node="a"),
+        pod("lower", "1", node="b", priority=-5),
+        pod("high", "1", node="b", priority=20),
+    ]
+    snapshot = make_snapshot(
+        [node("a"), node("b")], there, now=NOW, groups=[replace(gang("gang", 2), spec=spec)]
+    )
+    before = state(snapshot)
+    members = [PodInfo.of(member(f"m{number}", "1")) for number in range(4)]
+    found = what_if(snapshot, members, default_policy(), Random(1))
+    gone = {victim.name for placement in found.placements for victim in placement.victims}
+    if policy == "Never":
+        assert not gone and not found.moves and not any(p.node for p in found.placements)
+        why = 'pod group "gang": minCount (2) cannot be satisfied'
+        assert all(why in placement.message for placement in found.placements)
+    else:
+        assert gone == {"low"} and [(m.pod.name, m.origin, m.node) for m in found.moves] == [("low", "a", "")]
+        assert [p.node for p in found.placements] == ["a", "a", "", ""]
+        assert "Insufficient cpu" in found.placements[-1].message
+    assert state(snapshot) == before
+
+
 def test_a_forecast_places_a_group_as_a_whole_or_not_at_all() -> None:
     groups = [gang("gang", 3)]
     snapshot = make_snapshot([node("a")], [], now=NOW, groups=groups)

@@ -355,7 +355,7 @@ async def test_a_group_of_higher_priority_is_placed_first_whatever_its_pods_say(
     for group, named in groups.items():
         await add_group(world, group, 3, priority_class_name=named)
         found = await world.direct.resource(PodGroup).get(Key("default", group))
-        assert found.spec.priority == {"": None, "low": 10, "high": 1000}[named]
+        assert found.spec.priority == {"": 0, "low": 10, "high": 1000}[named]
         await add_members(world, group, 3, containers=cpu("1"))
     async with world.running(world.scheduler()):
         await anyio.sleep(20)
@@ -375,3 +375,18 @@ async def test_the_priority_of_a_group_is_that_of_its_class_and_no_other(world: 
         Forbidden, match=r"the integer value of priority \(5\) must not be provided in pod group spec"
     ):
         await add_group(world, "b", 3, priority_class_name="high", priority=5)
+
+
+async def test_a_group_without_a_class_has_the_priority_of_the_default_class_or_none(world: Any) -> None:
+    groups, classes = world.direct.resource(PodGroup), world.direct.resource(PriorityClass)
+    await add_group(world, "before", 3)
+    usual = PriorityClass(
+        metadata=ObjectMeta(name="usual"), value=7, global_default=True, preemption_policy="Never"
+    )
+    await classes.create(usual)
+    await add_group(world, "after", 3)
+    specs = [(await groups.get(Key("default", name))).spec for name in ("before", "after")]
+    assert [(s.priority_class_name, s.priority, s.preemption_policy) for s in specs] == [
+        ("", 0, "PreemptLowerPriority"),
+        ("usual", 7, "Never"),
+    ]

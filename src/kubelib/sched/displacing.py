@@ -83,9 +83,9 @@ class Displacement:
                 self._promise(pods, promised)
                 return None
             del self._ways[group]
-        if not self._preemption.wanted or not all(pod.preempts for pod in pods):
-            return None
         following = self._following
+        if not self._preemption.wanted or not following.groups.preempts(group, pods):
+            return None
         try:
             way = find_way(
                 self._cycle, following.groups, following.budgets, pods,

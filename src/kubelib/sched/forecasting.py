@@ -19,6 +19,7 @@ from kubelib.api.model import replace
 from kubelib.sched.base import Policy
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.explaining import outcome
+from kubelib.sched.makingway import Way, find_way
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.preemption import Preemption
@@ -36,7 +37,7 @@ class Placement:
     message: str = ""
     """Why it would go nowhere, or why no scheduler is asked."""
     victims: Sequence[Key] = ()
-    """Who would have to leave that node for it, the most important first."""
+    """Who would have to leave for it, the most important first: its node, or, for the first Pod of a group, any other that nobody else of the group gets."""
     violations: int = 0
     """How many of the victims a disruption budget would have kept."""
 
@@ -92,6 +93,7 @@ class _Trial:
         self._groups = snapshot.groups
         self._undo = undo
         self._cycle = Cycle(snapshot.table, policy, random)
+        self._budgets, self._started = snapshot.budgets, snapshot.started
         self._preemption = Preemption(self._cycle, snapshot.budgets, started=snapshot.started, random=random)
 
     def place_all(self, pods: Sequence[PodInfo]) -> list[Placement]:
@@ -133,6 +135,40 @@ class _Trial:
             else:
                 self._undo.callback(self._table.remove_pod, pod.uid)
                 found[pod.uid] = Placement(pod.key, node)
+        if message and self._preemption.wanted and groups.preempts(key, pods):
+            way = find_way(
+                self._cycle, groups, self._budgets, pods,
+                minimum=groups.minimum(key) or 0, bound=groups.bound(key), started=self._started,
+            )  # fmt: skip
+            if way is not None and way.plans:
+                return self._make_way(way, pods)
+        return found
+
+    def _make_way(self, way: Way, pods: Sequence[PodInfo]) -> dict[str, Placement]:
+        """Take away who has to leave for a group, and place it."""
+        leaving: dict[str, list[PodInfo]] = {}
+        for plan in way.plans:
+            for victim in plan.victims:
+                self._remove(victim)
+                self.displaced.append((victim, plan.node))
+            leaving.setdefault(plan.node, []).extend(plan.victims)
+        violating = {victim.uid for victim in self._budgets.split(list(way.victims))[0]}
+        nodes = {pod.uid: node for pod, node in way.placed}
+        elsewhere = [
+            victim
+            for node in [node for node in leaving if node not in nodes.values()]
+            for victim in leaving.pop(node)
+        ]
+        found = {}
+        for pod, node in way.placed:
+            self._put(pod, node)
+            victims = [*leaving.pop(node, ()), *elsewhere]
+            elsewhere = []
+            keys, violations = tuple(v.key for v in victims), sum(v.uid in violating for v in victims)
+            found[pod.uid] = Placement(pod.key, node, victims=keys, violations=violations)
+        for pod in pods:
+            if pod.uid not in nodes:
+                found[pod.uid] = Placement(pod.key, "", self._cycle.decide(pod).message)
         return found
 
     def place(self, pod: PodInfo) -> Placement:

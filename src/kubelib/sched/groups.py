@@ -4,7 +4,7 @@ A Pod names its PodGroup in ``spec.schedulingGroup``. With the policy *gang* Pod
 them have one, or can have one at once; with *basic* they are Pods like any other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from kubelib.api.meta import Key
@@ -18,6 +18,8 @@ class Groups:
     def __init__(self) -> None:
         self._minima: dict[Key, int] = {}
         self._priorities: dict[Key, int] = {}
+        self._polite: set[Key] = set()
+        """Groups for which nobody may have to leave."""
         self._whole: set[Key] = set()
         self._bound: dict[Key, set[str]] = {}
         self._group_of: dict[str, Key] = {}
@@ -29,6 +31,10 @@ class Groups:
             self._whole.add(key)
         else:
             self._whole.discard(key)
+        if group is not None and group.spec.preemption_policy == "Never":
+            self._polite.add(key)
+        else:
+            self._polite.discard(key)
         if group is None:
             self._minima.pop(key, None)
             self._priorities.pop(key, None)
@@ -48,6 +54,10 @@ class Groups:
     def precedence(self, pod: PodInfo) -> int:
         """Return by which priority a Pod waits: that of its group, or its own if the group has none."""
         return self._priorities.get(pod.group, pod.priority) if pod.group is not None else pod.priority
+
+    def preempts(self, key: Key, pods: Iterable[PodInfo]) -> bool:
+        """Return whether Pods of lower priority may have to leave for these of a group: neither it nor any of them says ``Never``."""
+        return key not in self._polite and all(pod.preempts for pod in pods)
 
     def is_whole(self, key: Key) -> bool:
         """Return whether the Pods of a group may only be disrupted all together."""

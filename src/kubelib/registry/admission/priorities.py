@@ -33,7 +33,7 @@ SYSTEM_CLASSES: tuple[Tree, ...] = tuple(
 
 
 class Priority:
-    """Puts the priority of a class into Pods, and into PodGroups that name one; lets one class at most be the default."""
+    """Puts the priority of a class, or of the default class, into Pods and PodGroups; lets one class at most be the default."""
 
     name = "Priority"
 
@@ -49,8 +49,6 @@ class Priority:
         if kind == "PriorityClass":
             return
         spec = attributes.tree.setdefault("spec", {})
-        if kind == "PodGroup" and not spec.get("priorityClassName"):
-            return
         if attributes.verb == "update":
             before = (attributes.old or {}).get("spec") or {}
             for part in ("priority", "preemptionPolicy"):
