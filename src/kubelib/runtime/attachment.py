@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from kubelib.runtime.base import NoSuchContainer
-from kubelib.runtime.shim import HELLO, INPUT, INPUT_ENDS, SIZE
+from kubelib.runtime.shimvisitors import HELLO, INPUT, INPUT_ENDS, SIZE
 
 _HEAD = struct.Struct(">BI")
 

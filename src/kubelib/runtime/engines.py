@@ -2,7 +2,7 @@
 
 import json
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -18,7 +18,6 @@ from kubelib.runtime.base import (
     Container,
     ContainerId,
     Credentials,
-    ExecResult,
     ImageId,
     NoSuchContainer,
     RuntimeEvent,
@@ -27,7 +26,7 @@ from kubelib.runtime.base import (
     SandboxSpec,
     Space,
 )
-from kubelib.runtime.commands import run_to_end
+from kubelib.runtime.commands import RunsCommands
 from kubelib.runtime.containers import OWNER, check_image_name
 from kubelib.runtime.enginestreams import CommandStream
 from kubelib.runtime.news import News
@@ -154,7 +153,7 @@ K = TypeVar("K")
 """What an engine's runtime knows of a container."""
 
 
-class EngineRuntime(Background, ABC, Generic[E, I, K]):
+class EngineRuntime(Background, RunsCommands, Generic[E, I, K]):
     """The part of a `kubelib.runtime.base.Runtime` that does not depend on the engine; `owner` tells its Pods from those of other nodes."""
 
     name: str
@@ -280,14 +279,6 @@ class EngineRuntime(Background, ABC, Generic[E, I, K]):
         """Wait until a container does not run."""
 
     # Commands
-
-    async def exec(
-        self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
-    ) -> ExecResult:
-        """Run a command to its end."""
-        with anyio.fail_after(timeout):
-            async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
-                return await run_to_end(stream)
 
     @asynccontextmanager
     async def exec_stream(

@@ -40,7 +40,6 @@ from kubelib.runtime.base import (
     ContainerSpec,
     ContainerStats,
     Credentials,
-    ExecResult,
     ImageId,
     NoSuchContainer,
     Resources,
@@ -49,7 +48,7 @@ from kubelib.runtime.base import (
     SandboxId,
     SandboxSpec,
 )
-from kubelib.runtime.commands import run_to_end
+from kubelib.runtime.commands import RunsCommands
 from kubelib.runtime.forward import connect_inside
 from kubelib.runtime.isolation import seccomp
 from kubelib.runtime.isolation.cgroups import groups_of
@@ -90,7 +89,7 @@ _SHIM = str(Path(__file__).with_name("shim.py"))
 START_TIMEOUT = 20.0
 
 
-class ProcessRuntime(Background):
+class ProcessRuntime(Background, RunsCommands):
     """A `kubelib.runtime.base.Runtime` of child processes, all of it below one directory."""
 
     name = "process"
@@ -396,14 +395,6 @@ class ProcessRuntime(Background):
         if isolation is None or state is None:
             return [], spec["env"], spec["directory"]
         return entering(directory, state["pid"]), spec["env"], "/"
-
-    async def exec(
-        self, container: ContainerId, command: Sequence[str], *, timeout: float | None = None
-    ) -> ExecResult:
-        """Run a command with the container's environment and directory."""
-        with anyio.fail_after(timeout):
-            async with self.exec_stream(container, command, stdin=False, tty=False) as stream:
-                return await run_to_end(stream)
 
     @asynccontextmanager
     async def exec_stream(

@@ -11,249 +11,27 @@ import json
 import os
 import select
 import signal
-import socket
-import struct
 import sys
 import time
 
 if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     from programs import LOOK_AROUND, become_user, execute, start_ticks, write_file
+    from shimlog import Log, timestamp
+    from shimvisitors import Visitors
 else:
     from kubelib.runtime.programs import LOOK_AROUND, become_user, execute, start_ticks, write_file
+    from kubelib.runtime.shimlog import Log, timestamp
+    from kubelib.runtime.shimvisitors import Visitors
 
-LONGEST_LINE = 16 * 1024
-LARGEST_LOG = 10 * 1024 * 1024
-INPUT, INPUT_ENDS, SIZE, HELLO = 0, 1, 4, 5
-STREAMS = {"stdout": b"\x01", "stderr": b"\x02"}
-"""What the messages on the socket are: each is one of these bytes, its length in four, and so many bytes."""
-SLOWEST = 1024 * 1024
-"""Bytes that may wait for a visitor: with more, the container's output waits too, as with other engines."""
-PATIENCE = 5.0
-"""Seconds in which a visitor that is waited for has to read something: otherwise it has to go."""
+PIPE, READ = 64 * 1024, 256 * 1024
+"""Bytes that a pipe holds, usually and where a lot is written, which are read at once. A user may not have many large ones."""
+SET_PIPE_SIZE = 1031
 
 
 def myself():
     """Return how a state tells which process its shim is."""
     return {"shim": os.getpid(), "shim_ticks": start_ticks(os.getpid())}
-
-
-def timestamp():
-    """Return the time as logs and states have it."""
-    nanoseconds = time.time_ns()
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
-
-
-class Log:
-    """The log file: whole lines of each stream, rotated once it is large."""
-
-    def __init__(self, path):
-        self.path = path
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        self.file = open(path, "ab", buffering=0)
-        self.partial = {"stdout": b"", "stderr": b""}
-
-    def add(self, stream, data):
-        """Add output of a stream."""
-        *lines, rest = (self.partial[stream] + data).split(b"\n")
-        head = f"{timestamp()} {stream} ".encode()
-        out = [head + b"F " + line + b"\n" for line in lines]
-        while len(rest) > LONGEST_LINE:
-            out.append(head + b"P " + rest[:LONGEST_LINE] + b"\n")
-            rest = rest[LONGEST_LINE:]
-        self.partial[stream] = rest
-        self.write(b"".join(out))
-
-    def end(self, stream):
-        """Write what is left of a stream that has ended."""
-        if self.partial[stream]:
-            self.write(f"{timestamp()} {stream} F ".encode() + self.partial[stream] + b"\n")
-            self.partial[stream] = b""
-
-    def write(self, data):
-        try:
-            if data and self.file.tell() + len(data) > LARGEST_LOG:
-                os.replace(self.path, self.path + ".1")
-                self.file.close()
-                self.file = open(self.path, "ab", buffering=0)
-            self.file.write(data)
-        except OSError:
-            pass  # a full disk must not end the container
-
-
-class Visitors:
-    """Those who are attached to the container."""
-
-    def __init__(self, directory, poll, spec, entrance, terminal):
-        self.poll = poll
-        self.entrance = entrance
-        """The descriptor that leads to the container's input, or -1."""
-        self.terminal = terminal
-        self.once = spec.get("stdin_once", False)
-        self.waiting = b""
-        self.closing = False
-        self.visitors = {}
-        self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        os.chdir(directory)  # the path of a socket must be short
-        self.listening.bind("attach")
-        os.chdir("/")
-        self.listening.listen(16)
-        self.listening.setblocking(False)
-        poll.register(self.listening, select.POLLIN)
-        if entrance >= 0:
-            os.set_blocking(entrance, False)
-
-    def knows(self, descriptor):
-        return (
-            descriptor in self.visitors
-            or descriptor == self.listening.fileno()
-            or descriptor == self.entrance
-        )
-
-    def handle(self, descriptor, events):
-        """Do what a descriptor is ready for."""
-        if descriptor == self.listening.fileno():
-            try:
-                visitor, _ = self.listening.accept()
-            except OSError:
-                return
-            visitor.setblocking(False)
-            self.visitors[visitor.fileno()] = [visitor, b"", b"", False, time.monotonic()]
-            self.poll.register(visitor, select.POLLIN)
-        elif descriptor == self.entrance:
-            self.put(b"")
-        elif descriptor in self.visitors:
-            if events & select.POLLOUT:
-                self.show_rest(descriptor)
-            if descriptor in self.visitors and events & ~select.POLLOUT:
-                self.listen(descriptor)
-
-    def listen(self, descriptor):
-        visitor = self.visitors[descriptor]
-        try:
-            data = visitor[0].recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.leave(descriptor)
-            return
-        visitor[1] += data
-        while len(visitor[1]) >= 5:
-            kind, size = struct.unpack(">BI", visitor[1][:5])
-            if len(visitor[1]) < 5 + size:
-                return
-            payload, visitor[1] = visitor[1][5 : 5 + size], visitor[1][5 + size :]
-            if kind == HELLO:
-                visitor[3] = payload == b"1"
-            elif kind == INPUT:
-                self.put(payload)
-            elif kind == INPUT_ENDS:
-                self.end_input()
-            elif kind == SIZE and self.terminal >= 0:
-                import fcntl
-                import termios
-
-                width, height = struct.unpack(">HH", payload)
-                size = struct.pack("HHHH", height, width, 0, 0)
-                fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, size)
-
-    def leave(self, descriptor):
-        visitor = self.visitors.pop(descriptor)
-        self.poll.unregister(descriptor)
-        visitor[0].close()
-        if visitor[3] and self.once:
-            self.end_input()
-
-    def end_input(self):
-        """Tell the container that no more input comes, once it has read what there is."""
-        if self.terminal >= 0:
-            self.put(b"\x04")
-        else:
-            self.closing = True
-            self.put(b"")
-
-    def put(self, data):
-        """Give input to the container. While it does not read, nothing is read from the visitors: nothing is lost."""
-        if self.entrance < 0:
-            return
-        waited = bool(self.waiting)
-        self.waiting += data
-        try:
-            while self.waiting:
-                self.waiting = self.waiting[os.write(self.entrance, self.waiting) :]
-        except BlockingIOError:
-            self.poll.register(self.entrance, select.POLLOUT)
-        except OSError:
-            self.close_entrance()
-        if waited and not self.waiting and self.entrance >= 0:
-            self.poll.unregister(self.entrance)
-        if self.closing and not self.waiting:
-            self.close_entrance()
-        if waited != bool(self.waiting):
-            for descriptor in self.visitors:
-                self.watch(descriptor)
-
-    def watch(self, descriptor):
-        """Wait for what is wanted of a visitor."""
-        wanted = select.POLLOUT if self.visitors[descriptor][2] else 0
-        self.poll.modify(descriptor, wanted if self.waiting else wanted | select.POLLIN)
-
-    def close_entrance(self):
-        if self.entrance >= 0:
-            if self.waiting:
-                self.poll.unregister(self.entrance)
-            os.close(self.entrance)
-        self.entrance = -1
-        self.waiting = b""
-
-    def show(self, stream, data):
-        """Show output to all visitors."""
-        message = STREAMS[stream] + struct.pack(">I", len(data)) + data
-        for descriptor in list(self.visitors):
-            visitor = self.visitors[descriptor]
-            if not visitor[2]:
-                visitor[4] = time.monotonic()
-            visitor[2] += message
-            self.show_rest(descriptor)
-
-    def show_rest(self, descriptor):
-        visitor = self.visitors[descriptor]
-        try:
-            while visitor[2]:
-                visitor[2] = visitor[2][visitor[0].send(visitor[2]) :]
-                visitor[4] = time.monotonic()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.leave(descriptor)
-            return
-        self.watch(descriptor)
-
-    def fall_behind(self):
-        """Return whether somebody has to be waited for; who has read nothing for too long leaves."""
-        behind = [d for d, visitor in self.visitors.items() if len(visitor[2]) > SLOWEST]
-        late = time.monotonic() - PATIENCE
-        for descriptor in behind:
-            if self.visitors[descriptor][4] < late:
-                self.leave(descriptor)
-        return any(descriptor in self.visitors for descriptor in behind)
-
-    def say_goodbye(self):
-        """Show everybody the rest, for as long as somebody reads."""
-        self.listening.close()
-        end = time.monotonic() + PATIENCE
-        for visitor, _, rest, _, _ in self.visitors.values():
-            try:
-                while rest:
-                    visitor.settimeout(max(0.0, end - time.monotonic()))
-                    rest = rest[visitor.send(rest) :]
-                    end = time.monotonic() + PATIENCE
-            except OSError:
-                pass
-            visitor.close()
 
 
 def become_subreaper():
@@ -379,6 +157,16 @@ def start(spec, stdin, out, err, failed):
         os._exit(127)
 
 
+def widen(descriptor):
+    """Let a pipe hold more, if this user may have that: who writes a lot waits most of the time otherwise."""
+    import fcntl
+
+    try:
+        fcntl.fcntl(descriptor, SET_PIPE_SIZE, READ)
+    except OSError:  # a terminal; or all that this user may have is in use
+        pass
+
+
 def main(directory):
     """Run one container to its end."""
     with open(directory + "/spec.json") as file:
@@ -446,7 +234,7 @@ def main(directory):
     ring(spec, directory)
     for descriptor in (*streams, wake_read):
         poll.register(descriptor, select.POLLIN)
-    reading, held = set(streams), False
+    reading, wide, held = set(streams), set(), False
     status = None
     while status is None:
         if held != visitors.fall_behind():
@@ -464,12 +252,15 @@ def main(directory):
                 visitors.handle(descriptor, events)
             elif descriptor in streams:
                 try:
-                    data = os.read(descriptor, 65536)
+                    data = os.read(descriptor, READ)
                 except BlockingIOError:
                     continue
                 except OSError:  # a terminal that nobody has open any more
                     data = b""
                 if data:
+                    if len(data) == PIPE and descriptor not in wide:
+                        wide.add(descriptor)
+                        widen(descriptor)
                     log.add(streams[descriptor], data)
                     visitors.show(streams[descriptor], data)
                 else:
@@ -489,7 +280,7 @@ def main(directory):
     for descriptor, stream in streams.items():
         os.set_blocking(descriptor, False)
         try:
-            while data := os.read(descriptor, 65536):
+            while data := os.read(descriptor, READ):
                 log.add(stream, data)
                 visitors.show(stream, data)
         except OSError:

@@ -1,0 +1,244 @@
+"""One node as a daemon, on an API server of its own: how soon Pods run, what it costs when nothing happens, and output of containers.
+
+As a test each runs with a fiftieth of the Pods; ``scripts/bench`` runs the whole.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from kubelib.api.core.config import ServiceAccount
+from kubelib.api.core.pod import Pod
+from kubelib.api.errors import AlreadyExists
+from kubelib.api.meta import Key, ObjectMeta
+from kubelib.client.http import HttpClient
+from kubelib.client.kubeconfig import load_connection
+from kubelib.registry.base import Query
+from kubelib.runtime.base import ContainerSpec, SandboxSpec
+from kubelib.runtime.process import ProcessRuntime
+from kubelib.testing.objects import make_pod
+from reference_cluster.runtimes import clear_node
+from tests.bench.budgets import at_least, within
+from tests.bench.test_server import Server
+
+SMALLER = 50
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Node:
+    """A node as a daemon, and a client to give it Pods."""
+
+    def __init__(self, directory: Path, server: Path, number: int) -> None:
+        self.directory, self.name = directory / "data", "node-1"
+        command = [sys.executable, "-m", "reference_cluster"]
+        home = directory / "credentials"
+        subprocess.run(
+            [*command, "credentials", "node", self.name, "--data-dir", str(server), "--out", str(home)],
+            check=True,
+        )
+        options = [
+            "--port",
+            "0",
+            "--capacity",
+            f"pods={number + 10},cpu=1000",
+            "--pod-network",
+            "127.249.0.0/16",
+        ]
+        self.process = subprocess.Popen(
+            [*command, "kubelet", self.name, "--kubeconfig", str(home / "kubeconfig"), "--data-dir", str(self.directory), *options],
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline()
+        self._kubeconfig = server / "admin.kubeconfig"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        anyio.run(clear_node, "process", self.directory)
+
+    def cpu(self) -> float:
+        """Return the seconds of processor time that the node has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def megabytes(self) -> float:
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def run(self, names: list[str]) -> float:
+        """Bind Pods to the node; return how many seconds it takes until all run."""
+
+        async def run() -> float:
+            async with HttpClient(load_connection([self._kubeconfig])) as client:
+                pods = client.resource(Pod)
+                account = ServiceAccount(metadata=ObjectMeta(name="default", namespace="default"))
+                with contextlib.suppress(AlreadyExists):  # no controller makes it here
+                    await client.resource(ServiceAccount).create(account)
+                began = time.perf_counter()
+                async with anyio.create_task_group() as group:
+                    for name in names:
+                        group.start_soon(
+                            pods.create, make_pod(name, node=self.name, automount_service_account_token=False)
+                        )
+                while True:
+                    found = {
+                        pod.metadata.name: pod.status.phase
+                        for pod in (await pods.list(Query("default"))).items
+                    }
+                    if all(found.get(name) == "Running" for name in names):
+                        return time.perf_counter() - began
+                    await anyio.sleep(0.02 if len(names) == 1 else 0.2)
+
+        return anyio.run(run)
+
+    def delete(self, name: str) -> None:
+        async def delete() -> None:
+            async with HttpClient(load_connection([self._kubeconfig])) as client:
+                await client.resource(Pod).delete(Key("default", name), grace=0)
+
+        anyio.run(delete)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Callable[[int], Node]]:
+    server = Server(tmp_path / "server")
+    nodes: list[Node] = []
+
+    def opened(number: int) -> Node:
+        nodes.append(Node(tmp_path, tmp_path / "server", number))
+        return nodes[-1]
+
+    try:
+        yield opened
+    finally:
+        for one in nodes:
+            one.stop()
+        server.stop()
+
+
+def scaled(benchmark: BenchmarkFixture, number: int) -> int:
+    return number // SMALLER if benchmark.disabled else number
+
+
+def test_two_hundred_pods_on_one_node(benchmark: BenchmarkFixture, node: Callable[[int], Node]) -> None:
+    """Budget: 10 s until all of them run as child processes, from their creation."""
+    names = [f"p{n}" for n in range(scaled(benchmark, 200))]
+    one = node(len(names))
+    seconds = benchmark.pedantic(one.run, args=(names,), rounds=1)  # type: ignore[no-untyped-call]
+    within(benchmark, "seconds", seconds, 10.0)
+
+
+def test_a_node_with_a_hundred_pods_at_which_nothing_happens(
+    benchmark: BenchmarkFixture, node: Callable[[int], Node]
+) -> None:
+    """Budget: 2 % of a core over 60 s, in which every Pod is looked at again once, and 80 MB."""
+    names = [f"p{n}" for n in range(scaled(benchmark, 100))]
+    one = node(len(names))
+    one.run(names)
+    time.sleep(0 if benchmark.disabled else 5)
+    used, began = one.cpu(), time.monotonic()
+    benchmark.pedantic(time.sleep, args=(0.2 if benchmark.disabled else 60,), rounds=1)  # type: ignore[no-untyped-call]
+    within(benchmark, "megabytes", one.megabytes(), 80)
+    within(benchmark, "percent_of_a_core", 100 * (one.cpu() - used) / (time.monotonic() - began), 2.0)
+
+
+def test_one_pod_on_a_node_that_has_some(benchmark: BenchmarkFixture, node: Callable[[int], Node]) -> None:
+    """Budget: what the runtime takes alone, and 50 ms."""
+    one = node(10)
+    one.run(["first"])
+    names = [f"p{n}" for n in range(scaled(benchmark, 250) or 1)]
+
+    def each() -> float:
+        best = 1e9
+        for name in names:
+            best = min(best, one.run([name]))
+            one.delete(name)
+        return best
+
+    seconds = benchmark.pedantic(each, rounds=1)  # type: ignore[no-untyped-call]
+    alone = min(anyio.run(_alone, one.directory.parent / "alone") for _ in range(5))
+    within(benchmark, "seconds_beyond_the_runtime", seconds - alone, 0.05)
+
+
+@contextmanager
+def _timed(found: list[float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    found.append(time.perf_counter() - began)
+
+
+async def _alone(root: Path) -> float:
+    """Return how many seconds the runtime takes for one container in a sandbox."""
+    found: list[float] = []
+    async with ProcessRuntime(root) as runtime:
+        spec = SandboxSpec(
+            uid=f"uid-{Random().random()}", namespace="d", name="n", hostname="n", address="127.0.0.1"
+        )
+        with _timed(found):
+            sandbox = await runtime.run_sandbox(spec)
+            await runtime.start_container(
+                sandbox,
+                ContainerSpec(
+                    name="main", image="process", command=("sleep", "100000"), env=dict(os.environ)
+                ),
+            )
+        await runtime.remove_sandbox(sandbox)
+    return found[0]
+
+
+@pytest.mark.parametrize(("length", "least"), [(1000, 100e6), (100, 80e6)])
+def test_output_of_a_container(
+    benchmark: BenchmarkFixture, tmp_path: Path, length: int, least: float
+) -> None:
+    """Floor: 100 MB in a second of the shim's processor time, in lines of a kilobyte, and 80 MB of a tenth of that, as log records."""
+    size = 4 << 20 if benchmark.disabled else 300 << 20
+    flood = f"yes $(head -c {length} /dev/zero | tr '\\0' x) | head -c {size}"
+
+    async def run() -> float:
+        async with ProcessRuntime(tmp_path / "runtime") as runtime:
+            sandbox = await runtime.run_sandbox(
+                SandboxSpec(uid="uid", namespace="d", name="n", hostname="n", address="127.0.0.1")
+            )
+            spec = ContainerSpec(
+                name="main",
+                image="x",
+                command=("sh", "-c", flood),
+                env=dict(os.environ),
+                log_path=str(tmp_path / "log"),
+            )
+            container = await runtime.start_container(sandbox, spec)
+            used = 0.0
+            while (found := (await runtime.list_sandboxes())[0].containers[0]).state != "exited":
+                used = max(used, (await _own_cpu(Path(container))))
+                await anyio.sleep(0.01)
+            assert found.exit_code == 0
+            await runtime.remove_sandbox(sandbox)
+            return used
+
+    seconds = benchmark.pedantic(lambda: anyio.run(run), rounds=1)  # type: ignore[no-untyped-call]
+    at_least(benchmark, "bytes_per_cpu_second", size / max(seconds, 1 / TICK), least)
+
+
+async def _own_cpu(container: Path) -> float:
+    """Return the seconds of processor time that a container's shim has used."""
+    from kubelib.runtime.processstate import state_of
+
+    state = state_of(container)
+    try:
+        fields = Path(f"/proc/{(state or {})['shim']}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, KeyError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICK
