@@ -44,9 +44,14 @@ def fairness(shares: Iterable[float]) -> float:
     return fsum(given) ** 2 / (len(given) * squares) if squares else 1.0
 
 
+def place_of(share: float, count: int) -> int:
+    """Return which of so many values in order is the one below which a share of them lies."""
+    return int((count - 1) * share)
+
+
 def _share(ordered: Sequence[float], share: float) -> float:
     """Return the value below which a share of the values lie; NaN of none."""
-    return ordered[int((len(ordered) - 1) * share)] if ordered else float("nan")
+    return ordered[place_of(share, len(ordered))] if ordered else float("nan")
 
 
 @attrs.frozen

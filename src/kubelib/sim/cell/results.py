@@ -1,7 +1,8 @@
 """What a run says of its workloads, its schedulers and its cell."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import fsum
 from statistics import median
 
 import attrs
@@ -10,7 +11,8 @@ import numpy as np
 from kubelib.sim.cell.base import Floats, Integers
 from kubelib.sim.cell.loading import Loaded
 from kubelib.transactions import figures
-from kubelib.transactions.figures import Spread
+from kubelib.transactions.columns import Bools
+from kubelib.transactions.figures import Spread, place_of
 
 DAY = 86_400.0
 
@@ -126,6 +128,8 @@ class CellResult:
     locked_memory: float = 0.0
     broken: float = 0.0
     breakdowns: int = 0
+    more: Mapping[str, float] = attrs.field(factory=dict)
+    """What was in use of each further resource, by integrals over time."""
 
 
 @attrs.frozen
@@ -174,7 +178,7 @@ class JobTable:
         self.task_attempts = [0] * count
         self.useful = [0.0] * count
         self.wait_at_commit = [0.0] * count
-        self.submit = [0.0] * count
+        self.submit = np.zeros(count)
         self.placed_at: dict[int, float] = {}
         """When jobs were placed whole for the first time."""
         self.abandoned: set[int] = set()
@@ -182,28 +186,30 @@ class JobTable:
         self.preempted: Counter[int] = Counter()
         self.waited_until_placed: dict[int, float] = {}
         """What jobs had waited that were placed once and lost tasks afterwards."""
-        self.oversize: list[bool] = []
+        self.oversize: Bools = np.zeros(count, dtype=bool)
 
     @classmethod
-    def of(cls, loaded: Loaded, totals: tuple[float, float]) -> "JobTable":
+    def of(cls, loaded: Loaded, totals: Sequence[float]) -> "JobTable":
         """Return the table of jobs of which nothing has become yet, in a cell of so many CPUs and GB."""
         table = cls(loaded.tasks.tolist())
-        table.submit = loaded.submit.tolist()
+        table.submit = loaded.submit
         asked = (loaded.tasks * loaded.cpu, loaded.tasks * loaded.memory)
-        table.oversize = ((asked[0] > totals[0]) | (asked[1] > totals[1])).tolist()
+        table.oversize = (asked[0] > totals[0]) | (asked[1] > totals[1])
         return table
 
     def result(self, name: str, rows: range) -> WorkloadResult:
         """Return how the jobs in some rows fared."""
         chosen = slice(rows.start, rows.stop)
-        attempts = np.array(self.attempts[chosen], dtype=np.int64)
+        attempts = np.asarray(self.attempts[chosen], dtype=np.int64)
         attempted = attempts > 0
-        placed = np.array(self.left[chosen], dtype=np.int64) == 0
+        placed = np.asarray(self.left[chosen], dtype=np.int64) == 0
         until_placed = np.array(self.wait_full[chosen])
         for row, waited in self.waited_until_placed.items():
             if row in rows:
                 until_placed[row - rows.start] = waited
-        times = [at - self.submit[row] for row, at in self.placed_at.items() if row in rows]
+        when = np.fromiter(self.placed_at, dtype=np.int64, count=len(self.placed_at))
+        times = np.fromiter(self.placed_at.values(), dtype=np.float64, count=len(when)) - self.submit[when]
+        times = times[(when >= rows.start) & (when < rows.stop)]
         return WorkloadResult(
             name=name,
             jobs=len(rows),
@@ -211,23 +217,28 @@ class JobTable:
             unattempted=len(rows) - int(attempted.sum()),
             placed=int(placed.sum()),
             abandoned=sum(row in rows for row in self.abandoned),
-            wait_to_first_attempt=_spread(np.array(self.wait_first[chosen])[attempted]),
+            wait_to_first_attempt=_spread(np.asarray(self.wait_first[chosen])[attempted]),
             wait_until_placed=_spread(until_placed[placed]),
             attempts=_spread(attempts[attempted]),
-            task_attempts=_spread(np.array(self.task_attempts[chosen], dtype=np.int64)[attempted]),
-            useful_seconds=_spread(np.array(self.useful[chosen])[attempted]),
-            wait_at_commit=_spread(np.array(self.wait_at_commit[chosen])[attempted]),
-            time_until_placed=_spread(np.array(times)),
+            task_attempts=_spread(np.asarray(self.task_attempts[chosen], dtype=np.int64)[attempted]),
+            useful_seconds=_spread(np.asarray(self.useful[chosen])[attempted]),
+            wait_at_commit=_spread(np.asarray(self.wait_at_commit[chosen])[attempted]),
+            time_until_placed=_spread(times),
             total_attempts=int(attempts.sum()),
-            larger_than_the_cell=sum(self.oversize[chosen]),
+            larger_than_the_cell=int(self.oversize[chosen].sum()),
             killed_tasks=sum(count for row, count in self.killed.items() if row in rows),
             preempted_tasks=sum(count for row, count in self.preempted.items() if row in rows),
         )
 
 
 def _spread(values: Floats | Integers) -> Spread:
-    # numpy sorts much faster than what looks at them afterwards
-    return Spread.of(np.sort(values).tolist())
+    # what is 0 adds nothing, and numpy looks for it and sorts much faster
+    count = len(values)
+    if not count:
+        return Spread.of([])
+    ordered = np.sort(values)
+    mean = fsum(values[values != 0].tolist()) / count
+    return Spread(mean, *(ordered[place_of(share, count)].item() for share in (0.9, 0.99)))
 
 
 def days_of(horizon: float) -> int:

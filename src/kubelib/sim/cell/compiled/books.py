@@ -33,7 +33,17 @@ def note_claims(state: State, count: int) -> int:
 def begin_tasks(state: State, job: int, count: int, now: float) -> None:
     """Let tasks of a job run on the machines that are placed."""
     first = note_claims(state, count)
-    push(state, now + state.jobs[job].duration, ENDED, -1, job, first, first + count, 0.0)
+    push(
+        state.sheet[0],
+        state.agenda,
+        now + state.jobs[job].duration,
+        ENDED,
+        -1,
+        job,
+        first,
+        first + count,
+        0.0,
+    )
 
 
 @inner
@@ -44,7 +54,7 @@ def repeat_or_abandon(state: State, number: int, job: int, now: float) -> None:
         state.desks[number].abandoned += 1
         task.abandoned = 1
     else:
-        push(state, now + PAUSE, BACK, number, job, 0, 0, 0.0)
+        push(state.sheet[0], state.agenda, now + PAUSE, BACK, number, job, 0, 0, 0.0)
 
 
 @inner

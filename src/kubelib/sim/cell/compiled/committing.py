@@ -66,7 +66,7 @@ def _replayed(state: State, placed: int, cpu: float, memory: float, now: float) 
     if landed < 0:
         return 0
     state.placed[:landed] = state.drawn[:landed]
-    use(state, now, landed * cpu, landed * memory)
+    use(sheet, now, landed * cpu, landed * memory)
     return landed
 
 
@@ -111,11 +111,12 @@ def commit(state: State, placed: int, cpu: float, memory: float, now: float) -> 
     if state.sheet[0].exact:
         changing(state)
         return _replayed(state, placed, cpu, memory, now)
+    sheet = state.sheet[0]
     landed = _without_conflict(state, placed, cpu, memory)
     if landed:
         changing(state)
         for index in range(landed):
             take(state, state.placed[index], cpu, memory)
         number_claims(state, landed)
-        use(state, now, landed * cpu, landed * memory)
+        use(sheet, now, landed * cpu, landed * memory)
     return landed

@@ -1,17 +1,27 @@
-"""The agenda of a compiled run, a heap, and what is in use over time."""
+"""The agenda of a compiled run, a heap, and what is in use over time.
+
+What is called for every event takes the arrays that it needs, and not all of the state: that is copied for every call.
+"""
 
 import numpy as np
 
 from kubelib.sim.cell.compiled.compiling import inner
-from kubelib.sim.cell.compiled.state import State
+from kubelib.sim.cell.compiled.state import Records
 
 
 @inner
 def push(
-    state: State, time: float, kind: int, number: int, job: int, begin: int, end: int, think: float
+    sheet: Records,
+    agenda: Records,
+    time: float,
+    kind: int,
+    number: int,
+    job: int,
+    begin: int,
+    end: int,
+    think: float,
 ) -> None:
     """Put an event on the agenda; there must be room for it."""
-    sheet, agenda = state.sheet[0], state.agenda
     place = sheet.live
     sheet.live += 1
     sheet.serial += 1
@@ -34,9 +44,8 @@ def push(
 
 
 @inner
-def pop(state: State) -> None:
+def pop(sheet: Records, agenda: Records) -> None:
     """Put the first event of the agenda behind the last one: there it is until the next push."""
-    sheet, agenda = state.sheet[0], state.agenda
     count = sheet.live - 1
     sheet.live = count
     # the last place of all is never one of the heap's
@@ -66,9 +75,8 @@ def pop(state: State) -> None:
 
 
 @inner
-def use(state: State, now: float, cpu: float, memory: float) -> None:
+def use(sheet: Records, now: float, cpu: float, memory: float) -> None:
     """Note that from `now` on so much more is in use; see `kubelib.sim.cell.state.Usage`."""
-    sheet = state.sheet[0]
     last = sheet.last
     if now > last:
         ticks = np.int64(now) - np.int64(last)

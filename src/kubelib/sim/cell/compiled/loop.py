@@ -31,7 +31,7 @@ def play(state: State, prefill: int) -> int:
         placed = place(state, last, -1, held.tasks, held.cpu, held.memory)
         if placed:
             number_claims(state, placed)
-            use(state, 0.0, placed * held.cpu, placed * held.memory)
+            use(sheet, 0.0, placed * held.cpu, placed * held.memory)
             begin_tasks(state, job, placed, 0.0)
             sheet.prefilled += placed
     stop = float(np.int64(sheet.horizon) + 1) if sheet.exact else sheet.horizon
@@ -66,7 +66,7 @@ def play(state: State, prefill: int) -> int:
             sheet.arrived += 1
             _enqueue(state, state.jobs[job].chosen, job, now)
         else:
-            pop(state)
+            pop(sheet, state.agenda)
             event = agenda[sheet.live]
             if event.kind == ENDED:
                 _release(state, event.job, event.begin, event.end, now)
@@ -110,7 +110,7 @@ def _release(state: State, job: int, begin: int, end: int, now: float) -> None:
     recent.begin = begin
     recent.end = end
     sheet.releases += 1
-    use(state, now, -(end - begin) * cpu, -(end - begin) * memory)
+    use(sheet, now, -(end - begin) * cpu, -(end - begin) * memory)
     if sheet.offering:
         occupy(state, job, begin - end)
         begin_round(state, now)
@@ -151,7 +151,7 @@ def _think(state: State, number: int, job: int, now: float) -> None:
     desk.asked = task.left
     paths = state.paths
     think = paths[number, task.workload, T_JOB] + paths[number, task.workload, T_TASK] * task.left
-    push(state, now + think, DECIDED, number, job, 0, 0, think)
+    push(sheet, state.agenda, now + think, DECIDED, number, job, 0, 0, think)
 
 
 @inner
@@ -211,7 +211,7 @@ def _decided(state: State, number: int, job: int, now: float, think: float) -> N
         placed = landed = place(state, number, eligible, asked, cpu, memory)
         if placed:
             number_claims(state, placed)
-            use(state, now, placed * cpu, placed * memory)
+            use(sheet, now, placed * cpu, placed * memory)
     task.stuck = since if placed < asked and landed == placed and not sheet.exact else -1
     if landed:
         task.left -= landed

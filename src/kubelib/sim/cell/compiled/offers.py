@@ -84,7 +84,7 @@ def begin_round(state: State, now: float) -> None:
     sheet = state.sheet[0]
     if not sheet.begun:
         sheet.begun = 1
-        push(state, now + sheet.gathering, ROUND, -1, -1, 0, 0, 0.0)
+        push(sheet, state.agenda, now + sheet.gathering, ROUND, -1, -1, 0, 0, 0.0)
 
 
 @inner
@@ -123,21 +123,40 @@ def _free_place(state: State) -> int:
 
 
 @inner
-def _amounts(amounts: Floats, locked: Floats, there: Floats, used: Floats, others: int) -> None:
+def _free(amounts: Floats, there: Floats, used: Floats) -> None:
+    """Put into an offer what is not in use, where nothing else is offered."""
+    for machine in range(len(there)):
+        amount = there[machine] - used[machine]
+        amounts[machine] = amount if amount > 0.0 else 0.0
+
+
+@inner
+def _free_beside(amounts: Floats, locked: Floats, there: Floats, used: Floats) -> None:
     """Put into an offer what is neither in use nor offered, and lock it."""
     for machine in range(len(there)):
         amount = there[machine] - used[machine]
-        if others:
-            amount -= locked[machine]
+        amount -= locked[machine]
         amount = amount if amount > 0.0 else 0.0
         locked[machine] += amount
         amounts[machine] = amount
 
 
 @inner
-def _unlock(amounts: Floats, locked: Floats, others: int) -> None:
-    for machine in range(len(locked)):
-        locked[machine] = locked[machine] - amounts[machine] if others else 0.0
+def _fill(state: State, number: int) -> None:
+    """Put all that is free into an offer."""
+    sheet = state.sheet[0]
+    if not sheet.offered:
+        sheet.summed = 0
+        _free(state.amounts[number, 0], state.cpu_total, state.cpu)
+        _free(state.amounts[number, 1], state.memory_total, state.memory)
+        return
+    if not sheet.summed:
+        sheet.summed = 1
+        for other in range(len(state.offers)):
+            if state.offers[other].open:
+                state.locked[:] = state.amounts[other]
+    _free_beside(state.amounts[number, 0], state.locked[0], state.cpu_total, state.cpu)
+    _free_beside(state.amounts[number, 1], state.locked[1], state.memory_total, state.memory)
 
 
 @inner
@@ -145,8 +164,8 @@ def _settle(state: State, offer: int) -> None:
     sheet = state.sheet[0]
     state.offers[offer].open = 0
     sheet.offered -= 1
-    _unlock(state.amounts[offer, 0], state.locked[0], sheet.offered)
-    _unlock(state.amounts[offer, 1], state.locked[1], sheet.offered)
+    if sheet.offered:
+        state.locked[:] -= state.amounts[offer]
 
 
 @inner
@@ -159,8 +178,7 @@ def _round(state: State, now: float) -> None:
         return
     number = _free_place(state)
     offer = state.offers[number]
-    _amounts(state.amounts[number, 0], state.locked[0], state.cpu_total, state.cpu, sheet.offered)
-    _amounts(state.amounts[number, 1], state.locked[1], state.memory_total, state.memory, sheet.offered)
+    _fill(state, number)
     offer.open = 1
     sheet.offered += 1
     offer.cpu = total(state.amounts[number, 0])
@@ -170,7 +188,7 @@ def _round(state: State, now: float) -> None:
         return
     _lock(state, now, offer.cpu, offer.memory)
     state.desks[chosen].offers += 1
-    push(state, now + sheet.deciding, OFFERED, chosen, number, 0, 0, 0.0)
+    push(sheet, state.agenda, now + sheet.deciding, OFFERED, chosen, number, 0, 0, 0.0)
     others = 0
     for other in range(len(state.desks) - 1):
         others += state.desks[other].queued > 0
@@ -179,14 +197,49 @@ def _round(state: State, now: float) -> None:
 
 
 @inner
+def showing(state: State, cpu: Floats, memory: Floats) -> State:
+    """Return the state with something else in use on its machines."""
+    return State(
+        state.sheet,
+        state.cpu_total,
+        state.memory_total,
+        cpu,
+        memory,
+        state.sequence,
+        state.turn,
+        state.diary,
+        state.jobs,
+        state.arrivals,
+        state.arriving,
+        state.desks,
+        state.paths,
+        state.days,
+        state.pool,
+        state.agenda,
+        state.claims,
+        state.recent,
+        state.drawn,
+        state.placed,
+        state.seen,
+        state.eligible,
+        state.fitting,
+        state.fits,
+        state.eights,
+        state.offers,
+        state.amounts,
+        state.locked,
+        state.shown,
+    )
+
+
+@inner
 def _look(state: State, number: int, offered: int, now: float) -> None:
     """Let a scheduler decide on all jobs of its queue, on what it is offered."""
     sheet, desk, offer, paths = state.sheet[0], state.desks[number], state.offers[offered], state.paths
+    view = showing(state, state.shown[0], state.shown[1])
     for machine in range(len(state.cpu)):
-        state.kept[0, machine] = state.cpu[machine]
-        state.kept[1, machine] = state.memory[machine]
-        state.cpu[machine] = state.cpu_total[machine] - state.amounts[offered, 0, machine]
-        state.memory[machine] = state.memory_total[machine] - state.amounts[offered, 1, machine]
+        view.cpu[machine] = state.cpu_total[machine] - state.amounts[offered, 0, machine]
+        view.memory[machine] = state.memory_total[machine] - state.amounts[offered, 1, machine]
     elapsed = 0.0
     offer.head, offer.tail, offer.jobs = desk.head, desk.tail, desk.queued
     job = desk.head
@@ -201,17 +254,14 @@ def _look(state: State, number: int, offered: int, now: float) -> None:
         task.attempts += 1
         task.task_attempts += task.left
         sheet.noted = 0
-        count = place(state, number, -1, task.left, task.cpu, task.memory)
+        count = place(view, number, -1, task.left, task.cpu, task.memory)
         task.begin = note_claims(state, count)
         task.end = task.begin + count
         job = task.follower
-    for machine in range(len(state.cpu)):
-        state.cpu[machine] = state.kept[0, machine]
-        state.memory[machine] = state.kept[1, machine]
     desk.queued = 0
     desk.deciding += offer.jobs
     sheet.pending += offer.jobs
-    push(state, now + elapsed, ANSWERED, number, offered, 0, 0, 0.0)
+    push(sheet, state.agenda, now + elapsed, ANSWERED, number, offered, 0, 0, 0.0)
 
 
 @inner
@@ -231,11 +281,11 @@ def _answered(state: State, number: int, offered: int, now: float) -> None:
             sheet.noted = 0
             for index in range(task.begin, task.end):
                 take(state, state.claims[index], task.cpu, task.memory)
-            use(state, now, placed * task.cpu, placed * task.memory)
+            use(sheet, now, placed * task.cpu, placed * task.memory)
             task.left -= placed
             if not task.left:
                 task.placed_at = now
-            push(state, now + task.duration, ENDED, -1, job, task.begin, task.end, 0.0)
+            push(sheet, state.agenda, now + task.duration, ENDED, -1, job, task.begin, task.end, 0.0)
             occupy(state, job, placed)
         account(state, number, job, now, task.think, placed, placed)
         if task.left:

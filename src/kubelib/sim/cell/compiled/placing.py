@@ -51,19 +51,23 @@ def _accept(state: State, number: int, drawn: int, placed: int, tasks: int, cpu:
 
 @inner
 def _place_among(
-    state: State, number: int, eligible: int, placed: int, tasks: int, cpu: float, memory: float
+    state: State, number: int, eligible: int, fit: bool, placed: int, tasks: int, cpu: float, memory: float
 ) -> int:
-    """Place on the first `eligible` of the machines in question; return how many tasks are placed then."""
+    """Place on the first `eligible` of the machines in question, all of which have room if they `fit`; return how many tasks are placed then."""
+    # those that are known to have room need not be looked at in the first round
+    fitting = eligible if fit else -1
+    state.fitting[: max(fitting, 0)] = state.eligible[: max(fitting, 0)]
     while tasks:
-        fitting = 0
-        for index in range(eligible):
-            machine = state.eligible[index]
-            # without a branch, for nobody could predict it
-            state.fitting[fitting] = machine
-            fitting += int(
-                (state.cpu[machine] + cpu <= state.cpu_total[machine])
-                & (state.memory[machine] + memory <= state.memory_total[machine])
-            )
+        if fitting < 0:
+            fitting = 0
+            for index in range(eligible):
+                machine = state.eligible[index]
+                # without a branch, for nobody could predict it
+                state.fitting[fitting] = machine
+                fitting += int(
+                    (state.cpu[machine] + cpu <= state.cpu_total[machine])
+                    & (state.memory[machine] + memory <= state.memory_total[machine])
+                )
         if not fitting:
             break
         for index in range(tasks + 2):
@@ -71,6 +75,7 @@ def _place_among(
         taken = _accept(state, number, tasks + 2, placed, tasks, cpu, memory)
         placed += taken
         tasks -= taken
+        fitting = -1
     return placed
 
 
@@ -78,13 +83,24 @@ def _place_among(
 def _fitting(state: State, number: int, cpu: float, memory: float) -> int:
     """Put all machines that have room in question; return how many they are."""
     desk = state.desks[number]
-    eligible = 0
-    for machine in range(desk.first, desk.first + desk.count):
-        state.eligible[eligible] = machine
-        eligible += int(
-            (state.cpu[machine] + cpu <= state.cpu_total[machine])
-            & (state.memory[machine] + memory <= state.memory_total[machine])
+    first, count = desk.first, desk.count
+    after = first + count
+    cpus, cpu_total = state.cpu[first:after], state.cpu_total[first:after]
+    memories, memory_total = state.memory[first:after], state.memory_total[first:after]
+    fits = state.fits[:count]
+    # several at a time, which the processor can do where nothing else is to be done
+    for index in range(count):
+        fits[index] = (cpus[index] + cpu <= cpu_total[index]) & (
+            memories[index] + memory <= memory_total[index]
         )
+    eights = (count + 7) >> 3
+    state.fits[count : 8 * eights] = 0
+    eligible = 0
+    for eight in range(eights):
+        if state.eights[eight]:
+            for index in range(8 * eight, 8 * eight + 8):
+                state.eligible[eligible] = first + index
+                eligible += state.fits[index]
     return eligible
 
 
@@ -120,9 +136,10 @@ def draw_machines(state: State, number: int, eligible: int, tasks: int, cpu: flo
             state.drawn[index] = first + below(desk, count)
         placed = _accept(state, number, SPARE * tasks, 0, tasks, cpu, memory)
     if placed < tasks:
-        if eligible < 0:
+        fit = eligible < 0
+        if fit:
             eligible = _fitting(state, number, cpu, memory)
-        placed = _place_among(state, number, eligible, placed, tasks - placed, cpu, memory)
+        placed = _place_among(state, number, eligible, fit, placed, tasks - placed, cpu, memory)
     return placed
 
 

@@ -1,5 +1,6 @@
 """A compiled run from its setup to its results."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class CompiledRun:
         before = setup.prefill or Workload.of("prefill", [])
         machines = setup.cell.size
         most = int(max(loaded.tasks.max(initial=1), before.tasks.max(initial=1)))
+        fits = np.zeros(8 * (machines // 8 + 1), dtype=np.uint8)
         self.state = State(
             sheet=_sheet(setup, ledger.totals),
             cpu_total=ledger.cpu_total,
@@ -80,12 +82,14 @@ class CompiledRun:
             drawn=np.zeros(SPARE * most + 2, dtype=np.int32),
             placed=np.zeros(most, dtype=np.int32),
             seen=np.zeros(most, dtype=np.int64),
-            eligible=np.zeros(machines + 1, dtype=np.int32),
+            eligible=np.zeros(len(fits) + 1, dtype=np.int32),
             fitting=np.zeros(machines + 1, dtype=np.int32),
+            fits=fits,
+            eights=fits.view(np.uint64),
             offers=np.zeros(OFFERS, dtype=OFFER),
             amounts=np.zeros((OFFERS if setup.architecture.allocator else 1, 2, machines)),
             locked=np.zeros((2, machines)),
-            kept=np.zeros((2, machines)),
+            shown=np.zeros((2, machines)),
         )
 
     def results(self) -> Results:
@@ -130,7 +134,7 @@ class CompiledRun:
         """Return what has become of the jobs."""
         table, rows = JobTable.of(self._loaded, self._ledger.totals), self.state.jobs[:jobs]
         for name in ("left", "attempts", "task_attempts", "wait_first", "wait_full", "useful"):
-            setattr(table, name, rows[name].tolist())
+            setattr(table, name, np.ascontiguousarray(rows[name]))
         placed = np.flatnonzero(rows["left"] == 0)
         table.placed_at = dict(zip(placed.tolist(), rows["placed_at"][placed].tolist(), strict=True))
         table.abandoned = set(np.flatnonzero(rows["abandoned"]).tolist())
@@ -160,14 +164,14 @@ class CompiledRun:
         scheduler.placement.misses = int(desk["misses"])
 
 
-def _sheet(setup: Setup, totals: tuple[float, float]) -> Records:
+def _sheet(setup: Setup, totals: Sequence[float]) -> Records:
     sheet = np.zeros(1, dtype=SHEET)
     sheet["horizon"] = setup.horizon
     sheet["exact"] = setup.exact
     sheet["shared"] = setup.architecture.sharing == "shared-state"
     sheet["coarse"] = setup.architecture.detection == "coarse"
     sheet["together"] = setup.architecture.commit == "all-or-nothing"
-    sheet["total_cpu"], sheet["total_memory"] = totals
+    sheet["total_cpu"], sheet["total_memory"] = totals[:2]
     if allocator := setup.architecture.allocator:
         sheet["offering"] = True
         sheet["gathering"], sheet["deciding"] = allocator.batch, allocator.decision

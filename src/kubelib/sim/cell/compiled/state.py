@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Small = NDArray[np.int32]
+    Marks = NDArray[np.uint8]
+    Words = NDArray[np.uint64]
 else:
-    Small = Any
+    Small = Marks = Words = Any
 
 Records = Any
 """An array of records, or one of them; their fields are attributes where they are compiled."""
@@ -35,7 +37,7 @@ SHEET = np.dtype(
         ("end", "f8"),
         ("ticks", "i8"),
         ("last", "f8"),
-        *((count, "i8") for count in ("prefilled", "offering", "begun", "offered", "pending")),
+        *((count, "i8") for count in ("prefilled", "offering", "begun", "offered", "summed", "pending")),
         *((seconds, "f8") for seconds in ("gathering", "deciding", "minimum", "total_cpu", "total_memory")),
         *((f"locked_{what}", "f8") for what in ("last", "cpu", "memory", "integral_cpu", "integral_memory")),
         *(
@@ -170,9 +172,14 @@ class State(NamedTuple):
     seen: Integers
     eligible: Small
     fitting: Small
+    fits: Marks
+    """Which of the machines that are looked at have room, 1 or 0, filled up to whole eights with 0."""
+    eights: Words
+    """The same memory, eight machines at a time."""
     offers: Records
     amounts: Floats
     """What each offer has of each resource on each machine."""
     locked: Floats
-    kept: Floats
-    """What is in use on machines, by resource, while a scheduler looks at what it is offered."""
+    """What all offers together have, if `summed`; else there is one at most, which says it."""
+    shown: Floats
+    """By resource, what is not offered of machines: what a scheduler takes for used that looks at an offer."""
