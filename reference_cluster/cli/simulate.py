@@ -23,7 +23,7 @@ def simulate() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The table to write, .csv or .parquet (default: SWEEP's name with .csv).")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler, as tcp://host:8786; 'threads' is threads of this process.")  # fmt: skip
-@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, preemption, failures or policies.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
 def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None, engine: "Engine") -> None:
     """Run every point of a sweep and write a table with a row for each.
 
@@ -52,7 +52,7 @@ def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None,
 @click.option("--machines", type=click.IntRange(50), default=10_000, show_default=True, help="How many machines the cell has; arrivals go with them.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler.")
-@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, preemption, failures or policies.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
 def figure(
     names: tuple[str, ...],
     out: Path,

@@ -1,6 +1,7 @@
 """The page about simulation: its commands and its program run, and it names every parameter that there is."""
 
 import doctest
+import gzip
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from kubelib.sim.sweep.base import PARAMETERS
 from reference_cluster.cli import kubelib
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+SAMPLES = DOCS.parent / "tests" / "sim" / "traces" / "samples"
 PAGE = DOCS / "simulation.md"
 
 
@@ -39,18 +41,41 @@ def test_the_commands_run_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 # the same, in small
                 words += ["--days", "0.02", "--machines", "200", "--processes", "1"]
             case ["simulate", "trace", "convert"]:
-                continue
+                words = published(words)
             case ["install", *_]:
                 continue
         done = CliRunner().invoke(kubelib, words)
         assert done.exit_code == 0, done.output
         ran.append(words[1])
-    assert ran == ["cell", "figure", "trace"]
+    assert ran == ["cell", "figure", "trace", "trace", "trace", "trace", "trace"]
     assert len(Path("waits.csv").read_text().splitlines()) == 1 + 2 * 3 * 2
     assert len(Path("waits.mean.csv").read_text().splitlines()) == 1 + 2 * 3
     assert Path("figures/report.html").exists()
-    done = CliRunner().invoke(kubelib, ["simulate", "cell", "traced.toml", "--processes", "1"])
-    assert done.exit_code == 0, done.output
+    assert Path("trace.csv").read_text().startswith("workload,submit")
+    for sweep in ("traced.toml", "gpus.toml"):
+        done = CliRunner().invoke(kubelib, ["simulate", "cell", sweep, "--processes", "1"])
+        assert done.exit_code == 0, done.output
+    assert "disk_utilization" in Path("gpus.csv").read_text().splitlines()[0]
+
+
+def published(words: list[str]) -> list[str]:
+    """Put samples of the traces where a command looks for them, and return it with their names."""
+    samples = SAMPLES / {"google-2011": "google2011", "google-2019": "google2019"}.get(words[4], "")
+    arguments = []
+    for word in words:
+        if word in ("trace.csv", "machines.csv") or "." not in word:
+            arguments.append(word)
+            continue
+        table = Path(word).parent.name or Path(word).name.partition(".")[0]
+        kind = word.partition("*")[2].partition(".gz")[0]
+        names = {"openb_node_list_all_node": "openb_node_list", "openb_pod_list_default": "openb_pod_list"}
+        (sample,) = [file for file in samples.iterdir() if file.name.startswith(names.get(table, table)) and file.name.endswith(kind)]  # fmt: skip
+        path = Path(word.replace("*", "part-00000"))
+        path.parent.mkdir(exist_ok=True)
+        content = sample.read_bytes()
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        arguments.append(str(path))
+    return arguments
 
 
 def test_every_parameter_is_named() -> None:

@@ -1,6 +1,7 @@
 """Published formats are read as their descriptions say, and broken files are refused by line."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,24 @@ def test_the_trace_of_2011() -> None:
     }
 
 
+def test_a_task_of_google_s_costs_some_bytes_however_many_events_it_has(tmp_path: Path) -> None:
+    tasks, path = 5_000, tmp_path / "task_events.csv"
+    with path.open("w") as file:
+        for index in range(tasks):
+            for run in range(3):  # it is evicted twice
+                at = 600_000_000 + 1_000_000 * (index % 50 + 100 * run)
+                file.write(f"{at},,7,{index},,0,u,0,0,0.5,0.25,0,0\n{at},,7,{index},3,1,u,0,0,0.5,0.25,0,0\n")
+                file.write(f"{at + (run + 1) * 10_000_000},,7,{index},3,2,u,0,0,0.5,0.25,0,0\n")
+    tracemalloc.start()
+    try:
+        (job,) = google2011.read([path]).day.batch
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert job == Job(0.0, tasks, 30.0, 0.5, 0.25)
+    assert peak < 60 * tasks + 200_000
+
+
 def test_the_traces_of_2019() -> None:
     trace = google2019.read(sorted((SAMPLES / "google2019").iterdir()))
     assert list(trace.day.prefill) == [Job(0.0, 1, 320.0, 0.02, 0.01, 200)]
@@ -56,19 +75,19 @@ def test_jobs_that_no_machine_could_take_are_left_out_and_counted() -> None:
 def test_openb() -> None:
     trace = openb.read([SAMPLES / "openb_node_list.csv", SAMPLES / "openb_pod_list.csv"])
     assert list(trace.day.service) == [
-        Job(0.0, 1, 4000.0, 12.0, 16.0, 9, "gpu>0"),
-        Job(200.0, 1, 700.0, 16.0, 32.0, 9, "gpu>0,model in (V100M16,V100M32)"),
+        Job(0.0, 1, 4000.0, 12.0, 16.0, 9, "", {"gpu": 1.0}),
+        Job(200.0, 1, 700.0, 16.0, 32.0, 9, "model in (V100M16,V100M32)", {"gpu": 1.0}),
     ]
     assert list(trace.day.batch) == [
-        Job(100.0, 1, 250.0, 4.0, 15.0, 0, "gpu>0"),
+        Job(100.0, 1, 250.0, 4.0, 15.0, 0, "", {"gpu": 0.22}),
         Job(300.0, 1, 190.0, 8.0, 8.0, 0),
     ]
     assert trace.left_out == {"pods that never ran": 1}
     assert trace.cell
     assert trace.cell.machines == (
-        Machines(1, 32.0, 256.0, {"gpu": "0"}),
-        Machines(2, 64.0, 256.0, {"gpu": "2", "model": "P100"}),
-        Machines(1, 96.0, 768.0, {"gpu": "8", "model": "V100M32"}),
+        Machines(1, 32.0, 256.0),
+        Machines(2, 64.0, 256.0, {"model": "P100"}, {"gpu": 2.0}),
+        Machines(1, 96.0, 768.0, {"model": "V100M32"}, {"gpu": 8.0}),
     )
 
 
@@ -135,6 +154,8 @@ BROKEN: list[tuple[str, str, bytes | None, str]] = [
     ("google-2011", "task_events.csv", b"1,,1,0,,9,u,0,0,0.1,0.1,0,0\n", "an event of type 9"),
     ("google-2011", "task_events.csv", b"1,,1,0,,0,u,0,0,nan,0.1,0,0\n", "has 'nan' where a number belongs"),
     ("google-2011", "task_events.csv", b"1,,1,0,,0,u,0,0,-1,0.1,0,0\n", "has '-1' where a number belongs"),
+    ("google-2011", "task_events.csv", b"1,,1,-1,,0,u,0,0,0.1,0.1,0,0\n", "cannot be right: there is no task -1 of a job"),
+    ("google-2011", "task_events.csv", b"1,,1,99999999999,,0,u,0,0,0.1,0.1,0,0\n", "there is no task 99999999999"),
     ("google-2011", "task_events.csv", b"\xff\xfe", "is broken"),
     ("google-2011", "other.csv", b"", "is none of the tables task_events"),
     ("google-2011", "machine_events.csv", b"", "needs its task_events"),
@@ -144,6 +165,7 @@ BROKEN: list[tuple[str, str, bytes | None, str]] = [
     ("google-2019", "instance_events.json", b"[]", "is no JSON object"),
     ("google-2019", "instance_events.json", b'{"time": 1}', "is no instance event: it has no type"),
     ("google-2019", "instance_events.json", b'{"time": 1, "type": 44}', "44 is none of SUBMIT"),
+    ("google-2019", "instance_events.json", b'{"time": 1, "type": 3, "collection_id": 1, "instance_index": -2}', "is no instance event: there is no task -2 of a job."),
     ("google-2019", "instance_events.csv", b"time,type\n1\n", "has 1 fields, but there are 2 columns"),
     ("google-2019", "machine_events.json", b"", "need their instance_events"),
     ("openb", "pods.csv", b"", "its first line must name the columns"),
@@ -191,6 +213,8 @@ HEADER = "workload,submit,tasks,duration,cpu,memory"
         (f"{HEADER}\nother,0,1,1,1,1", "workload is 'other', none of prefill, batch, service."),
         (f"{HEADER},constraint\nbatch,0,1,1,1,1,a in (", "constraint 'a in \\(' is no label selector"),
         (f"{HEADER},priority\nbatch,0,1,1,1,1,high", "priority is 'high', not a whole number."),
+        (f"{HEADER},resources\nbatch,0,1,1,1,1,gpu=-1", "resources has gpu=-1, which is no amount"),
+        (f"{HEADER},resources\nbatch,0,1,1,1,1,gpu", "resources has 'gpu', which is no key=value"),
         (f'{HEADER}\n"batch,0', "is not CSV: unexpected end of data."),
     ],
 )
@@ -207,6 +231,7 @@ def test_broken_traces_are_refused_in_one_sentence(tmp_path: Path, text: str, sa
     [
         ("count,cpu,memory\n", "has no machines"),
         ("count,cpu,memory\n0,1,1\n", "count is '0'"),
+        ("count,cpu,memory,resources\n1,1,1,cpu=2\n", "resources has cpu=2, which is no amount of a further"),
         ("count,cpu,memory,labels\n1,1,1,x\n", "labels has 'x', which is no key=value"),
     ],
 )

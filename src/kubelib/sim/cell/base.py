@@ -4,6 +4,7 @@ Times are in seconds of simulated time, resources in CPUs and GB. Everything her
 simulated with a `ValueError` of one sentence.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ else:
     Floats = Integers = Any
 
 
+RESOURCE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
+"""What the name of a further resource is like: ``gpu``, ``example.com/disk``."""
 MOST_MACHINES = 10_000_000
 """What larger cells take is more memory than most machines have."""
 
@@ -39,14 +42,35 @@ def not_negative(owner: object, attribute: "attrs.Attribute[float]", value: floa
         )
 
 
+def amounts(owner: object, attribute: "attrs.Attribute[Any]", value: Mapping[str, float]) -> None:
+    """Refuse what is no amounts of further resources by name."""
+    for name, amount in value.items():
+        if name in ("cpu", "memory") or not RESOURCE.fullmatch(name):
+            raise ValueError(
+                f"{attribute.name} of {type(owner).__name__} has {name!r}, which is no name of a further resource."
+            )
+        if not (np.isfinite(amount) and amount >= 0):
+            raise ValueError(f"{name} of {type(owner).__name__} is {amount}: give 0 or a number above it.")
+
+
 @attrs.frozen
 class Machines:
-    """A number of equal machines, with the labels by which constraints choose them."""
+    """A number of equal machines, with the labels by which constraints choose them, and what they have beside CPUs and memory."""
 
     count: int
     cpu: float = attrs.field(validator=positive)
     memory: float = attrs.field(validator=positive)
     labels: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    more: Mapping[str, float] = attrs.field(factory=dict, hash=False, validator=amounts)
+    """Further resources by name, in units of their own: ``{"gpu": 8}``."""
+
+    def fits(self, job: "Job") -> bool:
+        """Return whether a task of a job fits on an empty one, whatever the job's constraint."""
+        return (
+            job.cpu <= self.cpu
+            and job.memory <= self.memory
+            and all(amount <= self.more.get(name, 0.0) for name, amount in job.more.items())
+        )
 
     def __attrs_post_init__(self) -> None:
         if self.count < 1:
@@ -72,6 +96,11 @@ class Cell:
         """The number of machines."""
         return sum(group.count for group in self.machines)
 
+    @property
+    def more(self) -> tuple[str, ...]:
+        """The names of the resources that any machine has beside CPUs and memory."""
+        return tuple(dict.fromkeys(name for group in self.machines for name in group.more))
+
     def eligible(self, constraint: str) -> tuple[bool, ...]:
         """Return for each group of machines whether a label selector matches it; the empty one matches all.
 
@@ -83,13 +112,14 @@ class Cell:
             raise ValueError(f"The constraint {constraint!r} is no label selector: {error}.") from None
         return tuple(selector.matches(group.labels) for group in self.machines)
 
-    def capacities(self) -> tuple[Floats, Floats]:
-        """Return every machine's CPUs and GB."""
-        counts = [group.count for group in self.machines]
-        return (
-            np.repeat([float(group.cpu) for group in self.machines], counts),
-            np.repeat([float(group.memory) for group in self.machines], counts),
-        )
+    def capacities(self) -> tuple[Floats, ...]:
+        """Return what every machine has, by resource: CPUs, GB, then further ones in the order of `more`."""
+        columns = [
+            [float(group.cpu) for group in self.machines],
+            [float(group.memory) for group in self.machines],
+            *([float(group.more.get(name, 0.0)) for group in self.machines] for name in self.more),
+        ]
+        return tuple(np.repeat(column, [group.count for group in self.machines]) for column in columns)
 
 
 @attrs.frozen
@@ -104,6 +134,8 @@ class Job:
     priority: int = 0
     constraint: str = ""
     """A label selector over machines, as ``zone in (a, b), cores > 4``."""
+    more: Mapping[str, float] = attrs.field(factory=dict, hash=False, validator=amounts)
+    """What a task asks for of further resources."""
 
 
 def _column(values: Any) -> Floats:
@@ -118,11 +150,16 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _columns(columns: Mapping[str, Any]) -> Mapping[str, Floats]:
+    return {name: _column(values) for name, values in columns.items()}
+
+
 @attrs.frozen(eq=False)
 class Workload:
     """The jobs of one kind, as columns in the order of their submission.
 
-    Without `priority` all jobs have priority 0, without `constraint` none has one.
+    Without `priority` all jobs have priority 0, without `constraint` none has one. `more` has a column for each further resource that
+    any job asks for.
     """
 
     name: str
@@ -133,6 +170,7 @@ class Workload:
     memory: Floats = attrs.field(converter=_column)
     priority: Integers = attrs.field(converter=_whole_column, default=())
     constraint: tuple[str, ...] = attrs.field(converter=_texts, default=())
+    more: Mapping[str, Floats] = attrs.field(converter=_columns, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         if not len(self.priority):
@@ -143,6 +181,16 @@ class Workload:
             if len(getattr(self, name)) != len(self.submit):
                 raise ValueError(
                     f"Workload {self.name} has {len(self.submit)} jobs but {len(getattr(self, name))} of {name}."
+                )
+        for name, column in self.more.items():
+            if len(column) != len(self.submit):
+                raise ValueError(
+                    f"Workload {self.name} has {len(self.submit)} jobs but {len(column)} of {name}."
+                )
+            wrong = np.flatnonzero(~(np.isfinite(column) & (column >= 0)))
+            if len(wrong):
+                raise ValueError(
+                    f"Job {wrong[0]} of workload {self.name} has {column[wrong[0]]} for {name}: give 0 or a number above it."
                 )
         for name in ("tasks", "duration", "cpu", "memory"):
             column = getattr(self, name)
@@ -164,6 +212,7 @@ class Workload:
     def of(cls, name: str, jobs: "list[Job] | tuple[Job, ...]") -> "Workload":
         """Return the columns of some jobs."""
         rows = sorted(jobs, key=lambda job: job.submit)
+        names = dict.fromkeys(name for job in rows for name in job.more)
         return cls(
             name,
             [job.submit for job in rows],
@@ -173,6 +222,7 @@ class Workload:
             [job.memory for job in rows],
             [job.priority for job in rows],
             [job.constraint for job in rows],
+            {name: [job.more.get(name, 0.0) for job in rows] for name in names},
         )
 
     def __len__(self) -> int:
@@ -180,5 +230,12 @@ class Workload:
 
     def __iter__(self) -> Iterator[Job]:
         columns = (self.submit, self.tasks, self.duration, self.cpu, self.memory, self.priority)
-        for row in zip(*(column.tolist() for column in columns), self.constraint, strict=True):
-            yield Job(*row)
+        rows = zip(*(column.tolist() for column in columns), self.constraint, strict=True)
+        if not self.more:
+            for row in rows:
+                yield Job(*row)
+            return
+        asked = zip(*(column.tolist() for column in self.more.values()), strict=True)
+        for row, need in zip(rows, asked, strict=True):
+            more = {name: value for name, value in zip(self.more, need, strict=True) if value}
+            yield attrs.evolve(Job(*row), more=more)

@@ -35,7 +35,11 @@ class Scheduler:
         self.given = 0
         self.stuck: dict[int, int] = {}
         """Jobs for whose tasks there was no room anywhere, and how many releases there had been then."""
-        self.snapshot = Snapshot(setup.cell.size) if setup.architecture.sharing == "shared-state" else None
+        self.snapshot = (
+            Snapshot(setup.cell.size, len(setup.cell.more))
+            if setup.architecture.sharing == "shared-state"
+            else None
+        )
         self.placement = placement_of(setup, ledger, number, spec.machines)
         days = days_of(setup.horizon) + 1
         self.useful_by_day = [0.0] * days
@@ -149,6 +153,10 @@ def results_of(
             *ledger.locked.means(last)[1],
             broken=ledger.lost.means(last)[1][0],
             breakdowns=breakdowns,
+            more={
+                name: usage.means(last)[1][0]
+                for name, usage in zip(setup.cell.more, ledger.more_usage, strict=True)
+            },
         ),
         prefilled_tasks=prefilled,
         end=end,

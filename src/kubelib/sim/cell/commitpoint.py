@@ -51,12 +51,14 @@ class CellCommitPoint:
 
     def dominant(self, party: Party, name: str) -> float:
         """Return the dominant share of a scheduler or a workload, from 0 to 1."""
-        return dominant_share(self._held.get((party, name), (0.0, 0.0)), self._run.ledger.totals)
+        return dominant_share(
+            self._held.get((party, name), [0.0] * len(self._run.ledger.totals)), self._run.ledger.totals
+        )
 
     def occupy(self, job: int, tasks: int) -> None:
         """Add so many tasks of a job to the shares of its scheduler and its workload."""
         for owner in self._run.owners(job):
-            held = self._held.setdefault(owner, [0.0, 0.0])
+            held = self._held.setdefault(owner, [0.0] * len(self._run.ledger.totals))
             for resource, amount in enumerate(self._run.request(job)):
                 held[resource] += tasks * amount
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kubelib.sim.cell.architecture import Architecture
-from kubelib.sim.cell.state import LARGE, Claims, Ledger, View
+from kubelib.sim.cell.state import LARGE, Amounts, Claims, Ledger, View
 from kubelib.transactions.columns import landing, outdated, overfull
 from kubelib.transactions.rules import judge
 
@@ -17,23 +17,25 @@ class Commits:
         self._coarse = architecture.detection == "coarse"
         self._together = architecture.commit == "all-or-nothing"
 
-    def commit(self, view: View, placed: Claims, cpu: float, memory: float, now: float) -> Claims:
+    def commit(
+        self, view: View, placed: Claims, cpu: float, memory: float, now: float, more: Amounts = ()
+    ) -> Claims:
         """Return the machines on which claims landed that were decided on an older view."""
         ledger = self._ledger
         if self._exact:
             return self._replayed(view, placed, cpu, memory, now)
-        if len(placed) <= LARGE and not self._coarse:
+        if len(placed) <= LARGE and not self._coarse and not more:
             landed: Claims = self._with_room(placed, cpu, memory)
         else:
             rows = np.asarray(placed)
             if self._coarse:
                 conflicts = outdated(rows, view.sequences, ledger.sequences)
             else:
-                used, total = (ledger.cpus, ledger.memories), (ledger.cpu_total, ledger.memory_total)
-                conflicts = overfull(rows, used, total, (cpu, memory))
+                need = (cpu, memory, *more)
+                conflicts = overfull(rows, ledger.used[: len(need)], ledger.total[: len(need)], need)
             landed = rows[landing(conflicts, self._together)]
         if len(landed):
-            ledger.claim(landed, cpu, memory, now)
+            ledger.claim(landed, cpu, memory, now, more)
         return landed
 
     def _with_room(self, placed: Claims, cpu: float, memory: float) -> list[int]:

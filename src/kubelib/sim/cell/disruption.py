@@ -6,7 +6,8 @@ import numpy as np
 
 from kubelib.sim.cell.base import Floats, Integers
 from kubelib.sim.cell.setup import Failures
-from kubelib.sim.cell.state import Allocation, Claims, Ledger
+from kubelib.sim.cell.state import Allocation, Amounts, Claims, Ledger
+from kubelib.transactions.columns import Bools
 
 Killed = Callable[[int, int, bool], None]
 """Is told of a job, how many of its tasks were killed, and whether by preemption."""
@@ -20,7 +21,7 @@ class Tenants:
         self._killed = killed
         self._on: list[dict[Allocation, int]] = [{} for _ in range(ledger.cell.size)]
         self._priority: dict[Allocation, int] = {}
-        self._held: dict[int, tuple[Floats, Floats]] = {}
+        self._held: dict[int, tuple[Floats, ...]] = {}
 
     def add(self, allocation: Allocation, priority: int) -> None:
         """Note tasks that begin."""
@@ -30,29 +31,31 @@ class Tenants:
         for machine in machines:
             tenants = self._on[machine]
             tenants[allocation] = tenants.get(allocation, 0) + 1
-        self._hold(priority, machines, allocation.cpu, allocation.memory)
+        self._hold(priority, machines, allocation, 1)
 
     def remove(self, allocation: Allocation) -> None:
         """Note tasks that end in their time."""
         priority = self._priority.pop(allocation)
         for machine in set(allocation.machines):
             del self._on[machine][allocation]
-        self._hold(priority, allocation.machines, -allocation.cpu, -allocation.memory)
+        self._hold(priority, allocation.machines, allocation, -1)
 
-    def _hold(self, priority: int, machines: Claims, cpu: float, memory: float) -> None:
+    def _hold(self, priority: int, machines: Claims, allocation: Allocation, sign: int) -> None:
+        """Add so many tasks to what those of a priority hold, or take them off."""
         if priority not in self._held:
-            size = len(self._on)
-            self._held[priority] = (np.zeros(size), np.zeros(size))
-        cpus, memories = self._held[priority]
-        np.add.at(cpus, np.asarray(machines, dtype=np.int64), cpu)
-        np.add.at(memories, np.asarray(machines, dtype=np.int64), memory)
+            self._held[priority] = tuple(np.zeros(len(self._on)) for _ in self._ledger.total)
+        rows = np.asarray(machines, dtype=np.int64)
+        # those that ask for nothing of further resources have no amounts of them
+        need = (allocation.cpu, allocation.memory, *allocation.more)
+        for column, amount in zip(self._held[priority], need, strict=False):
+            np.add.at(column, rows, sign * amount)
 
     def _kill(self, allocation: Allocation, machine: int, now: float, preempted: bool) -> None:
         """End all tasks of an allocation on a machine."""
         count = self._on[machine].pop(allocation)
         allocation.machines = [other for other in allocation.machines if other != machine]
-        self._hold(self._priority[allocation], [machine] * count, -allocation.cpu, -allocation.memory)
-        self._ledger.release([machine] * count, allocation.cpu, allocation.memory, now)
+        self._hold(self._priority[allocation], [machine] * count, allocation, -1)
+        self._ledger.release([machine] * count, allocation.cpu, allocation.memory, now, allocation.more)
         self._killed(allocation.job, count, preempted)
 
     def evacuate(self, machine: int, now: float) -> None:
@@ -63,26 +66,28 @@ class Tenants:
     def make_room(
         self,
         eligible: Integers,
-        cpu: float,
-        memory: float,
+        need: Amounts,
         priority: int,
         now: float,
         random: np.random.Generator,
     ) -> int | None:
-        """Evict from one machine as few tasks of lower priority as make room for one task; return the machine.
+        """Evict from one machine as few tasks of lower priority as make room for one task, which needs so much of each resource; return the machine.
 
         It is drawn from the eligible ones where that is possible. Those of lowest priority go first, of equals those
         that began last. None means that it is possible nowhere.
         """
         ledger = self._ledger
-        free_cpu = ledger.cpu_total[eligible] - ledger.cpus[eligible]
-        free_memory = ledger.memory_total[eligible] - ledger.memories[eligible]
-        for lower, (cpus, memories) in self._held.items():
-            if lower < priority:
-                free_cpu += cpus[eligible]
-                free_memory += memories[eligible]
-        # sums of what is held carry rounding errors: an eviction must make room for certain
-        possible = eligible[(free_cpu >= cpu + 1e-9) & (free_memory >= memory + 1e-9)]
+        could: Bools = np.ones(len(eligible), dtype=bool)
+        for resource, amount in enumerate(need):
+            if not amount:
+                continue
+            free = ledger.total[resource][eligible] - ledger.used[resource][eligible]
+            for lower, held in self._held.items():
+                if lower < priority:
+                    free += held[resource][eligible]
+            # sums of what is held carry rounding errors: an eviction must make room for certain
+            could &= free >= amount + 1e-9
+        possible = eligible[could]
         if not len(possible):
             return None
         machine = int(possible[random.integers(0, len(possible))])
@@ -90,9 +95,9 @@ class Tenants:
         victims.reverse()
         victims.sort(key=lambda allocation: self._priority[allocation])
         for victim in victims:
-            if (
-                ledger.cpu[machine] + cpu <= ledger.cpu_capacity[machine]
-                and ledger.memory[machine] + memory <= ledger.memory_capacity[machine]
+            if all(
+                taken[machine] + amount <= there[machine]
+                for taken, there, amount in zip(ledger.used, ledger.total, need, strict=True)
             ):
                 break
             self._kill(victim, machine, now, preempted=True)

@@ -5,8 +5,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from kubelib.sim.cell.base import Floats, Integers
+from kubelib.sim.cell.base import Cell, Floats, Integers, Job
 from kubelib.sim.cell.setup import Setup
+from kubelib.sim.cell.state import Amounts
 
 
 @attrs.frozen(eq=False)
@@ -29,6 +30,23 @@ class Loaded:
     """The jobs by submission."""
     given: list[int]
     """How many jobs each scheduler gets."""
+
+
+def asked_of(job: Job, cell: Cell) -> Amounts:
+    """Return what a task asks for of further resources, in the order of the cell's; nothing if of none."""
+    if not cell.more or not job.more:
+        return ()
+    amounts = tuple(job.more.get(name, 0.0) for name in cell.more)
+    return amounts if any(amounts) else ()
+
+
+def asked_of_more(setup: Setup) -> dict[int, Amounts]:
+    """Return the same of all jobs that ask for any, by their number."""
+    if not setup.cell.more:
+        return {}
+    jobs = (job for workload in setup.workloads for job in workload)
+    asked = ((number, asked_of(job, setup.cell)) for number, job in enumerate(jobs))
+    return {number: amounts for number, amounts in asked if amounts}
 
 
 def load(setup: Setup) -> Loaded:

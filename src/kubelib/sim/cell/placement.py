@@ -11,8 +11,8 @@ import numpy as np
 
 from kubelib.sim.cell.base import Integers
 from kubelib.sim.cell.rng import JavaRandom
-from kubelib.sim.cell.state import LARGE, Claims, Ledger, View
-from kubelib.transactions.columns import overfull
+from kubelib.sim.cell.state import LARGE, Amounts, Claims, Ledger, View
+from kubelib.transactions.columns import Bools, overfull
 
 MISSES = 48  # in a row: then looking at all machines at once is cheaper than going on
 BLOCK = 2048
@@ -33,7 +33,13 @@ class Placement(Protocol):
     """The scheduler's own stream."""
 
     def place(
-        self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
+        self,
+        view: View,
+        tasks: int,
+        cpu: float,
+        memory: float,
+        eligible: Integers | None = None,
+        more: Amounts = (),
     ) -> Claims:
         """Take room for up to `tasks` equal tasks in the view and return their machines.
 
@@ -63,10 +69,17 @@ class Replayed:
         return machines[np.isin(machines, self._pool[: self.count])]
 
     def place(
-        self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
+        self,
+        view: View,
+        tasks: int,
+        cpu: float,
+        memory: float,
+        eligible: Integers | None = None,
+        more: Amounts = (),
     ) -> Claims:
-        """Take room for up to `tasks` equal tasks in the view; there are no constraints in what is replayed."""
+        """Take room for up to `tasks` equal tasks in the view; there are no constraints and further resources in what is replayed."""
         assert eligible is None
+        assert not more
         pool, remaining = self._pool, self.count
         used_cpu, used_memory = view.cpu, view.memory
         all_cpu, all_memory = self._ledger.cpu_capacity, self._ledger.memory_capacity
@@ -116,16 +129,23 @@ class Drawn:
         return machines[(machines >= self.first) & (machines < self.first + self.count)]
 
     def place(
-        self, view: View, tasks: int, cpu: float, memory: float, eligible: Integers | None = None
+        self,
+        view: View,
+        tasks: int,
+        cpu: float,
+        memory: float,
+        eligible: Integers | None = None,
+        more: Amounts = (),
     ) -> Claims:
         """Take room for up to `tasks` equal tasks in the view and return their machines."""
         if eligible is not None:
-            fitting = self._with_room(view, cpu, memory, eligible)
-            return self._place_among(view, tasks, cpu, memory, distinct(fitting)) if len(fitting) else []
+            need = (cpu, memory, *more)
+            fitting = self._with_room(view, need, eligible)
+            return self._place_among(view, tasks, need, distinct(fitting)) if len(fitting) else []
         if not self.count:
             return []
-        if tasks > LARGE:
-            return self._place_many(view, tasks, cpu, memory)
+        if tasks > LARGE or more:
+            return self._place_many(view, tasks, (cpu, memory, *more))
         used_cpu, used_memory = view.cpu, view.memory
         all_cpu, all_memory = self._ledger.cpu_capacity, self._ledger.memory_capacity
         placed: list[int] = []
@@ -147,7 +167,7 @@ class Drawn:
                 self.misses += 1
                 missed += 1
                 if missed >= MISSES:
-                    placed.extend(self._place_wherever(view, tasks, cpu, memory).tolist())
+                    placed.extend(self._place_wherever(view, tasks, (cpu, memory)).tolist())
                     return placed
         return placed
 
@@ -156,53 +176,52 @@ class Drawn:
         drawn: Integers = (self.random.random(count) * bound).astype(np.int64)
         return drawn
 
-    def _place_many(self, view: View, tasks: int, cpu: float, memory: float) -> Integers:
+    def _place_many(self, view: View, tasks: int, need: Amounts) -> Integers:
         drawn = self._draw(SPARE * tasks, self.count)
         drawn += self.first
-        taken = self._accept(view, drawn, tasks, cpu, memory)
+        taken = self._accept(view, drawn, tasks, need)
         if len(taken) == tasks:
             return taken
-        rest = self._place_wherever(view, tasks - len(taken), cpu, memory)
+        rest = self._place_wherever(view, tasks - len(taken), need)
         return np.concatenate((taken, rest))
 
-    def _place_wherever(self, view: View, tasks: int, cpu: float, memory: float) -> Integers:
-        ledger, span = self._ledger, slice(self.first, self.first + self.count)
+    def _place_wherever(self, view: View, tasks: int, need: Amounts) -> Integers:
+        span = slice(self.first, self.first + self.count)
         # only few have CPUs left where it matters
-        fitting = (view.cpus[span] + cpu <= ledger.cpu_total[span]).nonzero()[0] + self.first
-        fitting = fitting[view.memories[fitting] + memory <= ledger.memory_total[fitting]]
-        return self._place_among(view, tasks, cpu, memory, fitting)
+        fitting = (view.cpus[span] + need[0] <= self._ledger.cpu_total[span]).nonzero()[0] + self.first
+        return self._place_among(view, tasks, need, self._with_room(view, need, fitting, 1))
 
-    def _with_room(self, view: View, cpu: float, memory: float, machines: Integers) -> Integers:
-        """Return those of some machines that have room for a task."""
-        ledger = self._ledger
-        return machines[
-            (view.cpus[machines] + cpu <= ledger.cpu_total[machines])
-            & (view.memories[machines] + memory <= ledger.memory_total[machines])
-        ]
+    def _with_room(self, view: View, need: Amounts, machines: Integers, first: int = 0) -> Integers:
+        """Return those of some machines that have room for a task, by the resources from the first on."""
+        room: Bools | None = None
+        for taken, there, amount in list(zip(view.used, self._ledger.total, need, strict=False))[first:]:
+            enough = taken[machines] + amount <= there[machines]
+            room = enough if room is None else room & enough
+        assert room is not None
+        return machines[room]
 
-    def _place_among(self, view: View, tasks: int, cpu: float, memory: float, fitting: Integers) -> Integers:
+    def _place_among(self, view: View, tasks: int, need: Amounts, fitting: Integers) -> Integers:
         """Place on machines that have room for a task at first, each of which is named once."""
         parts: list[Integers] = []
         while len(fitting):
             drawn = fitting[self._draw(tasks + 2, len(fitting))]
-            taken = self._accept(view, drawn, tasks, cpu, memory)
+            taken = self._accept(view, drawn, tasks, need)
             parts.append(taken)
             tasks -= len(taken)
             if not tasks:
                 break
             # nothing has room later that has none now
-            fitting = self._with_room(view, cpu, memory, fitting)
+            fitting = self._with_room(view, need, fitting)
         return np.concatenate(parts) if parts else NOWHERE
 
-    def _accept(self, view: View, drawn: Integers, tasks: int, cpu: float, memory: float) -> Integers:
+    def _accept(self, view: View, drawn: Integers, tasks: int, need: Amounts) -> Integers:
         """Take the first `tasks` of the drawn machines that have room, one task for each time they are drawn."""
-        ledger = self._ledger
-        used, total = (view.cpus, view.memories), (ledger.cpu_total, ledger.memory_total)
-        fitting = (~overfull(drawn, used, total, (cpu, memory))).nonzero()[0]
+        used, total = view.used[: len(need)], self._ledger.total[: len(need)]
+        fitting = (~overfull(drawn, used, total, need)).nonzero()[0]
         rows = fitting[:tasks]
         self.misses += (int(rows[-1]) + 1 if len(fitting) > tasks else len(drawn)) - len(rows)
         taken: Integers = drawn[rows]
-        view.take(taken, cpu, memory)
+        view.take(taken, need[0], need[1], need[2:])
         return taken
 
 

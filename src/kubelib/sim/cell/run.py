@@ -9,10 +9,10 @@ import numpy as np
 from kubelib.sim.cell.base import Integers, Workload
 from kubelib.sim.cell.books import Scheduler, placement_of, results_of
 from kubelib.sim.cell.disruption import Breakdowns, Tenants
-from kubelib.sim.cell.loading import load
+from kubelib.sim.cell.loading import asked_of, asked_of_more, load
 from kubelib.sim.cell.results import JobTable, Results
 from kubelib.sim.cell.setup import Setup
-from kubelib.sim.cell.state import Allocation, Claims, Ledger
+from kubelib.sim.cell.state import Allocation, Amounts, Claims, Ledger
 from kubelib.transactions.base import Party
 
 DECIDED, BACK, ENDED, FAILED, REPAIRED, ROUND, OFFERED, ANSWERED, SAMPLED, COMMITTED, CALLED = range(11)
@@ -65,6 +65,7 @@ class Run(ABC):
             column.tolist() for column in (loaded.duration, loaded.cpu, loaded.memory)
         )
         self._priority = loaded.priority.tolist()
+        self._more = asked_of_more(setup)
         constraints = [text for workload in setup.workloads for text in workload.constraint]
         self._constraint = constraints if any(constraints) else None
         self._eligible: dict[tuple[int, str], Integers] = {}
@@ -103,10 +104,11 @@ class Run(ABC):
             if job.constraint:
                 matching = np.array(self._setup.cell.eligible(job.constraint), dtype=bool)
                 eligible = np.flatnonzero(np.repeat(matching, groups))
-            placed = placement.place(self.ledger, job.tasks, job.cpu, job.memory, eligible)
+            more = asked_of(job, self._setup.cell)
+            placed = placement.place(self.ledger, job.tasks, job.cpu, job.memory, eligible, more)
             if len(placed):
-                self.ledger.claim(placed, job.cpu, job.memory, 0.0, placed=True)
-                allocation = Allocation(-1, job.cpu, job.memory, placed)
+                self.ledger.claim(placed, job.cpu, job.memory, 0.0, more, placed=True)
+                allocation = Allocation(-1, job.cpu, job.memory, placed, more)
                 if self._tenants:
                     self._tenants.add(allocation, job.priority)
                 self.push(job.duration, ENDED, -1, -1, allocation)
@@ -117,9 +119,14 @@ class Run(ABC):
         """Return whose a job is: a scheduler's, and a workload's."""
         return ("scheduler", self.schedulers[self._chosen[job]].spec.name), ("namespace", self._workload[job])
 
-    def request(self, job: int) -> tuple[float, float]:
-        """Return how many CPUs and GB a task of a job asks for."""
-        return self._cpu[job], self._memory[job]
+    def request(self, job: int) -> Amounts:
+        """Return what a task of a job asks for, by resource."""
+        more = self.more(job) or (0.0,) * (len(self.ledger.totals) - 2)
+        return self._cpu[job], self._memory[job], *more
+
+    def more(self, job: int) -> Amounts:
+        """Return what a task of a job asks for of further resources, nothing if of none."""
+        return self._more.get(job, ())
 
     def priority(self, job: int) -> int:
         """Return the priority of a job."""
@@ -176,7 +183,9 @@ class Run(ABC):
                     if tenants:
                         tenants.remove(allocation)
                     if len(allocation.machines):
-                        ledger.release(allocation.machines, allocation.cpu, allocation.memory, now)
+                        ledger.release(
+                            allocation.machines, allocation.cpu, allocation.memory, now, allocation.more
+                        )
                         self.freed(now, allocation.job, len(allocation.machines))
                 elif kind == BACK:
                     self.enqueue(event[3], event[4], now)
@@ -195,7 +204,7 @@ class Run(ABC):
     def begin(self, job: int, machines: Claims, now: float) -> None:
         """Let tasks of a job run on machines whose claims landed."""
         jobs = self.jobs
-        allocation = Allocation(job, self._cpu[job], self._memory[job], machines)
+        allocation = Allocation(job, self._cpu[job], self._memory[job], machines, self.more(job))
         jobs.left[job] -= len(machines)
         if not jobs.left[job]:
             jobs.placed_at.setdefault(job, now)
@@ -234,16 +243,16 @@ class Run(ABC):
         eligible = self.among(number, job)
         if eligible is None:
             eligible = self.eligible(number, "")
-        cpu, memory = self._cpu[job], self._memory[job]
+        need, more = self.request(job), self.more(job)
         landed: list[int] = []
         self.ledger.changing()
         while len(landed) < tasks:
             machine = self._tenants.make_room(
-                eligible, cpu, memory, self._priority[job], now, self.schedulers[number].placement.random
+                eligible, need, self._priority[job], now, self.schedulers[number].placement.random
             )
             if machine is None:
                 break
-            self.ledger.claim([machine], cpu, memory, now)
+            self.ledger.claim([machine], need[0], need[1], now, more)
             landed.append(machine)
         return landed
 

@@ -85,13 +85,13 @@ class SerialRun(Run):
         asked = scheduler.asked
         jobs.attempts[job] += 1
         jobs.task_attempts[job] += asked
-        cpu, memory = self._cpu[job], self._memory[job]
+        cpu, memory, more = self._cpu[job], self._memory[job], self.more(job)
         eligible = self._worth_a_look(scheduler, number, job)
         scheduler.since = ledger.freed.count
         if self._point is not None and scheduler.snapshot is not None:
             scheduler.since = scheduler.snapshot.since
             view = ledger.private(scheduler.snapshot)
-            placed = scheduler.placement.place(view, asked, cpu, memory, eligible)
+            placed = scheduler.placement.place(view, asked, cpu, memory, eligible, more)
             if len(placed):
                 self._point.arrive(number, job, now, (think, placed))
                 return
@@ -99,13 +99,13 @@ class SerialRun(Run):
         elif scheduler.snapshot is not None and ledger.close(scheduler.snapshot):
             view = scheduler.snapshot.view
             scheduler.since = scheduler.snapshot.since
-            placed = scheduler.placement.place(view, asked, cpu, memory, eligible)
-            landed = self._commits.commit(view, placed, cpu, memory, now) if len(placed) else placed
+            placed = scheduler.placement.place(view, asked, cpu, memory, eligible, more)
+            landed = self._commits.commit(view, placed, cpu, memory, now, more) if len(placed) else placed
         else:
             ledger.changing()
-            placed = landed = scheduler.placement.place(ledger, asked, cpu, memory, eligible)
+            placed = landed = scheduler.placement.place(ledger, asked, cpu, memory, eligible, more)
             if len(placed):
-                ledger.claim(placed, cpu, memory, now, placed=True)
+                ledger.claim(placed, cpu, memory, now, more, placed=True)
         self._settle(number, job, now, think, len(placed), landed)
 
     def _have_turn(self, number: int, job: int, now: float, what: tuple[float, Claims], denied: bool) -> bool:
@@ -116,7 +116,9 @@ class SerialRun(Run):
             self._settle(number, job, now, think, 0, [], denied=True)
             return False
         assert scheduler.snapshot
-        landed = self._commits.commit(scheduler.snapshot.view, placed, self._cpu[job], self._memory[job], now)
+        landed = self._commits.commit(
+            scheduler.snapshot.view, placed, self._cpu[job], self._memory[job], now, self.more(job)
+        )
         self._settle(number, job, now, think, len(placed), landed)
         return len(landed) == len(placed)
 

@@ -48,12 +48,13 @@ class Setup:
 
     @property
     def can_be_compiled(self) -> bool:
-        """Whether there is a compiled run of it: not of commit points, constraints, preemption and failures."""
+        """Whether there is a compiled run of it: not of commit points, constraints, preemption, failures and further resources."""
         workloads = (*self.workloads, *([self.prefill] if self.prefill else []))
         return not (
             self.preemption
             or self.failures
             or self.architecture.has_commit_point
+            or self.cell.more
             or any(any(workload.constraint) for workload in workloads)
         )
 
@@ -92,6 +93,7 @@ class Setup:
             "preemption": self.preemption,
             "failures": self.failures is not None,
             "a commit point": self.architecture.has_commit_point,
+            "further resources": bool(self.cell.more),
             "constraints": any(any(workload.constraint) for workload in self.workloads),
         }
         if self.exact and (names := [name for name, used in beyond.items() if used]):
@@ -106,12 +108,18 @@ class Setup:
             for number, group in enumerate(self.cell.machines):
                 if len(workload):
                     chosen = eligible[which, number]
-                    fits |= chosen & (workload.cpu <= group.cpu) & (workload.memory <= group.memory)
+                    chosen &= (workload.cpu <= group.cpu) & (workload.memory <= group.memory)
+                    for name, column in workload.more.items():
+                        chosen &= column <= group.more.get(name, 0.0)
+                    fits |= chosen
             if not fits.all():
                 job = int(np.flatnonzero(~fits)[0])
                 constraint = workload.constraint[job]
+                more = "".join(
+                    f" and {column[job]:g} of {name}" for name, column in workload.more.items() if column[job]
+                )
                 raise ValueError(
                     f"A task of job {job} of workload {workload.name} asks for {workload.cpu[job]:g} CPUs and"
-                    f" {workload.memory[job]:g} GB{f' where {constraint}' if constraint else ''},"
+                    f" {workload.memory[job]:g} GB{more}{f' where {constraint}' if constraint else ''},"
                     " which no machine of the cell has."
                 )

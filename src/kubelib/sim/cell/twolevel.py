@@ -30,8 +30,8 @@ class OfferRun(Run):
         assert setup.architecture.allocator
         self._allocator = setup.architecture.allocator
         ledger = self.ledger
-        self._offers = Offers((ledger.cpu_total, ledger.memory_total))
-        self._occupied = [[0.0, 0.0] for _ in self.schedulers]
+        self._offers = Offers(ledger.total)
+        self._occupied = [[0.0] * len(ledger.total) for _ in self.schedulers]
         self._begun = False
         self._views: list[View] = []
         # only what was lost since it was offered can be in a claim's way
@@ -71,8 +71,8 @@ class OfferRun(Run):
         if not asking:
             return
         chosen = asking[neediest([self._occupied[number] for number in asking], ledger.totals)]
-        offer = self._offers.make(self.schedulers[chosen].spec.name, (ledger.cpus, ledger.memories))
-        cpu, memory = offer.totals
+        offer = self._offers.make(self.schedulers[chosen].spec.name, ledger.used)
+        cpu, memory = offer.totals[:2]
         if cpu < self._allocator.minimum or cpu <= 0:
             self._offers.settle(offer)
             return
@@ -84,9 +84,9 @@ class OfferRun(Run):
 
     def _look(self, number: int, offer: Offer, now: float) -> None:
         jobs, scheduler, ledger = self.jobs, self.schedulers[number], self.ledger
-        view = self._views.pop() if self._views else View(len(ledger.cpus))
-        np.subtract(ledger.cpu_total, offer.amounts[0], out=view.cpus)
-        np.subtract(ledger.memory_total, offer.amounts[1], out=view.memories)
+        view = self._views.pop() if self._views else View(len(ledger.cpus), len(ledger.more))
+        for there, offered, taken in zip(ledger.total, offer.amounts, view.used, strict=True):
+            np.subtract(there, offered, out=taken)
         decisions = []
         elapsed = 0.0
         while scheduler.queue:
@@ -102,7 +102,9 @@ class OfferRun(Run):
             jobs.attempts[job] += 1
             jobs.task_attempts[job] += left
             eligible = self.among(number, job)
-            placed = scheduler.placement.place(view, left, self._cpu[job], self._memory[job], eligible)
+            placed = scheduler.placement.place(
+                view, left, self._cpu[job], self._memory[job], eligible, self.more(job)
+            )
             decisions.append((job, think, placed))
         scheduler.deciding += len(decisions)
         self._views.append(view)
@@ -111,7 +113,7 @@ class OfferRun(Run):
     def _answered(self, number: int, answer: _Answer, now: float) -> None:
         jobs, scheduler, ledger = self.jobs, self.schedulers[number], self.ledger
         self._offers.settle(answer.offer)
-        cpu, memory = answer.offer.totals
+        cpu, memory = answer.offer.totals[:2]
         ledger.locked.change(now, -cpu, -memory)
         scheduler.deciding -= len(answer.decisions)
         for job, think, placed in answer.decisions:
@@ -126,12 +128,12 @@ class OfferRun(Run):
     def _land(self, job: int, placed: Claims, now: float) -> Claims:
         if not len(placed):
             return placed
-        cpu, memory = self._cpu[job], self._memory[job]
+        cpu, memory, more = self._cpu[job], self._memory[job], self.more(job)
         if self._breakdowns:
             # a machine may have failed that was offered: all else is the framework's alone
-            landed = self._commits.commit(self.ledger, placed, cpu, memory, now)
+            landed = self._commits.commit(self.ledger, placed, cpu, memory, now, more)
         else:
-            self.ledger.claim(placed, cpu, memory, now)
+            self.ledger.claim(placed, cpu, memory, now, more)
             landed = placed
         if len(landed):
             self.begin(job, landed, now)
@@ -140,5 +142,5 @@ class OfferRun(Run):
 
     def _occupy(self, job: int, tasks: int) -> None:
         occupied = self._occupied[self._chosen[job]]
-        occupied[0] += tasks * self._cpu[job]
-        occupied[1] += tasks * self._memory[job]
+        for resource, amount in enumerate(self.request(job)):
+            occupied[resource] += tasks * amount

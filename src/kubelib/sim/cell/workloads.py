@@ -10,6 +10,8 @@ from kubelib.sim.cell.base import Cell, Job, Workload
 
 PRODUCTION = 9
 """The priority of service jobs: the lowest that Google's trace of 2011 calls production."""
+PRIORITIES = (0, PRODUCTION)
+"""Those of batch and of service jobs."""
 MOST_JOBS = 10_000_000
 """More jobs of a workload are not made: they would take hours, and more memory than most machines have."""
 _MARGIN = 0.1  # a task leaves at least this much of a machine to others
@@ -122,17 +124,19 @@ def paper_like(
     cell: Cell | None = None,
     horizon: float = 86_400.0,
     prefill: float = 0.6,
+    priorities: tuple[int, int] = PRIORITIES,
 ) -> Day:
     """Return a day as the paper describes its cells: most jobs are batch, service jobs hold most of the resources.
 
     `load` multiplies the arrival rate of batch jobs. A cell of another size gets more or fewer jobs only by `load`.
+    `priorities` are those of batch and of service jobs; what was there before has that of service jobs.
     """
-    if not 0 < load < float("inf"):
+    if not (0 < load < float("inf") and 0 < BATCH.gap / load < float("inf")):
         raise ValueError(f"A load of {load} is none: give a number above 0.")
     cell = cell or Cell()
     batch = attrs.evolve(BATCH, gap=BATCH.gap / load)
     return Day(
-        generate("batch", batch, 10 * seed + 1, cell, horizon),
-        generate("service", SERVICE, 10 * seed + 2, cell, horizon, PRODUCTION),
-        generate_prefill(SERVICE, 10 * seed + 3, cell, horizon, prefill, PRODUCTION),
+        generate("batch", batch, 10 * seed + 1, cell, horizon, priorities[0]),
+        generate("service", SERVICE, 10 * seed + 2, cell, horizon, priorities[1]),
+        generate_prefill(SERVICE, 10 * seed + 3, cell, horizon, prefill, priorities[1]),
     )

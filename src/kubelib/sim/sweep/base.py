@@ -10,9 +10,17 @@ from typing import Literal, Protocol, get_args
 import attrs
 
 from kubelib.sim.cell.architecture import Allocator, Architecture, Commit, DecisionTime, Detection
-from kubelib.sim.cell.base import Cell, Workload, positive
+from kubelib.sim.cell.base import Cell, Workload
 from kubelib.sim.cell.setup import Failures, Setup
+from kubelib.sim.cell.workloads import PRODUCTION
+from kubelib.sim.traces.synthetic import Demand
+from kubelib.transactions.policies import load_commit_policy
 
+MOST_SCHEDULERS = 1_000
+"""Each has a copy of the whole cell."""
+LONGEST = 1e9
+"""Seconds: thirty years."""
+MOST_PRIORITY = 1_000_000_000
 Scheme = Literal["single-path", "multi-path", "partitioned", "two-level", "shared-state"]
 Value = float | int | str | bool
 Row = dict[str, Value]
@@ -27,14 +35,49 @@ def _one_of(kind: object) -> "Callable[[object, attrs.Attribute[str], str], None
     return check
 
 
+def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{attribute.name} is {value}: give a number above 0.")
+
+
+def _not_negative(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{attribute.name} is {value}: give 0 or a number above it.")
+
+
+def _horizon(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 < value <= LONGEST:
+        raise ValueError(f"{attribute.name} is {value}: give a number above 0, and at most {LONGEST:,.0f}.")
+
+
+def _between(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"{attribute.name} is {value}: give a share between 0 and 1.")
+
+
 def _share(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
     if not 0 <= value < 1:
         raise ValueError(f"{attribute.name} is {value}: give a share from 0 to below 1.")
 
 
-def _at_least_one(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{attribute.name} is {value}: give a number above 0.")
+def _schedulers(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if not 1 <= value <= MOST_SCHEDULERS:
+        raise ValueError(f"{attribute.name} is {value}: give a number from 1 to {MOST_SCHEDULERS:,}.")
+
+
+def _priority(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+    if abs(value) > MOST_PRIORITY:
+        raise ValueError(
+            f"{attribute.name} is {value}: give a number from -{MOST_PRIORITY:,} to {MOST_PRIORITY:,}."
+        )
+
+
+def _policies(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    for text in value.split():
+        try:
+            load_commit_policy(text)
+        except ValueError as error:
+            raise ValueError(f"{attribute.name} has {text!r}, which cannot be: {error}.") from None
 
 
 @attrs.frozen
@@ -42,31 +85,33 @@ class Point:
     """The parameters of one simulation; times are in seconds.
 
     In a single path jobs of both workloads take the decision time of service jobs. `load` multiplies the arrival rate
-    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`). `commit_policy` names policies of the commit point, the first one first, with spaces between them, and `commit_time` is how long that takes for a transaction. `allocator_*` are those of `Allocator` in a two-level cell. Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
+    of batch jobs; `constrained` is the share of jobs with constraints (`kubelib.sim.traces.synthetic`); `batch_priority` and `service_priority` are those of synthetic jobs. `commit_policy` names policies of the commit point, the first one first, with spaces between them, and `commit_time` is how long that takes for a transaction. `allocator_*` are those of `Allocator` in a two-level cell. Machines fail if `failures_between` is above 0; `batch_share` is that of a partitioned cell.
     """
 
     architecture: Scheme = attrs.field(default="shared-state", validator=_one_of(Scheme))
-    batch_t_job: float = 0.1
-    batch_t_task: float = 0.005
-    service_t_job: float = 0.1
-    service_t_task: float = 0.005
-    batch_schedulers: int = attrs.field(default=1, validator=_at_least_one)
+    batch_t_job: float = attrs.field(default=0.1, validator=_not_negative)
+    batch_t_task: float = attrs.field(default=0.005, validator=_not_negative)
+    service_t_job: float = attrs.field(default=0.1, validator=_not_negative)
+    service_t_task: float = attrs.field(default=0.005, validator=_not_negative)
+    batch_schedulers: int = attrs.field(default=1, validator=_schedulers)
     detection: Detection = attrs.field(default="fine", validator=_one_of(Detection))
     commit: Commit = attrs.field(default="incremental", validator=_one_of(Commit))
-    commit_policy: str = ""
-    commit_time: float = 0.0
-    allocator_batch: float = 1.0
-    allocator_decision: float = 0.001
-    allocator_minimum: float = 100.0
-    batch_share: float = 0.5
-    load: float = attrs.field(default=1.0, validator=positive)
+    commit_policy: str = attrs.field(default="", validator=_policies)
+    commit_time: float = attrs.field(default=0.0, validator=_not_negative)
+    allocator_batch: float = attrs.field(default=1.0, validator=_positive)
+    allocator_decision: float = attrs.field(default=0.001, validator=_not_negative)
+    allocator_minimum: float = attrs.field(default=100.0, validator=_not_negative)
+    batch_share: float = attrs.field(default=0.5, validator=_between)
+    batch_priority: int = attrs.field(default=0, validator=_priority)
+    service_priority: int = attrs.field(default=PRODUCTION, validator=_priority)
+    load: float = attrs.field(default=1.0, validator=_positive)
     prefill: float = attrs.field(default=0.6, validator=_share)
-    horizon: float = attrs.field(default=86_400.0, validator=positive)
+    horizon: float = attrs.field(default=86_400.0, validator=_horizon)
     blacklist: float = attrs.field(default=0.0, validator=_share)
     constrained: float = attrs.field(default=0.0, validator=_share)
     preemption: bool = False
-    failures_between: float = 0.0
-    failures_repair: float = 3_600.0
+    failures_between: float = attrs.field(default=0.0, validator=_not_negative)
+    failures_repair: float = attrs.field(default=3_600.0, validator=_positive)
     exact: bool = False
     seed: int = 1
 
@@ -138,11 +183,18 @@ class Work:
     cell: Cell = attrs.field(factory=Cell)
     trace: Path | None = None
     trace_digest: str = ""
+    demands: tuple[Demand, ...] = ()
+    """What synthetic jobs ask for of the cell's further resources."""
 
     @cached_property
     def key(self) -> str:
         """What tells this work from all other: equal keys mean equal results."""
-        parts = [attrs.asdict(self.point), attrs.asdict(self.cell), self.trace_digest]
+        parts = [
+            attrs.asdict(self.point),
+            attrs.asdict(self.cell),
+            self.trace_digest,
+            [attrs.asdict(demand) for demand in self.demands],
+        ]
         return sha256(dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 

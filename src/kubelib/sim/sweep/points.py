@@ -1,6 +1,6 @@
 """Running one point: its jobs, its simulation, its row."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from time import process_time
@@ -14,18 +14,37 @@ from kubelib.sim.cell.setup import Engine
 from kubelib.sim.cell.workloads import Day, paper_like
 from kubelib.sim.sweep.base import Outcome, Point, PointFailed, Row, Work
 from kubelib.sim.traces.schema import read_day
-from kubelib.sim.traces.synthetic import constrained_day
+from kubelib.sim.traces.synthetic import Demand, constrained_day, demanding
 
 _WORKLOADS = ("batch", "service")
 
 
 @lru_cache(maxsize=2)
-def _synthetic(seed: int, load: float, cell: Cell, horizon: float, prefill: float, constrained: float) -> Day:
+def _synthetic(
+    seed: int,
+    load: float,
+    cell: Cell,
+    horizon: float,
+    prefill: float,
+    priorities: tuple[int, int],
+    constrained: float,
+    demands: tuple[Demand, ...],
+) -> Day:
+    day = partial(
+        paper_like, seed=seed, load=load, cell=cell, horizon=horizon, prefill=prefill, priorities=priorities
+    )
     if constrained:
-        return constrained_day(
-            cell, seed=seed, load=load, horizon=horizon, prefill=prefill, share=constrained
+        day = partial(
+            constrained_day,
+            cell,
+            seed=seed,
+            load=load,
+            horizon=horizon,
+            prefill=prefill,
+            share=constrained,
+            priorities=priorities,
         )
-    return paper_like(seed=seed, load=load, cell=cell, horizon=horizon, prefill=prefill)
+    return demanding(day(), cell, demands, seed)
 
 
 @lru_cache(maxsize=2)
@@ -38,13 +57,32 @@ def jobs_of(work: Work) -> Day:
     point = work.point
     if work.trace:
         return _traced(work.trace, work.trace_digest)
-    return _synthetic(point.seed, point.load, work.cell, point.horizon, point.prefill, point.constrained)
+    priorities = (point.batch_priority, point.service_priority)
+    return _synthetic(
+        point.seed,
+        point.load,
+        work.cell,
+        point.horizon,
+        point.prefill,
+        priorities,
+        point.constrained,
+        work.demands,
+    )
 
 
 def likeness(work: Work) -> tuple[object, ...]:
     """Return an order in which points of the same jobs are neighbours."""
     point = work.point
-    return (str(work.trace), point.seed, point.load, point.horizon, point.prefill, point.constrained)
+    return (
+        str(work.trace),
+        point.seed,
+        point.load,
+        point.horizon,
+        point.prefill,
+        point.constrained,
+        point.batch_priority,
+        point.service_priority,
+    )
 
 
 def run_point(work: Work, engine: Engine = "python") -> Outcome:
@@ -132,6 +170,7 @@ def row_of(point: Point, results: Results) -> Row:
     return row | {
         "cpu_utilization": cell.cpu_integral,
         "memory_utilization": cell.memory_integral,
+        **{f"{name}_utilization": share for name, share in cell.more.items()},
         "cpu_locked": cell.locked_cpu,
         "memory_locked": cell.locked_memory,
         "machines_broken": cell.broken,

@@ -40,7 +40,7 @@ def _fitting(workload: Workload, cell: Cell) -> Workload:
         job
         for job in workload
         if any(
-            matches and job.cpu <= group.cpu and job.memory <= group.memory
+            matches and group.fits(job)
             for matches, group in zip(eligible[job.constraint], cell.machines, strict=True)
         )
     ]

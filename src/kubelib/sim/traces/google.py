@@ -1,12 +1,14 @@
 """What both of Google's traces have in common: tasks that are submitted, run and end, gathered into jobs of equal tasks."""
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import nan
 
 import attrs
 
-from kubelib.sim.cell.base import Cell, Job, Workload
+from kubelib.sim.cell.base import Cell, Job, Machines, Workload
 from kubelib.sim.cell.workloads import Day
 from kubelib.sim.traces.schema import TraceError
 
@@ -15,6 +17,8 @@ _BEGIN = 600.0
 """Both traces begin at this second; what is at 0 was there before."""
 _LEAST = 1e-6
 _NEVER = (1 << 63) - 1
+_UNKNOWN, _ABSENT = -1, -2
+_MOST_TASKS = 10_000_000
 
 
 @attrs.frozen
@@ -27,32 +31,48 @@ class Trace:
 
 
 @attrs.define
-class _Task:
-    began: float | None = None
-    longest: float = 0.0
-    cpu: float | None = None
-    memory: float | None = None
-
-    def end(self, time: float) -> None:
-        if self.began is not None:
-            self.longest = max(self.longest, time - self.began)
-            self.began = None
-
-
-@attrs.define
 class _Job:
+    """A job, with a place in each column for each of its tasks: traces have tens of millions of them."""
+
     submit: float
     before: bool
     service: bool
     priority: int
-    tasks: dict[str, _Task] = attrs.field(factory=dict)
+    began: "array[float]" = attrs.field(factory=lambda: array("d"))
+    """NaN: it does not run."""
+    longest: "array[float]" = attrs.field(factory=lambda: array("d"))
+    request: "array[int]" = attrs.field(factory=lambda: array("i"))
+    """Which of the `requests`; or `_UNKNOWN`, or `_ABSENT` where there is no such task."""
+    requests: list[tuple[float, float]] = attrs.field(factory=list)
+
+    def know(self, index: int, request: tuple[float, float] | None) -> None:
+        """Note that there is a task, and what it asks for if that is known."""
+        missing = index + 1 - len(self.request)
+        if missing > 0:
+            self.began.extend([nan] * missing)
+            self.longest.extend([0.0] * missing)
+            self.request.extend([_ABSENT] * missing)
+        if request is not None:
+            if request not in self.requests:
+                self.requests.append(request)
+            self.request[index] = self.requests.index(request)
+        elif self.request[index] == _ABSENT:
+            self.request[index] = _UNKNOWN
+
+    def end(self, index: int, time: float) -> None:
+        """Note that a task ends, if it runs."""
+        began = self.began[index]
+        if began == began:
+            self.longest[index] = max(self.longest[index], time - began)
+            self.began[index] = nan
 
 
 class Gathering:
     """Jobs in the making.
 
     A task's duration is that of its longest run (a task that is evicted runs again); one that still runs at the end of
-    the trace ran until then. A job takes the mean of its tasks: their duration and what they ask for.
+    the trace ran until then. A job takes the mean of its tasks: their duration and what they ask for. What is kept is twenty bytes
+    for each task and nothing for each event.
     """
 
     def __init__(self) -> None:
@@ -62,24 +82,25 @@ class Gathering:
         self.left_out: Counter[str] = Counter()
 
     def event(
-        self, microseconds: int, job: str, index: str, what: str, *, service: bool, priority: int,
+        self, microseconds: int, job: str, index: int, what: str, *, service: bool, priority: int,
         cpu: float | None, memory: float | None,
     ) -> None:  # fmt: skip
-        """Note what happened to a task."""
+        """Note what happened to a task. Raises ValueError for one that no job can have."""
+        if not 0 <= index < _MOST_TASKS:
+            raise ValueError(f"there is no task {index} of a job")
         if microseconds >= _NEVER:
             # after the end of the trace
             return
         time = max(0.0, microseconds / 1e6 - _BEGIN)
         self._last = max(self._last, time)
-        found = self._jobs.setdefault(job, _Job(time, microseconds == 0, service, priority))
-        task = found.tasks.setdefault(index, _Task())
-        if cpu is not None and memory is not None:
-            task.cpu, task.memory = cpu, memory
+        found = self._jobs.get(job)
+        if found is None:
+            found = self._jobs[job] = _Job(time, microseconds == 0, service, priority)
+        found.know(index, None if cpu is None or memory is None else (cpu, memory))
+        if what in (BEGAN, ENDED):
+            found.end(index, time)
         if what == BEGAN:
-            task.end(time)
-            task.began = time
-        elif what == ENDED:
-            task.end(time)
+            found.began[index] = time
 
     def constrain(self, job: str, requirement: str) -> None:
         """Note a requirement of a job's tasks; equal ones count once."""
@@ -105,10 +126,10 @@ class Gathering:
         return Day(batch, service, prefill)
 
     def _job(self, name: str, job: _Job) -> Job | None:
-        for task in job.tasks.values():
-            task.end(self._last)
-        ran = [task for task in job.tasks.values() if task.longest > 0]
-        asked = [task for task in job.tasks.values() if task.cpu is not None and task.memory is not None]
+        for index in range(len(job.request)):
+            job.end(index, self._last)
+        ran = [longest for longest in job.longest if longest > 0]
+        asked = [job.requests[request] for request in job.request if request >= 0]
         if not ran:
             self.left_out["jobs that never ran"] += 1
             return None
@@ -117,10 +138,10 @@ class Gathering:
             return None
         return Job(
             submit=job.submit,
-            tasks=len(job.tasks),
-            duration=sum(task.longest for task in ran) / len(ran),
-            cpu=max(sum(task.cpu or 0.0 for task in asked) / len(asked), _LEAST),
-            memory=max(sum(task.memory or 0.0 for task in asked) / len(asked), _LEAST),
+            tasks=len(job.request) - job.request.count(_ABSENT),
+            duration=sum(ran) / len(ran),
+            cpu=max(sum(cpu for cpu, _ in asked) / len(asked), _LEAST),
+            memory=max(sum(memory for _, memory in asked) / len(asked), _LEAST),
             priority=job.priority,
             constraint=",".join(self._constraints.get(name, ())),
         )
@@ -178,7 +199,9 @@ def machines(
     from kubelib.sim.traces.schema import grouped
 
     found = [
-        (cpu, memory, {key: value for key, value in attributes.get(name, {}).items() if key in wanted})
+        Machines(
+            1, cpu, memory, {key: value for key, value in attributes.get(name, {}).items() if key in wanted}
+        )
         for name, cpu, memory in capacities
     ]
     return grouped(found) if found else None

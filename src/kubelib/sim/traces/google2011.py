@@ -96,26 +96,23 @@ def _read_tasks(path: Path, gathering: Gathering) -> None:
         if event not in _EVENTS:
             raise TraceError(f"{path} has an event of type {event}, which the trace of 2011 has not.")
         priority = _whole(path, fields[8])
-        gathering.event(
-            _whole(path, fields[0]),
-            fields[2],
-            fields[3],
-            _EVENTS[event],
-            service=priority >= _PRODUCTION and _whole(path, fields[7]) >= _SENSITIVE,
-            priority=priority,
-            cpu=_number(path, fields[9]) if fields[9] else None,
-            memory=_number(path, fields[10]) if fields[10] else None,
-        )
+        arguments = (_whole(path, fields[0]), fields[2], _whole(path, fields[3]), _EVENTS[event])
+        cpu, memory = (_number(path, text) if text else None for text in fields[9:11])
+        service = priority >= _PRODUCTION and _whole(path, fields[7]) >= _SENSITIVE
+        try:
+            gathering.event(*arguments, service=service, priority=priority, cpu=cpu, memory=memory)
+        except ValueError as error:
+            raise TraceError(f"{path} cannot be right: {error}.") from None
 
 
 def _read_constraints(path: Path, gathering: Gathering) -> None:
     """Read requirements; the operator stands before the name in the data, but after the value in the published description."""
     for fields in _rows(path, 6):
         operator, name, value = (
-            fields[3:6] if fields[3] in "0123" and fields[3] else (fields[5], fields[3], fields[4])
+            fields[3:6] if fields[3] in tuple("0123") else (fields[5], fields[3], fields[4])
         )
         text = requirement(name, _whole(path, operator), value)
         if text is None:
             gathering.left_out["constraints that selectors cannot say"] += 1
         else:
-            gathering.constrain(fields[2 - 1], text)
+            gathering.constrain(fields[1], text)

@@ -134,7 +134,7 @@ def _read_instance(record: Record, gathering: Gathering) -> None:
     gathering.event(
         int(record["time"]),
         job,
-        str(record["instance_index"]),
+        int(record["instance_index"]),
         BEGAN if kind == _BEGIN else ENDED if kind in _ENDS else SUBMITTED,
         service=priority >= _PRODUCTION and int(record.get("scheduling_class") or 0) >= _SENSITIVE,
         priority=priority,

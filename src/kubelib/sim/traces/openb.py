@@ -1,14 +1,14 @@
 """Alibaba's ``openb`` (cluster-trace-gpu-v2023): a list of nodes and lists of pods, CSV with headers.
 
-A pod is a job of one task. GPUs are no resource of the simulator, but a pod that needs some goes only to machines with enough, and of the
-models that it names. Pods of QoS ``BE`` are batch jobs, all others service jobs, with the priority 9.
+A pod is a job of one task. GPUs are a further resource, ``gpu``: a pod that shares one (``gpu_milli``) asks for a part, and all of a node's are
+one amount, so that what is left of several GPUs may serve a pod that needs a whole one. A pod goes only to the models that it names. Pods of QoS ``BE`` are batch jobs, all others service jobs, with the priority 9.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from kubelib.sim.cell.base import Cell, Job, Workload
+from kubelib.sim.cell.base import Cell, Job, Machines, Workload
 from kubelib.sim.cell.workloads import PRODUCTION, Day
 from kubelib.sim.traces.google import Trace, label
 from kubelib.sim.traces.schema import Fields, TraceError, grouped, rows_of
@@ -26,7 +26,7 @@ def read(paths: Sequence[Path]) -> Trace:
         if not rows:
             raise TraceError(f"{path} has no rows.")
         if rows[0].has("sn"):
-            cell = grouped((row.number("cpu_milli") / 1000, row.number("memory_mib") / 1024, _labels(row)) for row in rows)  # fmt: skip
+            cell = grouped(map(_node, rows))
         else:
             for row in rows:
                 _read_pod(row, jobs, left_out)
@@ -45,10 +45,16 @@ def _since(job: Job, first: float) -> Job:
     return evolve(job, submit=job.submit - first)
 
 
-def _labels(row: Fields) -> dict[str, str]:
+def _node(row: Fields) -> Machines:
     model = row.text("model")
-    labels = {"gpu": str(row.whole("gpu", least=0))}
-    return labels if model in _NONE else {**labels, "model": label(model)}
+    gpus = row.whole("gpu", least=0)
+    return Machines(
+        1,
+        row.number("cpu_milli") / 1000,
+        row.number("memory_mib") / 1024,
+        {} if model in _NONE else {"model": label(model)},
+        {"gpu": float(gpus)} if gpus else {},
+    )
 
 
 def _read_pod(row: Fields, jobs: dict[str, list[Job]], left_out: Counter[str]) -> None:
@@ -61,10 +67,11 @@ def _read_pod(row: Fields, jobs: dict[str, list[Job]], left_out: Counter[str]) -
         return
     batch = row.text("qos") == "BE"
     gpus = row.whole("num_gpu", least=0)
-    parts = [f"gpu>{gpus - 1}"] if gpus else []
-    spec = row.text("gpu_spec")
+    # of several GPUs all are whole
+    share = row.number("gpu_milli") / 1000 if gpus == 1 and row.has("gpu_milli") else 1.0
+    constraint, spec = "", row.text("gpu_spec")
     if gpus and spec not in _NONE:
-        parts.append(f"model in ({','.join(sorted(label(model) for model in spec.split('|')))})")
+        constraint = f"model in ({','.join(sorted(label(model) for model in spec.split('|')))})"
     jobs["batch" if batch else "service"].append(
         Job(
             submit=submit,
@@ -73,6 +80,7 @@ def _read_pod(row: Fields, jobs: dict[str, list[Job]], left_out: Counter[str]) -
             cpu=max(row.number("cpu_milli", above=False) / 1000, 0.001),
             memory=max(row.number("memory_mib", above=False) / 1024, 0.001),
             priority=0 if batch else PRODUCTION,
-            constraint=",".join(parts),
+            constraint=constraint,
+            more={"gpu": gpus * share} if gpus else {},
         )
     )

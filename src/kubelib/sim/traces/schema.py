@@ -9,9 +9,11 @@ cpu        what a task asks for: CPUs
 memory     and GB, or shares of the largest machine, in the units of the machines
 priority   a whole number, larger is more important; may be left out (0)
 constraint a label selector over machines, as ``zone in (a, b), cores>4``; may be left out (none)
+resources  what a task asks for beside these, as ``gpu=2,disk=100``; may be left out (nothing)
 ========== ======================================================================================
 
-Machines have the columns ``count``, ``cpu``, ``memory`` and ``labels`` (``key=value`` pairs with commas; may be left out).
+Machines have the columns ``count``, ``cpu``, ``memory``, ``labels`` (``key=value`` pairs with commas) and ``resources``; the last two may
+be left out.
 Rows may come in any order. Everything that is wrong is a `TraceError` of one sentence with the line.
 """
 
@@ -23,16 +25,28 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from kubelib.labels.parse import SelectorError, parse_selector
-from kubelib.sim.cell.base import Cell, Job, Machines, Workload
+from kubelib.sim.cell.base import RESOURCE, Cell, Job, Machines, Workload
 from kubelib.sim.cell.workloads import Day
 from kubelib.sim.sweep.base import Row
 from kubelib.sim.sweep.tables import write_table
 
 WORKLOADS = ("prefill", "batch", "service")
-JOB_COLUMNS = ("workload", "submit", "tasks", "duration", "cpu", "memory", "priority", "constraint")
-MACHINE_COLUMNS = ("count", "cpu", "memory", "labels")
-_OPTIONAL = ("priority", "constraint", "labels")
+JOB_COLUMNS = (
+    "workload",
+    "submit",
+    "tasks",
+    "duration",
+    "cpu",
+    "memory",
+    "priority",
+    "constraint",
+    "resources",
+)
+MACHINE_COLUMNS = ("count", "cpu", "memory", "labels", "resources")
+_OPTIONAL = ("priority", "constraint", "labels", "resources")
 
 
 class TraceError(ValueError):
@@ -156,6 +170,7 @@ def read_day(path: Path) -> Day:
                 fields.number("memory"),
                 fields.whole("priority", least=None),
                 constraint,
+                _resources(fields),
             )
         )
     if not any(jobs.values()):
@@ -170,10 +185,11 @@ def write_day(path: Path, day: Day) -> None:
     for name, workload in zip(WORKLOADS, (day.prefill, day.batch, day.service), strict=True):
         rows += (
             {"workload": name, "submit": job.submit, "tasks": job.tasks, "duration": job.duration, "cpu": job.cpu,
-             "memory": job.memory, "priority": job.priority, "constraint": job.constraint}
+             "memory": job.memory, "priority": job.priority, "constraint": job.constraint,
+             "resources": _resources_text(job.more)}
             for job in workload
         )  # fmt: skip
-    write_table(path, rows)
+    write_table(path, _without_unused(rows))
 
 
 def read_cell(path: Path) -> Cell:
@@ -182,37 +198,70 @@ def read_cell(path: Path) -> Cell:
     for line, row in rows_of(path):
         fields = Fields(path, line, row)
         groups.append(
-            Machines(fields.whole("count"), fields.number("cpu"), fields.number("memory"), _labels(fields))
+            Machines(
+                fields.whole("count"),
+                fields.number("cpu"),
+                fields.number("memory"),
+                _labels(fields),
+                _resources(fields),
+            )
         )
     if not groups:
         raise TraceError(f"{path} has no machines.")
     return Cell(tuple(groups))
 
 
-def _labels(fields: Fields) -> dict[str, str]:
-    labels = {}
-    for pair in filter(None, fields.text("labels").split(",")):
+def _pairs(fields: Fields, name: str) -> dict[str, str]:
+    pairs = {}
+    for pair in filter(None, fields.text(name).split(",")):
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise fields.fail(f"labels has {pair!r}, which is no key=value.")
-        labels[key.strip()] = value.strip()
-    return labels
+            raise fields.fail(f"{name} has {pair!r}, which is no key=value.")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _labels(fields: Fields) -> dict[str, str]:
+    return _pairs(fields, "labels")
+
+
+def _resources(fields: Fields) -> dict[str, float]:
+    resources = {}
+    for name, text in _pairs(fields, "resources").items():
+        try:
+            amount = float(text)
+        except ValueError:
+            amount = float("nan")
+        if not 0 <= amount < float("inf") or name in ("cpu", "memory") or not RESOURCE.fullmatch(name):
+            raise fields.fail(f"resources has {name}={text}, which is no amount of a further resource.")
+        resources[name] = amount
+    return resources
+
+
+def _resources_text(resources: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={amount!r}" for name, amount in sorted(resources.items()))
+
+
+def _without_unused(rows: list[Row]) -> list[Row]:
+    """Return rows without the column of resources if none names any."""
+    if any(row["resources"] for row in rows):
+        return rows
+    return [{name: value for name, value in row.items() if name != "resources"} for row in rows]
 
 
 def write_cell(path: Path, cell: Cell) -> None:
     """Write the machines of a cell. Raises `kubelib.sim.sweep.base.SweepError` if the file cannot be written."""
-    write_table(
-        path,
-        [
-            {
-                "count": group.count,
-                "cpu": group.cpu,
-                "memory": group.memory,
-                "labels": labels_text(group.labels),
-            }
-            for group in cell.machines
-        ],
-    )
+    rows: list[Row] = [
+        {
+            "count": group.count,
+            "cpu": group.cpu,
+            "memory": group.memory,
+            "labels": labels_text(group.labels),
+            "resources": _resources_text(group.more),
+        }
+        for group in cell.machines
+    ]
+    write_table(path, _without_unused(rows))
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
@@ -224,12 +273,11 @@ def labels_text(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def grouped(machines: Iterable[tuple[float, float, Mapping[str, str]]]) -> Cell:
+def grouped(machines: Iterable[Machines]) -> Cell:
     """Return a cell of machines given one by one; equal ones make a group, in the order in which they first appear."""
-    groups: dict[tuple[float, float, str], tuple[int, dict[str, str]]] = {}
-    for cpu, memory, labels in machines:
-        key = (cpu, memory, labels_text(labels))
-        groups[key] = (groups.get(key, (0, {}))[0] + 1, dict(labels))
-    return Cell(
-        tuple(Machines(count, cpu, memory, labels) for (cpu, memory, _), (count, labels) in groups.items())
-    )
+    groups: dict[tuple[float, float, str, str], Machines] = {}
+    for one in machines:
+        key = (one.cpu, one.memory, labels_text(one.labels), _resources_text(one.more))
+        known = groups.get(key)
+        groups[key] = one if known is None else evolve(known, count=known.count + one.count)
+    return Cell(tuple(groups.values()))
