@@ -97,8 +97,9 @@ def test_the_standard_workload_format() -> None:
         Job(0.0, 4, 100.0, 1.0, 2048 / 1024**2),
         Job(10.0, 8, 50.0, 1.0, 0.5),
         Job(30.0, 2, 60.0, 1.0, 1.0),
+        Job(40.0, 4, 90.0, 1.0, 1.0),
     ]
-    assert trace.left_out == {"jobs that never ran": 1}
+    assert trace.left_out == {"jobs that never ran": 1, "lines for parts of jobs": 2}
     assert trace.cell
     assert trace.cell.machines == (Machines(16, 4.0, 4.0),)
 

@@ -1,7 +1,8 @@
 """The Standard Workload Format of parallel machines: a line of 18 numbers per job, and comments that begin with ``;``.
 
 Of processors one is a task of one CPU; memory is given in KB per processor, -1 where it is not known. The header may say how many
-nodes and processors the machine has. Jobs that ran for no time, or on no processor, are left out. All jobs are batch jobs.
+nodes and processors the machine has. Jobs that ran for no time, or on no processor, are left out, as are the lines for each of the parts in which a job was run that was
+stopped meanwhile: a line of its own has all of it. All jobs are batch jobs.
 """
 
 import gzip
@@ -17,6 +18,8 @@ from kubelib.sim.traces.google import Trace
 from kubelib.sim.traces.schema import TraceError
 
 _FIELDS = 18
+_PARTS = (2.0, 3.0, 4.0)
+"""The status of a part that will be continued, and of the last one of a job that ended well or not."""
 _UNKNOWN = 1.0
 """GB for each task of a job that does not say what it asks for."""
 
@@ -66,6 +69,9 @@ def _read_job(path: Path, line: int, fields: list[str], jobs: list[Job], left_ou
         raise TraceError(f"Line {line} of {path} has something else than numbers.") from None
     if any(value != value or abs(value) == float("inf") for value in values):
         raise TraceError(f"Line {line} of {path} has something else than finite numbers.")
+    if values[10] in _PARTS:
+        left_out["lines for parts of jobs"] += 1
+        return
     submit, run, used, memory_used, asked, memory_asked = (values[place] for place in (1, 3, 4, 6, 7, 9))
     processors = asked if asked > 0 else used
     if run <= 0 or processors <= 0:
