@@ -290,9 +290,11 @@ def test_nothing_fits_where_a_stuck_job_does_not_look(sharing: str, monkeypatch:
     place = Drawn.place
     checked = 0
 
-    def looked(self: Drawn, view: Any, tasks: int, cpu: float, memory: float, eligible: Any = None) -> Any:
+    def looked(
+        self: Drawn, view: Any, tasks: int, cpu: float, memory: float, eligible: Any = None, more: Any = ()
+    ) -> Any:
         nonlocal checked
-        placed = place(self, view, tasks, cpu, memory, eligible)
+        placed = place(self, view, tasks, cpu, memory, eligible, more)
         if eligible is not None and len(placed) < tasks:
             checked += 1
             ledger = run.ledger
