@@ -21,7 +21,7 @@ from kubelib.registry.base import ADMIN
 from kubelib.server import ApiServer
 from kubelib.server.authn import Authenticator, StaticTokens
 from kubelib.server.listener import bind, serve
-from kubelib.store import Store
+from kubelib.store import Store, StoreCorrupt
 from kubelib.store.etcd import EtcdStore
 from kubelib.store.etcd import parse_url as etcd_url
 from kubelib.store.sqlite import SqliteStore
@@ -277,3 +277,42 @@ async def test_an_etcd_whose_password_changes_while_it_is_used(tmp_path: Path) -
             with anyio.fail_after(60):
                 while (await client.get("/readyz")).status_code != 200:
                     await anyio.sleep(0.1)
+
+
+@pytest.mark.parametrize("value", ["nonsense", "{}", "[]", '{"kind":"ConfigMap","metadata":{"name":5}}'])
+async def test_an_object_that_somebody_spoils_in_etcd_is_as_it_was_until_it_is_put_right(
+    etcd: Etcd, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefix = next(PREFIXES)
+    key = f"{prefix}/registry/core/configmaps/default/a"
+    async with served(EtcdStore(etcd_url(etcd.url(prefix)), patience=1)) as client:
+
+        async def tell(*words: str) -> None:
+            await anyio.to_thread.run_sync(etcd.ctl, *words)
+
+        before = (await client.get(f"{MAPS}/a")).json()
+        await tell("put", key, value)
+        with anyio.fail_after(60):
+            while "/registry/core/configmaps/default/a is no object, but" not in caplog.text:
+                await anyio.sleep(0.01)
+        assert (await client.get(f"{MAPS}/a")).json() == before
+        for query in ({}, {"limit": "500"}):
+            assert (await client.get(MAPS, params=query)).json()["items"] == [before]
+        assert (await make(client, "b")).status_code == 201, "all others go on"
+        changed = await client.patch(
+            f"{MAPS}/a",
+            content=b'{"data":{"x":"y"}}',
+            headers={"content-type": "application/merge-patch+json"},
+        )
+        assert changed.status_code == 409, "nobody may build on what is not there any more"
+        await tell("del", key)
+        with anyio.fail_after(60):
+            while (await client.get(f"{MAPS}/a")).status_code != 404:
+                await anyio.sleep(0.01)
+        assert (await make(client, "a")).status_code == 201
+    await anyio.to_thread.run_sync(etcd.ctl, "put", key, value)
+    with pytest.raises(
+        StoreCorrupt, match=r"configmaps/default/a is no object, but .*: restore the store from a backup"
+    ):
+        async with served(EtcdStore(etcd_url(etcd.url(prefix)), patience=1)):
+            pass

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
+from kubelib.store import open_store
 from tests.engines import PREFIXES, Etcd, ZooKeeper, free_ports
 
 pytestmark = pytest.mark.external
@@ -43,6 +45,22 @@ def test_the_keys_in_etcd_are_those_of_somebody_else(etcd: Etcd, tmp_path: Path)
     prefix = next(PREFIXES)
     etcd.ctl("put", f"{prefix}/registry/x", "theirs")
     assert f"has keys that are not ours, such as '{prefix}/registry/x'" in refusal(tmp_path, etcd.url(prefix))
+
+
+def test_an_object_in_etcd_was_spoilt(etcd: Etcd, tmp_path: Path) -> None:
+    url = etcd.url(prefix := next(PREFIXES))
+
+    async def make() -> None:
+        async with open_store(url):
+            pass
+
+    anyio.run(make)
+    etcd.ctl("put", f"{prefix}/registry/core/namespaces/default", "nonsense")
+    said = refusal(tmp_path, url)
+    assert (
+        said
+        == "Error: /registry/core/namespaces/default is no object, but b'nonsense'…: restore the store from a backup"
+    )
 
 
 def test_the_nodes_in_zookeeper_are_those_of_somebody_else(zookeeper: ZooKeeper, tmp_path: Path) -> None:

@@ -134,7 +134,12 @@ class Document:
 
     @classmethod
     def stored(cls, value: bytes, revision: int) -> "Document":
-        """Return what the store has at a revision. The bytes are the store's own: a cache of all objects costs little more."""
+        """Return what the store has at a revision. The bytes are the store's own: a cache of all objects costs little more.
+
+        Raises `msgspec.DecodeError` for what is no document.
+        """
+        if _METADATA not in value:  # as we write it; without it there is no place for the resource version
+            raise msgspec.DecodeError("there is no metadata")
         document = cls(value, replace(_peek(value).metadata, resource_version=str(revision)))
         document._revision = revision
         return document

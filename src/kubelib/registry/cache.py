@@ -4,6 +4,7 @@ An event is encoded once, however many watch it. Who is interested is found thro
 fields alike, so that ten thousand watchers with different selectors cost a write no more than those that match.
 """
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
@@ -23,6 +24,8 @@ from kubelib.registry.keys import prefix_of, split_store_key
 from kubelib.registry.order import KeyOrder
 from kubelib.store import Change, Entry, Revision
 from kubelib.store.encryption import unreadable
+
+log = logging.getLogger(__name__)
 
 RING = 4096
 """How many events a resource keeps for watches to continue from, at least."""
@@ -605,7 +608,12 @@ class WatchCache:
             prefix, key = split
             cache = self._resources.get(prefix)
             if cache is not None:
-                cache.apply(key, change)
+                try:
+                    cache.apply(key, change)
+                except msgspec.DecodeError:
+                    # Only others write such things. What was there before is served until it is put right or deleted.
+                    assert change.entry is not None
+                    log.error("%s", unreadable(change.key, change.entry.value))
             elif change.entry is not None:
                 self._loaded.setdefault(prefix, {})[key] = change.entry
             else:

@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 import anyio
+import msgspec
 
 from kubelib.api import codec
 from kubelib.api.document import Document
-from kubelib.api.errors import BadRequest, Expired, NotFound, not_found, too_new
+from kubelib.api.errors import BadRequest, Expired, NotFound, ServiceUnavailable, not_found, too_new
 from kubelib.api.meta import Key
 from kubelib.api.patch.shapes import shape_of
 from kubelib.api.scheme import Resource, Tree
@@ -17,6 +18,7 @@ from kubelib.registry.cache import Watcher
 from kubelib.registry.keys import prefix_of, store_key
 from kubelib.registry.paging import PRESENT, number_of, read_token, token_of
 from kubelib.store import Entry, Revision, RevisionCompacted, RevisionInFuture, SupportsRenewal
+from kubelib.store.encryption import unreadable
 
 if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
@@ -60,12 +62,17 @@ class ReadingRegistry:
         return isinstance(store, SupportsRenewal) and await store.is_outdated(store_key(self.prefix, key))
 
     def decoded(self, entry: Entry) -> Document:
-        """Return the document of an entry of the store: that of the cache, if it has not changed since."""
+        """Return the document of an entry of the store: that of the cache, if it has not changed since. Raises ServiceUnavailable for what is none."""
         namespace, _, name = entry.key[len(self.prefix) :].rpartition("/")
         cached = self.cache.get(Key(namespace, name))
         if cached is not None and cached.revision == entry.modified:
             return cached
-        return Document.stored(entry.value, entry.modified)
+        try:
+            return Document.stored(entry.value, entry.modified)
+        except msgspec.DecodeError:
+            if cached is not None:
+                return cached  # the one that it was before it was spoilt, as everybody is shown it
+            raise ServiceUnavailable(str(unreadable(entry.key, entry.value)), retry_after=1) from None
 
     async def shown(self, documents: list[Document]) -> list[Document]:
         """Return documents from the cache in the form of this resource."""

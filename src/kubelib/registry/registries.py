@@ -120,6 +120,14 @@ class ResourceRegistries:
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
+        try:
+            await self._open()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def _open(self) -> None:
         if isinstance(self.store, SupportsObserve):
             # Nothing is awaited between the list and the subscription: no change can slip between them.
             page = await self.store.list(ROOT)
@@ -143,7 +151,6 @@ class ResourceRegistries:
             group = await self._stack.enter_async_context(anyio.create_task_group())
             self._stack.callback(group.cancel_scope.cancel)
             group.start_soon(self.custom.run)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -152,7 +159,10 @@ class ResourceRegistries:
             await self._stack.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
             # The tasks of this class are nobody's concern: what has ended the body comes out as it is.
-            if error is not None and group.exceptions == (error,):
+            inside: BaseException = group
+            while isinstance(inside, BaseExceptionGroup) and len(inside.exceptions) == 1:
+                inside = inside.exceptions[0]
+            if error is not None and inside is error:
                 return
             raise
 
