@@ -1,10 +1,12 @@
 """Nodes, namespaces, quotas, Services and endpoints: what is wrong with each, one to a line, in Kubernetes' words and order."""
 
+import base64
 import copy
 from typing import Any
 
 import pytest
 
+from kubelib.api.builtin import SCHEME
 from kubelib.api.validation import validate_create, validate_update
 from tests.api.test_validation import SUBDOMAIN, build, put, resource_of
 
@@ -186,3 +188,45 @@ def test_what_holds_a_namespace_is_judged_where_it_changes() -> None:
         resource_of("Namespace"), build("Namespace", spec__finalizers=["mine"]), old, subresource="finalize"
     )
     assert [str(problem) for problem in found] == [f'spec.finalizers[0]: Invalid value: "mine": {NEITHER}']
+
+
+RUNTIME = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "r"}, "handler": "h"}
+TOLERATED = {"key": "a", "operator": "Exists"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"overhead": {"podFixed": {"odd": "-1"}}}, [
+            'overhead.limits[odd]: Invalid value: "odd": must be a standard resource type or fully qualified',
+            'overhead.limits[odd]: Invalid value: "odd": must be a standard resource for containers',
+            'overhead.limits[odd]: Invalid value: "-1": must be greater than or equal to 0']),
+        ({"scheduling": {"tolerations": [TOLERATED, {**TOLERATED, "effect": "NoExecute"}, TOLERATED]}}, [
+            'scheduling.tolerations[2]: Duplicate value: {"key":"a","operator":"Exists"}']),
+        ({"scheduling": {"nodeSelector": {"a": "b"}}}, []),
+    ],
+)  # fmt: skip
+def test_what_a_runtime_costs_and_where_it_is_are_judged(changes: dict[str, Any], wanted: list[str]) -> None:
+    found = validate_create(SCHEME.kind("node.k8s.io/v1", "RuntimeClass"), {**RUNTIME, **changes})
+    assert [str(problem) for problem in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "unexpected end of JSON input"),
+        ('{"a":', "unexpected end of JSON input"),
+        ("auths", "invalid character 'a' looking for beginning of value"),
+        ("{a}", "invalid character 'a' looking for beginning of object key string"),
+        ("{} {}", "invalid character '{' after top-level value"),
+        ("[]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+        ('{"auths":{}}', ""),
+        ("null", ""),
+    ],
+)
+def test_what_a_registry_is_entered_with_is_json(text: str, why: str) -> None:
+    data = {".dockerconfigjson": base64.b64encode(text.encode()).decode()}
+    secret = build("Secret", type="kubernetes.io/dockerconfigjson", data=data)
+    found = [str(problem) for problem in validate_create(resource_of("Secret"), secret)]
+    shown = 'data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": '
+    assert found == ([shown + why] if why else [])

@@ -2,9 +2,9 @@
 
 import base64
 import binascii
+import json
 
-import msgspec
-
+from kubelib.api.checking import json_type
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
@@ -94,11 +94,31 @@ def secret_problems(tree: Tree) -> list[Problem]:
 def _json_problems(data: Tree, key: str) -> list[Problem]:
     if key not in data:
         return [required(f"data[{key}]")]
+    why = _why_no_object((_decoded(data[key]) or b"").decode(errors="replace"))
+    return [invalid(f"data[{key}]", _REDACTED, why)] if why else []
+
+
+# What Go says where Python's parser stops.
+_STOPS = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Expecting ':' delimiter": "after object key",
+    "Extra data": "after top-level value",
+}
+
+
+def _why_no_object(text: str) -> str:
+    """Return why a text is no JSON object, in the words of Go's parser; empty if it is one, or null."""
     try:
-        msgspec.json.decode(_decoded(data[key]) or b"", type=dict)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return [invalid(f"data[{key}]", _REDACTED, str(error))]
-    return []
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text.rstrip()):
+            return "unexpected end of JSON input"
+        where = _STOPS.get(error.msg, "in literal")
+        return f"invalid character '{text[error.pos]}' {where}"
+    if value is None or isinstance(value, dict):
+        return ""
+    return f"json: cannot unmarshal {json_type(value)} into Go value of type map[string]interface {{}}"
 
 
 def secret_update_problems(new: Tree, old: Tree) -> list[Problem]:

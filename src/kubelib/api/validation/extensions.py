@@ -8,13 +8,16 @@ from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.addresses import canonical_address_messages, canonical_network_messages
 from kubelib.api.validation.autoscalers import path_segment
+from kubelib.api.validation.meta import label_problems
 from kubelib.api.validation.placement import toleration_problems
 from kubelib.api.validation.problems import (
+    duplicate,
     each,
     immutable,
     invalid,
     required,
 )
+from kubelib.api.validation.resources import requirement_problems
 from kubelib.labels.validation import is_dns1035_label
 
 
@@ -60,17 +63,28 @@ def api_service_problems(tree: Tree) -> list[Problem]:
 
 
 def runtime_class_problems(tree: Tree) -> list[Problem]:
-    """Check a RuntimeClass."""
+    """Check a new RuntimeClass: what its Pods cost beside their containers, and where they may run."""
     handler = tree.get("handler") or ""
     problems = each("handler", handler, texts.label(handler))
+    if tree.get("overhead") is not None:
+        fixed = {"limits": tree["overhead"].get("podFixed")}
+        requirement_problems(fixed, "overhead", [], problems)
     scheduling = tree.get("scheduling") or {}
-    toleration_problems(scheduling.get("tolerations") or (), "scheduling.tolerations", problems)
+    problems += label_problems(scheduling.get("nodeSelector"), "scheduling.nodeSelector")
+    tolerations, path = scheduling.get("tolerations") or (), "scheduling.tolerations"
+    toleration_problems(tolerations, path, problems)
+    seen = set()
+    for at, toleration in enumerate(tolerations):
+        key = tuple(toleration.get(part) or "" for part in ("key", "operator", "value", "effect"))
+        if key in seen:
+            problems.append(duplicate(f"{path}[{at}]", toleration))
+        seen.add(key)
     return problems
 
 
 def runtime_class_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check that a RuntimeClass still means the same runtime."""
-    return runtime_class_problems(new) + immutable("handler", new.get("handler"), old.get("handler"))
+    return immutable("handler", new.get("handler"), old.get("handler"))
 
 
 def ip_address_problems(tree: Tree) -> list[Problem]:
