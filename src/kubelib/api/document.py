@@ -168,6 +168,10 @@ class Document:
         revision = self._revision
         return len(self._bytes) + (len(_SPLICED % revision) - len(_METADATA) if revision else 0)
 
+    def begins_with(self, head: bytes) -> bool:
+        """Return whether the document begins with a kind and a version: with what comes before the metadata."""
+        return self._bytes.startswith(head)
+
     @property
     def key(self) -> Key:
         """Where the object is within its resource."""
@@ -273,6 +277,11 @@ class SeenDocument(Document):
         """The JSON document, as served."""
         self.look()
         return splice_resource_version(self._seen, self._revision)
+
+    def begins_with(self, head: bytes) -> bool:
+        """Return whether the document begins with a kind and a version."""
+        self.look()
+        return self._seen.startswith(head)
 
     def view(self, cls: type[T]) -> T:
         """Return the typed, frozen view of the document."""

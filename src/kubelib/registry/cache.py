@@ -182,7 +182,7 @@ class Watcher:
 
     def all_begin_with(self, head: bytes) -> bool:
         """Return whether the documents of all events that wait begin with certain bytes: with a kind and a version."""
-        return all(event.document.raw.startswith(head) for event in self._pending)
+        return all(event.document.begins_with(head) for event in self._pending)
 
     @property
     def behind(self) -> bool:

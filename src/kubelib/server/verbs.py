@@ -63,8 +63,11 @@ _ORPHANED_PODS = (
 )
 
 
-def write_options(request: Request, *, checked: bool = False) -> WriteOptions:
-    """Return what a write carries beside its body, whose fields may have been `checked` already. Raises BadRequest, Invalid."""
+def write_options(request: Request, *, checked: bool = False, repeated: Sequence[str] = ()) -> WriteOptions:
+    """Return what a write carries beside its body, whose fields may have been `checked` already, and in which some are `repeated`.
+
+    Raises BadRequest, Invalid.
+    """
     query, apply = request.query, _PATCHES.get(request.media_type) == "apply"
     verb = request.info.verb
     if (query or apply) and verb in ("create", "update", "patch"):
@@ -78,6 +81,7 @@ def write_options(request: Request, *, checked: bool = False) -> WriteOptions:
         field_validation="Ignore" if checked else validation,
         warn=request.warnings.append,
         annotate=request.audit.annotate if request.audit is not None else None,
+        repeated=tuple(repeated),
     )
 
 
@@ -285,10 +289,9 @@ class ResourceVerbs:
             tree: Any = await decoded(body, request, lambda: parse_patch(body, kind, request))
         except codec.DecodeError as error:
             raise BadRequest(f"{_UNDECODED.get(kind, '')}{error}") from None
-        options = write_options(request)
-        if body_class(resource, info.subresource) is resource.cls:
-            options = attrs.evolve(options, repeated=tuple(request.repeated))
-        else:
+        whole = body_class(resource, info.subresource) is resource.cls
+        options = write_options(request, repeated=request.repeated if whole else ())
+        if not whole:
             refuse_repeated_in_patch(request, body)
         if kind == "apply":
             if not isinstance(tree, dict):

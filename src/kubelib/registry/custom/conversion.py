@@ -68,7 +68,7 @@ class WebhookConverter:
         head = codec.encode_json({"kind": self._kind, "apiVersion": api_version})[:-1] + b","
         result: list[Document | None] = []
         for document in documents:
-            if document.raw.startswith(head):
+            if document.begins_with(head):
                 result.append(document)
             else:
                 result.append(self._known(document, version))

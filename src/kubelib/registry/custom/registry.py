@@ -64,7 +64,7 @@ class CustomRegistry(GenericRegistry):
     async def shown(self, documents: list[Document]) -> list[Document]:
         """Return documents in the form of this version."""
         head = self._head
-        foreign = [at for at, document in enumerate(documents) if not document.raw.startswith(head)]
+        foreign = [at for at, document in enumerate(documents) if not document.begins_with(head)]
         if not foreign:
             return documents
         converted = await self._converter.convert([documents[at] for at in foreign], self.resource.version)
@@ -76,7 +76,7 @@ class CustomRegistry(GenericRegistry):
     async def current(self, key: Key) -> Document | None:
         """Return the document at a key in the form of this version."""
         document = self.cache.get(key)
-        if document is None or document.raw.startswith(self._head):
+        if document is None or document.begins_with(self._head):
             return document
         return (await self.shown([document]))[0]
 
@@ -92,7 +92,7 @@ class CustomRegistry(GenericRegistry):
     async def is_outdated(self, key: Key) -> bool:
         """Return whether what is stored at a key would be stored otherwise now, in another version for example."""
         document = self.cache.get(key)
-        if document is not None and not document.raw.startswith(self._stored_head):
+        if document is not None and not document.begins_with(self._stored_head):
             return True
         return await super().is_outdated(key)
 

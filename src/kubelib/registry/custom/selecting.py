@@ -45,7 +45,7 @@ class ConvertedWatch:
         self._ready += await self._converted(self._watcher.take_nowait())
 
     async def _converted(self, events: tuple[CachedEvent, ...]) -> list[CachedEvent]:
-        if all(event.document.raw.startswith(self._head) for event in events):
+        if all(event.document.begins_with(self._head) for event in events):
             result = list(events)
         else:
             shown = await self._show([event.document for event in events])
