@@ -204,8 +204,18 @@ def test_the_pods_of_one_of_ten_thousand_nodes(benchmark: BenchmarkFixture, clus
     best_within(benchmark, 0.001)
 
 
+@pytest.mark.parametrize(
+    ("odd", "even"),
+    [
+        ("app=app-{0},rare!=r{0}", "team in (t{0},u{0})"),
+        ("k{0}", "k{0}>{0}"),
+        ("rare=r0,k{0}", "rare=r0,app=app-{0}"),
+        ("app!=app-7,k{0}!=v", "!app,k{0} notin (a,b)"),
+    ],
+    ids=["values", "any value", "a common value", "exclusions"],
+)
 def test_a_write_that_one_of_ten_thousand_different_watchers_sees(
-    benchmark: BenchmarkFixture, cluster: Cluster
+    benchmark: BenchmarkFixture, cluster: Cluster, odd: str, even: str
 ) -> None:
     count = scaled(benchmark, WATCHERS)
     cluster.run(cluster.fill(100))
@@ -228,9 +238,7 @@ def test_a_write_that_one_of_ten_thousand_different_watchers_sees(
 
     [one] = cluster.run(cluster.watch(["app=app-7"]))
     alone = seconds()
-    others = [
-        f"app=app-{n},rare!=r{n}" if n % 2 else f"team in (t{n},u{n})" for n in range(1000, 1000 + count)
-    ]
+    others = [(odd if n % 2 else even).format(n) for n in range(1000, 1000 + count)]
     everybody = cluster.run(cluster.watch(others))
     benchmark.pedantic(lambda: cluster.run(writes()), rounds=5)  # type: ignore[no-untyped-call]
     within(benchmark, "ratio", seconds() / alone, 2.0)
