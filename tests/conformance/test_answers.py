@@ -148,6 +148,25 @@ def test_who_impersonates_names_a_user(api: Api, header: dict[str, str], asked: 
     assert refused["message"] == f"requested [{asked}] without impersonating a user"
 
 
+def test_who_may_not_create_does_not_by_putting_or_applying_either(api: Api, cluster: TestCluster) -> None:
+    kinds = {"apiGroups": ["", "coordination.k8s.io"], "resources": ["configmaps", "leases"]}
+    user = cluster.user("changes-only", rules=[{**kinds, "verbs": ["get", "update", "patch"]}])
+    headers = {"authorization": f"Bearer {user.token}"}
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    refused = api.put(f"{leases}/mine", {"metadata": {"name": "mine"}}, status=403, headers=headers)
+    assert refused["message"] == (
+        'leases.coordination.k8s.io "mine" is forbidden: User "changes-only" cannot create resource "leases" in API group'
+        ' "coordination.k8s.io" in the namespace "default"'
+    )
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}}
+    path = "/api/v1/namespaces/default/configmaps/mine"
+    assert "cannot create" in api.apply(path, body, status=403, headers=headers)["message"]
+    api.create(leases, {"metadata": {"name": "mine"}})
+    api.patch(f"{leases}/mine", {"spec": {"holderIdentity": "me"}}, headers=headers)
+    api.apply(path, body, status=201)
+    api.apply(path, {**body, "data": {"a": "b"}}, "other", headers=headers)
+
+
 UNDECODED = "error decoding patch: json: cannot unmarshal"
 NOTHING_TO_TELL = "the server rejected our request due to an error in our request"
 

@@ -110,6 +110,8 @@ class WriteOptions:
     """Called with the text of each warning for the client; None discards them."""
     annotate: Any = None
     """Called with the name and the value of each annotation for the audit event; None discards them."""
+    may_create: Any = None
+    """Called before an update or a patch creates what is not there; raises ApiError if who asks may not. None lets everybody."""
     trusted: bool = False
     """The tree comes from our own typed code: skip the checks that only foreign input needs (types, unknown fields)."""
 

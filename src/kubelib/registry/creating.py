@@ -99,3 +99,5 @@ class CreatingRegistry(WritingRegistry):
         self._keep_owners_once(tree["metadata"], options, admitted=True)
         self.strategy.complete(self.whole, tree)
         self._require_valid_create(tree)
+        if options.may_create is not None:
+            options.may_create()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -367,6 +368,7 @@ class ApiServer:
         request = Request(info, query, headers, user, watching)
         request.query_string = scope["query_string"]
         request.audit = record
+        request.authorize = partial(self._require_allowed, user)
         request.remote = self.aggregator.remote(path)
         if (watching or _lasts(info)) and request.remote is None:
             scope[COUNTED] = self.figures.begin(request)
@@ -379,12 +381,15 @@ class ApiServer:
         if wanted is None:
             return user
         for info in wanted.needed:
-            decision = self.authorizer.decide(user, info)
-            if not decision.allowed:
-                raise forbidden(user, info, decision.reason)
+            self._require_allowed(user, info)
         if record is not None:
             record.impersonated = wanted.user
         return wanted.user
+
+    def _require_allowed(self, user: User, info: RequestInfo) -> None:
+        decision = self.authorizer.decide(user, info)
+        if not decision.allowed:
+            raise forbidden(user, info, decision.reason)
 
     async def _bounded(self, request: Request, receive: Receive, scope: Scope) -> Response:
         if self.flow is None and self._in_flight >= MAX_IN_FLIGHT:

@@ -124,6 +124,8 @@ class Request:
     """The query as it came, with values that are given several times."""
     repeated: list[str] = attrs.Factory(list)
     """What its body names twice, where that is YAML or a patch: said together with what is unknown."""
+    authorize: Callable[[RequestInfo], None] | None = None
+    """Raises Forbidden if who asks may not do something else that this request leads to."""
     begun: Callable[[], None] | None = None
     """Called when a watch has sent its beginning."""
 

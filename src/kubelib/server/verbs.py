@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import attrs
@@ -82,7 +83,14 @@ def write_options(request: Request, *, checked: bool = False, repeated: Sequence
         warn=request.warnings.append,
         annotate=request.audit.annotate if request.audit is not None else None,
         repeated=tuple(repeated),
+        may_create=None if verb == "create" else partial(_require_create, request),
     )
+
+
+def _require_create(request: Request) -> None:
+    """Require that who updates or patches what is not there may create it. Raises Forbidden."""
+    if request.authorize is not None:
+        request.authorize(attrs.evolve(request.info, verb="create"))
 
 
 class ResourceVerbs:
