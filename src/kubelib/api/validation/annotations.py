@@ -24,7 +24,7 @@ _LOCAL = "localhost/"
 _DEFAULTS = ("runtime/default", "docker/default")
 
 
-def containers(spec: Tree, path: str) -> Iterator[tuple[Tree, str]]:
+def all_containers(spec: Tree, path: str) -> Iterator[tuple[Tree, str]]:
     """Yield all containers of a Pod with their paths."""
     for part in ("initContainers", "containers", "ephemeralContainers"):
         for at, container in enumerate(spec.get(part) or ()):
@@ -48,7 +48,7 @@ def annotation_value_problems(annotations: Tree, spec: Tree, path: str, problems
     for key, value in annotations.items():
         if key.startswith(_APP_ARMOR_OF):
             name = key.removeprefix(_APP_ARMOR_OF)
-            if all(container.get("name") != name for container, _ in containers(spec, "")):
+            if all(container.get("name") != name for container, _ in all_containers(spec, "")):
                 problems.append(invalid(f"{path}[{key}]", name, "container not found"))
             if value not in ("", "runtime/default", "unconfined") and not value.startswith(_LOCAL):
                 problems.append(
@@ -88,7 +88,7 @@ def profile_problems(annotations: Tree, spec: Tree, path: str, problems: list[Pr
     if seccomp and _SECCOMP in annotations:
         _match(annotations[_SECCOMP], seccomp, f"{path}.securityContext.seccompProfile", "seccomp", problems)
     windows = (spec.get("os") or {}).get("name") == "windows"
-    for container, here in containers(spec, path):
+    for container, here in all_containers(spec, path):
         own = container.get("securityContext") or {}
         profile, noted = (
             own.get("seccompProfile"),
@@ -96,7 +96,7 @@ def profile_problems(annotations: Tree, spec: Tree, path: str, problems: list[Pr
         )
         if profile and noted is not None:
             _match(noted, profile, f"{here}.securityContext.seccompProfile", "seccomp", problems)
-    for container, here in () if windows else containers(spec, path):
+    for container, here in () if windows else all_containers(spec, path):
         own = container.get("securityContext") or {}
         profile = own.get("appArmorProfile") or context.get("appArmorProfile")
         noted = annotations.get(_APP_ARMOR_OF + (container.get("name") or ""))

@@ -5,6 +5,7 @@ import re
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.annotations import all_containers
 from kubelib.api.validation.problems import each, forbidden, invalid, not_supported, required
 
 _LARGEST_SPEC = 64 * 1024
@@ -16,7 +17,7 @@ _dns = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*").fullmatch
 _dots = re.compile(r"[. ]+").fullmatch
 _odd = re.compile(r'["/\\:;|=,+*?<>@\[\]]').search
 
-# In the order in which Kubernetes looks for them; those in capitals of the Pod's spec, the others of its security context.
+# In the order in which Kubernetes looks for them: fields of the Pod's security context, or of its spec.
 _POD_NOT_ON_WINDOWS = (
     ("appArmorProfile", ""), ("seLinuxOptions", ""), ("", "hostUsers"), ("", "hostPID"), ("", "hostIPC"),
     ("seccompProfile", ""), ("fsGroup", ""), ("fsGroupChangePolicy", ""), ("sysctls", ""), ("", "shareProcessNamespace"),
@@ -80,9 +81,8 @@ def operating_system_problems(spec: Tree, path: str, problems: list[Problem]) ->
     system = (spec.get("os") or {}).get("name") or ""
     context = spec.get("securityContext") or {}
     contexts = [
-        (container.get("securityContext") or {}, f"{path}.{part}[{at}].securityContext")
-        for part in ("initContainers", "containers", "ephemeralContainers")
-        for at, container in enumerate(spec.get(part) or ())
+        (container.get("securityContext") or {}, f"{here}.securityContext")
+        for container, here in all_containers(spec, path)
     ]
     if not system:
         problems.append(required(f"{path}.os.name", "cannot be empty"))
@@ -111,11 +111,7 @@ def operating_system_problems(spec: Tree, path: str, problems: list[Problem]) ->
 def host_process_problems(spec: Tree, path: str, problems: list[Problem]) -> None:
     """Check that processes of a Windows host come without other containers, and in the host's network."""
     of_pod = ((spec.get("securityContext") or {}).get("windowsOptions") or {}).get("hostProcess")
-    containers = [
-        (container, f"{path}.{part}[{at}]")
-        for part in ("initContainers", "containers", "ephemeralContainers")
-        for at, container in enumerate(spec.get(part) or ())
-    ]
+    containers = list(all_containers(spec, path))
     count = 0
     for container, here in containers:
         own = ((container.get("securityContext") or {}).get("windowsOptions") or {}).get("hostProcess")
