@@ -106,8 +106,24 @@ def test_an_aggregated_role_needs_every_right(admin: httpx.Client) -> None:
     eve = limited(admin, "eve")
     rule = {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}
     body = role("sum", kind="ClusterRole", aggregationRule=rule)
-    assert admin.post(CLUSTER_ROLES, json=body, headers=eve).status_code == 403
+    refused = admin.post(CLUSTER_ROLES, json=body, headers=eve)
+    assert refused.status_code == 403
+    assert refused.json()["message"].endswith(
+        "forbidden: must have cluster-admin privileges to use the aggregationRule"
+    )
     assert admin.post(CLUSTER_ROLES, json=body).status_code == 201
+    dropped = admin.put(f"{CLUSTER_ROLES}/sum", json=role("sum", kind="ClusterRole"), headers=eve)
+    assert dropped.status_code == 403
+
+
+def test_the_admin_of_a_namespace_gives_others_the_aggregated_roles_that_it_has(admin: httpx.Client) -> None:
+    assert admin.post(BINDINGS, json=binding("nora", "admin", "nora")).status_code == 201
+    nora = {"impersonate-user": "nora"}
+    for name in ("view", "edit", "admin"):
+        answer = admin.post(BINDINGS, json=binding(f"{name}-for-bob", name, "bob"), headers=nora)
+        assert answer.status_code == 201, answer.text
+    refused = admin.post(BINDINGS, json=binding("too-much", "cluster-admin", "bob"), headers=nora)
+    assert refused.status_code == 403
 
 
 def test_escalate_and_bind_are_rights_of_their_own(admin: httpx.Client) -> None:

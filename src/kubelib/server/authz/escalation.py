@@ -51,15 +51,22 @@ class EscalationCheck:
         if attributes.resource.plural in _ROLES:
             if _may(attributes, "escalate", attributes.resource.plural, attributes.key.name):
                 return
-            wanted = _rules_of(attributes.tree)
+            self._require_held(attributes, attributes.tree.get("rules") or ())
+            if attributes.tree.get("aggregationRule") or old.get("aggregationRule"):
+                self._require_everything(attributes)
         else:
             reference = attributes.tree.get("roleRef") or {}
             plural = "clusterroles" if reference.get("kind") == "ClusterRole" else "roles"
             name = str(reference.get("name") or "")
             if _may(attributes, "bind", plural, name):
                 return
-            wanted = _rules_of(_role(attributes, plural, name))
-        self._require_held(attributes, wanted)
+            self._require_held(attributes, _role(attributes, plural, name).get("rules") or ())
+
+    def _require_everything(self, attributes: Attributes) -> None:
+        """Let only those who may do everything say what a role gathers: that may come to be anything."""
+        held = self._authorizer.rules_in(attributes.user, attributes.key.namespace)
+        if uncovered(held, EVERYTHING):
+            raise attributes.forbidden("must have cluster-admin privileges to use the aggregationRule")
 
     def _require_held(self, attributes: Attributes, wanted: Sequence[Rule]) -> None:
         user, namespace = attributes.user, attributes.key.namespace
@@ -83,13 +90,6 @@ def _role(attributes: Attributes, plural: str, name: str) -> Tree:
     if document is None:
         raise not_found(f"{plural}.{GROUP}", name)
     return document.tree()
-
-
-def _rules_of(role: Tree) -> Sequence[Rule]:
-    """Return what a role gives; one that gathers the rules of others may come to give anything."""
-    if role.get("aggregationRule"):
-        return EVERYTHING
-    return role.get("rules") or ()
 
 
 def uncovered(held: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:
