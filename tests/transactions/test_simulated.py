@@ -85,20 +85,22 @@ def happened(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> list[Look | Decid
         found.append(Look(snapshot.view))
         look(self, snapshot)
 
-    def committed(self: Commits, view: Any, placed: Any, cpu: float, memory: float, now: float) -> Any:
-        landed = commit(self, view, placed, cpu, memory, now)
+    def committed(
+        self: Commits, view: Any, placed: Any, cpu: float, memory: float, now: float, *more: Any
+    ) -> Any:
+        landed = commit(self, view, placed, cpu, memory, now, *more)
         found.append(Decided(view, list(placed), cpu, memory, list(landed)))
         return landed
 
-    def claimed(self: Ledger, machines: Any, cpu: float, memory: float, now: float, *, placed: bool = False) -> None:  # fmt: skip
+    def claimed(self: Ledger, machines: Any, cpu: float, memory: float, now: float, *more: Any, placed: bool = False) -> None:  # fmt: skip
         if placed:
             # nothing had changed since the scheduler looked, so that it decided on what there is
             found.append(Decided(None, list(machines), cpu, memory, list(machines)))
-        claim(self, machines, cpu, memory, now, placed=placed)
+        claim(self, machines, cpu, memory, now, *more, placed=placed)
 
-    def released(self: Ledger, machines: Any, cpu: float, memory: float, now: float) -> None:
+    def released(self: Ledger, machines: Any, cpu: float, memory: float, now: float, *more: Any) -> None:
         found.append(Ended(list(machines), cpu, memory))
-        release(self, machines, cpu, memory, now)
+        release(self, machines, cpu, memory, now, *more)
 
     monkeypatch.setattr(Ledger, "look", looked)
     monkeypatch.setattr(Commits, "commit", committed)
