@@ -12,6 +12,7 @@ from anyio.abc import TaskStatus
 from kubelib.api.coordination import Lease, LeaseSpec
 from kubelib.api.errors import ServiceUnavailable
 from kubelib.api.meta import Key, ObjectMeta
+from kubelib.api.model import replace
 from kubelib.controllers import LeaderElection, NotLeading, Timing
 from kubelib.informers import Component
 from kubelib.registry.base import WHOLE_CLUSTER, Query
@@ -140,6 +141,58 @@ async def test_one_leads_and_on_a_clean_stop_the_next_follows_at_once(world: Any
         assert lease.spec.lease_transitions == 1 == two.transitions
         tasks.cancel_scope.cancel()
     assert (await world.get(Lease, "leader", "kube-system")).spec.holder_identity == ""
+
+
+class Busy:
+    """A client whose answers take three seconds once it is busy, and whose last renewal lands only when its first update is asked for then."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.busy = False
+        self.renewals = 1
+
+    def resource(self, kind: type[Any], /) -> Any:
+        return _BusyRegistry(self._client.resource(kind), self)
+
+
+class _BusyRegistry(Wrapper[Any]):
+    def __init__(self, registry: Any, line: Busy) -> None:
+        super().__init__(registry)
+        self._line = line
+
+    async def get(self, key: Key) -> Any:
+        await anyio.sleep(3 if self._line.busy else 0)
+        return await super().get(key)
+
+    async def update(self, obj: Any, *, subresource: str = "") -> Any:
+        if self._line.busy and self._line.renewals:
+            self._line.renewals -= 1
+            now = await super().get(LEASE)
+            await super().update(replace(now, spec=replace(now.spec, acquire_time=now.spec.renew_time)))
+        return await super().update(obj, subresource=subresource)
+
+
+async def test_a_lease_is_given_back_also_over_a_busy_line_and_a_renewal_that_comes_late(world: Any) -> None:
+    log: list[str] = []
+    line = Busy(world.direct)
+    one, two = election(world, "one", log, line=line), election(world, "two", log)
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+
+        async def run_one() -> None:
+            with scope:
+                await one.run()
+
+        tasks.start_soon(run_one)
+        await anyio.sleep(5)
+        tasks.start_soon(two.run)
+        await anyio.sleep(1)
+        line.busy = True
+        scope.cancel()
+        await anyio.sleep(6.5)
+        assert line.renewals == 0
+        assert log == ["+one", "-one", "+two"]
+        tasks.cancel_scope.cancel()
 
 
 async def test_who_cannot_watch_the_lease_follows_all_the_same(world: Any) -> None:

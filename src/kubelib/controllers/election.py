@@ -128,7 +128,7 @@ class LeaderElection:
                 if self.leader:
                     self._stopped()
                     # The one write on the way out: whoever waits can start now and not in fifteen seconds.
-                    with anyio.move_on_after(self._timing.retry, shield=True):
+                    with anyio.move_on_after(self._timing.renew, shield=True):
                         await self._release()
 
     async def _acquire(self) -> None:
@@ -268,9 +268,13 @@ class LeaderElection:
     async def _release(self) -> None:
         try:
             lease = await self._leases.get(self._key)
-            if lease.spec.holder_identity == self.identity:
+            while lease.spec.holder_identity == self.identity:
                 free = replace(lease.spec, holder_identity="", lease_duration_seconds=1)
-                await self._leases.update(replace(lease, spec=free))
+                try:
+                    await self._leases.update(replace(lease, spec=free))
+                    return
+                except Conflict:  # a renewal was on its way and has landed since
+                    lease = await self._leases.get(self._key)
         except (ApiError, OSError) as error:
             log.debug("%s could not release %s: %s", self.identity, self._key, error)
 
