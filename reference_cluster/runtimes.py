@@ -12,7 +12,7 @@ import anyio.to_thread
 import attrs
 
 from kubelib.clock import SYSTEM_CLOCK, system_random
-from kubelib.runtime.base import Runtime
+from kubelib.runtime.base import Runtime, Sandbox
 
 RUNTIMES = ("docker", "fake", "podman", "process")
 ENGINES = ("docker", "podman")
@@ -112,11 +112,32 @@ def open_runtime(
     )
 
 
+async def end_pods(
+    name: str, root: Path, isolation: IsolationSettings = NO_ISOLATION, *, grace: float = 0.0
+) -> int:
+    """End what a node that has ended has left running, and return how many Pods that were. Their volumes and logs stay.
+
+    Containers are asked to end, and killed after `grace` seconds.
+    """
+    async with open_runtime(name, root, isolation) as runtime:
+        sandboxes = await runtime.list_sandboxes()
+        async with anyio.create_task_group() as group:
+            for sandbox in sandboxes:
+                group.start_soon(_end, runtime, sandbox, grace)
+    return len(sandboxes)
+
+
+async def _end(runtime: Runtime, sandbox: Sandbox, grace: float) -> None:
+    async with anyio.create_task_group() as group:
+        for container in sandbox.containers:
+            if container.state == "running" and grace > 0:
+                group.start_soon(partial(runtime.stop_container, container.id, grace=grace))
+    await runtime.remove_sandbox(sandbox.id)
+
+
 async def clear_node(name: str, root: Path, isolation: IsolationSettings = NO_ISOLATION) -> None:
     """End what a node has left that is gone for good, and remove its files: nobody knows of its Pods any more."""
-    async with open_runtime(name, root, isolation) as runtime:
-        for sandbox in await runtime.list_sandboxes():
-            await runtime.remove_sandbox(sandbox.id)
+    await end_pods(name, root, isolation)
     await anyio.to_thread.run_sync(partial(shutil.rmtree, root, ignore_errors=True))
 
 

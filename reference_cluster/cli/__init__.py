@@ -12,6 +12,7 @@ from kubelib import __version__
 COMMANDS = {
     # name: (module, function, one line of help)
     "up": ("reference_cluster.cli.daemons", "up", "Run a whole cluster in this process."),
+    "down": ("reference_cluster.cli.down", "down", "End the Pods of a cluster that has ended."),
     "apiserver": ("reference_cluster.cli.daemons", "apiserver", "Run the API server."),
     "scheduler": ("reference_cluster.cli.scheduling", "scheduler", "Run a scheduler, of any architecture."),
     "controller-manager": (

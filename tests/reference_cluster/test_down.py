@@ -1,0 +1,63 @@
+"""What a cluster that has ended has left running is ended when somebody says so, and not before."""
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from kubelib.runtime.base import ContainerSpec, SandboxSpec
+from kubelib.testing.runtime import containers
+from reference_cluster.cli.down import down
+from reference_cluster.datadir import open_data_directory
+from reference_cluster.runtimes import open_runtime
+from tests.runtime.test_process import processes
+
+
+async def leave_a_pod(node: Path) -> None:
+    """Run a container that says when it is asked to end, as a node that has ended has left it."""
+    async with open_runtime("process", node) as runtime:
+        spec = SandboxSpec(uid="uid", namespace="default", name="a", hostname="a", address="127.0.0.1")
+        words = ("sh", "-c", f"trap 'touch {node}/asked; exit 0' TERM; touch {node}/up; sleep 1000 & wait $!")
+        container = ContainerSpec(name="main", image="x", command=words, env={"PATH": os.environ["PATH"]})
+        await runtime.start_container(await runtime.run_sandbox(spec), container)
+        while not (node / "up").exists():
+            [found] = (await containers(runtime)).values()
+            assert found.state == "running"
+            await anyio.sleep(0.01)
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Path:
+    with open_data_directory(tmp_path / "data") as data:
+        node = data.node("node-1")
+        node.mkdir(parents=True)
+        anyio.run(leave_a_pod, node)
+    return data.path
+
+
+def test_what_a_cluster_has_left_running_is_asked_to_end_and_its_files_stay(left: Path) -> None:
+    assert processes(str(left)) != []
+    done = CliRunner().invoke(down, ["--data-dir", str(left)])
+    assert (done.exit_code, done.output) == (0, "1 Pod ended\n")
+    assert processes(str(left)) == []
+    assert (left / "nodes/node-1/asked").exists()
+    assert CliRunner().invoke(down, ["--data-dir", str(left)]).output == "0 Pods ended\n"
+
+
+def test_the_pods_of_a_cluster_that_runs_are_left_alone(left: Path) -> None:
+    with open_data_directory(left):
+        done = CliRunner().invoke(down, ["--data-dir", str(left)])
+    assert done.exit_code == 1
+    assert "is in use by process" in done.output
+    assert processes(str(left)) != []
+    assert CliRunner().invoke(down, ["--data-dir", str(left), "--grace", "0"]).exit_code == 0
+    assert processes(str(left)) == []
+
+
+def test_there_is_nothing_to_end_where_there_is_no_cluster(tmp_path: Path) -> None:
+    done = CliRunner().invoke(down, ["--data-dir", str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert "there is no cluster in" in done.output
+    assert not (tmp_path / "none").exists()
