@@ -1,3 +1,4 @@
+import copy
 import json
 from typing import Any
 
@@ -175,6 +176,27 @@ def test_unknown_fields_are_found_with_their_paths() -> None:
         "spec.containers[1].env[0].valu",
         "spec.volumes[0].emptydir",
     ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "written"),
+    [
+        ({"hostNetwork": False, "nodeName": "", "nodeSelector": {}, "volumes": []}, {}),
+        ({"enableServiceLinks": False, "priority": 0, "securityContext": {}}, None),  # pointers, in Go
+        ({"containers": []}, None),  # required
+        ({"hostNetwork": True, "nodeName": "n", "nodeSelector": {"a": ""}, "tolerations": [{}]}, None),
+        ({"tolerations": [{"key": "", "operator": "Exists"}]}, {"tolerations": [{"operator": "Exists"}]}),
+        ({"affinity": {"nodeAffinity": {}, "podAffinity": None}}, None),
+        ({"overhead": {"cpu": 0}, "terminationGracePeriodSeconds": -1}, None),
+    ],
+)
+def test_zeros_are_dropped_where_kubernetes_does_not_write_them(
+    spec: dict[str, Any], written: dict[str, Any] | None
+) -> None:
+    tree = {"metadata": {"labels": {}, "name": "p"}, "spec": copy.deepcopy(spec)}
+    assert not codec.is_exact(tree, Pod)
+    codec.drop_zeros(tree, Pod)
+    assert tree == {"metadata": {"name": "p"}, "spec": spec if written is None else written}
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ async def test_what_cannot_be_done_refuses_unless_the_policy_fails_open(mutation
     async with opened() as api:
         await policy(api, mutation)
         await bind(api)
-        causes = (await api.refused(config_map("a"))).status()["details"]["causes"]
+        causes = (await api.refused(config_map("a", data={"a": "b"}))).status()["details"]["causes"]
         assert why in causes[0]["message"]
         await policy(api, mutation, name="q", failurePolicy="Ignore")
         await api.delete(object_of("MutatingAdmissionPolicyBinding", "b"))

@@ -341,6 +341,44 @@ def test_some_kinds_are_replaced_only_by_who_says_which_version(client: httpx.Cl
     client.delete(f"{MAPS}/free")
 
 
+def test_what_is_empty_is_as_if_it_were_not_there(client: httpx.Client) -> None:
+    services, pods = "/api/v1/namespaces/default/services", "/api/v1/namespaces/default/pods"
+    port = {"port": 80, "protocol": "", "name": "", "nodePort": 0, "targetPort": 0}
+    spec = {"type": "", "clusterIP": "", "sessionAffinity": "", "selector": {}, "ports": [port]}
+    made = client.post(services, json={"metadata": {"name": "empty", "labels": {}}, "spec": spec})
+    assert made.status_code == 201, made.text
+    service = made.json()
+    assert (service["spec"]["type"], service["spec"]["sessionAffinity"]) == ("ClusterIP", "None")
+    assert service["spec"]["ports"] == [{"port": 80, "protocol": "TCP", "targetPort": 80}]
+    assert "selector" not in service["spec"] and "labels" not in service["metadata"]
+    (entry,) = service["metadata"]["managedFields"]
+    assert {"f:selector", "f:clusterIP"}.isdisjoint(
+        entry["fieldsV1"]["f:spec"]
+    ) and "f:metadata" not in entry["fieldsV1"]
+    merge = {"content-type": "application/merge-patch+json"}
+    there = {"metadata": {"labels": {"a": "b"}}, "spec": {"selector": {"a": "b"}}}
+    gone = {"metadata": {"labels": {"a": None}}, "spec": {"selector": {"a": None}}}
+    assert client.patch(f"{services}/empty", json=there, headers=merge).json()["spec"]["selector"] == {
+        "a": "b"
+    }
+    emptied = client.patch(f"{services}/empty", json=gone, headers=merge).json()
+    assert "selector" not in emptied["spec"] and "labels" not in emptied["metadata"]
+    probe = {"tcpSocket": {"port": 80}, "timeoutSeconds": 0, "periodSeconds": 0, "successThreshold": 0}
+    container = {"name": "c", "image": "i", "imagePullPolicy": "", "livenessProbe": probe}
+    body = {"metadata": {"name": "empty"}, "spec": {"restartPolicy": "", "containers": [container]}}
+    pod = client.post(pods, json=body).json()
+    assert (pod["spec"]["restartPolicy"], pod["spec"]["containers"][0]["livenessProbe"]["periodSeconds"]) == (
+        "Always",
+        10,
+    )
+    data = {"metadata": {"name": "empty"}, "data": {"a": ""}}
+    assert client.post(MAPS, json=data).json()["data"] == {"a": ""}
+    emptied = client.put(f"{MAPS}/empty", json={**data, "data": {}}).json()
+    assert "data" not in emptied
+    for path in (services, pods, MAPS):
+        client.delete(f"{path}/empty?gracePeriodSeconds=0")
+
+
 def test_version_zero_is_whichever_version_there_is(client: httpx.Client) -> None:
     zero = {"metadata": {"name": "zero", "resourceVersion": "0"}}
     made = client.post(MAPS, json=zero)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from kubelib.api.fields import FieldType, field_types
-from kubelib.api.model import Model, json_fields
+from kubelib.api.model import Model, always_fields, json_fields
 from kubelib.api.parsing import DecodeError, parse_json
 from kubelib.api.scheme import Resource, Tree
 
@@ -50,9 +50,12 @@ def typed_check(tree: Tree, cls: type[Model]) -> None:
 
 
 def is_exact(tree: Tree, cls: type[Model]) -> bool:
-    """Return whether a document has the types of `cls` and no field that it does not have: one look, for most writes."""
+    """Return whether a document has the types of `cls`, no field that it does not have, and no zero that is not written.
+
+    One look, for most writes.
+    """
     try:
-        msgspec.convert(tree, _exact(cls))  # type: ignore[arg-type]
+        msgspec.convert(tree, _exact(cls), dec_hook=_only_true)  # type: ignore[arg-type]
     except msgspec.ValidationError:
         return False
     return True
@@ -109,8 +112,67 @@ def _fields_within(cls: type[Any], nested: Callable[..., Any]) -> list[Any]:
             checked = tuple[checked, ...]
         elif kind.shape == "map":
             checked = Mapping[str, checked]
+        if exact and name in _unwritten_zeros(cls):  # type: ignore[arg-type]
+            checked = _nonzero(checked, kind)
         fields.append((f"_{len(fields)}", checked | None, msgspec.field(default=None, name=name)))
     return fields
+
+
+# Zeros that are not written
+
+_ZEROS = {"string": "", "bytes": "", "int32": 0, "int64": 0, "bool": False}
+
+
+@functools.cache
+def _unwritten_zeros(cls: type[Any]) -> frozenset[str]:
+    """Return which fields are left out when they are zero or empty: what says so differs in nothing from what does not name them."""
+    written = {
+        *always_fields(cls),
+        *(f.encode_name for f in msgspec.structs.fields(cls) if f.default is None),
+    }
+    return frozenset(
+        name
+        for name, kind in field_types(cls).items()  # type: ignore[arg-type]
+        if name not in written and (kind.shape != "one" or (kind.model is None and kind.scalar in _ZEROS))
+    )
+
+
+class _OnlyTrue:
+    """What stands for a bool that is true."""
+
+
+def _only_true(wanted: type[Any], value: Any) -> _OnlyTrue:
+    if value is not True:
+        raise ValueError("not true")
+    return _TRUE
+
+
+_TRUE = _OnlyTrue()
+
+
+def _nonzero(checked: Any, kind: FieldType) -> Any:
+    """Return the hint of a field without its zero. Negative numbers are left to a closer look."""
+    if kind.shape == "one" and kind.scalar == "bool":
+        return _OnlyTrue
+    if kind.shape == "one" and kind.scalar in ("int32", "int64"):
+        return Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1 if kind.scalar == "int32" else 2**63 - 1)]
+    return Annotated[checked, msgspec.Meta(min_length=1)]
+
+
+def drop_zeros(tree: Any, cls: type[Model]) -> None:
+    """Remove the fields that are zero or empty and not written then, in place. The tree has the types of `cls`."""
+    if not isinstance(tree, dict):
+        return
+    kinds, unwritten = field_types(cls), _unwritten_zeros(cls)  # type: ignore[arg-type]
+    for name, value in [*tree.items()]:
+        kind = kinds.get(name)
+        if kind is None:
+            continue
+        if not value and value is not None and name in unwritten:
+            del tree[name]
+        elif kind.model is not None:
+            for item in _items(value, kind):
+                drop_zeros(item, kind.model)
 
 
 _CHECKED_SCALARS: dict[str, Any] = {"int32": _INT32, "int64": _INT64, "int-or-string": _INT32 | str}

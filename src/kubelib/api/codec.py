@@ -11,6 +11,7 @@ import msgspec
 
 from kubelib.api.checking import (
     check_types,
+    drop_zeros,
     duplicate_fields,
     is_exact,
     of_map,
@@ -32,6 +33,7 @@ __all__ = [
     "copied",
     "decode",
     "drop_nulls",
+    "drop_zeros",
     "duplicate_fields",
     "encode",
     "encode_json",

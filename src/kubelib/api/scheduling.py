@@ -11,6 +11,7 @@ class PriorityClass(Object):
     api_version: ClassVar[str] = "scheduling.k8s.io/v1"
     kind: ClassVar[str] = "PriorityClass"
     __proto__: ClassVar[str] = "2-5"
+    __always__: ClassVar[str] = "value"
 
     value: int = 0
     global_default: bool = False

@@ -33,10 +33,11 @@ class WritingRegistry(ReadingRegistry):
     def accept(self, tree: Tree, old: Tree, patch: Patch, options: WriteOptions) -> Tree:
         """Check what a patch has changed, and return the document; what it has left alone was checked when it was stored."""
         changed = {name: value for name, value in tree.items() if value != old.get(name)}
+        kept = old.keys() - changed.keys()
         codec.drop_nulls(changed)
         self._check_patched(changed, patch, options)
         return {
-            name: changed.get(name, value) for name, value in tree.items() if name in changed or name in old
+            name: changed.get(name, value) for name, value in tree.items() if name in changed or name in kept
         }
 
     def _prepare_metadata(self, tree: Tree, namespace: str, name: str) -> Tree:
@@ -71,6 +72,7 @@ class WritingRegistry(ReadingRegistry):
             codec.check_types(tree, self.resource)
         except codec.DecodeError as error:
             raise BadRequest(str(error)) from None
+        codec.drop_zeros(tree, self.resource.cls)
         if options.field_validation == "Ignore":
             return
         # Who allows them gets them stored: a document of a newer API than ours comes back whole.

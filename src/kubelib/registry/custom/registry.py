@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from kubelib.api import codec
 from kubelib.api.document import Document
 from kubelib.api.errors import BadRequest, MethodNotAllowed
-from kubelib.api.meta import Key
+from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.structural import Structure
 from kubelib.api.structural.normalizing import METADATA, OfEmbedded
@@ -197,6 +197,7 @@ class CustomRegistry(GenericRegistry):
         meta = tree.get("metadata")
         if isinstance(meta, dict):
             codec.drop_nulls(meta)
+            codec.drop_zeros(meta, ObjectMeta)
             if not meta.keys() <= METADATA:
                 of_meta = sorted(f"metadata.{name}" for name in meta if name not in METADATA)
                 for name in [name for name in meta if name not in METADATA]:

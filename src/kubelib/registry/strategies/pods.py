@@ -53,6 +53,8 @@ class PodStrategy(Strategy):
         tree = super().prepare_for_update(registry, tree, old, subresource)
         if subresource in ("resize", "ephemeralcontainers"):
             spec = dict(old["spec"])
+            if subresource == "ephemeralcontainers":
+                spec.pop("ephemeralContainers", None)  # who names none takes them away, which is then refused
             spec |= {part: tree["spec"][part] for part in _PARTS[subresource] if part in tree["spec"]}
             if subresource == "resize":
                 spec |= {part: _resized(spec, old["spec"], part) for part in _CONTAINERS if spec.get(part)}

@@ -172,6 +172,9 @@ class ServiceStrategy(Strategy):
             for part in _OF_ADDRESSES:
                 if part in before:
                     spec.setdefault(part, before[part])
+        address, addresses = spec.get("clusterIP"), spec.get("clusterIPs")
+        if address and address != before.get("clusterIP") and addresses == before.get("clusterIPs"):
+            spec["clusterIPs"] = [address]  # who changes the one means the other too
         health = before.get("healthCheckNodePort")
         if _has_health_port(spec) and health and not spec.get("healthCheckNodePort"):
             spec["healthCheckNodePort"] = health
