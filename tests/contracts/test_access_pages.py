@@ -31,16 +31,15 @@ def test_the_policy_of_the_page_is_one() -> None:
 def test_every_option_and_command_exists(page: Path) -> None:
     text = page.read_text()
     runner = CliRunner()
-    commands = [
-        line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
-    ]
-    for command in commands:
+    blocks = [block.replace("\\\n", "") for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    lines = [line for block in blocks for line in block.splitlines()]
+    for command in (line for line in lines if line.startswith("kubelib ")):
         done = runner.invoke(kubelib, [*shlex.split(command)[1:], "--help"])
         assert done.exit_code == 0, done.output
     told = "".join(
         runner.invoke(kubelib, [*command.split(), "--help"]).output
         for command in ("apiserver", "controller-manager", "kubelet", "token create", "up")
     )
-    own = {"--as", "--list", "--containers"}  # kubectl's
+    own = {"--as", "--list", "--containers", "--patch", "--subresource"}  # kubectl's
     for option in sorted(set(re.findall(r"--[a-z][a-z-]+[a-z]", text)) - own):
         assert option in told, option
