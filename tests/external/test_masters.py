@@ -335,6 +335,9 @@ async def test_of_several_schedulers_and_managers_one_each_leads_and_hands_over_
             first = await leader_of(client, lease)
             both = [daemon for daemon in masters.others if daemon.name.startswith(kind)]
             (leader,) = (d for d in both if d.process and f"_{d.process.pid}_" in first)
+            with anyio.fail_after(90):  # who is still starting cannot follow at once
+                while not all(" is ready " in daemon.log.read_text() for daemon in both):
+                    await anyio.sleep(0.05)
             leader.end()
             await leader_of(client, lease, other_than=first)
             terms = await settled_terms(both, lease)
