@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.bench.budgets import best_within, within
 
 UP = [
@@ -93,12 +93,12 @@ def test_memory_when_idle(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
 def test_the_fixture(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     """Budget: 0.3 s until the API answers."""
-    opened: list[TestCluster] = []
+    opened: list[Cluster] = []
 
     def open_one() -> None:
         directory = tmp_path / str(len(opened))
         directory.mkdir()
-        cluster = TestCluster(directory, ClusterOptions())
+        cluster = Cluster(directory, ClusterOptions())
         cluster.__enter__()
         opened.append(cluster)
 

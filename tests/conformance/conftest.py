@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -122,16 +122,14 @@ class Events:
 
 
 @pytest.fixture(scope="module")
-def cluster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TestCluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     options = getattr(request.module, "OPTIONS", ClusterOptions())
-    with TestCluster(tmp_path_factory.mktemp("cluster"), options) as cluster:
+    with Cluster(tmp_path_factory.mktemp("cluster"), options) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def api(cluster: TestCluster) -> Iterator[Api]:
+def api(cluster: Cluster) -> Iterator[Api]:
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as http:
         yield Api(http)

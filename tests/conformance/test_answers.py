@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 from tests.conformance.conftest import JSON_PATCH, MERGE, STRATEGIC, Api, Tree
 
 DEPLOYMENT: Tree = {
@@ -67,7 +67,7 @@ TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
 
 
 @pytest.fixture(scope="module")
-def foos(cluster: TestCluster) -> str:
+def foos(cluster: Cluster) -> str:
     cluster.apply(DEFINITION)
     return "/apis/example.com/v1/namespaces/default/foos"
 
@@ -148,7 +148,7 @@ def test_who_impersonates_names_a_user(api: Api, header: dict[str, str], asked: 
     assert refused["message"] == f"requested [{asked}] without impersonating a user"
 
 
-def test_who_may_not_create_does_not_by_putting_or_applying_either(api: Api, cluster: TestCluster) -> None:
+def test_who_may_not_create_does_not_by_putting_or_applying_either(api: Api, cluster: Cluster) -> None:
     kinds = {"apiGroups": ["", "coordination.k8s.io"], "resources": ["configmaps", "leases"]}
     user = cluster.user("changes-only", rules=[{**kinds, "verbs": ["get", "update", "patch"]}])
     headers = {"authorization": f"Bearer {user.token}"}

@@ -5,10 +5,10 @@ import socket
 import subprocess
 from pathlib import Path
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 
-def test_a_dry_run_on_the_server_changes_no_pod(cluster: TestCluster) -> None:
+def test_a_dry_run_on_the_server_changes_no_pod(cluster: Cluster) -> None:
     kubectl = cluster.kubectl
     kubectl("run", "web", "--image=registry.example/httpd:1", "--labels=run=web")
     patch = {"spec": {"containers": [{"name": "web", "image": "registry.example/busybox:1"}]}}
@@ -20,7 +20,7 @@ def test_a_dry_run_on_the_server_changes_no_pod(cluster: TestCluster) -> None:
     assert shown == "registry.example/busybox:1"
 
 
-def test_the_proxy_listens_on_a_socket_of_a_file_too(cluster: TestCluster, tmp_path: Path) -> None:
+def test_the_proxy_listens_on_a_socket_of_a_file_too(cluster: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "proxy.sock"
     kubectl = cluster.kubectl
     command = [str(kubectl.path), "proxy", f"--unix-socket={path}"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubelib.store import Revision
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 from kubelib.testing.webhooks import configuration, denied, mutated, on
 from tests.conformance.conftest import APPLY, Api, Tree
 from tests.conformance.test_extension import DEFINITIONS, established
@@ -120,7 +120,7 @@ def test_a_repeated_key_is_told_with_its_line(api: Api, define: Any) -> None:
     assert 'line 6: key "foo" already set in map' in refused["message"]
 
 
-def test_what_a_webhook_adds_is_pruned_by_the_schema(api: Api, define: Any, cluster: TestCluster) -> None:
+def test_what_a_webhook_adds_is_pruned_by_the_schema(api: Api, define: Any, cluster: Cluster) -> None:
     data = {"type": "object", "properties": {"start": {"type": "string"}, "stage-1": {"type": "string"}}}
     path = define("crates", {"type": "object", "properties": {"data": data}})
 
@@ -136,7 +136,7 @@ def test_what_a_webhook_adds_is_pruned_by_the_schema(api: Api, define: Any, clus
 
 @pytest.mark.parametrize("mutating", [True, False])
 def test_webhooks_are_listed_and_removed_by_their_label(
-    api: Api, cluster: TestCluster, namespace: str, mutating: bool
+    api: Api, cluster: Cluster, namespace: str, mutating: bool
 ) -> None:
     plural = "mutatingwebhookconfigurations" if mutating else "validatingwebhookconfigurations"
     path = f"/apis/admissionregistration.k8s.io/v1/{plural}"
@@ -172,7 +172,7 @@ def test_webhooks_are_listed_and_removed_by_their_label(
 
 
 def test_a_list_goes_on_where_it_was_when_its_version_is_forgotten(
-    api: Api, cluster: TestCluster, namespace: str
+    api: Api, cluster: Cluster, namespace: str
 ) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     for number in range(12):
@@ -199,7 +199,7 @@ def test_a_list_goes_on_where_it_was_when_its_version_is_forgotten(
 
 
 def test_a_webhook_refuses_all_that_is_done_to_custom_objects(
-    api: Api, define: Any, cluster: TestCluster
+    api: Api, define: Any, cluster: Cluster
 ) -> None:
     path = define("lids", {"type": "object", "properties": {"data": OPEN}})
 
@@ -229,7 +229,7 @@ def test_a_webhook_refuses_all_that_is_done_to_custom_objects(
     api.delete(f"{path}/l")
 
 
-def test_a_webhook_refuses_definitions(api: Api, cluster: TestCluster) -> None:
+def test_a_webhook_refuses_definitions(api: Api, cluster: Cluster) -> None:
     rule = on("customresourcedefinitions", "CREATE", group="apiextensions.k8s.io")
     selector = {"matchLabels": {"unwanted": "yes"}}
     cluster.webhook(
@@ -244,9 +244,7 @@ def test_a_webhook_refuses_definitions(api: Api, cluster: TestCluster) -> None:
     api.get(f"{DEFINITIONS}/jars.{GROUP}", status=404)
 
 
-def test_a_list_of_objects_stored_in_two_versions_is_in_one(
-    api: Api, define: Any, cluster: TestCluster
-) -> None:
+def test_a_list_of_objects_stored_in_two_versions_is_in_one(api: Api, define: Any, cluster: Cluster) -> None:
     def convert(review: Tree) -> Tree:
         converted = []
         for tree in review["request"]["objects"]:

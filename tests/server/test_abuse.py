@@ -19,7 +19,7 @@ import pytest
 
 from kubelib.api.builtin import SCHEME
 from kubelib.api.protobuf import encode_protobuf
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.api.documents import Generator
 from tests.server.definitions import OPEN, definition
 
@@ -100,8 +100,8 @@ BODIES: dict[str, bytes] = {
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         cluster.apply(
             definition(
                 "widgets",
@@ -134,7 +134,7 @@ class Answer:
 class Wire:
     """One connection, without what a client does besides."""
 
-    def __init__(self, cluster: TestCluster) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(cluster.url).netloc, timeout=60)
         self._headers = {"Authorization": f"Bearer {cluster.token}"}
 
@@ -152,7 +152,7 @@ class Wire:
 
 
 @pytest.fixture
-def wire(cluster: TestCluster) -> Iterator[Wire]:
+def wire(cluster: Cluster) -> Iterator[Wire]:
     wire = Wire(cluster)
     yield wire
     wire.close()
@@ -185,7 +185,7 @@ async def _tasks() -> int:
 
 
 def test_what_is_no_body_is_refused_in_every_form_and_nothing_of_it_is_kept(
-    cluster: TestCluster, wire: Wire
+    cluster: Cluster, wire: Wire
 ) -> None:
     before = json.loads(wire.ask("GET", MAPS).body)["items"]
     codes = _round(wire)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from kubelib.api.autoscaler_forms import autoscaler_as_v1, autoscaler_as_v2
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 V1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"
 V2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
@@ -51,7 +51,7 @@ BEHAVIOR = {
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         headers = {"authorization": f"Bearer {cluster.token}"}
         with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
             yield client

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from kubelib.server.responses import warning_header
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 Send = Callable[..., tuple[int, dict[str, object]]]
 PODS = "/api/v1/namespaces/default/pods"
@@ -19,7 +19,7 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 @pytest.fixture(scope="module")
 def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
     directory: Path = tmp_path_factory.mktemp("cluster")
-    with TestCluster(directory, ClusterOptions()) as cluster:
+    with Cluster(directory, ClusterOptions()) as cluster:
 
         def request(
             method: str, path: str, body: bytes | str | None = None, kind: str = "application/json"

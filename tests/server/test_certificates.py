@@ -21,7 +21,7 @@ from kubelib.api.meta import ObjectMeta
 from kubelib.controllers.bootstraptokens import detached_signature
 from kubelib.controllers.builtin.csrcleaner import is_due
 from kubelib.controllers.certificates import Wanted, lifetime, problem
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 CSRS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -32,7 +32,7 @@ CONTROLLERS = pytest.mark.kubelib(controllers=True)
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -67,7 +67,7 @@ def approve(admin: httpx.Client, name: str, decision: str = "Approved", **header
     return admin.put(f"{CSRS}/{name}/approval", json=tree, headers=headers)
 
 
-def certificate(kubelib_cluster: TestCluster, admin: httpx.Client, name: str) -> x509.Certificate:
+def certificate(kubelib_cluster: Cluster, admin: httpx.Client, name: str) -> x509.Certificate:
     found = kubelib_cluster.eventually(
         lambda: admin.get(f"{CSRS}/{name}").json()["status"].get("certificate")
     )
@@ -107,7 +107,7 @@ def who(admin: httpx.Client, token: str) -> httpx.Response:
 
 @CONTROLLERS
 def test_an_approved_request_is_signed_for_the_time_asked(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     body = csr(
         "jane",
@@ -136,7 +136,7 @@ def test_an_approved_request_is_signed_for_the_time_asked(
 
 @CONTROLLERS
 def test_what_a_signer_does_not_sign_fails_with_the_reason(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     body = csr("bad", KUBELET, pem_request("system:node:n", ["dev"]), ["client auth", "digital signature"])
     assert admin.post(CSRS, json=body).status_code == 201
@@ -153,7 +153,7 @@ def test_what_a_signer_does_not_sign_fails_with_the_reason(
 
 @CONTROLLERS
 def test_kubelets_are_approved_by_what_they_may_and_who_they_are(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     request = pem_request("system:node:new", ["system:nodes"])
     usages = ["digital signature", "client auth"]
@@ -377,7 +377,7 @@ def test_only_secrets_of_the_type_are_tokens(admin: httpx.Client) -> None:
 
 @CONTROLLERS
 def test_cluster_info_is_signed_with_each_token_and_expired_tokens_go(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     maps = "/api/v1/namespaces/kube-public/configmaps"
     info = {

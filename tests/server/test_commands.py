@@ -13,7 +13,7 @@ import pytest
 from kubelib.api.errors import BadRequest, NotFound
 from kubelib.client.kubeconfig import load_connection
 from kubelib.client.websocket import open_command
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 PODS = "/api/v1/namespaces/default/pods"
 POD = {
@@ -24,14 +24,14 @@ Send = Callable[..., tuple[int, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory: Path = tmp_path_factory.mktemp("cluster")
-    with TestCluster(directory, ClusterOptions(fake_nodes=1)) as cluster:
+    with Cluster(directory, ClusterOptions(fake_nodes=1)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def send(cluster: TestCluster) -> Send:
+def send(cluster: Cluster) -> Send:
     def request(method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection(urlsplit(cluster.url).netloc, timeout=60)
         headers = {"Authorization": f"Bearer {cluster.token}", "Content-Type": "application/json"}
@@ -76,7 +76,7 @@ class TestWithoutAnUpgrade:
 )
 @pytest.mark.parametrize("subresource", ["exec", "attach"])
 async def test_a_command_without_a_channel_is_refused(
-    cluster: TestCluster, send: Send, subresource: str, query: list[tuple[str, str]]
+    cluster: Cluster, send: Send, subresource: str, query: list[tuple[str, str]]
 ) -> None:
     where = load_connection([cluster.kubeconfig])
     asked = [("container", "c"), ("command", "ls"), *query]
@@ -85,7 +85,7 @@ async def test_a_command_without_a_channel_is_refused(
             pytest.fail("it was opened")
 
 
-async def test_a_kubelet_is_reached_through_the_proxy_of_its_node(cluster: TestCluster, send: Send) -> None:
+async def test_a_kubelet_is_reached_through_the_proxy_of_its_node(cluster: Cluster, send: Send) -> None:
     where, proxy = load_connection([cluster.kubeconfig]), "/api/v1/nodes/node-0/proxy"
     asked = [("command", "ls"), ("output", "1"), ("error", "1")]
     cluster.eventually(lambda: send("GET", f"{PODS}/web")[1]["status"]["phase"] == "Running")

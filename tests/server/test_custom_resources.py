@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.server.definitions import CRDS, OPEN, Api, Tree, definition, paths_of, thing
 
 _numbers = count(1)
@@ -17,7 +17,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         headers = {"authorization": f"Bearer {cluster.token}"}
         with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
             yield Api(client)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 ROOT = "/apis/resource.k8s.io/v1"
 CLAIMS = f"{ROOT}/namespaces/default/resourceclaims"
@@ -16,7 +16,7 @@ MERGE = {"content-type": "application/merge-patch+json"}
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         headers = {"authorization": f"Bearer {cluster.token}"}
         with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
             yield client

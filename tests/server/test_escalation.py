@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from kubelib.server.authz.escalation import uncovered
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 GROUP = "rbac.authorization.k8s.io"
 ROLES = f"/apis/{GROUP}/v1/namespaces/default/roles"
@@ -18,7 +18,7 @@ SECRETS = {"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client

@@ -25,7 +25,7 @@ from kubelib.server.flow.queues import Level, LevelSettings, Pool, deal, hash_of
 from kubelib.server.request import parse_request
 from kubelib.sim import simulate
 from kubelib.store import MemoryStore
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 GROUP = "/apis/flowcontrol.apiserver.k8s.io/v1"
 PODS = parse_request("GET", "/api/v1/namespaces/default/pods")
@@ -36,7 +36,7 @@ MASTER = User("admin", ("system:masters", "system:authenticated"))
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -364,7 +364,7 @@ def test_the_share_of_the_exempt_level_may_be_changed(admin: httpx.Client) -> No
 
 
 def test_a_schema_of_ones_own_is_heeded_at_once_and_refusals_say_when_to_come_again(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     limited = {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}
     level = {
@@ -419,7 +419,7 @@ def fill(admin: httpx.Client) -> None:
     assert admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", json=bind).status_code == 201
 
 
-def asking(cluster: TestCluster, path: str, user: str) -> socket.socket:
+def asking(cluster: Cluster, path: str, user: str) -> socket.socket:
     """Ask for something as a user, over a connection of its own that takes little at a time."""
     host, port = cluster.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)), timeout=60)
@@ -443,7 +443,7 @@ def by_level(admin: httpx.Client, metric: str) -> Counter[str]:
 
 
 def test_clients_that_never_read_hold_seats_of_their_own_level_only(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     """Sixty connections ask for large lists and read nothing: a node and another user are served meanwhile."""
     fill(admin)
@@ -471,7 +471,7 @@ def many_files() -> Iterator[None]:
 
 
 def test_neither_the_greedy_nor_the_slow_nor_the_idle_keep_others_from_being_served(
-    admin: httpx.Client, kubelib_cluster: TestCluster, many_files: None
+    admin: httpx.Client, kubelib_cluster: Cluster, many_files: None
 ) -> None:
     """A thousand large lists of one user, a reader of one byte at a time and 500 watches: another user notices nothing of them."""
     fill(admin)

@@ -15,20 +15,20 @@ from kubelib.api.meta import ListMeta
 from kubelib.api.model import Model
 from kubelib.api.partial import PartialObjectMetadata
 from kubelib.api.protobuf import _bytes, _parts, decode_protobuf, message_to_tree
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def client(cluster: TestCluster) -> Iterator[httpx.Client]:
+def client(cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
         client.delete(f"{MAPS}/kube-root-ca.crt")
@@ -87,12 +87,12 @@ def test_a_watch_in_protocol_buffers_is_made_of_frames(client: httpx.Client) -> 
     assert events[1][1]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
-async def _forget(cluster: TestCluster) -> None:
+async def _forget(cluster: Cluster) -> None:
     cluster.client._registries.cache.forget()
 
 
 def test_an_old_version_is_an_error_event_in_protocol_buffers_too(
-    client: httpx.Client, cluster: TestCluster
+    client: httpx.Client, cluster: Cluster
 ) -> None:
     cluster.call(_forget, cluster)
     got = client.get(f"{MAPS}?watch=1&resourceVersion=1&timeoutSeconds=1", headers={"accept": PROTOBUF})

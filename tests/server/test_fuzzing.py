@@ -22,7 +22,7 @@ from kubelib.api.builtin import SCHEME
 from kubelib.api.openapi import document_paths
 from kubelib.api.protobuf import encode_protobuf
 from kubelib.api.scheme import Resource
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.api.documents import Generator
 from tests.server.definitions import definition
 
@@ -83,10 +83,10 @@ OTHERS = ("apis/example.com/v1", "apis/travel.example.com/v1")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
     with (
-        TestCluster(tmp_path_factory.mktemp("data"), ClusterOptions()) as cluster,
+        Cluster(tmp_path_factory.mktemp("data"), ClusterOptions()) as cluster,
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(
             aggregated([cluster.user("root", groups=["system:masters"]).kubeconfig], directory / "flights")
@@ -106,7 +106,7 @@ async def _tasks() -> list[anyio.TaskInfo]:
     return anyio.get_running_tasks()
 
 
-def _resources(cluster: TestCluster) -> tuple[int, int]:
+def _resources(cluster: Cluster) -> tuple[int, int]:
     """Return how many tasks the server has, and how many files this process has open."""
     return len(cluster.call(_tasks)), len(os.listdir("/proc/self/fd"))
 
@@ -130,7 +130,7 @@ def _tamed(case: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [*OTHERS, *DOCUMENTS])  # those of all kinds delete what defines the others
-def test_no_call_makes_the_server_fail_or_hang(cluster: TestCluster, name: str) -> None:
+def test_no_call_makes_the_server_fail_or_hang(cluster: Cluster, name: str) -> None:
     headers = {"authorization": f"Bearer {cluster.token}"}
     document = httpx.get(f"{cluster.url}/openapi/v3/{name}", headers=headers).json()
     before = _resources(cluster)
@@ -187,7 +187,7 @@ def test_no_call_makes_the_server_fail_or_hang(cluster: TestCluster, name: str) 
     "resource", [r for r in SCHEME if "create" in r.verbs], ids=lambda r: f"{r.kind}.{r.api_version}"
 )
 def test_generated_documents_are_answered_alike_in_json_and_protocol_buffers(
-    cluster: TestCluster, resource: Resource
+    cluster: Cluster, resource: Resource
 ) -> None:
     prefix = f"apis/{resource.api_version}" if resource.group else f"api/{resource.version}"
     place = "namespaces/default/" if resource.namespaced else ""
@@ -221,7 +221,7 @@ UNDESCRIBED = (
 
 
 @pytest.mark.parametrize("path", UNDESCRIBED)
-def test_what_no_document_describes_neither_fails_nor_hangs(cluster: TestCluster, path: str) -> None:
+def test_what_no_document_describes_neither_fails_nor_hangs(cluster: Cluster, path: str) -> None:
     before = _resources(cluster)
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=SECONDS) as client:
@@ -235,7 +235,7 @@ def test_what_no_document_describes_neither_fails_nor_hangs(cluster: TestCluster
     assert after[1] <= before[1] + 4, "files are left"
 
 
-def test_every_endpoint_is_refused_without_credentials_and_with_wrong_ones(cluster: TestCluster) -> None:
+def test_every_endpoint_is_refused_without_credentials_and_with_wrong_ones(cluster: Cluster) -> None:
     admin = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, timeout=60) as client:
         documents = client.get("/openapi/v3", headers=admin).json()["paths"]

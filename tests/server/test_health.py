@@ -9,7 +9,7 @@ import pytest
 from kubelib.registry import ResourceRegistries
 from kubelib.server import ApiServer
 from kubelib.store import MemoryStore
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 STARTED = (
     "poststarthook/start-apiserver-admission-initializer",
@@ -42,7 +42,7 @@ STARTED = (
 
 
 @pytest.fixture
-def client(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def client(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=kubelib_cluster.url, timeout=60) as client:
         yield client
 

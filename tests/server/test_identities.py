@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 from tests.server.test_audit import MAPS, audited, config_map
 
 MANIFOLD = [
@@ -34,7 +34,7 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 
 
 @pytest.fixture
-async def client(kubelib_cluster: TestCluster) -> AsyncIterator[httpx.AsyncClient]:
+async def client(kubelib_cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     async with httpx.AsyncClient(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 from tests.server.definitions import OPEN, Api, definition
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -15,7 +15,7 @@ META = {"metadata": {"name": "a"}}
 
 
 @pytest.fixture
-def api(kubelib_cluster: TestCluster) -> Iterator[Api]:
+def api(kubelib_cluster: Cluster) -> Iterator[Api]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield Api(client)

@@ -8,7 +8,7 @@ import pytest
 
 from kubelib.client.kubeconfig import load_connection
 from kubelib.client.websocket import connect_websocket
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.server.test_metrics import MAPS, asked, figures
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -17,13 +17,13 @@ OF_PODS = {"version": "v1", "resource": "pods", "scope": "resource", "verb": "CO
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def client(cluster: TestCluster) -> Iterator[httpx.Client]:
+def client(cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -36,7 +36,7 @@ def running(client: httpx.Client, **labels: str) -> float:
 
 
 def test_a_watch_is_shown_while_it_lasts_and_counted_when_it_has_ended(
-    cluster: TestCluster, client: httpx.Client
+    cluster: Cluster, client: httpx.Client
 ) -> None:
     assert running(client, **OF_MAPS) == 0
     with client.stream("GET", MAPS, params={"watch": "1"}) as answer:
@@ -52,7 +52,7 @@ def test_a_watch_is_shown_while_it_lasts_and_counted_when_it_has_ended(
     assert running(client, **OF_MAPS) == 0
 
 
-async def test_a_websocket_counts_as_switching_protocols(cluster: TestCluster, client: httpx.Client) -> None:
+async def test_a_websocket_counts_as_switching_protocols(cluster: Cluster, client: httpx.Client) -> None:
     connection = load_connection([cluster.kubeconfig])
     watched = {**OF_MAPS, "scope": "cluster"}
     with anyio.fail_after(60):

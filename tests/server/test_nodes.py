@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 CORE = "/api/v1/namespaces/default"
 MINE = [("impersonate-user", "system:node:mine"), ("impersonate-group", "system:nodes")]
@@ -14,7 +14,7 @@ MERGE = ("content-type", "application/merge-patch+json")
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         for name in ("mine", "yours"):

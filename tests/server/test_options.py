@@ -8,20 +8,20 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WATCH = f"{MAPS}?watch=1&timeoutSeconds=1"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def client(cluster: TestCluster) -> Iterator[httpx.Client]:
+def client(cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -170,7 +170,7 @@ def test_fields_that_a_body_names_twice_are_warned_of(client: httpx.Client) -> N
 
 
 def test_pages_are_of_one_revision_and_go_on_from_the_present_once_that_has_gone(
-    client: httpx.Client, cluster: TestCluster
+    client: httpx.Client, cluster: Cluster
 ) -> None:
     for name in ("p1", "p2", "p3", "p4"):
         create(client, name, page="yes")
@@ -199,7 +199,7 @@ def test_pages_are_of_one_revision_and_go_on_from_the_present_once_that_has_gone
     client.delete(f"{MAPS}?labelSelector=page")
 
 
-async def _compact(cluster: TestCluster) -> None:
+async def _compact(cluster: Cluster) -> None:
     store = cluster.client._registries.store
     await store.compact(await store.revision())
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from kubelib.api.times import format_time
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.conformance.kinds import ANCHOR
 
 GROUP = "/apis/certificates.k8s.io/v1"
@@ -43,14 +43,14 @@ def condition(kind: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory: Path = tmp_path_factory.mktemp("cluster")
-    with TestCluster(directory, ClusterOptions()) as cluster:
+    with Cluster(directory, ClusterOptions()) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def api(cluster: TestCluster) -> Iterator[httpx.Client]:
+def api(cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -61,7 +61,7 @@ def causes(answer: httpx.Response) -> list[str]:
     return [f"{cause['field']}: {cause['message']}" for cause in answer.json()["details"]["causes"]]
 
 
-def issued(cluster: TestCluster, key: Any, hours: float = 2) -> dict[str, Any]:
+def issued(cluster: Cluster, key: Any, hours: float = 2) -> dict[str, Any]:
     start = cluster.clock.now().replace(microsecond=0)
     end, name = start + timedelta(hours=hours), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "p")])
     certificate = (
@@ -88,7 +88,7 @@ def give(api: httpx.Client, name: str, status: dict[str, Any]) -> httpx.Response
     return api.patch(f"{REQUESTS}/{name}/status", json={"status": status}, headers=headers)
 
 
-def test_a_pod_gets_a_certificate_for_its_key_once(cluster: TestCluster, api: httpx.Client) -> None:
+def test_a_pod_gets_a_certificate_for_its_key_once(cluster: Cluster, api: httpx.Client) -> None:
     name = f"issued-{next(NUMBERS)}"
     made = api.post(REQUESTS, json=request(name)).raise_for_status().json()
     assert made["spec"]["maxExpirationSeconds"] == 86400
@@ -143,7 +143,7 @@ def test_a_bundle_has_anchors_and_the_name_of_its_signer(api: httpx.Client) -> N
 
 
 @pytest.fixture
-def limited(cluster: TestCluster) -> Iterator[Callable[..., httpx.Response]]:
+def limited(cluster: Cluster) -> Iterator[Callable[..., httpx.Response]]:
     rule = {"apiGroups": ["certificates.k8s.io"], "resources": ["*"], "verbs": ["create", "patch", "get"]}
     user = cluster.user("limited", rules=[rule])
     with httpx.Client(base_url=cluster.url, headers={"authorization": f"Bearer {user.token}"}) as client:
@@ -151,7 +151,7 @@ def limited(cluster: TestCluster) -> Iterator[Callable[..., httpx.Response]]:
 
 
 def test_only_those_attest_and_sign_who_may(
-    cluster: TestCluster, api: httpx.Client, limited: Callable[..., httpx.Response]
+    cluster: Cluster, api: httpx.Client, limited: Callable[..., httpx.Response]
 ) -> None:
     spec = {"trustBundle": ANCHOR, "signerName": "example.com/pods"}
     answer = limited("POST", BUNDLES, json={"metadata": {"name": "example.com:pods:b"}, "spec": spec})
@@ -165,7 +165,7 @@ def test_only_those_attest_and_sign_who_may(
     assert 'is not permitted to "sign" for signer "example.com/pods"' in causes(answer)[0]
 
 
-def test_the_server_dates_the_taints_of_devices(cluster: TestCluster, api: httpx.Client) -> None:
+def test_the_server_dates_the_taints_of_devices(cluster: Cluster, api: httpx.Client) -> None:
     rules = "/apis/resource.k8s.io/v1/devicetaintrules"
     spec = {"deviceSelector": {"device": "gpu-0"}, "taint": {"key": "broken", "effect": "NoSchedule"}}
     made = api.post(rules, json={"metadata": {"name": "broken"}, "spec": spec}).raise_for_status().json()

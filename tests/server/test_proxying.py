@@ -24,7 +24,7 @@ from wsproto.events import (
 from kubelib.server.authn.subprotocol import PREFIX
 from kubelib.server.exchange import Inquiry, exchange_with
 from kubelib.server.proxying import split_name
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 SERVICE = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
@@ -124,13 +124,13 @@ def backend() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestCluster]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def client(cluster: TestCluster, backend: int) -> Iterator[httpx.Client]:
+def client(cluster: Cluster, backend: int) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {cluster.token}"}
     with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
         ports = [{"name": "http", "port": 80}, {"name": "other", "port": 81}]
@@ -231,7 +231,7 @@ def test_what_cannot_be_reached_is_a_status(client: httpx.Client, path: str, cod
 
 @pytest.mark.parametrize("name", ["nobody", "another", "liar", "node"])
 def test_a_service_leads_to_the_addresses_of_its_pods_only(
-    cluster: TestCluster, client: httpx.Client, name: str
+    cluster: Cluster, client: httpx.Client, name: str
 ) -> None:
     """Whoever writes endpoints could have the server call whatever it reaches."""
     got = client.get(f"{SERVICE}/{name}:http/proxy/")
@@ -246,7 +246,7 @@ def test_a_service_leads_to_the_addresses_of_its_pods_only(
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1"])
 def test_pods_and_nodes_at_the_server_s_own_addresses_are_not_called(
-    cluster: TestCluster, client: httpx.Client, backend: int, address: str
+    cluster: Cluster, client: httpx.Client, backend: int, address: str
 ) -> None:
     for name in ("local", "six"):
         got = client.get(f"{PODS}/{name}:{backend}/proxy/")
@@ -258,7 +258,7 @@ def test_pods_and_nodes_at_the_server_s_own_addresses_are_not_called(
     assert (got.status_code, got.json()["message"]) == (400, "address not allowed")
 
 
-def test_what_was_authorized_is_what_is_passed_on(cluster: TestCluster, client: httpx.Client) -> None:
+def test_what_was_authorized_is_what_is_passed_on(cluster: Cluster, client: httpx.Client) -> None:
     """A slash that is written as %2F is one for authorization: it must be one for the way as well, or there is none."""
     for path in (
         "/api/v1/namespaces/default%2Fservices%2Fweb:http%2Fproxy%2Fa",
@@ -276,7 +276,7 @@ def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(client: httpx.Cl
         client.get(f"{SERVICE}/web:http/proxy/broken")
 
 
-def test_who_may_not_use_the_proxy_is_refused(cluster: TestCluster, client: httpx.Client) -> None:
+def test_who_may_not_use_the_proxy_is_refused(cluster: Cluster, client: httpx.Client) -> None:
     got = client.get(f"{SERVICE}/web:http/proxy/", headers={"impersonate-user": "nobody"})
     assert got.status_code == 403
     assert httpx.get(f"{cluster.url}{SERVICE}/web:http/proxy/").status_code in (401, 403)
@@ -302,7 +302,7 @@ def test_names_of_proxies_are_taken_apart() -> None:
 class Socket:
     """A WebSocket by hand."""
 
-    def __init__(self, cluster: TestCluster, path: str, *subprotocols: str, authorized: bool = True) -> None:
+    def __init__(self, cluster: Cluster, path: str, *subprotocols: str, authorized: bool = True) -> None:
         import socket
 
         host = cluster.url.removeprefix("http://")
@@ -342,7 +342,7 @@ class Socket:
         self.socket.close()
 
 
-def test_a_browser_may_have_its_token_among_its_subprotocols(cluster: TestCluster) -> None:
+def test_a_browser_may_have_its_token_among_its_subprotocols(cluster: Cluster) -> None:
     def offer(*subprotocols: str) -> Socket:
         return Socket(cluster, f"{SERVICE}/web:http/proxy/ws", *subprotocols, authorized=False)
 
@@ -364,7 +364,7 @@ def test_a_browser_may_have_its_token_among_its_subprotocols(cluster: TestCluste
     socket.close()
 
 
-def test_websockets_are_passed_on_both_ways(cluster: TestCluster, client: httpx.Client) -> None:
+def test_websockets_are_passed_on_both_ways(cluster: Cluster, client: httpx.Client) -> None:
     socket = Socket(cluster, f"{SERVICE}/web:http/proxy/ws", "mine")
     assert socket.subprotocol == "mine"
     socket.say("ab")
@@ -392,7 +392,7 @@ def test_websockets_are_passed_on_both_ways(cluster: TestCluster, client: httpx.
     ],
 )
 def test_an_upgrade_that_cannot_be_is_refused_with_a_status(
-    cluster: TestCluster, client: httpx.Client, path: str, code: int, message: str
+    cluster: Cluster, client: httpx.Client, path: str, code: int, message: str
 ) -> None:
     client.post(
         "/api/v1/namespaces/default/pods",
@@ -404,9 +404,7 @@ def test_an_upgrade_that_cannot_be_is_refused_with_a_status(
     assert message in json.loads(socket.refusal)["message"]
 
 
-def test_a_watch_over_a_websocket_is_a_message_for_each_event(
-    cluster: TestCluster, client: httpx.Client
-) -> None:
+def test_a_watch_over_a_websocket_is_a_message_for_each_event(cluster: Cluster, client: httpx.Client) -> None:
     socket = Socket(
         cluster, f"{SERVICE}?watch=true&timeoutSeconds=1&labelSelector=side%3Dleft&resourceVersion=0"
     )

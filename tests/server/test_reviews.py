@@ -15,14 +15,14 @@ from kubelib.server.app import authorizer_of
 from kubelib.server.authz.rbac import RbacAuthorizer, rule_allows
 from kubelib.server.request import RequestInfo
 from kubelib.store import MemoryStore
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 GROUP = "rbac.authorization.k8s.io"
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client

@@ -10,13 +10,13 @@ import pytest
 from kubelib.registry import ResourceRegistries
 from kubelib.server.authz.bootstrap import cluster_role_bindings, cluster_roles, ensure_policy
 from kubelib.store import MemoryStore
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 GROUP = "rbac.authorization.k8s.io"
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -78,7 +78,7 @@ def test_whoever_is_known_may_discover_and_ask_what_is_allowed(admin: httpx.Clie
     assert status(admin, "jane", "POST", path, review) == 201
 
 
-def test_strangers_see_health_and_version_only(kubelib_cluster: TestCluster) -> None:
+def test_strangers_see_health_and_version_only(kubelib_cluster: Cluster) -> None:
     with httpx.Client(base_url=kubelib_cluster.url, timeout=60) as stranger:
         assert stranger.get("/version").status_code == 200
         assert stranger.get("/healthz").status_code == 200

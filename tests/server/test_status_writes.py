@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 NAMESPACE = "/api/v1/namespaces/default"
 CONTAINER = {"name": "c", "image": "i"}
 
 
 @pytest.fixture
-def client(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def client(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client

@@ -19,7 +19,7 @@ from kubelib.registry.base import User
 from kubelib.server.authn.tokens import TokenKey
 from kubelib.server.listener import Tls, bind, serve
 from kubelib.server.nodeserver import NodeServer
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 from reference_cluster import pki
 from reference_cluster.apiserver import run_api_server
 
@@ -32,7 +32,7 @@ FOR_EVERYBODY_KNOWN = ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "s
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         yield client
@@ -121,7 +121,7 @@ def test_a_user_without_rights_learns_what_there_is_and_who_they_are(admin: http
 
 
 @pytest.fixture
-def bad_tokens(kubelib_cluster: TestCluster, admin: httpx.Client) -> dict[str, str]:
+def bad_tokens(kubelib_cluster: Cluster, admin: httpx.Client) -> dict[str, str]:
     """Tokens that were good, or are for something else, or are made up."""
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     for name in ("robot", "gone"):
@@ -216,7 +216,7 @@ def upgraded(open_: Callable[[], socket.socket], path: str, headers: Mapping[str
 
 
 def test_no_upgrade_is_a_way_around_who_one_is_and_what_one_may(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}}
     assert admin.post(PODS, json=pod).status_code == 201

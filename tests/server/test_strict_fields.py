@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.server.definitions import CRDS, definition
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -50,7 +50,7 @@ STRICT = "strict decoding error: "
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         headers = {"authorization": f"Bearer {cluster.token}"}
         with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
             whole = client.post(f"{DEPLOYMENTS}?fieldValidation=Ignore", content=JSON, headers=of("json"))

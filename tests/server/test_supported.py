@@ -9,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 from tests.server.supported import (
     DEFINITIONS,
     DEPLOYMENTS,
@@ -86,7 +86,7 @@ ROWS = rows()
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with TestCluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
+    with Cluster(tmp_path_factory.mktemp("cluster"), ClusterOptions()) as cluster:
         headers = {"authorization": f"Bearer {cluster.token}", "content-type": "application/json"}
         with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
             for where, tree in THERE:

@@ -4,14 +4,14 @@ import json
 
 import httpx
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 PODS = "/api/v1/namespaces/default/pods"
 SCHEMAS = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
 TABLE = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 
 
-def test_rows_of_pods_that_have_ended_say_so(kubelib_cluster: TestCluster) -> None:
+def test_rows_of_pods_that_have_ended_say_so(kubelib_cluster: Cluster) -> None:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         for name, phase in (("a", "Succeeded"), ("b", "Failed"), ("c", "Running")):
@@ -32,7 +32,7 @@ def test_rows_of_pods_that_have_ended_say_so(kubelib_cluster: TestCluster) -> No
     ]
 
 
-def test_flow_schemas_come_by_precedence(kubelib_cluster: TestCluster) -> None:
+def test_flow_schemas_come_by_precedence(kubelib_cluster: Cluster) -> None:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         for name, precedence in (("z", 20), ("a", 9000), ("b", 20)):

@@ -16,14 +16,14 @@ from kubelib.client import LocalClient
 from kubelib.registry import ResourceRegistries
 from kubelib.server.authn.tokens import ISSUER, ServiceAccountTokens, TokenKey, TokenSigner
 from kubelib.store import MemoryStore
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as client:
         account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "robot"}}
@@ -161,7 +161,7 @@ def test_tampered_and_foreign_tokens_are_refused(admin: httpx.Client) -> None:
 
 @pytest.mark.kubelib(controllers=True)
 def test_a_secret_of_the_type_gets_the_token_of_its_account_which_dies_with_it(
-    admin: httpx.Client, kubelib_cluster: TestCluster
+    admin: httpx.Client, kubelib_cluster: Cluster
 ) -> None:
     secrets = "/api/v1/namespaces/default/secrets"
     secret: dict[str, Any] = {

@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 PATH = "/apis/scheduling.kubelib.dev/v1alpha1/transactions"
 
 
 @pytest.fixture
-def admin(kubelib_cluster: TestCluster) -> Iterator[httpx.Client]:
+def admin(kubelib_cluster: Cluster) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
     with httpx.Client(base_url=kubelib_cluster.url, headers=headers) as client:
         amounts = {"cpu": "1", "memory": "8Gi", "pods": "10"}

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from kubelib.server import watching
-from kubelib.testing.cluster import TestCluster
+from kubelib.testing.cluster import Cluster
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 @pytest.fixture
-def client(kubelib_cluster: TestCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+def client(kubelib_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     monkeypatch.setattr(watching, "BOOKMARK_EVERY", 0.2)
     monkeypatch.setattr(watching, "BOOKMARK_RETRY", 0.001)
     headers = {"authorization": f"Bearer {kubelib_cluster.token}"}

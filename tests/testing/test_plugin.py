@@ -7,10 +7,10 @@ from kubernetes import client, config, watch
 
 from kubelib.runtime.base import ContainerSpec, SandboxSpec
 from kubelib.runtime.fake import Life
-from kubelib.testing.cluster import ClusterOptions, TestCluster
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 
-def test_a_cluster_answers_the_official_client(kubelib_cluster: TestCluster) -> None:
+def test_a_cluster_answers_the_official_client(kubelib_cluster: Cluster) -> None:
     api = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
     body = {"metadata": {"name": "c", "labels": {"a": "b"}}, "data": {"x": "y"}}
     api.create_namespaced_config_map("default", body)
@@ -31,7 +31,7 @@ def test_a_cluster_answers_the_official_client(kubelib_cluster: TestCluster) -> 
 
 
 @pytest.mark.kubelib(controllers=True, scheduler=True, fake_nodes=3)
-def test_controllers_and_scheduler_run_when_asked_for(kubelib_cluster: TestCluster) -> None:
+def test_controllers_and_scheduler_run_when_asked_for(kubelib_cluster: Cluster) -> None:
     api = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     api.create_namespaced_replication_controller(
@@ -51,7 +51,7 @@ def crashes_once(sandbox: SandboxSpec, container: ContainerSpec, random: Random)
 
 
 @pytest.mark.kubelib(fake_nodes=2, rule=crashes_once)
-def test_containers_on_fake_nodes_live_by_the_rule(kubelib_cluster: TestCluster) -> None:
+def test_containers_on_fake_nodes_live_by_the_rule(kubelib_cluster: Cluster) -> None:
     api = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
     assert [n.metadata.name for n in api.list_node().items] == ["node-0", "node-1"]
     spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "node-1"}
@@ -66,17 +66,17 @@ def test_containers_on_fake_nodes_live_by_the_rule(kubelib_cluster: TestCluster)
     assert status.container_statuses[0].last_state.terminated.exit_code == 1
 
 
-def test_clusters_know_nothing_of_each_other(tmp_path: Path, kubelib_cluster: TestCluster) -> None:
+def test_clusters_know_nothing_of_each_other(tmp_path: Path, kubelib_cluster: Cluster) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    with TestCluster(other, ClusterOptions()) as second:
+    with Cluster(other, ClusterOptions()) as second:
         api = client.CoreV1Api(config.new_client_from_config(str(second.kubeconfig)))
         api.create_namespaced_secret("default", {"metadata": {"name": "s"}})
         first = client.CoreV1Api(config.new_client_from_config(str(kubelib_cluster.kubeconfig)))
         assert first.list_namespaced_secret("default").items == []
 
 
-def test_a_wrong_token_is_refused(kubelib_cluster: TestCluster) -> None:
+def test_a_wrong_token_is_refused(kubelib_cluster: Cluster) -> None:
     configuration = client.Configuration()
     configuration.host = kubelib_cluster.url
     configuration.api_key = {"authorization": "Bearer wrong"}

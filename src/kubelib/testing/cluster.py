@@ -370,9 +370,3 @@ class Cluster:
             self._stop = anyio.Event()
             self._ready.set()
             await self._stop.wait()
-
-
-class TestCluster(Cluster):
-    """The cluster under the name that it had first."""
-
-    __test__ = False
