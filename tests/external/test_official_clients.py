@@ -482,3 +482,22 @@ def test_events_are_told_in_both_groups(api: k8s.ApiClient, core: k8s.CoreV1Api)
     k8s.EventsV1Api(api).create_namespaced_event(NAMESPACE, event)
     [found] = core.list_namespaced_event(NAMESPACE, field_selector="involvedObject.name=x,reason=Seen").items
     assert (found.message, found.involved_object.uid) == ("hello", made.metadata.uid)
+
+
+def test_zeros_that_clients_insist_on_are_there_from_the_beginning(
+    kubelib_cluster: Cluster, api: k8s.ApiClient
+) -> None:
+    kubelib_cluster.kubectl(
+        "create", "priorityclass", "none", "--value=0"
+    )  # in protocol buffers, which have no zeros
+    assert k8s.SchedulingV1Api(api).read_priority_class("none").value == 0
+    policy, autoscaling = k8s.PolicyV1Api(api), k8s.AutoscalingV1Api(api)
+    budget = {"metadata": {"name": "a"}, "spec": {"minAvailable": 0, "selector": {}}}
+    made = policy.create_namespaced_pod_disruption_budget("default", budget).status
+    counted = (made.current_healthy, made.desired_healthy, made.disruptions_allowed, made.expected_pods)
+    assert counted == (0, 0, 0, 0)
+    spec = {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}
+    scaler = {"metadata": {"name": "a"}, "spec": spec}
+    k8s.AutoscalingV2Api(api).create_namespaced_horizontal_pod_autoscaler("default", scaler)
+    seen = autoscaling.read_namespaced_horizontal_pod_autoscaler("a", "default").status
+    assert (seen.current_replicas, seen.desired_replicas) == (0, 0)

@@ -78,7 +78,8 @@ def test_every_metric_survives_v1() -> None:
         "maxReplicas": 5,
         "targetCPUUtilizationPercentage": 70,
     }
-    assert served["status"] == {"desiredReplicas": 1, "currentCPUUtilizationPercentage": 30}
+    observed = {"currentReplicas": 0, "desiredReplicas": 1, "currentCPUUtilizationPercentage": 30}
+    assert served["status"] == observed
     metrics = json.loads(served["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"])
     assert metrics[0] == {"type": "Resource", "resource": {"name": "memory", "targetAverageValue": "1Gi"}}
     assert metrics[3]["object"] == {

@@ -131,6 +131,8 @@ def autoscaler_as_v1(tree: Tree) -> Tree:
         if _is_cpu(metric, "current"):
             status[_CURRENT_CPU] = metric["resource"]["current"]["averageUtilization"]
             break
+    if status:
+        status.setdefault("currentReplicas", 0)  # which v2 leaves out when it is zero
     annotations = dict((tree.get("metadata") or {}).get("annotations") or {})
     annotations.update((name, encode_json(value).decode()) for name, value in carried.items() if value)
     return _assembled(tree, V1, spec, status, annotations)
@@ -150,6 +152,8 @@ def autoscaler_as_v2(tree: Tree) -> Tree:
         spec["metrics"] = metrics
     if isinstance(carried[_BEHAVIOR], dict):
         spec["behavior"] = _renamed(carried[_BEHAVIOR], capital=False)
+    if not status.get("currentReplicas"):
+        status.pop("currentReplicas", None)
     usage = status.pop(_CURRENT_CPU, None)
     current = [_to_v2(metric, _STATUS) for metric in _objects(carried[_CURRENT])]
     if usage is not None and not any(_is_cpu(metric, "current") for metric in current):

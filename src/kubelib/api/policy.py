@@ -25,6 +25,7 @@ class PodDisruptionBudgetStatus(Model):
     """What is observed of a PodDisruptionBudget."""
 
     __proto__: ClassVar[str] = "1-7"
+    __always__: ClassVar[str] = "disruptionsAllowed currentHealthy desiredHealthy expectedPods"
     __merge__: ClassVar[Merging] = {"conditions": BY_TYPE}
 
     observed_generation: Int64 = 0

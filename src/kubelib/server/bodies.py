@@ -144,6 +144,9 @@ def read_body(
             if target is None:
                 raise UnsupportedMediaType("this body cannot be read from protocol buffers")
             tree = {"apiVersion": api_version, "kind": kind, **protobuf.message_to_tree(message, target)}
+            codec.complete(
+                tree, target
+            )  # Go does not send zeros there, and writes those of required fields in JSON
             if request.audit is not None:
                 request.audit.received_body, request.audit.media = codec.encode_json(tree), "application/json"
         else:

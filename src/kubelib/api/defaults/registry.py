@@ -232,6 +232,7 @@ def _quota(tree: Tree) -> None:
 
 
 def _priority_class(tree: Tree) -> None:
+    tree.setdefault("value", 0)
     tree.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
