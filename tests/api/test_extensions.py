@@ -247,7 +247,7 @@ BAD = [
      "Invalid value: -1: must be between 0 and 2147483647, inclusive"),
     ("VolumeAttachment", "status", {"attachmentMetadata": {"a": "b" * (256 * 1024)}}, "status.attachmentMetadata",
      "Too long: may not be more than 262144 bytes"),
-    ("VolumeAttributesClass", "parameters", {str(n): "" for n in range(513)}, "parameters", "Too long: may not be more than 512 bytes"),
+    ("VolumeAttributesClass", "parameters", {str(n): "" for n in range(513)}, "spec.parameters", "Too long: may not be more than 512 bytes"),
     ("StorageClass", "parameters", {"": "a"}, "parameters", 'Invalid value: "": field can not be empty.'),
     ("StorageClass", "parameters", {"a": "b" * (256 * 1024)}, "parameters", "Too long: may not be more than 262144 bytes"),
     ("StorageClass", "allowedTopologies", [{"matchLabelExpressions": [{"key": "a", "values": []}]}],
@@ -265,7 +265,7 @@ BAD = [
      'Unsupported value: "Some": supported values: "File", "None", "ReadWriteOnceWithFSType"'),
     ("VolumeAttachment", "spec.source", {}, "spec.source",
      "Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
-    ("VolumeAttributesClass", "parameters", {}, "parameters", "Required value: must contain at least one key/value pair"),
+    ("VolumeAttributesClass", "parameters", {}, "spec.parameters", "Required value: must contain at least one key/value pair"),
 ]  # fmt: skip
 
 

@@ -6,16 +6,17 @@ from typing import Any
 from kubelib.api.errors import Problem
 from kubelib.api.quantity import ZERO, QuantityError, parse_quantity
 from kubelib.api.scheme import Tree
+from kubelib.api.validation import texts
 from kubelib.api.validation.problems import each, forbidden, invalid, not_supported, required
+from kubelib.api.validation.resources import container_resource_name
 
 _METRICS = ("ContainerResource", "External", "Object", "Pods", "Resource")
 _LONGEST_WINDOW, _LONGEST_PERIOD = 3600, 1800
-_AVERAGE_OR_VALUE = "must set either a target value for metric or a per-pod target"
 _VALUE_OR_UTILIZATION = "must set either a target raw value or a target utilization"
 
 
-def autoscaler_problems(tree: Tree) -> list[Problem]:
-    """Check a HorizontalPodAutoscaler."""
+def autoscaler_problems(tree: Tree, old: Tree | None = None) -> list[Problem]:
+    """Check a HorizontalPodAutoscaler, new or changed: what is scaled may keep an odd version that it had before."""
     spec = tree.get("spec") or {}
     problems: list[Problem] = []
     least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
@@ -25,13 +26,16 @@ def autoscaler_problems(tree: Tree) -> list[Problem]:
         problems.append(invalid("spec.maxReplicas", most, "must be greater than 0"))
     if least is not None and most < least:
         problems.append(invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
-    _target_problems(spec.get("scaleTargetRef") or {}, "spec.scaleTargetRef", problems)
-    utilization = spec.get("targetCPUUtilizationPercentage")
-    if utilization is not None and utilization < 1:
-        problems.append(invalid("spec.targetCPUUtilizationPercentage", utilization, "must be greater than 0"))
+    target = spec.get("scaleTargetRef") or {}
+    _reference_problems(target, "spec.scaleTargetRef", problems)
+    before = ((old or {}).get("spec") or {}).get("scaleTargetRef")
+    if before is None or not _version_problem(before):
+        problems += each(
+            "spec.scaleTargetRef.apiVersion", target.get("apiVersion") or "", _version_problem(target)
+        )
     for at, metric in enumerate(spec.get("metrics") or ()):
         _metric_problems(metric, f"spec.metrics[{at}]", problems)
-    if least == 0 and not any(m.get("object") or m.get("external") for m in spec.get("metrics") or ()):
+    if least == 0 and not any(m.get("type") in ("Object", "External") for m in spec.get("metrics") or ()):
         why = "must specify at least one Object or External metric to support scaling to zero replicas"
         problems.append(forbidden("spec.metrics", why))
     behavior = spec.get("behavior") or {}
@@ -48,21 +52,29 @@ def path_segment(name: str) -> list[str]:
     return [f"may not contain '{part}'" for part in ("/", "%") if part in name]
 
 
-def _target_problems(target: Tree, path: str, problems: list[Problem]) -> None:
+def _reference_problems(target: Tree, path: str, problems: list[Problem]) -> None:
     for part in ("kind", "name"):
         if value := target.get(part):
             problems += each(f"{path}.{part}", value, path_segment(value))
         else:
             problems.append(required(f"{path}.{part}"))
-    if (version := target.get("apiVersion") or "").count("/") > 1:
-        problems.append(invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}"))
+
+
+def _version_problem(target: Tree, *, grouped: bool = True) -> list[str]:
+    """Check the version of an object that is referred to; of kinds that scale only one has no group."""
+    version = target.get("apiVersion") or ""
+    if version.count("/") > 1:
+        return [f"unexpected GroupVersion string: {version}"]
+    if grouped and target.get("kind") != "ReplicationController" and not version.rpartition("/")[0]:
+        return ["apiVersion must specify API group"]
+    return []
 
 
 def _metric_problems(metric: Tree, path: str, problems: list[Problem]) -> None:
     kind = metric.get("type") or ""
     if not kind:
         problems.append(required(f"{path}.type", "must specify a metric source type"))
-    elif kind not in _METRICS:
+    if kind not in _METRICS:
         problems.append(not_supported(f"{path}.type", kind, _METRICS))
     present = [field for field in _SOURCES if metric.get(field) is not None]
     if present:
@@ -97,7 +109,7 @@ def _aim_problems(target: Tree, path: str, problems: list[Problem]) -> None:
     kind = target.get("type") or ""
     if not kind:
         problems.append(required(f"{path}.type", "must specify a metric target type"))
-    elif kind not in ("Utilization", "Value", "AverageValue"):
+    if kind not in ("Utilization", "Value", "AverageValue"):
         problems.append(invalid(f"{path}.type", kind, "must be either Utilization, Value, or AverageValue"))
     problems += [
         invalid(f"{path}.{part}", target[part], "must be positive")
@@ -110,12 +122,16 @@ def _aim_problems(target: Tree, path: str, problems: list[Problem]) -> None:
 
 
 def _object_problems(source: Tree, path: str, problems: list[Problem]) -> None:
-    _target_problems(source.get("describedObject") or {}, f"{path}.describedObject", problems)
+    described = source.get("describedObject") or {}
+    _reference_problems(described, f"{path}.describedObject", problems)
+    messages = _version_problem(described, grouped=False)
+    problems += each(f"{path}.describedObject.apiVersion", described.get("apiVersion"), messages)
     _identifier_problems(source.get("metric") or {}, f"{path}.metric", problems)
     target = source.get("target") or {}
     _aim_problems(target, f"{path}.target", problems)
     if target.get("value") is None and target.get("averageValue") is None:
-        problems.append(required(f"{path}.target.averageValue", _AVERAGE_OR_VALUE))
+        why = "must set either a target value or averageValue"
+        problems.append(required(f"{path}.target.averageValue", why))
 
 
 def _external_problems(source: Tree, path: str, problems: list[Problem]) -> None:
@@ -124,7 +140,8 @@ def _external_problems(source: Tree, path: str, problems: list[Problem]) -> None
     _aim_problems(target, f"{path}.target", problems)
     given = [part for part in ("value", "averageValue") if target.get(part) is not None]
     if not given:
-        problems.append(required(f"{path}.target.averageValue", _AVERAGE_OR_VALUE))
+        why = "must set either a target value for metric or a per-pod target"
+        problems.append(required(f"{path}.target.averageValue", why))
     elif len(given) == 2:
         why = "may not set both a target value for metric and a per-pod target"
         problems.append(forbidden(f"{path}.target.value", why))
@@ -134,7 +151,7 @@ def _pods_problems(source: Tree, path: str, problems: list[Problem]) -> None:
     _identifier_problems(source.get("metric") or {}, f"{path}.metric", problems)
     target = source.get("target") or {}
     _aim_problems(target, f"{path}.target", problems)
-    if not _is_positive(target.get("averageValue")):
+    if target.get("averageValue") is None:
         problems.append(
             required(f"{path}.target.averageValue", "must specify a positive target averageValue")
         )
@@ -143,6 +160,10 @@ def _pods_problems(source: Tree, path: str, problems: list[Problem]) -> None:
 def _resource_problems(source: Tree, path: str, problems: list[Problem]) -> None:
     if not source.get("name"):
         problems.append(required(f"{path}.name", "must specify a resource name"))
+    _use_problems(source, path, problems)
+
+
+def _use_problems(source: Tree, path: str, problems: list[Problem]) -> None:
     target = source.get("target") or {}
     _aim_problems(target, f"{path}.target", problems)
     given = [part for part in ("averageUtilization", "averageValue") if target.get(part) is not None]
@@ -154,9 +175,16 @@ def _resource_problems(source: Tree, path: str, problems: list[Problem]) -> None
 
 
 def _container_problems(source: Tree, path: str, problems: list[Problem]) -> None:
-    if not source.get("container"):
+    name, container = source.get("name") or "", source.get("container") or ""
+    if not name:
+        problems.append(required(f"{path}.name", "must specify a resource name"))
+    else:
+        problems += each(f"{path}.name", name, container_resource_name(name))
+    if not container:
         problems.append(required(f"{path}.container", "must specify a container"))
-    _resource_problems(source, path, problems)
+    else:
+        problems += each(f"{path}.container", container, texts.label(container))
+    _use_problems(source, path, problems)
 
 
 _SOURCES: dict[str, Callable[[Tree, str, list[Problem]], None]] = {
@@ -178,9 +206,6 @@ def _rules_problems(rules: Tree, path: str, problems: list[Problem]) -> None:
         problems.append(invalid(f"{path}.stabilizationWindowSeconds", window, why))
     if choice is not None and choice not in ("Disabled", "Max", "Min"):
         problems.append(not_supported(f"{path}.selectPolicy", choice, ("Disabled", "Max", "Min")))
-    tolerance = rules.get("tolerance")
-    if tolerance is not None and parse_quantity(str(tolerance)) < ZERO:
-        problems.append(invalid(f"{path}.tolerance", tolerance, "must be greater than or equal to 0"))
     policies = rules.get("policies") or ()
     if not policies:
         problems.append(required(f"{path}.policies", "must specify at least one Policy"))
@@ -196,3 +221,6 @@ def _rules_problems(rules: Tree, path: str, problems: list[Problem]) -> None:
         if (policy.get("periodSeconds") or 0) > _LONGEST_PERIOD:
             why = f"must be less than or equal to {_LONGEST_PERIOD}"
             problems.append(invalid(f"{here}.periodSeconds", policy["periodSeconds"], why))
+    tolerance = rules.get("tolerance")
+    if tolerance is not None and parse_quantity(str(tolerance)) < ZERO:
+        problems.append(invalid(f"{path}.tolerance", tolerance, "must be greater than or equal to 0"))

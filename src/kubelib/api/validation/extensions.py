@@ -1,12 +1,15 @@
 """Rules of API services, certificate requests, runtime classes, flows, and addresses."""
 
 import base64
-import ipaddress
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
-from kubelib.api.validation.addresses import canonical_address_messages, canonical_network_messages
+from kubelib.api.validation.addresses import (
+    canonical_address_messages,
+    canonical_network_messages,
+    network,
+)
 from kubelib.api.validation.autoscalers import path_segment
 from kubelib.api.validation.meta import label_problems
 from kubelib.api.validation.placement import toleration_problems
@@ -122,7 +125,8 @@ def service_cidr_problems(tree: Tree) -> list[Problem]:
     problems: list[Problem] = []
     for at, text in enumerate(cidrs):
         problems += each(f"spec.cidrs[{at}]", text, canonical_network_messages(text))
-    if not problems and len(cidrs) == 2 and len({ipaddress.ip_network(text).version for text in cidrs}) == 1:
+    ranges = [network(text) for text in cidrs]
+    if len(ranges) == 2 and ranges[0] and ranges[1] and ranges[0].version == ranges[1].version:
         problems.append(
             invalid(
                 "spec.cidrs",
@@ -136,13 +140,12 @@ def service_cidr_problems(tree: Tree) -> list[Problem]:
 def service_cidr_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check a change to a ServiceCIDR: its ranges stay; one of the other family may be added."""
     cidrs, before = (new.get("spec") or {}).get("cidrs") or [], (old.get("spec") or {}).get("cidrs") or []
+    grown = (len(before), len(cidrs)) == (1, 2)
+    if len(cidrs) != len(before) and not grown:
+        return immutable("spec.cidrs", cidrs, before)
     problems = [
-        invalid(f"spec.cidrs[{at}]", text, "field is immutable")
+        problem
         for at, (text, was) in enumerate(zip(cidrs, before, strict=False))
-        if text != was
+        for problem in immutable(f"spec.cidrs[{at}]", text, was)
     ]
-    if len(cidrs) == len(before):
-        return problems
-    if (len(before), len(cidrs)) == (1, 2):
-        return problems + service_cidr_problems(new)
-    return immutable("spec.cidrs", cidrs, before)
+    return problems + service_cidr_problems(new) if grown else problems

@@ -25,7 +25,8 @@ _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _NOT_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _NOT_AT_THE_END = ("/..", "/.")
 _WILDCARD = re.compile(r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*").fullmatch
-_LONGEST_CONTROLLER = 250
+_LONGEST_CONTROLLER, _LONGEST_HOST = 250, 253
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 
 
 # Ingresses
@@ -34,12 +35,12 @@ _LONGEST_CONTROLLER = 250
 def ingress_create_problems(tree: Tree) -> list[Problem]:
     """Check a new Ingress."""
     annotation = (tree["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
-    problems: list[Problem] = []
+    problems = ingress_problems(tree)
     name = (tree.get("spec") or {}).get("ingressClassName")
     if annotation is not None and name is not None and annotation != name:
         why = "must match `ingressClassName` when both are specified"
         problems.append(invalid(f"annotations.{_CLASS_ANNOTATION}", annotation, why))
-    return problems + ingress_problems(tree)
+    return problems
 
 
 def ingress_problems(tree: Tree) -> list[Problem]:
@@ -69,15 +70,14 @@ def ingress_problems(tree: Tree) -> list[Problem]:
 def _host(host: str) -> list[str]:
     if "*" not in host:
         return texts.subdomain(host)
-    if _WILDCARD(host) and len(host) <= 253:
-        return []
-    return [
-        (
+    messages = [] if len(host) <= _LONGEST_HOST else [f"must be no more than {_LONGEST_HOST} characters"]
+    if not _WILDCARD(host):
+        messages.append(
             "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower"
             " case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used"
             " for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         )
-    ]
+    return messages
 
 
 def _rule_problems(rule: Tree, path: str, problems: list[Problem]) -> None:
@@ -93,15 +93,16 @@ def _rule_problems(rule: Tree, path: str, problems: list[Problem]) -> None:
         problems.append(required(f"{path}.http.paths"))
     for at, one in enumerate(paths):
         here = f"{path}.http.paths[{at}]"
+        if one.get("pathType") is None:
+            problems.append(required(f"{here}.pathType", "pathType must be specified"))
+            continue
         _path_problems(one, here, problems)
         _backend_problems(one.get("backend") or {}, f"{here}.backend", problems)
 
 
 def _path_problems(one: Tree, path: str, problems: list[Problem]) -> None:
-    text, kind = one.get("path") or "", one.get("pathType")
+    text, kind = one.get("path") or "", one["pathType"]
     match kind:
-        case None:
-            problems.append(required(f"{path}.pathType", "pathType must be specified"))
         case "Exact" | "Prefix":
             if not text.startswith("/"):
                 problems.append(invalid(f"{path}.path", text, "must be an absolute path"))
@@ -175,7 +176,7 @@ def ingress_class_problems(tree: Tree) -> list[Problem]:
         return problems
     _reference_problems(parameters, path, problems)
     scope, namespace = parameters.get("scope"), parameters.get("namespace")
-    if not scope:
+    if scope is None:
         problems.append(required(f"{path}.scope"))
     elif scope not in ("Cluster", "Namespace"):
         problems.append(not_supported(f"{path}.scope", scope, ("Cluster", "Namespace")))
@@ -197,8 +198,8 @@ def domain_prefixed_problems(path: str, text: str) -> list[Problem]:
     if not slash or not domain or not rest:
         return [invalid(path, text, 'must be a domain-prefixed path (such as "acme.io/foo")')]
     problems = each(path, domain, texts.subdomain(domain))
-    if not re.fullmatch(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+", rest):
-        problems.append(invalid(path, text, "Invalid path"))
+    if not re.fullmatch(_HTTP_PATH, rest):
+        problems.append(invalid(path, rest, f"Invalid path (regex used for validation is '{_HTTP_PATH}')"))
     return problems
 
 
@@ -206,8 +207,8 @@ def ingress_class_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check a change to an IngressClass: its controller stays."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     return [
-        *ingress_class_problems(new),
         *immutable("spec.controller", spec.get("controller"), before.get("controller")),
+        *ingress_class_problems(new),
     ]
 
 

@@ -164,6 +164,7 @@ _UPDATE: dict[str, Callable[[Tree, Tree], list[Problem]]] = {
     "VolumeAttachment": storage.attachment_update_problems,
     "CSIDriver": storage.driver_update_problems,
     "CSIStorageCapacity": storage.capacity_update_problems,
+    "HorizontalPodAutoscaler": autoscalers.autoscaler_problems,
     "Ingress": lambda new, old: networking.ingress_problems(new),
     "IngressClass": networking.ingress_class_update_problems,
     "IPAddress": extensions.ip_address_update_problems,

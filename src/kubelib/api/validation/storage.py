@@ -14,6 +14,7 @@ from kubelib.api.validation.problems import (
     forbidden,
     immutable,
     invalid,
+    non_negative,
     not_supported,
     required,
     too_long,
@@ -33,7 +34,7 @@ def storage_class_problems(tree: Tree) -> list[Problem]:
     if not provisioner:
         problems.append(required("provisioner"))
     else:
-        problems += each("provisioner", provisioner, texts.qualified(provisioner.lower()))
+        problems += _name_problems("provisioner", provisioner)
     problems += _parameter_problems(tree.get("parameters") or {})
     policy, mode = tree.get("reclaimPolicy"), tree.get("volumeBindingMode")
     if policy and policy not in ("Delete", "Retain"):
@@ -45,12 +46,17 @@ def storage_class_problems(tree: Tree) -> list[Problem]:
     return problems + _topology_problems(tree.get("allowedTopologies") or ())
 
 
-def _parameter_problems(parameters: Tree) -> list[Problem]:
+def _name_problems(path: str, name: str) -> list[Problem]:
+    """Check a driver by its name in lower case, in which it is also shown."""
+    return each(path, name.lower(), texts.qualified(name.lower()))
+
+
+def _parameter_problems(parameters: Tree, path: str = "parameters") -> list[Problem]:
     if len(parameters) > _MOST_PARAMETERS:
-        return [too_long("parameters", _MOST_PARAMETERS)]
-    problems = [invalid("parameters", "", "field can not be empty.")] if "" in parameters else []
+        return [too_long(path, _MOST_PARAMETERS)]
+    problems = [invalid(path, "", "field can not be empty.")] if "" in parameters else []
     if _size(parameters) > _LARGEST_PARAMETERS:
-        problems.append(too_long("parameters", _LARGEST_PARAMETERS))
+        problems.append(too_long(path, _LARGEST_PARAMETERS))
     return problems
 
 
@@ -60,7 +66,8 @@ def _size(texts: Tree) -> int:
 
 def _topology_problems(topologies: Sequence[Tree]) -> list[Problem]:
     problems: list[Problem] = []
-    seen: list[dict[str, set[str]]] = []
+    # Kubernetes compares with as many empty topologies as there are topologies, too: none may be empty.
+    seen: list[dict[str, set[str]]] = [{}]
     for at, topology in enumerate(topologies):
         path, terms = f"allowedTopologies[{at}].matchLabelExpressions", {}
         for number, expression in enumerate(topology.get("matchLabelExpressions") or ()):
@@ -83,28 +90,20 @@ def _topology_problems(topologies: Sequence[Tree]) -> list[Problem]:
 
 def storage_class_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check that a StorageClass keeps what volumes were made by."""
-    problems: list[Problem] = []
-    for field, why in (
-        ("parameters", "updates to parameters are forbidden."),
-        ("provisioner", "updates to provisioner are forbidden."),
-        ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
-    ):
-        if (new.get(field) or None) != (old.get(field) or None):
-            problems.append(forbidden(field, why))
-    return problems + immutable(
-        "volumeBindingMode", new.get("volumeBindingMode"), old.get("volumeBindingMode")
-    )
+    problems = storage_class_problems(new)
+    for field in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"):
+        problems += immutable(field, new.get(field) or None, old.get(field) or None)
+    return problems
 
 
 def attributes_class_problems(tree: Tree) -> list[Problem]:
     """Check a VolumeAttributesClass."""
     driver = tree.get("driverName") or ""
-    problems = [] if driver else [required("driverName")]
-    if driver:
-        problems += each("driverName", driver, texts.qualified(driver.lower()))
-    problems += _parameter_problems(tree.get("parameters") or {})
+    # Kubernetes looks for both below a spec, which the kind does not have.
+    problems = _name_problems("spec.driverName", driver) if driver else [required("spec.driverName")]
+    problems += _parameter_problems(tree.get("parameters") or {}, "spec.parameters")
     if not tree.get("parameters"):
-        problems.append(required("parameters", "must contain at least one key/value pair"))
+        problems.append(required("spec.parameters", "must contain at least one key/value pair"))
     return problems
 
 
@@ -136,12 +135,11 @@ def attachment_problems(tree: Tree) -> list[Problem]:
         problems.append(
             required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
         )
-    elif named is not None:
-        problems += each("spec.source.persistentVolumeName", named, texts.subdomain(named))
     elif inline is not None:
-        name = (tree.get("metadata") or {}).get("name") or ""
-        problems += volume_spec_problems(inline, "spec.source.inlineVolumeSpec", name=name, inline=True)
+        problems += volume_spec_problems(inline, "spec.source.inlineVolumeSpec", name="", inline=True)
     problems += each("spec.nodeName", node, texts.subdomain(node))
+    if named is not None:
+        problems += each("spec.source.persistentVolumeName", named, texts.subdomain(named))
     return problems + _attachment_status_problems(tree.get("status") or {})
 
 
@@ -173,11 +171,7 @@ _LIFECYCLES = ("Persistent", "Ephemeral")
 def driver_problems(tree: Tree) -> list[Problem]:
     """Check a CSIDriver."""
     spec = tree.get("spec") or {}
-    problems = [
-        not_supported("spec.volumeLifecycleModes", mode, _LIFECYCLES)
-        for mode in spec.get("volumeLifecycleModes") or ()
-        if mode not in _LIFECYCLES
-    ]
+    problems: list[Problem] = []
     policy = spec.get("fsGroupPolicy")
     if policy is not None and policy not in _GROUP_POLICIES:
         problems.append(not_supported("spec.fsGroupPolicy", policy, _GROUP_POLICIES))
@@ -193,6 +187,11 @@ def driver_problems(tree: Tree) -> list[Problem]:
             problems.append(invalid(path, seconds, "may not specify a duration less than 10 minutes"))
         if seconds is not None and seconds > 1 << 32:
             problems.append(invalid(path, seconds, "may not specify a duration larger than 2^32 seconds"))
+    problems += [
+        not_supported("spec.volumeLifecycleModes", mode, _LIFECYCLES)
+        for mode in spec.get("volumeLifecycleModes") or ()
+        if mode not in _LIFECYCLES
+    ]
     period = spec.get("nodeAllocatableUpdatePeriodSeconds")
     if period is not None and period < 10:
         problems.append(
@@ -202,6 +201,10 @@ def driver_problems(tree: Tree) -> list[Problem]:
                 "must be greater than or equal to 10 seconds",
             )
         )
+    field = "serviceAccountTokenInSecrets"
+    if spec.get(field) is not None and not spec.get("tokenRequests"):
+        why = f"{field} is set but no tokenRequests are specified"
+        problems.append(invalid(f"spec.{field}", spec[field], why))
     return problems
 
 
@@ -222,15 +225,17 @@ def storage_node_problems(tree: Tree) -> list[Problem]:
     for at, driver in enumerate((tree.get("spec") or {}).get("drivers") or ()):
         path, name = f"spec.drivers[{at}]", driver.get("name") or ""
         problems += driver_name_problems(f"{path}.name", name)
-        if name in seen:
-            problems.append(duplicate(f"{path}.name", name))
-        seen.append(name)
         node = driver.get("nodeID") or ""
         if not node:
             problems.append(required(f"{path}.nodeID"))
         if len(node.encode()) > _LONGEST_NODE_ID:
             why = f"must be {_LONGEST_NODE_ID} characters or less"
             problems.append(invalid(f"{path}.nodeID", node, why))
+        count = (driver.get("allocatable") or {}).get("count")
+        problems += non_negative(f"{path}.allocatable.count", count)
+        if name in seen:
+            problems.append(duplicate(f"{path}.name", name))
+        seen.append(name)
         keys = driver.get("topologyKeys") or ()
         for number, key in enumerate(keys):
             if not key:
@@ -238,9 +243,6 @@ def storage_node_problems(tree: Tree) -> list[Problem]:
             if key in keys[:number]:
                 problems.append(duplicate(path, key))
             problems += each(path, key, texts.qualified(key))
-        count = (driver.get("allocatable") or {}).get("count")
-        if count is not None and count < 0:
-            problems.append(invalid(f"{path}.allocatable.count", count, "must be greater than or equal to 0"))
     return problems
 
 
@@ -260,14 +262,12 @@ def storage_node_update_problems(new: Tree, old: Tree) -> list[Problem]:
 def capacity_problems(tree: Tree) -> list[Problem]:
     """Check a CSIStorageCapacity."""
     name = tree.get("storageClassName") or ""
-    problems = (
-        each("storageClassName", name, texts.subdomain(name)) if name else [required("storageClassName")]
-    )
+    problems: list[Problem] = []
     if tree.get("nodeTopology") is not None:
         problems += label_selector_problems(tree["nodeTopology"], "nodeTopology")
-    for field in ("capacity", "maximumVolumeSize"):
-        if tree.get(field) is not None:
-            problems += amount_problems("storage", tree[field], field)
+    problems += each("storageClassName", name, texts.subdomain(name))
+    if tree.get("capacity") is not None:
+        problems += amount_problems("storage", tree["capacity"], "capacity")
     return problems
 
 

@@ -1,0 +1,131 @@
+"""Kinds of the groups beside core, apps and batch: all that is wrong with each, in Kubernetes' words and order."""
+
+from typing import Any
+
+import pytest
+
+from kubelib.api.builtin import SCHEME
+from kubelib.api.validation import validate_create, validate_update
+from tests.api.test_validation import SUBDOMAIN
+
+Tree = dict[str, Any]
+NET, STORAGE = "networking.k8s.io/v1", "storage.k8s.io/v1"
+WHERE = "must be no more than 253 characters"
+CLASS = {"controller": "a.b/c", "parameters": {"kind": "K", "name": "n"}}
+TARGET = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+METRICS = 'supported values: "ContainerResource", "External", "Object", "Pods", "Resource"'
+QUALIFIED = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+    " (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+
+
+def scaled(*metrics: Tree, **spec: Any) -> Tree:
+    return {"spec": {"maxReplicas": 3, "scaleTargetRef": TARGET, "metrics": list(metrics), **spec}}
+
+
+def metered(kind: str, **source: Any) -> Tree:
+    return {"type": kind, kind[0].lower() + kind[1:]: source}
+
+
+NEW: list[tuple[str, Tree, list[str]]] = [
+    (f"{NET} Ingress", {
+        "metadata": {"name": "i", "namespace": "n", "annotations": {"kubernetes.io/ingress.class": "x"}},
+        "spec": {"ingressClassName": "c", "rules": [{"http": {"paths": [{"path": "a"}]}}]}}, [
+        "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
+        'annotations.kubernetes.io/ingress.class: Invalid value: "x": must match `ingressClassName` when both are specified']),
+    (f"{NET} IngressClass", {"spec": {"controller": "a.b/c d"}}, [
+        'spec.controller: Invalid value: "c d": Invalid path (regex used for validation is \'[A-Za-z0-9/\\-._~%!$&\'()*+,;=:]+\')']),
+    (f"{NET} IngressClass", {"spec": {**CLASS, "parameters": {"kind": "K", "name": "n", "scope": ""}}}, [
+        'spec.parameters.scope: Unsupported value: "": supported values: "Cluster", "Namespace"']),
+    (f"{NET} ServiceCIDR", {"spec": {"cidrs": ["10.0.0.0/24", "10.0.1.1/24"]}}, [
+        'spec.cidrs[1]: Invalid value: "10.0.1.1/24": must not have bits set beyond the prefix length',
+        ('spec.cidrs: Invalid value: ["10.0.0.0/24","10.0.1.1/24"]: may specify no more than one IP for each IP family, i.e'
+         " 192.168.0.0/24 and 2001:db8::/64")]),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(scaleTargetRef={"kind": "Deployment", "name": "d"}), [
+        'spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group']),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(scaleTargetRef={"kind": "ReplicationController", "name": "d", "apiVersion": "v1"}), []),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled({"type": "Odd", "pods": {"metric": {}, "target": {}}}, minReplicas=0), [
+        f'spec.metrics[0].type: Unsupported value: "Odd": {METRICS}',
+        "spec.metrics[0].pods.metric.name: Required value: must specify a metric name",
+        "spec.metrics[0].pods.target.type: Required value: must specify a metric target type",
+        'spec.metrics[0].pods.target.type: Invalid value: "": must be either Utilization, Value, or AverageValue',
+        "spec.metrics[0].pods.target.averageValue: Required value: must specify a positive target averageValue",
+        "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas"]),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(metered("Pods", metric={"name": "m"}, target={"type": "AverageValue", "averageValue": "0"})), [
+        'spec.metrics[0].pods.target.averageValue: Invalid value: "0": must be positive']),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(metered("Object", describedObject={"kind": "K", "name": "n", "apiVersion": "a/b/c"},
+                                                     metric={"name": "m"}, target={"type": "Value"})), [
+        'spec.metrics[0].object.describedObject.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c',
+        "spec.metrics[0].object.target.averageValue: Required value: must set either a target value or averageValue"]),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(metered("ContainerResource", name="odd", container="C", target={"type": "Utilization"})), [
+        'spec.metrics[0].containerResource.name: Invalid value: "odd": must be a standard resource type or fully qualified',
+        'spec.metrics[0].containerResource.name: Invalid value: "odd": must be a standard resource for containers',
+        ('spec.metrics[0].containerResource.container: Invalid value: "C": a lowercase RFC 1123 label must consist of lower case'
+         " alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc',"
+         " regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"),
+        "spec.metrics[0].containerResource.target.averageUtilization: Required value: must set either a target raw value or a target utilization"]),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(behavior={"scaleUp": {"tolerance": "-1"}}), [
+        "spec.behavior.scaleUp.policies: Required value: must specify at least one Policy",
+        'spec.behavior.scaleUp.tolerance: Invalid value: "-1": must be greater than or equal to 0']),
+    (f"{STORAGE} StorageClass", {"provisioner": "A_", "volumeBindingMode": "Immediate", "allowedTopologies": [{}]}, [
+        f'provisioner: Invalid value: "a_": {QUALIFIED}',
+        'allowedTopologies[0].matchLabelExpressions: Duplicate value: ""']),
+    (f"{STORAGE} VolumeAttributesClass", {"driverName": ""}, [
+        "spec.driverName: Required value", "spec.parameters: Required value: must contain at least one key/value pair"]),
+    (f"{STORAGE} VolumeAttachment", {"spec": {"attacher": "d", "nodeName": "", "source": {"persistentVolumeName": ""}}}, [
+        "spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName",
+        f'spec.nodeName: Invalid value: "": {SUBDOMAIN}',
+        f'spec.source.persistentVolumeName: Invalid value: "": {SUBDOMAIN}']),
+    (f"{STORAGE} CSIDriver", {"spec": {"volumeLifecycleModes": ["Odd"], "fsGroupPolicy": "Odd", "serviceAccountTokenInSecrets": True}}, [
+        'spec.fsGroupPolicy: Unsupported value: "Odd": supported values: "File", "None", "ReadWriteOnceWithFSType"',
+        'spec.volumeLifecycleModes: Unsupported value: "Odd": supported values: "Persistent", "Ephemeral"',
+        ("spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no tokenRequests are"
+         " specified")]),
+    (f"{STORAGE} CSINode", {"spec": {"drivers": [{"name": "d", "nodeID": "n"}, {"name": "d", "nodeID": "", "allocatable": {"count": -1}}]}}, [
+        "spec.drivers[1].nodeID: Required value",
+        "spec.drivers[1].allocatable.count: Invalid value: -1: must be greater than or equal to 0",
+        'spec.drivers[1].name: Duplicate value: "d"']),
+    (f"{STORAGE} CSIStorageCapacity", {"capacity": "-1", "maximumVolumeSize": "-1", "nodeTopology": {"matchExpressions": [{"key": "a", "operator": "Odd"}]}}, [
+        'nodeTopology.matchExpressions[0].operator: Invalid value: "Odd": not a valid selector operator',
+        f'storageClassName: Invalid value: "": {SUBDOMAIN}',
+        'capacity: Invalid value: "-1": must be greater than or equal to 0']),
+]  # fmt: skip
+
+CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [
+    (f"{NET} IngressClass", {"spec": {"controller": "a.b/c"}}, {"spec": {"controller": "plain"}}, [
+        'spec.controller: Invalid value: "plain": field is immutable',
+        'spec.controller: Invalid value: "plain": must be a domain-prefixed path (such as "acme.io/foo")']),
+    (f"{NET} ServiceCIDR", {"spec": {"cidrs": ["10.0.0.0/24", "2001:db8::/64"]}}, {"spec": {"cidrs": ["10.0.1.0/24"]}}, [
+        'spec.cidrs: Invalid value: ["10.0.1.0/24"]: field is immutable']),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(scaleTargetRef={"kind": "Deployment", "name": "d"}),
+     scaled(scaleTargetRef={"kind": "Deployment", "name": "e", "apiVersion": "v1"}), []),
+    ("autoscaling/v2 HorizontalPodAutoscaler", scaled(), scaled(scaleTargetRef={"kind": "Deployment", "name": "d", "apiVersion": "v1"}), [
+        'spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group']),
+    (f"{STORAGE} StorageClass", {"provisioner": "p", "volumeBindingMode": "Immediate", "parameters": {"a": "b"}},
+     {"provisioner": "q", "volumeBindingMode": "Immediate", "reclaimPolicy": "Odd"}, [
+        'reclaimPolicy: Unsupported value: "Odd": supported values: "Delete", "Retain"',
+        "parameters: Invalid value: null: field is immutable",
+        'provisioner: Invalid value: "q": field is immutable',
+        'reclaimPolicy: Invalid value: "Odd": field is immutable']),
+]  # fmt: skip
+
+
+def named(name: str, body: Tree) -> Tree:
+    api_version, kind = name.split()
+    metadata = {"name": "a"} | ({"namespace": "n"} if SCHEME.kind(api_version, kind).namespaced else {})
+    return {"kind": kind, "apiVersion": api_version, "metadata": metadata, **body}
+
+
+@pytest.mark.parametrize(("name", "body", "wanted"), NEW)
+def test_what_is_wrong_with_a_new_object_is_said_in_order(name: str, body: Tree, wanted: list[str]) -> None:
+    found = validate_create(SCHEME.kind(*name.split()), named(name, body))
+    assert [str(problem) for problem in found] == wanted
+
+
+@pytest.mark.parametrize(("name", "old", "new", "wanted"), CHANGED)
+def test_what_is_wrong_with_a_change_is_said_in_order(
+    name: str, old: Tree, new: Tree, wanted: list[str]
+) -> None:
+    found = validate_update(SCHEME.kind(*name.split()), named(name, new), named(name, old))
+    assert [str(problem) for problem in found] == wanted
