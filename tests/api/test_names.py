@@ -6,6 +6,7 @@ import pytest
 
 from kubelib.api.intorstring import scaled
 from kubelib.api.names import ALPHABET, generate_name, name_problems, safe_encode
+from kubelib.labels.validation import is_dns1123_label, is_label_value, is_qualified_name
 
 
 def test_a_generated_name_is_its_base_and_five_characters_and_repeats_with_the_seed() -> None:
@@ -56,3 +57,11 @@ def test_percentages_are_taken_of_a_total() -> None:
     assert scaled("25%", 3, round_up=False) == 0
     with pytest.raises(ValueError, match="not a percentage"):
         scaled("3", 10, round_up=True)
+
+
+def test_names_are_as_long_as_their_bytes_and_a_label_is_told_of_its_dots() -> None:
+    assert is_dns1123_label("a.b") == ["must not contain dots"]
+    assert is_dns1123_label(f"{'a' * 62}.b") == ["must be no more than 63 bytes", "must not contain dots"]
+    assert is_qualified_name("a" * 64) == ["name part must be no more than 63 bytes"]
+    assert is_label_value("é" * 32)[0] == "must be no more than 63 bytes"
+    assert is_label_value("é" * 31)[0].startswith("a valid label must be an empty string")

@@ -109,7 +109,7 @@ AT = "spec.rules[0].http.paths[0]"
          f'{AT}.backend: Invalid value: "": cannot set both resource and service backends'),
         (f"{PATHS}__backend", {"resource": {"name": "n"}}, f"{AT}.backend.resource.kind: Required value"),
         (f"{PATHS}__backend__service__name", "", f"{AT}.backend.service.name: Required value"),
-        (f"{PATHS}__backend__service__name", "s.t", f'{AT}.backend.service.name: Invalid value: "s.t": a lowercase RFC 1123 label must consist'),
+        (f"{PATHS}__backend__service__name", "s.t", f'{AT}.backend.service.name: Invalid value: "s.t": must not contain dots'),
         (f"{PATHS}__path", "a//b", f"{AT}.path: Invalid value: \"a//b\": must not contain '//'"),
         (f"{PATHS}__backend", {"resource": {"apiGroup": "", "kind": "K", "name": "n"}}, f'{AT}.backend.resource.apiGroup: Invalid value: ""'),
         (f"{PATHS}__backend__service__port", {}, f"{AT}.backend: Required value: port name or number is required"),

@@ -218,7 +218,7 @@ def test_claims_that_are_made_for_a_pod_have_names_and_are_nobody_elses() -> Non
     ]
     pod = build("Pod", metadata__name="a" * 253, spec__volumes=volumes)
     assert [str(problem) for problem in validate_create(resource_of("Pod"), pod)] == [
-        f'spec.volumes[0].name: Invalid value: "v": PVC name "{"a" * 253}-v": must be no more than 253 characters',
+        f'spec.volumes[0].name: Invalid value: "v": PVC name "{"a" * 253}-v": must be no more than 253 bytes',
         (
             f'spec.volumes[1].persistentVolumeClaim.claimName: Invalid value: "{"a" * 253}-v": must not reference a PVC that gets'
             " created for an ephemeral volume"

@@ -123,10 +123,7 @@ def test_what_cannot_be_is_refused(api: Api, services: str, spec: Tree, problem:
 
 def test_a_name_of_a_service_is_a_dns_label(api: Api, services: str) -> None:
     refused = api.create(services, service("1.a"), status=422)
-    assert (
-        'metadata.name: Invalid value: "1.a": a lowercase RFC 1123 label must consist of'
-        in refused["message"]
-    )
+    assert 'metadata.name: Invalid value: "1.a": must not contain dots' in refused["message"]
 
 
 def test_an_address_stays(api: Api, services: str) -> None:

@@ -15,8 +15,9 @@ _match_qualified = re.compile(_QUALIFIED).fullmatch
 _match_value = re.compile(_LABEL_VALUE).fullmatch
 
 
-def _too_long(length: int) -> str:
-    return f"must be no more than {length} characters"
+def too_long(value: str, most: int) -> list[str]:
+    """Check the length of a text in bytes."""
+    return [f"must be no more than {most} bytes"] if len(value.encode(errors="replace")) > most else []
 
 
 def _regex(message: str, pattern: str, *examples: str) -> str:
@@ -26,8 +27,12 @@ def _regex(message: str, pattern: str, *examples: str) -> str:
 
 def is_dns1123_label(value: str) -> list[str]:
     """Check a name such as a namespace's: lower case, digits and ``-``, at most 63 characters."""
-    problems = [] if len(value) <= 63 else [_too_long(63)]
-    if not _match_label(value):
+    problems = too_long(value, 63)
+    if _match_label(value):
+        return problems
+    if _match_subdomain(value):
+        problems.append("must not contain dots")
+    else:
         problems.append(
             _regex(
                 "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start"
@@ -40,7 +45,7 @@ def is_dns1123_label(value: str) -> list[str]:
 
 def is_dns1123_subdomain(value: str) -> list[str]:
     """Check a name such as a Pod's: labels joined by dots, at most 253 characters."""
-    problems = [] if len(value) <= 253 else [_too_long(253)]
+    problems = too_long(value, 253)
     if not _match_subdomain(value):
         problems.append(
             _regex(
@@ -54,7 +59,7 @@ def is_dns1123_subdomain(value: str) -> list[str]:
 
 def is_dns1035_label(value: str) -> list[str]:
     """Check a name such as a Service's: a label that begins with a letter."""
-    problems = [] if len(value) <= 63 else [_too_long(63)]
+    problems = too_long(value, 63)
     if not _match_1035(value):
         problems.append(
             _regex(
@@ -67,7 +72,7 @@ def is_dns1035_label(value: str) -> list[str]:
 
 
 def is_qualified_name(value: str) -> list[str]:
-    """Check a label key: ``[prefix/]name``, the prefix a DNS subdomain, the name at most 63 characters."""
+    """Check a label key: ``[prefix/]name``, the prefix a DNS subdomain, the name at most 63 bytes."""
     prefix, slash, name = value.rpartition("/")
     problems = []
     if value.count("/") > 1:
@@ -86,8 +91,7 @@ def is_qualified_name(value: str) -> list[str]:
             problems += [f"prefix part {message}" for message in is_dns1123_subdomain(prefix)]
     if not name:
         problems.append("name part must be non-empty")
-    elif len(name) > 63:
-        problems.append("name part " + _too_long(63))
+    problems += [f"name part {message}" for message in too_long(name, 63)]
     if not _match_qualified(name):
         problems.append(
             "name part "
@@ -101,7 +105,7 @@ def is_qualified_name(value: str) -> list[str]:
 
 def is_label_value(value: str) -> list[str]:
     """Check a label value: empty, or at most 63 alphanumeric characters, ``-``, ``_`` and ``.`` within."""
-    problems = [] if len(value) <= 63 else [_too_long(63)]
+    problems = too_long(value, 63)
     if not _match_value(value):
         problems.append(
             _regex(

@@ -19,6 +19,7 @@ from kubelib.api.validation.problems import (
     required,
     too_long,
 )
+from kubelib.labels import validation as names
 
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
@@ -70,7 +71,7 @@ def ingress_problems(tree: Tree) -> list[Problem]:
 def _host(host: str) -> list[str]:
     if "*" not in host:
         return texts.subdomain(host)
-    messages = [] if len(host) <= _LONGEST_HOST else [f"must be no more than {_LONGEST_HOST} characters"]
+    messages = names.too_long(host, _LONGEST_HOST)
     if not _WILDCARD(host):
         messages.append(
             "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower"

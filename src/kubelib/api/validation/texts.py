@@ -35,7 +35,7 @@ INVALID_PERCENT = (
 @functools.lru_cache(_TEXTS)
 def port_name(name: str) -> list[str]:
     """Check the name of a port (an IANA service name)."""
-    problems = [] if len(name) <= 15 else ["must be no more than 15 characters"]
+    problems = names.too_long(name, 15)
     if not _service_name(name):
         problems.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not any("a" <= character <= "z" for character in name):
@@ -60,7 +60,7 @@ def env_name(name: str) -> list[str]:
 @functools.lru_cache(_TEXTS)
 def config_key(key: str) -> list[str]:
     """Check a key of a ConfigMap or Secret."""
-    problems = [] if len(key) <= 253 else ["must be no more than 253 characters"]
+    problems = names.too_long(key, 253)
     if not _config_key(key):
         problems.append(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or"

@@ -1,7 +1,6 @@
 """Kubernetes' library of named formats: ``format.dns1123Label().validate(text)``."""
 
 import base64
-import re
 import uuid
 from collections.abc import Callable
 from datetime import date
@@ -15,72 +14,16 @@ from kubelib.cel.libraries.urls import parse as parse_url
 from kubelib.cel.library import Library
 from kubelib.cel.types import Type
 from kubelib.cel.values import NONE, Opaque, Optional, parse_timestamp
-from kubelib.labels.validation import is_dns1035_label
+from kubelib.labels.validation import (
+    is_dns1035_label,
+    is_dns1123_label,
+    is_dns1123_subdomain,
+    is_label_value,
+    is_qualified_name,
+)
 
 FORMAT = types.opaque("kubernetes.NamedFormat")
 Check = Callable[[str], list[str]]
-
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
-_QUALIFIED = (
-    "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-)
-_NAME = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]", re.ASCII)
-
-
-def _label(text: str) -> list[str]:
-    problems = [] if len(text) <= 63 else ["must be no more than 63 characters"]
-    if _LABEL.fullmatch(text) is None:
-        problems.append(
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-            "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-        )
-    return problems
-
-
-def _subdomain(text: str) -> list[str]:
-    problems = [] if len(text) <= 253 else ["must be no more than 253 characters"]
-    if _SUBDOMAIN.fullmatch(text) is None:
-        problems.append(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
-            "with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-            "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-        )
-    return problems
-
-
-def _label_value(text: str) -> list[str]:
-    problems = [] if len(text) <= 63 else ["must be no more than 63 characters"]
-    if text and _NAME.fullmatch(text) is None:
-        problems.append(
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-            "with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-            "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-        )
-    return problems
-
-
-def _qualified(text: str) -> list[str]:
-    prefix, slash, name = text.rpartition("/")
-    problems: list[str] = []
-    if slash:
-        if "/" in prefix:
-            return [_QUALIFIED]
-        problems += [
-            f"prefix part {problem}" for problem in (_subdomain(prefix) if prefix else ["must be non-empty"])
-        ]
-    if not name:
-        problems.append("name part must be non-empty")
-    elif len(name) > 63:
-        problems.append("name part must be no more than 63 characters")
-    if _NAME.fullmatch(name) is None:
-        problems.append(
-            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
-            "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-        )
-    return problems
 
 
 def _prefixed(check: Check) -> Check:
@@ -125,14 +68,14 @@ def _datetime(text: str) -> list[str]:
 
 
 CHECKS: dict[str, Check] = {
-    "dns1123Label": _label,
-    "dns1123Subdomain": _subdomain,
-    "dns1035Label": lambda text: list(is_dns1035_label(text)),
-    "qualifiedName": _qualified,
-    "dns1123LabelPrefix": _prefixed(_label),
-    "dns1123SubdomainPrefix": _prefixed(_subdomain),
-    "dns1035LabelPrefix": _prefixed(lambda text: list(is_dns1035_label(text))),
-    "labelValue": _label_value,
+    "dns1123Label": is_dns1123_label,
+    "dns1123Subdomain": is_dns1123_subdomain,
+    "dns1035Label": is_dns1035_label,
+    "qualifiedName": is_qualified_name,
+    "dns1123LabelPrefix": _prefixed(is_dns1123_label),
+    "dns1123SubdomainPrefix": _prefixed(is_dns1123_subdomain),
+    "dns1035LabelPrefix": _prefixed(is_dns1035_label),
+    "labelValue": is_label_value,
     "uri": _uri,
     "uuid": _uuid,
     "byte": _byte,
