@@ -90,6 +90,14 @@ def test_a_bad_verdict_is_refused_with_the_name_of_the_filter(what: Any, wide: b
         Cycle(table_with_room_on("n5"), policy, Random(1)).decide(PodInfo.of(make_pod("a")))
 
 
+def test_bad_names_of_candidates_are_refused_with_the_name_of_the_filter() -> None:
+    says = Says(lambda n: np.zeros(n, bool))
+    says.candidates = lambda pod: ["n5"]  # type: ignore[attr-defined]
+    policy = Policy(filters=(*FILTERS, says), choose=AnyOf())
+    with pytest.raises(BadPlugin, match="the filter Says must return a set of names, or None: it returned"):
+        Cycle(table_with_room_on("n5"), policy, Random(1)).decide(PodInfo.of(make_pod("a")))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_said_of_nodes_that_do_not_fit_counts_for_nothing(bad: float) -> None:
     def except_five(count: int) -> Any:

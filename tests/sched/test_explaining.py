@@ -74,7 +74,7 @@ def test_every_filter_and_score_speaks_of_every_node() -> None:
     assert a.total == pytest.approx(sum(s.points * s.weight for s in a.scores.values()))
     assert list(a.scores) == [s.name for s, _ in default_policy().scores]
     assert {n: r for n, r in b.filters.items() if r} == {
-        "TaintToleration": ("node(s) had untolerated taint {k: v}",)
+        "TaintToleration": ("node(s) had untolerated taint(s)",)
     }
     # A node that fails several filters is counted once in the sentence, and here says it all.
     assert {n: tuple(r) for n, r in c.filters.items() if r} == {

@@ -102,7 +102,7 @@ async def test_a_refusal_counts_each_node_for_the_first_filter_that_it_fails(wor
         await world.add_pod("a", containers=containers(cpu="1", memory="2Gi"))
         await anyio.sleep(1)
     assert (await world.refusal("a"))[1] == (
-        "0/5 nodes are available: 1 node(s) had untolerated taint {dedicated: db}, 1 node(s) were unschedulable, "
+        "0/5 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, "
         "3 Insufficient cpu, 3 Insufficient memory. "
         "preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling."
     )

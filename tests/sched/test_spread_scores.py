@@ -1,34 +1,15 @@
 """Scores of topology spread: the numbers that kube-scheduler has for these layouts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
 from kubelib.api.core.affinity import TopologySpreadConstraint
-from kubelib.api.core.node import Taint
-from kubelib.api.machinery import LabelSelector
-from kubelib.api.model import replace
-from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.neighbours import PrefersEven
-from kubelib.testing.objects import make_node, make_pod
-
-HOST, ZONE, NODE = "kubernetes.io/hostname", "zone", "node"
-ZONES = {"a": "1", "b": "1", "x": "2", "y": "2"}
-
-
-def constraint(key: str, skew: int = 1, app: str | None = "foo", **options: Any) -> TopologySpreadConstraint:
-    selector = LabelSelector(match_labels={app: ""}) if app is not None else None
-    return TopologySpreadConstraint(
-        max_skew=skew,
-        topology_key=key,
-        when_unsatisfiable="ScheduleAnyway",
-        label_selector=selector,
-        **options,
-    )
-
+from kubelib.testing.objects import make_pod
+from tests.sched.layouts import HOST, NODE, ZONE, constraint, layout
 
 CASES: Mapping[str, tuple[str, Sequence[TopologySpreadConstraint], Mapping[str, int]]] = {
     "nobody is there": ("a: b:", [constraint(HOST)], {"a": 100, "b": 100}),
@@ -61,29 +42,6 @@ CASES: Mapping[str, tuple[str, Sequence[TopologySpreadConstraint], Mapping[str, 
     ),
     "taints ignored": ("a:f,f b:f c!:f", [constraint(NODE)], {"a": 66, "b": 100, "c": 100}),
 }  # fmt: skip
-
-
-def layout(text: str) -> NodeTable:
-    """Make nodes of ``name:pod,pod``: ``-`` has no labels, ``!`` has a taint; f and b are labels, o is elsewhere, g is going."""
-    table = NodeTable()
-    number = 0
-    for part in text.split():
-        name, _, pods = part.partition(":")
-        name, mark = name[0], name[1:]
-        labels = {HOST: name, NODE: name, ZONE: ZONES.get(name, "3")} if mark != "-" else {"other": name}
-        made = make_node(name)
-        made = replace(made, metadata=replace(made.metadata, labels=labels))
-        if mark == "!":
-            made = replace(made, spec=replace(made.spec, taints=(Taint(key="k", effect="NoSchedule"),)))
-        table.put_node(made)
-        for kind in filter(None, pods.split(",")):
-            number += 1
-            owned = {"bar" if letter == "b" else "foo": "" for letter in kind}
-            gone = {"deletion_timestamp": "2026-01-01T00:00:00Z"} if kind == "g" else {}
-            place = "elsewhere" if kind == "o" else "default"
-            made_pod = make_pod(f"p{number}", place, uid=f"p{number}", labels=owned, metadata=gone)
-            table.put_pod(PodInfo.of(made_pod), name)
-    return table
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -293,7 +293,7 @@ HERE = make_pod("other", uid="other", node="n0", volumes=(claim_volume("c"),))
         ((), (), 'persistentvolumeclaim "c" not found'),
         ((make_claim("c", "now"), make_class("now", "Immediate")), (), "pod has unbound immediate PersistentVolumeClaims"),
         ((make_claim("c", volume_name="v"),), (), "1 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"),
-        ((make_claim("c", volume_name="v"), make_volume("v", "b")), (), "1 node(s) had volume node affinity conflict"),
+        ((make_claim("c", volume_name="v"), make_volume("v", "b")), (), "1 node(s) didn't match PersistentVolume's node affinity"),
         ((make_claim("c", volume_name="v"), make_volume("v", label="b__c")), (), "1 node(s) had no available volume zone"),
         ((make_claim("c", volume_name="v"), make_volume("v"), make_limits("n0", 0)), (), "1 node(s) exceed max volume count"),
         ((make_claim("c"), make_class("late", provisioner="kubernetes.io/no-provisioner")), (),

@@ -2,7 +2,7 @@
 touches the world.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -77,10 +77,21 @@ class SupportsOtherRows(Protocol):
 
 @runtime_checkable
 class SupportsRefusal(Protocol):
-    """A filter with `concerns` that knows of Pods that can be nowhere, for reasons that have nothing to do with nodes."""
+    """A filter that knows of Pods that can be nowhere, for reasons that have nothing to do with nodes."""
 
     def refuses(self, pod: "PodInfo", nodes: "NodeTable") -> str:
         """Return why, which the user reads in place of counted reasons; empty if the nodes decide. Then `fits` fails all."""
+        ...
+
+
+@runtime_checkable
+class SupportsCandidates(Protocol):
+    """A filter that knows of Pods which nodes they must be on by name: others are counted for that, whatever else is wrong with them."""
+
+    name: str
+
+    def candidates(self, pod: "PodInfo") -> Set[str] | None:
+        """Return the names of all nodes that may do; None if names have nothing to do with it."""
         ...
 
 

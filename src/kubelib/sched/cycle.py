@@ -5,7 +5,7 @@ Pods of one shape are judged once: the judgement is kept, and only rows that hav
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from kubelib.sched.base import (
     Policy,
     Rows,
     Score,
+    SupportsCandidates,
     SupportsCounting,
     SupportsOneRowFilter,
     SupportsOneRowScore,
@@ -32,6 +33,7 @@ from kubelib.sched.base import (
 from kubelib.sched.guarding import BadPlugin, guarded
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
+from kubelib.sched.policies.filters import named, not_among
 
 KEPT_JUDGEMENTS = 512
 UNFIT = float("-inf")
@@ -97,7 +99,12 @@ class Cycle:
         ]
         self._room = [f for f in policy.filters if isinstance(f, SupportsRoom)]
         self._wide_filters = [f for f in policy.filters if isinstance(f, SupportsOtherRows)]
-        self._refusing = [f for f in self._wide_filters if isinstance(f, SupportsRefusal)]
+        self._refusing = [
+            (f, f if isinstance(f, SupportsOtherRows) else None)
+            for f in policy.filters
+            if isinstance(f, SupportsRefusal)
+        ]
+        self._naming = [f for f in policy.filters if isinstance(f, SupportsCandidates)]
         self._scores = [
             (s, s.score_row if isinstance(s, SupportsOneRowScore) else None, w)
             for s, w in policy.scores
@@ -298,11 +305,20 @@ class Cycle:
     def _refusal(self, pod: PodInfo) -> Verdict:
         """Count the reasons: each node for the first filter that it fails."""
         table = self.table
-        for refusing in self._refusing:
-            if refusing.concerns(pod, table) and (why := refusing.refuses(pod, table)):
+        for refusing, wide_ranging in self._refusing:
+            if wide_ranging is not None and not wide_ranging.concerns(pod, table):
+                continue
+            if why := refusing.refuses(pod, table):
                 return Verdict("", {}, len(table), _retry_on(refusing), why)
         rows = np.flatnonzero(table.present)
         counts: dict[str, int] = {}
+        for naming in self._naming:
+            candidates = _candidates(naming, pod)
+            if candidates is not None:
+                among = named(tuple(candidates), table, rows)
+                if not among.all():
+                    counts[not_among(naming)] = int(np.count_nonzero(~among))
+                rows = rows[among]
         retry_on: frozenset[Happening] = frozenset({"node"})
         for condition, wide, counting in self._conditions:
             if not len(rows):
@@ -363,6 +379,14 @@ def _verdict(condition: Filter, verdict: Any, rows: int) -> Any:
     raise BadPlugin(
         f"the filter {condition.name} must return a bool, or an array of {rows}: {_shown(verdict)}"
     )
+
+
+def _candidates(naming: SupportsCandidates, pod: PodInfo) -> Set[str] | None:
+    """Return the names of all nodes that may do, or None for any. Raises `BadPlugin` for anything else."""
+    names = naming.candidates(pod)
+    if names is None or isinstance(names, Set):
+        return names
+    raise BadPlugin(f"the filter {naming.name} must return a set of names, or None: {_shown(names)}")
 
 
 def _points(score: Score, points: Any, rows: int) -> Any:

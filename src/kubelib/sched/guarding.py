@@ -29,6 +29,7 @@ RESTING = 512
 OURS = "kubelib"
 METHODS = (
     "fits", "reasons", "score", "concerns", "refuses", "fits_row", "score_row", "may_pass", "fits_with", "count_reasons", "choose",
+    "candidates",
 )  # fmt: skip
 
 

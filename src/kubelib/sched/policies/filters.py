@@ -1,6 +1,7 @@
 """Filters with kube-scheduler's semantics and words."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +9,13 @@ from numpy.typing import NDArray
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
-from kubelib.sched.base import BoolColumn, Happening, Rows
+from kubelib.sched.base import BoolColumn, Happening, Rows, SupportsCandidates
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import EVERYWHERE, PODS, PodInfo
 
 NODE: frozenset[Happening] = frozenset({"node"})
 ROOM: frozenset[Happening] = frozenset({"node", "pod gone"})
+_WHOLE = re.compile("[+-]?[0-9]+")
 
 
 class FitsResources:
@@ -146,10 +148,8 @@ class ToleratesTaints:
         return nodes.taints.judge(lambda taints: untolerated(pod, taints) is None, rows)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
-        """Name the taint."""
-        taint = untolerated(pod, nodes.taints[row])
-        assert taint is not None
-        return (f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}",)
+        """Say so; which taint it is may be nothing for those who read Pods."""
+        return ("node(s) had untolerated taint(s)",)
 
 
 def named(names: Sequence[str], nodes: NodeTable, rows: Rows) -> BoolColumn:
@@ -188,10 +188,8 @@ def _meets(requirement: NodeSelectorRequirement, nodes: NodeTable, rows: Rows) -
 
 
 def _whole(text: str | None) -> int | None:
-    try:
-        return int(text or "")
-    except ValueError:
-        return None
+    # Python would also take 1_000 and digits of other scripts.
+    return int(text) if text and _WHOLE.fullmatch(text) else None
 
 
 def term_matches(term: NodeSelectorTerm, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
@@ -238,9 +236,40 @@ class MatchesNodeAffinity:
     def _added(self, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         return True
 
+    def candidates(self, pod: PodInfo) -> Set[str] | None:
+        """Return the names of the nodes that the Pod's required affinity leaves, as that of a DaemonSet's Pods does; None: any."""
+        if pod.affinity is None:
+            return None
+        required = pod.affinity.required_during_scheduling_ignored_during_execution
+        if required is None or not required.node_selector_terms:
+            return None
+        names: set[str] = set()
+        for term in required.node_selector_terms:
+            named = [set(r.values) for r in term.match_fields if _is_name(r)]
+            if not named:
+                return None
+            names |= set.intersection(*named)
+        return names
+
+    def refuses(self, pod: PodInfo, nodes: NodeTable) -> str:
+        """Say that no node can have two names at once."""
+        return "pod affinity terms conflict" if self.candidates(pod) == set() else ""
+
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
+        candidates = self.candidates(pod)
+        if candidates is not None and nodes.names[row] not in candidates:
+            return (not_among(self),)
         return ("node(s) didn't match Pod's node affinity/selector",)
+
+
+def _is_name(requirement: NodeSelectorRequirement) -> bool:
+    return requirement.key == "metadata.name" and requirement.operator == "In"
+
+
+def not_among(condition: SupportsCandidates) -> str:
+    """Return the reason against nodes that are not among the candidates which a filter leaves."""
+    return f"node(s) didn't satisfy plugin(s) [{condition.name}]"
 
 
 class IsAllowed(MatchesNodeAffinity):

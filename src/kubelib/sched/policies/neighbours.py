@@ -177,7 +177,7 @@ class SpreadsEvenly:
         for term in pod.spread:
             if term.required:
                 result = self._within(term, labelled, pod, nodes)[rows] & result
-        return result
+        return labelled[rows] & result
 
     def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
         """Return which nodes have the labels that the constraints are about."""
@@ -191,14 +191,18 @@ class SpreadsEvenly:
         least = int(totals[domains].min()) if len(domains) >= max(term.min_domains, 1) else 0
         own = int(_means(term.pods, pod, nodes))
         # A place without an eligible node has no Pods that count, as in kube-scheduler.
-        return np.asarray(labelled & (totals[places.codes] + own - least <= term.max_skew))
+        return np.asarray(totals[places.codes] + own - least <= term.max_skew)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
-        """Say whether the label is missing or the skew too large."""
+        """Say whether the label is missing or the skew too large, by the first constraint that is not met."""
         reason = "node(s) didn't match pod topology spread constraints"
-        for term in pod.spread:
-            if term.required and nodes.label(term.topology)[row] is None:
-                return (f"{reason} (missing required label)",)
+        terms = _required(pod)
+        missing = [number for number, term in enumerate(terms) if nodes.label(term.topology)[row] is None]
+        if not missing:
+            return (reason,)
+        labelled = _labelled(terms, nodes)
+        if all(self._within(term, labelled, pod, nodes)[row] for term in terms[: missing[0]]):
+            return (f"{reason} (missing required label)",)
         return (reason,)
 
 

@@ -164,7 +164,7 @@ class FindsVolumes:
         if any(v is None for v in wanted.bound):
             reasons.append("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
         if not all(np.all(reaches(v, nodes, alone)) for v in wanted.bound if v is not None):
-            reasons.append("node(s) had volume node affinity conflict")
+            reasons.append("node(s) didn't match PersistentVolume's node affinity")
         arrangement = arrange(pod, nodes, alone)
         if arrangement.short.any():
             reasons.append("node(s) did not have enough free storage")
