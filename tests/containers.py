@@ -403,7 +403,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def mounts_below(directory: Path) -> list[str]:
-    """Return what is mounted below a directory, as this process sees it."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+def mounts_below(directory: Path, pid: str = "self") -> list[str]:
+    """Return what is mounted below a directory, as a process sees it."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
     return [line.split()[4] for line in lines if line.split()[4].startswith(str(directory))]

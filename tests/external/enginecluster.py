@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.containers import BUSYBOX, Docker, Podman
+from tests.containers import BUSYBOX, Docker, Podman, mounts_below
 from tests.engines import free_ports
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.grouped import volumes_belong_to_the_group
-from tests.external.wholepod import a_whole_pod_lives_and_ends, mounts_are_shared
+from tests.external.wholepod import a_whole_pod_lives_and_ends
 
 WEB = f"""
 apiVersion: v1
@@ -33,13 +33,13 @@ spec:
   dnsPolicy: None
   dnsConfig: {{nameservers: [192.0.2.53], searches: [a.example], options: [{{name: ndots, value: "3"}}]}}
   shareProcessNamespace: true
-  volumes: [{{name: shared, emptyDir: {{}}}}]
+  volumes: [{{name: shared, emptyDir: {{}}}}, {{name: memory, emptyDir: {{medium: Memory, sizeLimit: 1Mi}}}}]
   containers:
   - name: server
     image: {BUSYBOX}
     command: [sh, -c]
     args: ['echo hello > /srv/index.html; echo serving >&2; exec httpd -f -p 127.0.0.1:8080 -h /srv']
-    volumeMounts: [{{name: shared, mountPath: /srv}}]
+    volumeMounts: [{{name: shared, mountPath: /srv}}, {{name: memory, mountPath: /memory}}]
     readinessProbe: {{exec: {{command: [wget, -q, -O-, "http://127.0.0.1:8080/"]}}, periodSeconds: 1}}
     resources: {{limits: {{cpu: 500m, memory: 64Mi}}}}
   - name: shell
@@ -113,6 +113,14 @@ def on_a_terminal(kubectl: Kubectl, *arguments: str, typed: str, until: str, row
         process.wait()
         os.close(controller)
     return seen.decode(errors="replace")
+
+
+def note_in_memory(kubectl: Kubectl) -> str:
+    """Leave a note in the volume in memory that the Pod web has, if there is none; return what it says."""
+    note = "[ -e /memory/note ] || cat /proc/sys/kernel/random/uuid > /memory/note; grep ' /memory ' /proc/mounts; cat /memory/note"
+    mounted, said = kubectl("exec", "web", "-c", "server", "--", "sh", "-c", note).splitlines()
+    assert mounted.split()[2] == "tmpfs"
+    return said
 
 
 def restarts(kubectl: Kubectl, pod: str) -> list[int]:
@@ -348,8 +356,15 @@ class EngineClusterSuite:
         kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=60s")
         kubectl("delete", "pod", "late", "--grace-period=0", "--force", "--timeout=60s")
 
-    def test_a_whole_pod_lives_and_ends(self, kubectl: Kubectl) -> None:
-        a_whole_pod_lives_and_ends(kubectl, BUSYBOX, sees_mounts=mounts_are_shared())
+    def test_a_whole_pod_lives_and_ends(
+        self, kubectl: Kubectl, cluster: Cluster, engine: Docker | Podman
+    ) -> None:
+        def mounted() -> dict[str, list[str]]:
+            return {who: mounts_below(cluster.directory, who) for who in ("self", str(engine.pid))}
+
+        before = mounted()
+        a_whole_pod_lives_and_ends(kubectl, BUSYBOX)
+        assert mounted() == before
 
     def test_volumes_belong_to_the_pods_group(self, kubectl: Kubectl) -> None:
         volumes_belong_to_the_group(kubectl, BUSYBOX)

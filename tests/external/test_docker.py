@@ -4,7 +4,7 @@ import pytest
 
 from tests.containers import Docker
 from tests.external.conftest import Kubectl, eventually
-from tests.external.enginecluster import EngineClusterSuite, restarts
+from tests.external.enginecluster import EngineClusterSuite, note_in_memory, restarts
 
 
 class TestOnDocker(EngineClusterSuite):
@@ -29,9 +29,11 @@ class TestOnDocker(EngineClusterSuite):
     def test_an_engine_that_was_restarted_runs_what_it_ran(
         self, kubectl: Kubectl, web: str, engine: Docker
     ) -> None:
+        said = note_in_memory(kubectl)
         before = restarts(kubectl, web)
         engine.stop()
         engine.start()
         eventually(lambda: restarts(kubectl, web) == [n + 1 for n in before])
         fetch = ("exec", web, "-c", "server", "--", "wget", "-q", "-O-", "http://127.0.0.1:8080/")
         assert kubectl(*fetch) == "hello\n"
+        assert note_in_memory(kubectl) == said

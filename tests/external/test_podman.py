@@ -8,7 +8,7 @@ import pytest
 
 from tests.containers import Podman
 from tests.external.conftest import Cluster, Kubectl, eventually
-from tests.external.enginecluster import EngineClusterSuite
+from tests.external.enginecluster import EngineClusterSuite, note_in_memory
 
 
 class TestOnPodman(EngineClusterSuite):
@@ -33,6 +33,7 @@ class TestOnPodman(EngineClusterSuite):
     def test_a_cluster_that_was_killed_finds_what_runs_and_podman_may_be_restarted(
         self, kubectl: Kubectl, web: str, cluster: Cluster, engine: Podman
     ) -> None:
+        said = note_in_memory(kubectl)
         before = json.loads(kubectl("get", "pod", web, "-o", "json"))["status"]["containerStatuses"]
         cluster.kill()
         assert engine.server is not None
@@ -47,3 +48,4 @@ class TestOnPodman(EngineClusterSuite):
         engine.start()
         fetch = ("exec", web, "-c", "server", "--", "wget", "-q", "-O-", "http://127.0.0.1:8080/")
         eventually(lambda: kubectl.run(*fetch).stdout == "hello\n")
+        assert note_in_memory(kubectl) == said

@@ -1,7 +1,6 @@
 """One Pod with all that a node does for Pods, the same on every runtime: order, hooks, checks, volumes, environment, end."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tests.external.conftest import Kubectl, eventually
@@ -122,21 +121,12 @@ spec:
     startupProbe: {grpc: {port: 50051, service: started}, periodSeconds: 1, failureThreshold: 60}
     readinessProbe: {grpc: {port: 50051, service: waiting}, periodSeconds: 1}
     livenessProbe: {grpc: {port: 50051, service: living}, periodSeconds: 1, failureThreshold: 2}
-    volumeMounts: [{name: work, mountPath: /work}]
+    volumeMounts: [{name: work, mountPath: /work}, {name: memory, mountPath: /memory, subPath: below}]
 """.replace("ANSWER", "".join(f"\\\\{byte:03o}" for byte in _frames(b"%")).replace("\\\\045", "\\\\00$state"))
 
 
-def mounts_are_shared() -> bool:
-    """Return whether engines that these tests start in mount namespaces of their own see what is mounted later, as where systemd runs."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return any(line.split()[4] == "/" and " shared:" in line for line in lines)
-
-
-def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, sees_mounts: bool = True) -> None:
-    """Create the Pod, see all that it asks for, make it ill and well again, and end it.
-
-    `sees_mounts` says whether what runs it sees what its node mounts for it.
-    """
+def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str) -> None:
+    """Create the Pod, see all that it asks for, make it ill and well again, and end it."""
     kubectl("apply", "-f", "-", stdin=_MANIFEST.replace("IMAGE", image))
     inside = ("exec", "whole", "-c", "main", "--", "busybox")
 
@@ -170,7 +160,7 @@ def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, sees_mounts: boo
             ("helper", True),
             ("last", True),
         ]
-        _has_what_it_asked_for(kubectl, inside, sees_mounts)
+        _has_what_it_asked_for(kubectl, inside)
         _sees_a_change_of_its_settings(kubectl, inside)
         size = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"memory": "96Mi"}}}]}}
         kubectl("patch", "pod", "whole", "--subresource", "resize", "--patch", json.dumps(size))
@@ -190,6 +180,9 @@ def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, sees_mounts: boo
             "hooked",
             "hooked",
         ]
+        assert kubectl(*inside, "cat", "/memory/below/file") == "kept\n"
+        other = ("exec", "whole", "-c", "health", "--", "busybox")
+        assert kubectl(*other, "cat", "/memory/file") == "kept\n"
         assert kubectl("logs", "whole", "-c", "main", "--previous").startswith("begun\n")
 
         follower = kubectl.popen("logs", "-f", "whole", "-c", "main")
@@ -210,7 +203,7 @@ def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, sees_mounts: boo
         kubectl("delete", *names, "--ignore-not-found", "--timeout=90s")
 
 
-def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...], sees_mounts: bool) -> None:
+def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
     env = dict(line.split("=", 1) for line in kubectl(*inside, "env").splitlines() if "=" in line)
     wanted = {
         "CODE": "1234",
@@ -225,9 +218,11 @@ def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...], sees_mount
     assert kubectl(*inside, "cat", "/all/token").count(".") == 2
     assert kubectl(*inside, "stat", "-L", "-c", "%a", "/all/code") == "440\n"
     mounts = [line.split() for line in kubectl(*inside, "cat", "/proc/mounts").splitlines()]
-    (kind,) = [kind for _, target, kind, *_ in mounts if target == "/memory"]
-    assert kind == "tmpfs" or not sees_mounts
-    kubectl(*inside, "touch", "/memory/file")
+    assert [kind for _, target, kind, *_ in mounts if target == "/memory"] == ["tmpfs"]
+    kubectl(*inside, "sh", "-c", "echo kept > /memory/below/file")
+    fill = ("dd", "if=/dev/zero", "of=/memory/full", "bs=1M", "count=16")
+    assert "No space left on device" in kubectl.fails(*inside, *fill)
+    kubectl(*inside, "rm", "/memory/full")
     assert "Read-only file system" in kubectl.fails(*inside, "touch", "/settings/other")
     assert kubectl(*inside, "ls", "/work/pages").split() == ["alive", "ready"]
 

@@ -1,6 +1,7 @@
 import base64
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.registry.base import Patch
 from kubelib.runtime.environment import ConfigMissing
+from kubelib.runtime.mounts import show_mount, unmount
 from kubelib.runtime.ownership import user_of
-from kubelib.runtime.volumes import SHARED_MEMORY, Volumes, publish
+from kubelib.runtime.volumes import SHARED_MEMORY, Volumes, in_memory, publish
 from kubelib.testing.objects import make_config_map, make_pod
+from tests.containers import mounts_below
 from tests.runtime.conftest import Configuration, SimNode, container
 
 
@@ -323,6 +326,30 @@ async def test_a_volume_in_memory_is_as_large_as_it_may_be_and_goes_with_its_pod
     volumes.remove("m-1")
     assert not kept.exists() and not place.exists()
     assert Path("/proc/mounts").read_text() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_process_that_hears_of_no_mounts_is_shown_one_and_loses_it_with_its_directory(
+    tmp_path: Path,
+) -> None:
+    apart = ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo apart; exec sleep 1000"]
+    with subprocess.Popen(apart, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"apart\n"
+            there = Path(f"/proc/{process.pid}/root{tmp_path}/memory")
+            place = in_memory(tmp_path / "memory", 1 << 20)
+            show_mount(tmp_path, process.pid)  # nothing is mounted there
+            (place / "file").touch()
+            assert not list(there.iterdir())
+            for _ in range(2):
+                show_mount(place, process.pid)
+                assert mounts_below(tmp_path, str(process.pid)) == [str(place)]
+            assert [path.name for path in there.iterdir()] == ["file"]
+            unmount(place)
+            place.rmdir()
+            assert mounts_below(tmp_path, str(process.pid)) == []
+        finally:
+            process.kill()
 
 
 async def test_who_may_not_mount_gets_a_place_in_the_memory_that_all_share(

@@ -100,6 +100,8 @@ class Mount:
     target: str
     read_only: bool = False
     propagation: Propagation = "None"
+    file_system: str = ""
+    """Where the file system that holds `source` was mounted for this Pod; empty: it was there before. An engine need not see it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,12 +11,15 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 from kubelib.runtime import forward
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
+    CannotCreate,
     Container,
     ContainerId,
+    ContainerSpec,
     Credentials,
     ImageId,
     NoSuchContainer,
@@ -29,6 +32,7 @@ from kubelib.runtime.base import (
 from kubelib.runtime.commands import RunsCommands
 from kubelib.runtime.containers import OWNER, check_image_name
 from kubelib.runtime.enginestreams import CommandStream
+from kubelib.runtime.mounts import show_mount
 from kubelib.runtime.news import News
 from kubelib.runtime.streams import Answer
 
@@ -249,6 +253,21 @@ class EngineRuntime(Background, RunsCommands, Generic[E, I, K]):
 
     # Containers
 
+    async def _show_mounts(self, spec: ContainerSpec, sandbox: K) -> None:
+        """Let the engine see what was mounted for a container: it may have begun in a mount namespace that hears of nothing later.
+
+        Containers are mounted by what their first processes are children of. Raises `CannotCreate`.
+        """
+        places = {Path(mount.file_system) for mount in spec.mounts if mount.file_system}
+        parent = parent_of(self._pid(sandbox)) if places else 0
+        try:
+            for place in places if parent else ():
+                await anyio.to_thread.run_sync(show_mount, place, parent)
+        except OSError as error:
+            raise CannotCreate(
+                f"cannot show the engine what is mounted at {error.filename}: {error.strerror}"
+            ) from error
+
     async def stop_container(self, container: ContainerId, *, grace: float) -> None:
         """Send the signal that the image asks for, SIGTERM if none, and SIGKILL after `grace` seconds.
 
@@ -320,6 +339,14 @@ def has_process(pid: int) -> bool:
         return False
     killed = any(int(line.split()[1], 16) & 1 << SIGKILL - 1 for line in pending)
     return state != "Z" and not killed and not int(fields[FLAGS]) & EXITING
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process of this machine; 0 if there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 async def connect(pid: int, address: str, port: int) -> anyio.abc.ByteStream:

@@ -1,16 +1,15 @@
 """Connections to a port of a Pod, made inside its network: what listens on its loopback device is reached too."""
 
-import ctypes
 import os
 import socket
-import threading
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from anyio.abc import ByteStream
 
-CLONE_NEWNET = 0x40000000
+from kubelib.runtime.namespaces import inside
+
 TIMEOUT = 10.0
 CHUNK = 65536
 
@@ -67,34 +66,14 @@ def can_enter(pid: int) -> bool:
 
 async def connect_inside(pid: int, port: int) -> PodConnection:
     """Connect to a port on the loopback device of a process's network. Raises OSError."""
-    return PodConnection(await anyio.to_thread.run_sync(_connect_inside, pid, port))
 
-
-def _connect_inside(pid: int, port: int) -> socket.socket:
-    """Enter the network in a thread of its own: it is the thread that enters, and this one ends with that."""
-    made: list[socket.socket] = []
-    failures: list[OSError] = []
-
-    def enter() -> None:
+    def connect() -> socket.socket:
         try:
-            with open(f"/proc/{pid}/ns/net") as namespace:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    number = ctypes.get_errno()
-                    raise OSError(number, os.strerror(number))
+            return socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        except ConnectionRefusedError as refused:
             try:
-                made.append(socket.create_connection(("127.0.0.1", port), TIMEOUT))
-            except ConnectionRefusedError as refused:
-                try:
-                    made.append(socket.create_connection(("::1", port), TIMEOUT))
-                except OSError:
-                    raise refused from None
-        except OSError as error:
-            failures.append(error)
+                return socket.create_connection(("::1", port), TIMEOUT)
+            except OSError:
+                raise refused from None
 
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return made[0]
+    return PodConnection(await anyio.to_thread.run_sync(inside, pid, "net", connect))

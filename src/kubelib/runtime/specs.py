@@ -96,13 +96,16 @@ def container_spec(
 ) -> ContainerSpec:
     """Return what to run; `memory` is the node's, in bytes, `pids` how many processes it may have. Raises `ConfigMissing`, `QuantityError`."""
     mounts = []
+    in_memory = {v.name for v in pod.spec.volumes if v.empty_dir and v.empty_dir.medium == "Memory"}
     for mount in definition.volume_mounts:
         source = volumes[mount.name]
+        file_system = str(source) if mount.name in in_memory else ""
         below = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
         if below:
             source = _below(source, below)
         propagation = cast("Propagation", mount.mount_propagation or "None")
-        mounts.append(Mount(str(source), mount.mount_path, bool(mount.read_only), propagation))
+        read_only = bool(mount.read_only)
+        mounts.append(Mount(str(source), mount.mount_path, read_only, propagation, file_system))
     places = {mount.target for mount in mounts}
     own, shared = definition.security_context, pod.spec.security_context
     user = own.run_as_user if own is not None else None

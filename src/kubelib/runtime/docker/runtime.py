@@ -191,6 +191,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
             raise ImageNotFound(f"No such image: {container.image}")
         check_non_root(container, image["Config"].get("User") or "")
         seccomp = await anyio.to_thread.run_sync(_prepare, container)
+        await self._show_mounts(container, tree)
         pid = _processes(container, tree)
         config = configs.container_config(
             container, tree["Id"], readings.labels_of(tree), pid=pid, seccomp=seccomp

@@ -200,6 +200,7 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
             raise ImageNotFound(f"{container.image}: image not known")
         check_non_root(container, image.get("User") or image.get("Config", {}).get("User") or "")
         await anyio.to_thread.run_sync(_prepare, container)
+        await self._show_mounts(container, infra)
         name = container_name(container, infra.labels)
         request = requests.container_request(container, image["Id"], infra.pod, infra.labels)
         try:
