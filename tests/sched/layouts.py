@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from kubelib.api.core.affinity import (
     Affinity,
     PodAffinity,
     PodAffinityTerm,
     PodAntiAffinity,
+    Toleration,
     TopologySpreadConstraint,
 )
+from kubelib.api.core.container import Container, ResourceRequirements
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import NodeSelectorRequirement, NodeSelectorTerm
 from kubelib.api.machinery import LabelSelector, LabelSelectorRequirement
 from kubelib.api.model import replace
 from kubelib.sched.nodes import NodeTable
@@ -109,3 +114,58 @@ def answers(condition: Any, pod: Pod, table: NodeTable) -> dict[str, tuple[str, 
         fits = bool(fits if isinstance(fits, bool) else fits[row])
         found[name] = () if fits else tuple(condition.reasons(info, table, row))
     return found
+
+
+def points(score: Any, pod: Pod, table: NodeTable) -> dict[str, float]:
+    """Return what a score gives each node."""
+    info = PodInfo.of(pod)
+    concerned = score.concerns(info, table) if hasattr(score, "concerns") else True
+    rows = np.array(list(table.rows.values()), np.int64)
+    given = score.score(info, table, rows) if concerned else 0.0
+    return dict(zip(table.rows, np.broadcast_to(given, len(rows)).tolist(), strict=True))
+
+
+def asking(text: str, **spec: Any) -> Pod:
+    """Make a Pod of containers that ask for ``cpu memory resource=amount``; init containers stand before a bar."""
+    before, _, after = text.rpartition("|")
+
+    def container(number: int, part: str) -> Container:
+        names = iter(("cpu", "memory"))
+        pairs = [word.rpartition("=") for word in part.split()]
+        requests = {name or next(names): amount for name, _, amount in pairs}
+        return Container(name=f"c{number}", resources=ResourceRequirements(requests=requests))
+
+    def all_of(texts: str) -> tuple[Container, ...]:
+        return tuple(container(n, part) for n, part in enumerate(texts.split(",")) if part.strip())
+
+    return make_pod(containers=all_of(after), init_containers=all_of(before), **spec)
+
+
+def tolerations(text: str) -> tuple[Toleration, ...]:
+    """Make tolerations of ``key operator value effect``, with ``-`` for nothing."""
+    made = []
+    for part in filter(None, text.split(";")):
+        key, operator, value, effect = (word if word != "-" else "" for word in part.split())
+        made.append(Toleration(key=key, operator=operator, value=value, effect=effect))
+    return tuple(made)
+
+
+def with_taints(node: Node, text: str) -> Node:
+    """Give a node taints of ``key value effect``."""
+    parts = (part.split() for part in filter(None, text.split(";")))
+    taints = tuple(Taint(key=key, value=value, effect=effect) for key, value, effect in parts)
+    return replace(node, spec=replace(node.spec, taints=taints))
+
+
+def node_term(*wanted: str, fields: Sequence[str] = ()) -> NodeSelectorTerm:
+    """Make a term of ``key operator value,value``, and of such about the node's name."""
+
+    def requirement(text: str) -> NodeSelectorRequirement:
+        key, operator, *values = text.split(" ", 2)
+        values = [value for texts in values for value in texts.split(",")]
+        return NodeSelectorRequirement(key=key, operator=operator, values=tuple(values))
+
+    return NodeSelectorTerm(
+        match_expressions=tuple(map(requirement, wanted)),
+        match_fields=tuple(requirement(f"metadata.name {text}") for text in fields),
+    )

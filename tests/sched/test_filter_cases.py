@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kubelib.api.core.affinity import Affinity, NodeAffinity, Toleration
+from kubelib.api.core.affinity import Affinity, NodeAffinity
 from kubelib.api.core.container import Container, ContainerPort, ResourceRequirements
-from kubelib.api.core.node import Node, Taint
+from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
-from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.core.references import NodeSelector, NodeSelectorTerm
 from kubelib.api.model import replace
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeTable
@@ -26,7 +26,8 @@ from kubelib.sched.policies.filters import (
     ToleratesTaints,
 )
 from kubelib.testing.objects import make_node, make_pod
-from tests.sched.layouts import answers, with_labels
+from tests.sched.layouts import answers, asking, tolerations, with_labels, with_taints
+from tests.sched.layouts import node_term as term
 
 AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 ENFORCED = "node(s) didn't match scheduler-enforced node affinity"
@@ -43,21 +44,6 @@ def ask(condition: Any, pod: Pod, node: Node, there: Sequence[Pod] = ()) -> tupl
         other = replace(other, metadata=replace(other.metadata, uid=f"there-{number}"))
         table.put_pod(PodInfo.of(other), node.metadata.name)
     return answers(condition, pod, table)[node.metadata.name]
-
-
-def term(*wanted: str, fields: Sequence[str] = ()) -> NodeSelectorTerm:
-    """Make a term of ``key operator value,value``, and of such about the node's name."""
-
-    def requirement(text: str) -> NodeSelectorRequirement:
-        key, operator, *values = text.split(" ", 2)
-        return NodeSelectorRequirement(
-            key=key, operator=operator, values=tuple(v for t in values for v in t.split(","))
-        )
-
-    return NodeSelectorTerm(
-        match_expressions=tuple(map(requirement, wanted)),
-        match_fields=tuple(requirement(f"metadata.name {text}") for text in fields),
-    )
 
 
 def terms(*alternatives: NodeSelectorTerm) -> Affinity:
@@ -155,23 +141,6 @@ def test_nodes_that_a_pod_does_not_name_are_counted_for_that_whatever_else_is_wr
     )
 
 
-def tolerations(text: str) -> tuple[Toleration, ...]:
-    """Make tolerations of ``key operator value effect``, with ``-`` for nothing."""
-    made = []
-    for part in filter(None, text.split(";")):
-        key, operator, value, effect = (word if word != "-" else "" for word in part.split())
-        made.append(Toleration(key=key, operator=operator, value=value, effect=effect))
-    return tuple(made)
-
-
-def taints(text: str) -> tuple[Taint, ...]:
-    """Make taints of ``key value effect``."""
-    return tuple(
-        Taint(key=k, value=v, effect=e)
-        for k, v, e in (part.split() for part in filter(None, text.split(";")))
-    )
-
-
 @pytest.mark.parametrize(
     ("tolerated", "there", "fits"),
     [
@@ -192,8 +161,7 @@ def taints(text: str) -> tuple[Taint, ...]:
     ],
 )  # fmt: skip
 def test_taints_are_tolerated_as_kube_scheduler_says(tolerated: str, there: str, fits: bool) -> None:
-    node = make_node("one")
-    node = replace(node, spec=replace(node.spec, taints=taints(there)))
+    node = with_taints(make_node("one"), there)
     found = ask(ToleratesTaints(), make_pod(tolerations=tolerations(tolerated)), node)
     assert found == (() if fits else (UNTOLERATED,))
 
@@ -252,22 +220,6 @@ def test_ports_of_sidecars_count_and_those_of_init_containers_do_not() -> None:
     there = [with_ports("TCP/0.0.0.0/8001")]
     assert ask(HasFreePorts(), with_ports("TCP//8001", "init"), make_node("one"), there) == ()
     assert ask(HasFreePorts(), with_ports("TCP//8001", "sidecar"), make_node("one"), there) == (PORTS,)
-
-
-def asking(text: str, **spec: Any) -> Pod:
-    """Make a Pod of containers that ask for ``cpu memory resource=amount``; init containers stand before a bar."""
-    before, _, after = text.rpartition("|")
-
-    def container(number: int, part: str) -> Container:
-        names = iter(("cpu", "memory"))
-        pairs = [word.rpartition("=") for word in part.split()]
-        requests = {name or next(names): amount for name, _, amount in pairs}
-        return Container(name=f"c{number}", resources=ResourceRequirements(requests=requests))
-
-    def all_of(texts: str) -> tuple[Container, ...]:
-        return tuple(container(n, part) for n, part in enumerate(texts.split(",")) if part.strip())
-
-    return make_pod(containers=all_of(after), init_containers=all_of(before), **spec)
 
 
 A, B, K, H = "example.com/aaa", "example.com/bbb", "kubernetes.io/something", "hugepages-2Mi"
