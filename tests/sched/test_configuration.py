@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kubelib.api.meta import OwnerReference
 from kubelib.sched import policies
 from kubelib.sched.base import Policy
 from kubelib.sched.cycle import Cycle
@@ -13,10 +14,15 @@ from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy, load_policy, per_node, profiles
 from kubelib.sched.policies.arguments import ConfigurationError
 from kubelib.sched.policies.configuration import read_configuration, read_profiles
+from kubelib.sched.policies.neighbours import PrefersEven
+from kubelib.testing.objects import make_pod
 from kubelib.testing.policy import PolicySuite, fill, make_infos, make_table
 
 FIT = "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: "
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
+
+
+EVEN = "{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}"
 
 
 def read(profile: str, scheduler: str = "default-scheduler") -> Policy:
@@ -54,6 +60,24 @@ def test_plug_ins_are_switched_on_and_off_and_weighted() -> None:
     names = {f.name for f in policy.filters}
     assert {f.name for f in default_policy().filters} - names == {"TaintToleration", "NodePorts"}
     assert "TaintToleration" not in weights(policy)
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["defaultingType: System", "defaultingType: List", f"defaultingType: List, defaultConstraints: [{EVEN}]"],
+)
+def test_default_constraints_stand_for_spreading_the_pods_of_a_controller(args: str) -> None:
+    config = f"pluginConfig: [{{name: PodTopologySpread, args: {{{args}}}}}]"
+    policy, usual = read(f"{{{config}}}"), weights(default_policy())
+    assert weights(policy) == {n: w for n, w in usual.items() if n not in ("SelectorSpread", "ZoneSpread")}
+    owner = OwnerReference(
+        api_version="v1", kind="ReplicationController", name="rc", uid="rc", controller=True
+    )
+    pod = PodInfo.of(make_pod(owners=(owner,)))
+    even = next(score for score, _ in policy.scores if isinstance(score, PrefersEven))
+    assert even.concerns(pod, make_table()) == (args != "defaultingType: List")
+    kept = read(f"{{{config}, plugins: {{score: {{enabled: [{{name: SelectorSpread, weight: 3}}]}}}}}}")
+    assert weights(kept)["SelectorSpread"] == 3
 
 
 def test_a_policy_from_a_file_places_as_it_says() -> None:
@@ -136,6 +160,21 @@ def make_odd() -> object:
         (HEAD + "profiles: [{pluginConfig: [{name: NodeAffinity}, {name: NodeAffinity}]}]", 'profiles[0].pluginConfig[1]: Duplicate value: "NodeAffinity"'),
         (HEAD + "profiles: [{pluginConfig: [{name: NodeAffinity, args: {kind: NodeResourcesFitArgs}}]}]", 'profiles[0].pluginConfig[0].args: Invalid value: "NodeResourcesFitArgs": has to match plugin args'),
         (HEAD + "profiles: [{pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: 1}}}]}]", "profiles[0].pluginConfig[0].args.addedAffinity: "),
+        *(
+            (HEAD + f"profiles: [{{pluginConfig: [{{name: PodTopologySpread, args: {{{args}}}}}]}}]", f"profiles[0].pluginConfig[0].args.{why}")
+            for args, why in (
+                ("defaultingType: Odd", 'defaultingType: Unsupported value: "Odd": supported values: "List", "System"'),
+                (f"defaultConstraints: [{EVEN}]", 'defaultingType: Invalid value: "System": when .defaultConstraints are not empty'),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: 0}]", "defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf)"),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: 1}]", "defaultConstraints[0].topologyKey: Required value: can not be empty"),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z}]", "defaultConstraints[0].whenUnsatisfiable: Required value: can not be empty"),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: Never}]", 'defaultConstraints[0].whenUnsatisfiable: Unsupported value: "Never"'),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: ScheduleAnyway, labelSelector: {}}]",
+                 "defaultConstraints[0].labelSelector: Forbidden: constraint must not define a selector, as they deduced for each pod"),
+                (f"defaultingType: List, defaultConstraints: [{EVEN}, {EVEN}]", 'defaultConstraints[1]: Duplicate value: "{zone, ScheduleAnyway}"'),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: many}]", "defaultConstraints[0]: "),
+            )
+        ),
         (HEAD + "profiles: [{pluginConfig: [{name: Odd}]}]", "profiles[0].pluginConfig[0]: Odd takes no arguments here"),
         (HEAD + "profiles: [{plugins: {score: {enabled: [{name: Nope}]}}}]", "profiles[0].plugins.score: no plug-in 'Nope'; there are: "),
         (HEAD + "profiles: [{plugins: {score: {enabled: [{name: NodePorts}]}}}]", "NodePorts is no score plug-in"),

@@ -3,15 +3,28 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import pytest
 
 from kubelib.api.core.affinity import Affinity, NodeAffinity, TopologySpreadConstraint
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.meta import OwnerReference
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.neighbours import KeepsCompany, SpreadsEvenly
+from kubelib.sched.policies.neighbours import SYSTEM_DEFAULTS, KeepsCompany, PrefersEven, SpreadsEvenly
 from kubelib.testing.objects import make_node, make_pod
-from tests.sched.layouts import NODE, ZONE, answers, constraint, layout, social, with_labels
+from tests.sched.layouts import (
+    HOST,
+    NODE,
+    ZONE,
+    ZONES,
+    answers,
+    constraint,
+    layout,
+    points,
+    social,
+    with_labels,
+)
 
 SKEW = "node(s) didn't match pod topology spread constraints"
 MISSING = f"{SKEW} (missing required label)"
@@ -93,6 +106,57 @@ def test_a_missing_label_is_the_reason_where_no_constraint_before_fails(
     pod = make_pod("p", labels=FOO, topology_spread_constraints=tuple(constraints))
     found = answers(SpreadsEvenly(), pod, layout(text))
     assert found == {name: (why,) if why else () for name, why in wanted.items()}
+
+
+OWNER = OwnerReference(api_version="apps/v1", kind="ReplicaSet", name="rs", uid="rs", controller=True)
+TOPOLOGY_ZONE = "topology.kubernetes.io/zone"
+
+
+def owned_on(counts: Mapping[str, int]) -> NodeTable:
+    """Make nodes in two zones, and one in none, with so many Pods of one controller; one more on each is going."""
+    table = NodeTable()
+    number = 0
+    for name, count in counts.items():
+        zone = {TOPOLOGY_ZONE: ZONES[name]} if name in ZONES else {}
+        table.put_node(with_labels(make_node(name), {HOST: name, **zone}))
+        for going in (*(False,) * count, True):
+            number += 1
+            gone = {"deletion_timestamp": "2026-01-01T00:00:00Z"} if going else {}
+            table.put_pod(
+                PodInfo.of(make_pod(f"p{number}", uid=f"p{number}", owners=(OWNER,), metadata=gone)), name
+            )
+    return table
+
+
+def test_pods_of_controllers_may_have_the_constraints_of_the_system() -> None:
+    score = PrefersEven(SYSTEM_DEFAULTS, anywhere=True)
+    table = owned_on({"a": 2, "b": 1, "x": 0, "y": 3, "none": 0})
+    # Costs 15, 13, 11, 17 and 2: a Pod of the node counts ln 7, one of the zone ln 5; who has no zone pays nothing for it.
+    expected = {"a": 23, "b": 35, "x": 47, "y": 11, "none": 100}
+    assert points(score, make_pod(owners=(OWNER,)), table) == expected
+    assert set(points(score, make_pod(), table).values()) == {0}
+    own = make_pod(owners=(OWNER,), topology_spread_constraints=(constraint(HOST, app=None),))
+    assert set(points(score, own, table).values()) == {100}
+
+
+def test_pods_of_controllers_may_have_constraints_of_a_list() -> None:
+    hard = attrs.evolve(SYSTEM_DEFAULTS[1], required=True, max_skew=1)
+    table = owned_on({"a": 2, "b": 1, "x": 0, "y": 1, "none": 0})
+    pod = make_pod(owners=(OWNER,))
+    closed = {"a": (SKEW,), "b": (SKEW,), "x": (), "y": (), "none": (MISSING,)}
+    assert answers(SpreadsEvenly([hard]), pod, table) == closed
+    assert points(PrefersEven([hard]), pod, table) == dict.fromkeys(table.rows, 0)
+    assert points(PrefersEven([SYSTEM_DEFAULTS[1]]), pod, table) == {
+        "a": 62,
+        "b": 62,
+        "x": 100,
+        "y": 100,
+        "none": 0,
+    }
+    condition = SpreadsEvenly([hard])
+    bare = PodInfo.of(make_pod())
+    assert condition.concerns(PodInfo.of(pod), table)
+    assert not condition.concerns(bare, table)
 
 
 SCAN, S1 = {"service": "securityscan"}, {"security": "S1"}

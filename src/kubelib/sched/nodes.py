@@ -65,7 +65,7 @@ class NodeTable(Promises):
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
         """By protocol and number, then by row: how many Pods have that host port on each address."""
         self.owners: dict[str, dict[int, int]] = {}
-        """By controller uid, then by row: how many of its Pods are there."""
+        """By controller uid, then by row: how many of its Pods are there to stay."""
         self.wishes: dict[Wish, Column] = {}
         """How many Pods on each row have which term of Pod (anti-)affinity."""
         self.namespaces: dict[str, Labels] = {}
@@ -407,7 +407,7 @@ class NodeTable(Promises):
                 del on_row[address]
             if not on_row:
                 del self.ports[protocol, number][row]
-        if pod.owner:
+        if pod.owner and not pod.going:
             counts = self.owners.setdefault(pod.owner, {})
             counts[row] = counts.get(row, 0) + sign
             if not counts[row]:

@@ -47,7 +47,8 @@ class PodTerm:
 class SpreadTerm:
     """A topology spread constraint."""
 
-    pods: PodSelector
+    pods: PodSelector | None
+    """Which Pods count; None for those of the same controller, as constraints that come from a profile have it."""
     topology: str
     max_skew: int
     required: bool

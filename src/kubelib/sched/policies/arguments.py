@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
-from kubelib.api.core.affinity import NodeAffinity
+from kubelib.api.core.affinity import NodeAffinity, TopologySpreadConstraint
 from kubelib.api.errors import Problem
 from kubelib.api.validation import problems
 from kubelib.sched.base import Score
@@ -19,11 +20,14 @@ from kubelib.sched.policies.allocation import (
     Weights,
 )
 from kubelib.sched.policies.filters import IsAllowed
-from kubelib.sched.policies.neighbours import LikesCompany
+from kubelib.sched.policies.neighbours import SYSTEM_DEFAULTS, LikesCompany, PrefersEven, SpreadsEvenly
 from kubelib.sched.policies.scores import PrefersNodeAffinity
+from kubelib.sched.selectors import SpreadTerm, spread_term
 
 RESOURCES, BALANCE = "NodeResourcesFit", "NodeResourcesBalancedAllocation"
+SPREAD = "PodTopologySpread"
 RATIO = "RequestedToCapacityRatio"
+UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
 STRATEGIES = ("LeastAllocated", "MostAllocated", RATIO)
 _META = ("apiVersion", "kind")
 
@@ -154,10 +158,52 @@ def _affinity(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return made
 
 
+def _spread(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    only(args, (*_META, "defaultConstraints", "defaultingType"), path)
+    listed = as_list(args.get("defaultConstraints") or [], f"{path}.defaultConstraints")
+    kind = args.get("defaultingType") or "System"
+    if kind not in ("List", "System"):
+        refuse(problems.not_supported(f"{path}.defaultingType", kind, ("List", "System")))
+    if kind == "System":
+        if listed:
+            refuse(problems.invalid(f"{path}.defaultingType", kind, "when .defaultConstraints are not empty"))
+        return {"filter": SpreadsEvenly(), "score": PrefersEven(SYSTEM_DEFAULTS, anywhere=True)}
+    terms: list[SpreadTerm] = []
+    for at, item in enumerate(listed):
+        term = _constraint(item, f"{path}.defaultConstraints[{at}]")
+        if any((term.topology, term.required) == (other.topology, other.required) for other in terms):
+            which = f"{{{term.topology}, {item['whenUnsatisfiable']}}}"
+            refuse(problems.duplicate(f"{path}.defaultConstraints[{at}]", which))
+        terms.append(term)
+    return {"filter": SpreadsEvenly(terms), "score": PrefersEven(terms)}
+
+
+def _constraint(item: Any, path: str) -> SpreadTerm:
+    try:
+        constraint = msgspec.convert(as_object(item, path), TopologySpreadConstraint)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    if constraint.max_skew <= 0:
+        refuse(problems.invalid(f"{path}.maxSkew", constraint.max_skew, "not in valid range (0, inf)"))
+    if not constraint.topology_key:
+        refuse(problems.required(f"{path}.topologyKey", "can not be empty"))
+    if not constraint.when_unsatisfiable:
+        refuse(problems.required(f"{path}.whenUnsatisfiable", "can not be empty"))
+    if constraint.when_unsatisfiable not in UNSATISFIABLE:
+        refuse(
+            problems.not_supported(f"{path}.whenUnsatisfiable", constraint.when_unsatisfiable, UNSATISFIABLE)
+        )
+    if constraint.label_selector is not None:
+        why = "constraint must not define a selector, as they deduced for each pod"
+        refuse(problems.forbidden(f"{path}.labelSelector", why))
+    return attrs.evolve(spread_term(constraint, "", {}), pods=None)
+
+
 ARGUMENTS: Mapping[str, Callable[[Mapping[str, Any], str], Mapping[str, Any]]] = {
     RESOURCES: _fit,
     BALANCE: _balance,
     "InterPodAffinity": _company,
     "NodeAffinity": _affinity,
+    SPREAD: _spread,
 }
 """By plug-in: what makes of its arguments, which stand at a path, the plug-ins for the points that they change."""

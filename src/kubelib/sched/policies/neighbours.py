@@ -128,8 +128,17 @@ class LikesCompany:
         return np.floor(100.0 * ((total - least) / (most - least))) if most > least else 0.0
 
 
-def _required(pod: PodInfo) -> Sequence[SpreadTerm]:
-    return [term for term in pod.spread if term.required]
+def _chosen(pod: PodInfo, defaults: Sequence[SpreadTerm], *, required: bool) -> Sequence[SpreadTerm]:
+    """Return the Pod's constraints that must be met, or that need not be; a controller's Pod without any has the `defaults`."""
+    terms = pod.spread or (defaults if pod.owner else ())
+    return [term for term in terms if term.required == required]
+
+
+def _count(nodes: NodeTable, term: SpreadTerm, pod: PodInfo) -> Column:
+    """Return how many Pods on each row count for a constraint."""
+    if term.pods is None:
+        return nodes.owned(pod.owner, slice(0, nodes.size))
+    return nodes.count(term.pods)
 
 
 def _labelled(terms: Sequence[SpreadTerm], nodes: NodeTable) -> BoolColumn:
@@ -163,40 +172,45 @@ class SpreadsEvenly:
 
     name = "PodTopologySpread"
 
-    def __init__(self) -> None:
+    def __init__(self, defaults: Sequence[SpreadTerm] = ()) -> None:
+        """Make one. Pods of controllers that have no constraints have those of the `defaults` that must be met."""
         self._eligible = _Eligible()
+        self._defaults = tuple(defaults)
+
+    def _terms(self, pod: PodInfo) -> Sequence[SpreadTerm]:
+        return _chosen(pod, self._defaults, required=True)
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod has such constraints."""
-        return bool(pod.spread) and any(term.required for term in pod.spread)
+        return bool(pod.spread or self._defaults) and bool(self._terms(pod))
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        result: BoolColumn | bool = True
-        labelled = _labelled(_required(pod), nodes)
-        for term in pod.spread:
-            if term.required:
-                result = self._within(term, labelled, pod, nodes)[rows] & result
-        return labelled[rows] & result
+        terms = self._terms(pod)
+        labelled = _labelled(terms, nodes)
+        result = labelled[rows]
+        for term in terms:
+            result = self._within(term, labelled, pod, nodes)[rows] & result
+        return result
 
     def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
         """Return which nodes have the labels that the constraints are about."""
-        return _labelled(_required(pod), nodes)
+        return _labelled(self._terms(pod), nodes)
 
     def _within(self, term: SpreadTerm, labelled: BoolColumn, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
         eligible = self._eligible.rows(term, labelled, pod, nodes)
         places = nodes.label(term.topology)
-        totals = places.totals(np.where(eligible, nodes.count(term.pods), 0))
+        totals = places.totals(np.where(eligible, _count(nodes, term, pod), 0))
         domains = np.unique(places.codes[eligible])
         least = int(totals[domains].min()) if len(domains) >= max(term.min_domains, 1) else 0
-        own = int(_means(term.pods, pod, nodes))
+        own = int(term.pods is None or _means(term.pods, pod, nodes))
         # A place without an eligible node has no Pods that count, as in kube-scheduler.
         return np.asarray(totals[places.codes] + own - least <= term.max_skew)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say whether the label is missing or the skew too large, by the first constraint that is not met."""
         reason = "node(s) didn't match pod topology spread constraints"
-        terms = _required(pod)
+        terms = self._terms(pod)
         missing = [number for number, term in enumerate(terms) if nodes.label(term.topology)[row] is None]
         if not missing:
             return (reason,)
@@ -206,35 +220,52 @@ class SpreadsEvenly:
         return (reason,)
 
 
+SYSTEM_DEFAULTS = tuple(
+    SpreadTerm(None, topology, skew, required=False)
+    for topology, skew in ((HOSTNAME, 3), ("topology.kubernetes.io/zone", 5))
+)
+"""What kube-scheduler has for Pods of controllers that have no constraints, unless a profile says otherwise."""
+
+
 class PrefersEven:
     """Topology spread constraints that need not be met."""
 
     name = "PodTopologySpread"
 
-    def __init__(self) -> None:
+    def __init__(self, defaults: Sequence[SpreadTerm] = (), *, anywhere: bool = False) -> None:
+        """Make one. Pods of controllers that have no constraints have those of the `defaults` that need not be met.
+
+        With `anywhere` nodes need not have the labels of the defaults.
+        """
         self._eligible = _Eligible()
+        self._defaults = tuple(defaults)
+        self._anywhere = anywhere
+
+    def _terms(self, pod: PodInfo) -> Sequence[SpreadTerm]:
+        return _chosen(pod, self._defaults, required=False)
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod has such constraints."""
-        return bool(pod.spread) and any(not term.required for term in pod.spread)
+        return bool(pod.spread or self._defaults) and bool(self._terms(pod))
 
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes: the fewer Pods in the same places, the better; those without a label come last."""
-        terms = [term for term in pod.spread if not term.required]
-        labelled = _labelled(terms, nodes)
+        terms = self._terms(pod)
+        labelled = nodes.present if self._anywhere and not pod.spread else _labelled(terms, nodes)
         known = labelled[rows]
         cost: Any = np.zeros(len(known))
         for term in terms:
             places = nodes.label(term.topology)
             codes = places.codes[rows]
+            counts = _count(nodes, term, pod)
             if term.topology == HOSTNAME:
-                counts, sizes = nodes.count(term.pods)[rows], int(np.count_nonzero(known))
+                counts, sizes = counts[rows], int(np.count_nonzero(known))
             else:
                 eligible = self._eligible.rows(term, labelled, pod, nodes)
-                counts = places.totals(np.where(eligible, nodes.count(term.pods), 0))[codes]
+                counts = places.totals(np.where(eligible, counts, 0))[codes]
                 sizes = len(np.unique(codes[known]))
-            # Of places of which there are many one more Pod is worse.
-            cost = cost + (counts * math.log(sizes + 2) + float(term.max_skew - 1))
+            # Of places of which there are many one more Pod is worse. A node without the label costs nothing, if it may have none.
+            cost = cost + (counts * math.log(sizes + 2) + float(term.max_skew - 1)) * (codes != 0)
         cost = np.floor(cost + 0.5)
         if not known.any():
             return 0.0

@@ -11,6 +11,7 @@ from kubelib.sched.policies.arguments import (
     ARGUMENTS,
     BALANCE,
     RESOURCES,
+    SPREAD,
     ConfigurationError,
     as_list,
     as_object,
@@ -44,9 +45,14 @@ class Profile:
         self._known: dict[str, dict[str, Any]] = {point: {name: name} for point, name in ONLY_ONES.items()}
         self._known["filter"] = {condition.name: condition for condition in usual.filters}
         self._known["score"] = {name: (score, 1.0) for name, score in more} | scores
+        self._spreads = False
         self._set_up(as_list(profile.get("pluginConfig") or [], f"{path}.pluginConfig"))
         self._chosen = {point: dict(known) for point, known in self._known.items()}
         self._chosen["score"] = {name: self._known["score"][name] for name in scores}
+        if self._spreads:
+            # They do what default constraints do.
+            for score in (SpreadOwner.name, SpreadZones.name):
+                self._chosen["score"].pop(score, None)
         plugins = as_object(profile.get("plugins") or {}, f"{path}.plugins")
         only(plugins, ("multiPoint", *POINTS), f"{path}.plugins")
         for point in ("multiPoint", *POINTS):
@@ -132,6 +138,7 @@ class Profile:
                 problem = problems.duplicate(path, name)
                 raise ConfigurationError(f"{problem.field}: {problem.message}")
             seen.add(name)
+            self._spreads = self._spreads or name == SPREAD
             args = as_object(config.get("args") or {}, f"{path}.args")
             if args.get("kind", f"{name}Args") != f"{name}Args":
                 problem = problems.invalid(f"{path}.args", args["kind"], "has to match plugin args")
