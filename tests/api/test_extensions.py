@@ -197,8 +197,8 @@ BAD = [
      'Invalid value: "v2.example.com": must be `spec.version+"."+spec.group`: "v1.example.com"'),
     ("CertificateSigningRequest", "spec.request", "AAAA", "spec.request",
      'Invalid value: "AAAA": PEM block type must be CERTIFICATE REQUEST'),
-    ("CertificateSigningRequest", "spec.usages", [], "spec.usages", "Required value: usages must be provided"),
-    ("CertificateSigningRequest", "spec.signerName", "", "spec.signerName", "Required value: signerName must be provided"),
+    ("CertificateSigningRequest", "spec.usages", [], "spec.usages", "Required value"),
+    ("CertificateSigningRequest", "spec.signerName", "", "spec.signerName", "Required value"),
     ("CertificateSigningRequest", "spec.signerName", "kubernetes.io/legacy-unknown", "spec.signerName",
      'Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version'),
     ("CertificateSigningRequest", "spec.signerName", "plain", "spec.signerName",
@@ -216,7 +216,7 @@ BAD = [
     ("FlowSchema", "spec.rules.0.subjects.0.user", None, "spec.rules[0].subjects[0].user",
      "Required value: user is required when subject kind is 'User'"),
     ("PriorityLevelConfiguration", "spec.type", "Exempt", "spec.type",
-     'Invalid value: "Exempt": type must be \'Exempt\' if and only if name is \'exempt\''),
+     'Invalid value: "Exempt": must be \'Exempt\' if and only if `name` is \'exempt\''),
     ("IPAddress", "metadata.name", "10.0.0.01", "metadata.name", 'Invalid value: "10.0.0.01": must not have leading 0s'),
     ("IPAddress", "metadata.name", "2001:DB8::1", "metadata.name", 'Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1")'),
     ("IPAddress", "metadata.name", "web", "metadata.name",
@@ -309,7 +309,7 @@ def test_conditions_of_flows_have_types_that_differ() -> None:
     )
     assert [(p.field, p.message) for p in found] == [
         ("status.conditions[1].type", 'Duplicate value: "Dangling"'),
-        ("status.conditions[2].type", "Required value: must not be empty"),
+        ("status.conditions[2].type", "Required value"),
     ]
 
 

@@ -233,7 +233,7 @@ def test_a_fault_is_told_with_kubernetes_path_and_words(
         ("Job", "spec__completions", 7, "spec.completions: Invalid value: 7: field is immutable"),
         ("Secret", "type", "x", 'type: Invalid value: "x": field is immutable'),
         ("EndpointSlice", "addressType", "FQDN", 'addressType: Invalid value: "FQDN": field is immutable'),
-        ("RoleBinding", "roleRef__name", "q", 'roleRef: Invalid value: {"kind":"Role","name":"q","apiGroup":"rbac.authorization.k8s.io"}: cannot change roleRef'),
+        ("RoleBinding", "roleRef__name", "q", 'roleRef: Invalid value: {"kind":"Role","name":"q","apiGroup":"rbac.authorization.k8s.io"}: field is immutable'),
         ("ResourceQuota", "spec__scopes", [], "spec.scopes: Invalid value: []: field is immutable"),
     ],
 )  # fmt: skip

@@ -6,13 +6,15 @@ import pytest
 
 from kubelib.api.builtin import SCHEME
 from kubelib.api.validation import validate_create, validate_update
+from kubelib.api.validation.signing import USAGES
 from tests.api.test_validation import SUBDOMAIN
 
 Tree = dict[str, Any]
 NET, STORAGE = "networking.k8s.io/v1", "storage.k8s.io/v1"
-WHERE = "must be no more than 253 characters"
+KNOWN = ", ".join(f'"{usage}"' for usage in USAGES)
 CLASS = {"controller": "a.b/c", "parameters": {"kind": "K", "name": "n"}}
 TARGET = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+FLOWS, CERTIFICATES = "flowcontrol.apiserver.k8s.io/v1", "certificates.k8s.io/v1"
 METRICS = 'supported values: "ContainerResource", "External", "Object", "Pods", "Resource"'
 QUALIFIED = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
@@ -90,6 +92,44 @@ NEW: list[tuple[str, Tree, list[str]]] = [
         'nodeTopology.matchExpressions[0].operator: Invalid value: "Odd": not a valid selector operator',
         f'storageClassName: Invalid value: "": {SUBDOMAIN}',
         'capacity: Invalid value: "-1": must be greater than or equal to 0']),
+    ("rbac.authorization.k8s.io/v1 ClusterRole", {"aggregationRule": {"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "Odd"}]}]}}, [
+        'aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator: Invalid value: "Odd": not a valid selector operator',
+        'aggregationRule.clusterRoleSelectors[0]: Invalid value: "null": invalid label selector.']),
+    (f"{CERTIFICATES} CertificateSigningRequest", {
+        "spec": {"request": "AAAA", "signerName": "", "usages": ["any", "odd", "any", "odd"], "expirationSeconds": 1},
+        "status": {"conditions": [{"type": "Denied", "status": "True"}, {"type": "Approved"}, {"type": "Approved", "status": "True"}]}}, [
+        'spec.request: Invalid value: "AAAA": PEM block type must be CERTIFICATE REQUEST',
+        *(f'spec.usages[{at}]: Unsupported value: "odd": supported values: {KNOWN}' for at in (1, 3)),
+        *(f'spec.usages[{at}]: Duplicate value: "{usage}"' for at, usage in ((2, "any"), (3, "odd"))),
+        "spec.signerName: Required value",
+        "spec.expirationSeconds: Invalid value: 1: may not specify a duration less than 600 seconds (10 minutes)",
+        "status.conditions[1].status: Required value",
+        'status.conditions: Invalid value: "Approved": Approved and Denied conditions are mutually exclusive',
+        'status.conditions: Invalid value: "Approved": Approved and Denied conditions are mutually exclusive',
+        'status.conditions[2].type: Duplicate value: "Approved"']),
+    (f"{FLOWS} FlowSchema", {"spec": {
+        "matchingPrecedence": 2, "distinguisherMethod": {"type": "Odd"}, "priorityLevelConfiguration": {"name": "p"},
+        "rules": [{"subjects": [{"kind": "User", "user": {"name": "u"}, "group": {"name": "g"}, "serviceAccount": {"name": "s", "namespace": "n"}}],
+                   "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}]}}, [
+        'spec.distinguisherMethod.type: Unsupported value: {"Type":"Odd"}: supported values: "ByNamespace", "ByUser"',
+        "spec.rules[0].subjects[0].serviceAccount: Forbidden: serviceAccount is forbidden when subject kind is not 'ServiceAccount'",
+        "spec.rules[0].subjects[0].group: Forbidden: group is forbidden when subject kind is not 'Group'"]),
+    (f"{FLOWS} PriorityLevelConfiguration", {
+        "metadata": {"name": "p", "annotations": {"flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares": ""}}, "spec": {}}, [
+        "metadata.annotations: Forbidden: annotation 'flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares' is forbidden",
+        "spec.type: Required value"]),
+    (f"{FLOWS} PriorityLevelConfiguration", {"spec": {"type": "Exempt"}}, [
+        "spec.type: Invalid value: \"Exempt\": must be 'Exempt' if and only if `name` is 'exempt'"]),
+    (f"{FLOWS} PriorityLevelConfiguration", {
+        "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": -1, "lendablePercent": 101, "borrowingLimitPercent": -1}}}, [
+        "spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer",
+        "spec.limited.limitResponse.type: Required value",
+        "spec.limited.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive",
+        "spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer"]),
+    (f"{FLOWS} PriorityLevelConfiguration", {"metadata": {"name": "exempt"}, "spec": {"type": "Exempt", "limited": {}}}, [
+        "spec.limited: Forbidden: must be nil if the type is not Limited",
+        ('spec: Invalid value: {"type":"Exempt","limited":{}}: spec of \'exempt\' except the \'spec.exempt\' field must equal the'
+         " fixed value")]),
 ]  # fmt: skip
 
 CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [

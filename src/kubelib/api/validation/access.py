@@ -5,7 +5,7 @@ from kubelib.api.names import is_path_segment
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.placement import label_selector_problems
-from kubelib.api.validation.problems import each, invalid, not_supported, required
+from kubelib.api.validation.problems import each, immutable, invalid, not_supported, required
 
 _GROUP = "rbac.authorization.k8s.io"
 
@@ -61,7 +61,9 @@ def cluster_role_problems(tree: Tree) -> list[Problem]:
                 )
             )
         for at, selector in enumerate(selectors or ()):
-            problems += label_selector_problems(selector, f"aggregationRule.clusterRoleSelectors[{at}]")
+            path = f"aggregationRule.clusterRoleSelectors[{at}]"
+            if found := label_selector_problems(selector, path):
+                problems += [*found, invalid(path, "null", "invalid label selector.")]
     return problems
 
 
@@ -114,9 +116,7 @@ def cluster_role_binding_problems(tree: Tree) -> list[Problem]:
 
 
 def _same_role(new: Tree, old: Tree) -> list[Problem]:
-    if new.get("roleRef") == old.get("roleRef"):
-        return []
-    return [invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
+    return immutable("roleRef", new.get("roleRef"), old.get("roleRef"))
 
 
 def role_binding_update_problems(new: Tree, old: Tree) -> list[Problem]:

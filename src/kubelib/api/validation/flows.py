@@ -7,10 +7,20 @@ from kubelib.api.errors import Problem
 from kubelib.api.mandatoryflows import fixed
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
-from kubelib.api.validation.problems import duplicate, each, forbidden, invalid, not_supported, required
+from kubelib.api.validation.problems import (
+    duplicate,
+    each,
+    forbidden,
+    invalid,
+    not_supported,
+    one_of,
+    required,
+)
 
 _MOST_BITS = 60
 """How many bits of a flow's hash may be used to deal it a hand of queues."""
+_ROUND_TRIP = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares"
+"""With which v1beta3 tells shares of zero from none: it does not outlive its version."""
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch")
 
 
@@ -27,7 +37,10 @@ def _fixed_problems(kind: str, tree: Tree) -> list[Problem]:
     wanted = fixed(kind, name, spec)
     if wanted is None or wanted == spec:
         return []
-    return [invalid("spec", spec, f"spec of '{name}' must equal the fixed value")]
+    but = (
+        " except the 'spec.exempt' field" if (kind, name) == ("PriorityLevelConfiguration", "exempt") else ""
+    )
+    return [invalid("spec", spec, f"spec of '{name}'{but} must equal the fixed value")]
 
 
 def _verb_problems(path: str, verbs: Sequence[str]) -> list[Problem]:
@@ -105,7 +118,7 @@ def _non_resource_rule(rule: Tree, path: str) -> list[Problem]:
     return problems
 
 
-_SUBJECTS = {"User": "user", "Group": "group", "ServiceAccount": "serviceAccount"}
+_SUBJECTS = {"ServiceAccount": "serviceAccount", "User": "user", "Group": "group"}
 
 
 def _subject(subject: Tree, path: str) -> list[Problem]:
@@ -154,9 +167,9 @@ def flow_schema_problems(tree: Tree) -> list[Problem]:
         )
     method = spec.get("distinguisherMethod")
     if method is not None and method.get("type") not in ("ByNamespace", "ByUser"):
-        problems.append(
-            not_supported("spec.distinguisherMethod.type", method.get("type"), ("ByNamespace", "ByUser"))
-        )
+        # So Kubernetes shows the method as a whole.
+        shown = {"Type": method.get("type") or ""}
+        problems.append(not_supported("spec.distinguisherMethod.type", shown, ("ByNamespace", "ByUser")))
     level = (spec.get("priorityLevelConfiguration") or {}).get("name") or ""
     path = "spec.priorityLevelConfiguration.name"
     problems += (
@@ -188,12 +201,15 @@ def priority_level_problems(tree: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     kind, limited, exempt = spec.get("type") or "", spec.get("limited"), spec.get("exempt")
     problems: list[Problem] = []
+    if _ROUND_TRIP in (tree["metadata"].get("annotations") or {}):
+        problems.append(forbidden("metadata.annotations", f"annotation '{_ROUND_TRIP}' is forbidden"))
     if (tree["metadata"].get("name") == "exempt") != (kind == "Exempt"):
-        problems.append(invalid("spec.type", kind, "type must be 'Exempt' if and only if name is 'exempt'"))
+        problems.append(invalid("spec.type", kind, "must be 'Exempt' if and only if `name` is 'exempt'"))
     if kind == "Exempt":
         if limited is not None:
             problems.append(forbidden("spec.limited", "must be nil if the type is not Limited"))
         problems += _share_problems(exempt or {}, "spec.exempt")
+        problems += _lending_problems(exempt or {}, "spec.exempt")
     elif kind == "Limited":
         if exempt is not None:
             problems.append(forbidden("spec.exempt", "must be nil if the type is Limited"))
@@ -202,18 +218,22 @@ def priority_level_problems(tree: Tree) -> list[Problem]:
         else:
             problems += _limited(limited)
     else:
-        problems.append(not_supported("spec.type", kind, ("Exempt", "Limited")))
+        problems += one_of("spec.type", kind, ("Exempt", "Limited"))
     return problems + _fixed_problems("PriorityLevelConfiguration", tree)
 
 
 def _share_problems(level: Tree, path: str) -> list[Problem]:
-    problems: list[Problem] = []
-    shares, lendable = level.get("nominalConcurrencyShares") or 0, level.get("lendablePercent") or 0
-    if shares < 0:
-        problems.append(invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer"))
-    if not 0 <= lendable <= 100:
-        problems.append(invalid(f"{path}.lendablePercent", lendable, "must be between 0 and 100, inclusive"))
-    return problems
+    shares = level.get("nominalConcurrencyShares") or 0
+    if shares >= 0:
+        return []
+    return [invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer")]
+
+
+def _lending_problems(level: Tree, path: str) -> list[Problem]:
+    lendable = level.get("lendablePercent") or 0
+    if 0 <= lendable <= 100:
+        return []
+    return [invalid(f"{path}.lendablePercent", lendable, "must be between 0 and 100, inclusive")]
 
 
 def status_problems(new: Tree, old: Tree) -> list[Problem]:
@@ -226,13 +246,15 @@ def status_problems(new: Tree, old: Tree) -> list[Problem]:
             problems.append(duplicate(f"status.conditions[{at}].type", kind))
         types.add(kind)
         if not kind:
-            problems.append(required(f"status.conditions[{at}].type", "must not be empty"))
+            problems.append(required(f"status.conditions[{at}].type"))
     return problems
 
 
 def _limited(limited: Tree) -> list[Problem]:
     path = "spec.limited"
     problems = _share_problems(limited, path)
+    problems += _response_problems(limited.get("limitResponse") or {}, f"{path}.limitResponse")
+    problems += _lending_problems(limited, path)
     borrowing = limited.get("borrowingLimitPercent")
     if borrowing is not None and borrowing < 0:
         problems.append(
@@ -242,22 +264,19 @@ def _limited(limited: Tree) -> list[Problem]:
                 "if specified, must be a non-negative integer",
             )
         )
-    response = limited.get("limitResponse") or {}
-    path, kind, queuing = f"{path}.limitResponse", response.get("type") or "", response.get("queuing")
-    if kind == "Reject":
-        if queuing is not None:
-            problems.append(
-                forbidden(f"{path}.queuing", "must be nil if limited.limitResponse.type is not Limited")
-            )
-    elif kind == "Queue":
-        problems += (
-            _queuing(queuing, f"{path}.queuing")
-            if queuing is not None
-            else [required(f"{path}.queuing", "must not be empty if limited.limitResponse.type is Limited")]
-        )
-    else:
-        problems.append(not_supported(f"{path}.type", kind, ("Queue", "Reject")))
     return problems
+
+
+def _response_problems(response: Tree, path: str) -> list[Problem]:
+    kind, queuing = response.get("type") or "", response.get("queuing")
+    if kind == "Reject":
+        why = "must be nil if limited.limitResponse.type is not Limited"
+        return [] if queuing is None else [forbidden(f"{path}.queuing", why)]
+    if kind == "Queue":
+        why = "must not be empty if limited.limitResponse.type is Limited"
+        where = f"{path}.queuing"
+        return [required(where, why)] if queuing is None else _queuing(queuing, where)
+    return one_of(f"{path}.type", kind, ("Queue", "Reject"))
 
 
 def _queuing(queuing: Tree, path: str) -> list[Problem]:

@@ -20,15 +20,17 @@ from kubelib.api.validation.problems import (
 )
 
 _PEM = b"-----BEGIN CERTIFICATE REQUEST-----"
-_USAGES = (
+USAGES = (
     "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only",
     "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user",
     "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing",
     "timestamping",
 )  # fmt: skip
+"""What certificates may be for."""
 _LEAST_EXPIRATION = 600
 _LONGEST_DOMAIN, _LONGEST_SIGNER = 253, 571
 _LEGACY = "kubernetes.io/legacy-unknown"
+_OPPOSITES = {"Approved": "Denied", "Denied": "Approved"}
 
 
 def signing_request_problems(tree: Tree) -> list[Problem]:
@@ -44,14 +46,16 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
         problems.append(invalid("spec.request", request, "PEM block type must be CERTIFICATE REQUEST"))
     usages = spec.get("usages") or ()
     if not usages:
-        problems.append(required("spec.usages", "usages must be provided"))
-    for at, usage in enumerate(usages):
-        if usage not in _USAGES:
-            problems.append(not_supported(f"spec.usages[{at}]", usage, _USAGES))
-        elif usage in usages[:at]:
-            problems.append(duplicate(f"spec.usages[{at}]", usage))
+        problems.append(required("spec.usages"))
+    problems += [
+        not_supported(f"spec.usages[{at}]", usage, USAGES)
+        for at, usage in enumerate(usages)
+        if usage not in USAGES
+    ]
+    problems += [
+        duplicate(f"spec.usages[{at}]", usage) for at, usage in enumerate(usages) if usage in usages[:at]
+    ]
     problems += signer_problems(spec.get("signerName") or "")
-    problems += _condition_problems((tree.get("status") or {}).get("conditions") or ())
     seconds = spec.get("expirationSeconds")
     if seconds is not None and seconds < _LEAST_EXPIRATION:
         problems.append(
@@ -61,7 +65,7 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
                 "may not specify a duration less than 600 seconds (10 minutes)",
             )
         )
-    return problems
+    return problems + _condition_problems((tree.get("status") or {}).get("conditions") or ())
 
 
 def signer_problems(name: str, path: str = "spec.signerName") -> list[Problem]:
@@ -69,7 +73,7 @@ def signer_problems(name: str, path: str = "spec.signerName") -> list[Problem]:
     if name == _LEGACY:
         return [invalid(path, name, "the legacy signerName is not allowed via this API version")]
     if not name:
-        return [required(path, "signerName must be provided")]
+        return [required(path)]
     domain, slash, way = name.partition("/")
     if not slash or "/" in way:
         return [
@@ -115,23 +119,17 @@ def _condition_problems(conditions: Sequence[Tree]) -> list[Problem]:
         kind, status = condition.get("type") or "", condition.get("status") or ""
         if not kind:
             problems.append(required(f"{path}[{at}].type"))
-        if kind in types:
-            problems.append(duplicate(f"{path}[{at}].type", kind))
-        types.append(kind)
         if not status:
             problems.append(required(f"{path}[{at}].status"))
         elif status not in ("True", "False", "Unknown"):
             problems.append(not_supported(f"{path}[{at}].status", status, ("False", "True", "Unknown")))
         elif kind in ("Approved", "Denied", "Failed") and status != "True":
             problems.append(not_supported(f"{path}[{at}].status", status, ("True",)))
-    if "Approved" in types and "Denied" in types:
-        problems.append(
-            invalid(
-                f"{path}[{types.index('Denied')}].type",
-                "Denied",
-                "Approved and Denied conditions are mutually exclusive",
-            )
-        )
+        if _OPPOSITES.get(kind) in types:
+            problems.append(invalid(path, kind, "Approved and Denied conditions are mutually exclusive"))
+        if kind in types:
+            problems.append(duplicate(f"{path}[{at}].type", kind))
+        types.append(kind)
     return problems
 
 
