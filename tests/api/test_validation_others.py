@@ -14,12 +14,16 @@ NET, STORAGE = "networking.k8s.io/v1", "storage.k8s.io/v1"
 KNOWN = ", ".join(f'"{usage}"' for usage in USAGES)
 CLASS = {"controller": "a.b/c", "parameters": {"kind": "K", "name": "n"}}
 TARGET = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+ADMISSION = "admissionregistration.k8s.io/v1"
+RULE = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
+MATCH: Tree = {"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {}, "resourceRules": [RULE]}
 FLOWS, CERTIFICATES = "flowcontrol.apiserver.k8s.io/v1", "certificates.k8s.io/v1"
 METRICS = 'supported values: "ContainerResource", "External", "Object", "Pods", "Resource"'
 QUALIFIED = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
     " (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+NOT_QUALIFIED = f"a qualified name {QUALIFIED.removeprefix('name part ')} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
 
 
 def scaled(*metrics: Tree, **spec: Any) -> Tree:
@@ -130,6 +134,56 @@ NEW: list[tuple[str, Tree, list[str]]] = [
         "spec.limited: Forbidden: must be nil if the type is not Limited",
         ('spec: Invalid value: {"type":"Exempt","limited":{}}: spec of \'exempt\' except the \'spec.exempt\' field must equal the'
          " fixed value")]),
+    (f"{ADMISSION} ValidatingWebhookConfiguration", {"webhooks": [{
+        "name": "a_", "rules": [{**RULE, "resources": ["pods", "*"]}, {**RULE, "resources": ["*", "pods"]}], "sideEffects": "None",
+        "clientConfig": {"url": "https://a"}, "admissionReviewVersions": ["v1"],
+        "matchConditions": [{"name": "", "expression": "1"}, {"name": "n", "expression": ""}, {"name": "n", "expression": "true"}]}]}, [
+        f'webhooks[0].name: Invalid value: "a_": {SUBDOMAIN}',
+        ('webhooks[0].rules[1].resources: Invalid value: ["*","pods"]: if \'*\' is present, must not specify other resources without'
+         " subresources"),
+        'webhooks[0].matchConditions[0].expression: Invalid value: "1": must evaluate to bool',
+        "webhooks[0].matchConditions[0].name: Required value",
+        "webhooks[0].matchConditions[1].expression: Required value",
+        'webhooks[0].matchConditions[2].name: Duplicate value: "n"']),
+    (f"{ADMISSION} ValidatingAdmissionPolicy", {"spec": {
+        "failurePolicy": "Fail", "matchConstraints": MATCH | {"matchPolicy": "Odd", "namespaceSelector": None},
+        "variables": [{"name": "1b", "expression": " "}],
+        "validations": [{"expression": "1", "messageExpression": " ", "message": "a\nb", "reason": "Odd"}, {"message": " "}],
+        "auditAnnotations": [{"key": "k/l"}, {"key": "k/l", "valueExpression": "1"}]}}, [
+        'spec.matchConstraints.matchPolicy: Unsupported value: "Odd": supported values: "Equivalent", "Exact"',
+        "spec.matchConstraints.namespaceSelector: Required value",
+        'spec.variables[0].name: Invalid value: "1b": must be a valid CEL identifier',
+        "spec.variables[0].expression: Required value: expression is not specified",
+        'spec.validations[0].expression: Invalid value: "1": must evaluate to bool',
+        'spec.validations[0].messageExpression: Invalid value: " ": must be non-empty if specified',
+        'spec.validations[0].message: Invalid value: "a\\nb": must not contain line breaks',
+        'spec.validations[0].reason: Unsupported value: "Odd": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"',
+        "spec.validations[1].expression: Required value: expression is not specified",
+        'spec.validations[1].message: Invalid value: " ": must be non-empty if specified',
+        f'spec.auditAnnotations[0].key: Invalid value: "a/k/l": {NOT_QUALIFIED}',
+        "spec.auditAnnotations[0].valueExpression: Required value: valueExpression is not specified",
+        f'spec.auditAnnotations[1].key: Invalid value: "a/k/l": {NOT_QUALIFIED}',
+        'spec.auditAnnotations[1].valueExpression: Invalid value: "1": must evaluate to one of [string null_type]',
+        'spec.auditAnnotations[1].key: Duplicate value: "k/l"']),
+    (f"{ADMISSION} MutatingAdmissionPolicy", {"spec": {
+        "failurePolicy": "Fail", "matchConstraints": MATCH | {"resourceRules": [{**RULE, "operations": ["CREATE", "DELETE"]}]},
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {}, "applyConfiguration": {"expression": "Object{}"}}, {}]}}, [
+        'spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"',
+        "spec.mutations[0].jsonPatch.expression: Required value",
+        'spec.mutations[0].applyConfiguration: Invalid value: "{applyConfiguration}": must not be specified when patchType is JSONPatch',
+        "spec.mutations[1].patchType: Required value",
+        "spec.reinvocationPolicy: Required value"]),
+    (f"{ADMISSION} MutatingAdmissionPolicyBinding", {"spec": {
+        "policyName": "p", "paramRef": {"name": "a/b", "selector": {"matchLabels": {"/": ""}}},
+        "matchResources": MATCH | {"resourceRules": [{**RULE, "operations": ["DELETE"]}]}}}, [
+        "spec.paramRef.name: Invalid value: \"a/b\": may not contain '/'",
+        "spec.paramRef.name: Forbidden: name and selector are mutually exclusive",
+        'spec.paramRef.selector.matchLabels: Invalid value: "/": prefix part must be non-empty',
+        'spec.paramRef.selector.matchLabels: Invalid value: "/": name part must be non-empty',
+        f'spec.paramRef.selector.matchLabels: Invalid value: "/": {QUALIFIED}',
+        "spec.paramRef.selector: Forbidden: name and selector are mutually exclusive",
+        "spec.paramRef.parameterNotFoundAction: Required value",
+        'spec.matchResources.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"']),
 ]  # fmt: skip
 
 CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [

@@ -502,7 +502,7 @@ async def test_writes_that_no_policy_is_about_meet_none() -> None:
         ),
         (
             {"validations": [{"expression": "true"}], "variables": [{"name": "1b", "expression": "1"}]},
-            'spec.variables[0].name: Invalid value: "1b": name is not a valid CEL identifier',
+            'spec.variables[0].name: Invalid value: "1b": must be a valid CEL identifier',
         ),
         (
             {"validations": [{"expression": "true"}], "variables": [{"name": "b", "expression": "1 +"}]},

@@ -1,4 +1,4 @@
-"""Rules of admission webhooks and admission policies; `kubelib.api.validation.policies` looks into their expressions."""
+"""Rules of admission webhooks and admission policies; what has expressions is in `kubelib.api.validation.policies`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,24 +11,30 @@ from kubelib.api.validation.autoscalers import path_segment
 from kubelib.api.validation.devicenames import condition_problems
 from kubelib.api.validation.placement import label_selector_problems
 from kubelib.api.validation.policies import (
-    condition_expression_problems,
-    mutation_expression_problems,
-    policy_expression_problems,
+    match_condition_problems,
+    mutation_problems,
+    policy_item_problems,
 )
-from kubelib.api.validation.problems import duplicate, each, forbidden, invalid, not_supported, required
+from kubelib.api.validation.problems import (
+    duplicate,
+    each,
+    forbidden,
+    invalid,
+    not_supported,
+    one_of,
+    required,
+)
 from kubelib.labels.validation import is_dns1035_label
 
 _FAILURE_POLICIES = ("Fail", "Ignore")
 _MATCH_POLICIES = ("Equivalent", "Exact")
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_MUTABLE = ("*", "CONNECT", "CREATE", "UPDATE")
 _REINVOCATION_POLICIES = ("IfNeeded", "Never")
 _REVIEW_VERSIONS = ("v1", "v1beta1")
 _SCOPES = ("*", "Cluster", "Namespaced")
 _SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _ACTIONS = ("Audit", "Deny", "Warn")
-_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
-_PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
-_MOST_CONDITIONS, _MOST_ANNOTATIONS = 64, 20
 
 
 def _choice(path: str, value: Any, allowed: Sequence[str]) -> list[Problem]:
@@ -39,7 +45,7 @@ def _qualified_name(path: str, name: str) -> list[Problem]:
     if not name:
         return [required(path)]
     if messages := texts.subdomain(name):
-        return each(path, name, messages)
+        return [invalid(path, name, ",".join(messages))]
     if len(name.split(".")) < 3:
         return [invalid(path, name, "should be a domain with at least three segments separated by dots")]
     return []
@@ -65,7 +71,7 @@ def _resources(path: str, names: Sequence[str]) -> list[Problem]:
             continue
         resource, slash, part = name.partition("/")
         if not slash:
-            plain = plain or name != "*"
+            plain = name != "*"  # as in Kubernetes, the last one decides
             continue
         if resource in with_all_parts:
             problems.append(
@@ -160,32 +166,6 @@ def client_config_problems(path: str, config: Tree) -> list[Problem]:
     return _url(f"{path}.url", url) if url is not None else _service(f"{path}.service", service or {})
 
 
-def match_condition_problems(path: str, conditions: Sequence[Tree]) -> list[Problem]:
-    """Check the names of match conditions, and that each has an expression."""
-    problems: list[Problem] = []
-    if len(conditions) > _MOST_CONDITIONS:
-        problems.append(
-            Problem(
-                "FieldValueTooMany",
-                path,
-                f"Too many: {len(conditions)}: must have at most {_MOST_CONDITIONS} items",
-            )
-        )
-    seen: list[str] = []
-    for at, condition in enumerate(conditions):
-        name = condition.get("name") or ""
-        if not str(condition.get("expression") or "").strip():
-            problems.append(required(f"{path}[{at}].expression"))
-        if not name:
-            problems.append(required(f"{path}[{at}].name"))
-        else:
-            problems += each(f"{path}[{at}].name", name, texts.qualified(name))
-            if name in seen:
-                problems.append(duplicate(f"{path}[{at}].name", name))
-            seen.append(name)
-    return problems
-
-
 def _review_versions(path: str, versions: Sequence[str]) -> list[Problem]:
     known = ", ".join(_REVIEW_VERSIONS)
     if not versions:
@@ -220,10 +200,7 @@ def _webhook(hook: Tree, path: str) -> list[Problem]:
             problems += label_selector_problems(hook[name], f"{path}.{name}")
     problems += _choice(f"{path}.reinvocationPolicy", hook.get("reinvocationPolicy"), _REINVOCATION_POLICIES)
     problems += client_config_problems(f"{path}.clientConfig", hook.get("clientConfig") or {})
-    conditions = hook.get("matchConditions") or ()
-    if conditions:
-        problems += match_condition_problems(f"{path}.matchConditions", conditions)
-        problems += condition_expression_problems(f"{path}.matchConditions", conditions)
+    problems += match_condition_problems(f"{path}.matchConditions", hook.get("matchConditions") or ())
     return problems + _review_versions(
         f"{path}.admissionReviewVersions", hook.get("admissionReviewVersions") or ()
     )
@@ -243,7 +220,9 @@ def webhook_configuration_problems(tree: Tree) -> list[Problem]:
 
 
 def _match_resources(match: Tree, path: str) -> list[Problem]:
-    problems: list[Problem] = []
+    policy = match.get("matchPolicy")
+    problems = [required(f"{path}.matchPolicy")] if policy is None else []
+    problems += _choice(f"{path}.matchPolicy", policy, _MATCH_POLICIES)
     for name in ("namespaceSelector", "objectSelector"):
         if match.get(name) is None:
             problems.append(required(f"{path}.{name}"))
@@ -258,12 +237,17 @@ def _match_resources(match: Tree, path: str) -> list[Problem]:
                 if resource in names[:number]:
                     problems.append(duplicate(here, resource))
             problems += _rule(rule, f"{path}.{name}[{at}]")
-    policy = match.get("matchPolicy")
-    return problems + (
-        [required(f"{path}.matchPolicy")]
-        if policy is None
-        else _choice(f"{path}.matchPolicy", policy, _MATCH_POLICIES)
-    )
+    return problems
+
+
+def _mutable_problems(match: Tree, path: str) -> list[Problem]:
+    """Check that what is changed is there afterwards: nothing is left of what is deleted."""
+    return [
+        not_supported(f"{path}.resourceRules.operations", operation, _MUTABLE)
+        for rule in match.get("resourceRules") or ()
+        for operation in rule.get("operations") or ()
+        if operation not in _MUTABLE
+    ]
 
 
 def _param_kind(kind: Tree, path: str) -> list[Problem]:
@@ -289,7 +273,7 @@ def _param_kind(kind: Tree, path: str) -> list[Problem]:
     return problems
 
 
-def _policy(spec: Tree) -> list[Problem]:
+def _policy(spec: Tree, *, mutates: bool = False) -> list[Problem]:
     """Check what policies of both kinds have."""
     problems = _choice("spec.failurePolicy", spec.get("failurePolicy"), _FAILURE_POLICIES)
     kind = spec.get("paramKind")
@@ -302,83 +286,39 @@ def _policy(spec: Tree) -> list[Problem]:
         problems += _match_resources(match, "spec.matchConstraints")
         if not match.get("resourceRules"):
             problems.append(required("spec.matchConstraints.resourceRules"))
-    return problems + match_condition_problems("spec.matchConditions", spec.get("matchConditions") or ())
+        if mutates:
+            problems += _mutable_problems(match, "spec.matchConstraints")
+    conditions = spec.get("matchConditions") or ()
+    return problems + match_condition_problems(
+        "spec.matchConditions", conditions, has_params=kind is not None
+    )
 
 
 def admission_policy_problems(tree: Tree) -> list[Problem]:
     """Check a ValidatingAdmissionPolicy."""
     spec = tree.get("spec") or {}
     problems = _policy(spec)
-    validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations") or ()
-    if not validations and not annotations:
-        text = "validations or auditAnnotations must contain at least one item"
-        problems += [required("spec.validations", text), required("spec.auditAnnotations", text)]
-    for at, validation in enumerate(validations):
-        expression, message = str(validation.get("expression") or "").strip(), validation.get("message") or ""
-        trimmed = message.strip()
-        path = f"spec.validations[{at}]"
-        if not expression:
-            problems.append(required(f"{path}.expression", "expression is not specified"))
-        if message and not trimmed:
-            problems.append(invalid(f"{path}.message", message, "message must be non-empty if specified"))
-        elif "\n" in trimmed or "\r" in trimmed:
-            problems.append(invalid(f"{path}.message", message, "message must not contain line breaks"))
-        problems += _choice(f"{path}.reason", validation.get("reason"), _REASONS)
-    if len(annotations) > _MOST_ANNOTATIONS:
-        why = f"must not have more than {_MOST_ANNOTATIONS} auditAnnotations"
-        problems.append(invalid("spec.auditAnnotations", annotations, why))
-    keys: set[str] = set()
-    for at, annotation in enumerate(annotations):
-        if (key := annotation.get("key") or "") in keys:
-            problems.append(duplicate(f"spec.auditAnnotations[{at}].key", key))
-        keys.add(key)
-        if not str(annotation.get("valueExpression") or "").strip():
-            problems.append(
-                required(f"spec.auditAnnotations[{at}].valueExpression", "valueExpression is not specified")
-            )
-    name = (tree.get("metadata") or {}).get("name") or ""
-    return problems + policy_expression_problems(name, spec)
+    return problems + policy_item_problems(tree, has_params=spec.get("paramKind") is not None)
 
 
 def mutating_policy_problems(tree: Tree) -> list[Problem]:
     """Check a MutatingAdmissionPolicy."""
     spec = tree.get("spec") or {}
-    problems = _policy(spec)
-    again = spec.get("reinvocationPolicy")
-    if not again:
-        problems.append(required("spec.reinvocationPolicy"))
-    else:
-        problems += _choice("spec.reinvocationPolicy", again, _REINVOCATION_POLICIES)
-    mutations = spec.get("mutations") or ()
-    if not mutations:
-        problems.append(required("spec.mutations", "mutations must contain at least one item"))
-    for at, mutation in enumerate(mutations):
-        problems += _mutation(mutation, f"spec.mutations[{at}]")
-    return problems + mutation_expression_problems(spec)
-
-
-def _mutation(mutation: Tree, path: str) -> list[Problem]:
-    kind = mutation.get("patchType")
-    if not kind:
-        return [required(f"{path}.patchType")]
-    if kind not in _PATCHES:
-        return [not_supported(f"{path}.patchType", kind, sorted(_PATCHES))]
-    problems: list[Problem] = []
-    for name, field in _PATCHES.items():
-        change = mutation.get(field)
-        if name != kind and change is not None:
-            problems.append(
-                invalid(f"{path}.{field}", change, f"{field} must not be specified when patchType is {kind}")
-            )
-        elif name == kind and change is None:
-            problems.append(required(f"{path}.{field}", f"must be specified when patchType is {kind}"))
-        elif name == kind and not str((change or {}).get("expression") or "").strip():
-            problems.append(required(f"{path}.{field}.expression", "expression is not specified"))
-    return problems
+    problems = _policy(spec, mutates=True)
+    problems += mutation_problems(spec, has_params=spec.get("paramKind") is not None)
+    return problems + one_of(
+        "spec.reinvocationPolicy", spec.get("reinvocationPolicy"), _REINVOCATION_POLICIES
+    )
 
 
 def mutating_policy_binding_problems(tree: Tree) -> list[Problem]:
     """Check a MutatingAdmissionPolicyBinding."""
+    match = (tree.get("spec") or {}).get("matchResources") or {}
+    return _binding(tree) + _mutable_problems(match, "spec.matchResources")
+
+
+def _binding(tree: Tree) -> list[Problem]:
+    """Check what bindings of both kinds have."""
     spec = tree.get("spec") or {}
     problems: list[Problem] = []
     name = spec.get("policyName") or ""
@@ -388,20 +328,18 @@ def mutating_policy_binding_problems(tree: Tree) -> list[Problem]:
     reference = spec.get("paramRef")
     if reference is not None:
         named, selector = reference.get("name") or "", reference.get("selector")
-        if named:
-            problems += each("spec.paramRef.name", named, path_segment(named))
+        exclusive, both = "name and selector are mutually exclusive", bool(named) and selector is not None
+        problems += each("spec.paramRef.name", named, path_segment(named))
+        if both:
+            problems.append(forbidden("spec.paramRef.name", exclusive))
         if selector is not None:
             problems += label_selector_problems(selector, "spec.paramRef.selector")
-        if named and selector is not None:
-            why = "name and selector are mutually exclusive"
-            problems += [forbidden(f"spec.paramRef.{part}", why) for part in ("name", "selector")]
-        elif not named and selector is None:
+        if both:
+            problems.append(forbidden("spec.paramRef.selector", exclusive))
+        if not named and selector is None:
             problems.append(required("spec.paramRef", "one of name or selector must be specified"))
         action = reference.get("parameterNotFoundAction")
-        if action is None:
-            problems.append(required("spec.paramRef.parameterNotFoundAction"))
-        else:
-            problems += _choice("spec.paramRef.parameterNotFoundAction", action, ("Deny", "Allow"))
+        problems += one_of("spec.paramRef.parameterNotFoundAction", action, ("Deny", "Allow"))
     if spec.get("matchResources") is not None:
         problems += _match_resources(spec["matchResources"], "spec.matchResources")
     return problems
@@ -410,7 +348,7 @@ def mutating_policy_binding_problems(tree: Tree) -> list[Problem]:
 def admission_policy_binding_problems(tree: Tree) -> list[Problem]:
     """Check a ValidatingAdmissionPolicyBinding."""
     spec = tree.get("spec") or {}
-    problems = mutating_policy_binding_problems(tree)
+    problems = _binding(tree)
     actions = spec.get("validationActions") or ()
     for at, action in enumerate(actions):
         if action not in _ACTIONS:
@@ -432,10 +370,10 @@ def admission_policy_status_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check what type checking says of a ValidatingAdmissionPolicy, and its conditions."""
     status, path = new.get("status") or {}, "status.typeChecking.expressionWarnings"
     warnings = (status.get("typeChecking") or {}).get("expressionWarnings") or ()
-    problems = [
-        required(f"{path}[{at}].{part}")
-        for at, warning in enumerate(warnings)
-        for part in ("warning", "fieldRef")
-        if not (warning.get(part) or "").strip()
-    ]
+    problems: list[Problem] = []
+    for at, warning in enumerate(warnings):
+        if not warning.get("warning"):
+            problems.append(required(f"{path}[{at}].warning"))
+        if not (warning.get("fieldRef") or "").strip():
+            problems.append(required(f"{path}[{at}].fieldRef"))
     return problems + condition_problems("status.conditions", status.get("conditions") or ())
