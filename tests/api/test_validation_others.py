@@ -14,6 +14,7 @@ NET, STORAGE = "networking.k8s.io/v1", "storage.k8s.io/v1"
 KNOWN = ", ".join(f'"{usage}"' for usage in USAGES)
 CLASS = {"controller": "a.b/c", "parameters": {"kind": "K", "name": "n"}}
 TARGET = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+EXTENSIONS = "apiextensions.k8s.io/v1"
 ADMISSION = "admissionregistration.k8s.io/v1"
 RULE = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
 MATCH: Tree = {"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {}, "resourceRules": [RULE]}
@@ -32,6 +33,20 @@ def scaled(*metrics: Tree, **spec: Any) -> Tree:
 
 def metered(kind: str, **source: Any) -> Tree:
     return {"type": kind, kind[0].lower() + kind[1:]: source}
+
+
+def defined(spec: Tree, *versions: Tree, **shared: Any) -> Tree:
+    """Return a definition whose versions have a part in common."""
+    names = {"plural": "ks", "singular": "k", "kind": "K", "listKind": "KList"}
+    made = [
+        {"name": f"v{at}", "served": True, "storage": at == 1, **shared, **own}
+        for at, own in enumerate(versions, 1)
+    ]
+    return {
+        "metadata": {"name": "ks.a.b"},
+        "spec": {"group": "a.b", "scope": "Cluster", "names": names, "versions": made, **spec},
+        "status": {"storedVersions": ["v1"]},
+    }
 
 
 NEW: list[tuple[str, Tree, list[str]]] = [
@@ -184,6 +199,21 @@ NEW: list[tuple[str, Tree, list[str]]] = [
         "spec.paramRef.selector: Forbidden: name and selector are mutually exclusive",
         "spec.paramRef.parameterNotFoundAction: Required value",
         'spec.matchResources.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"']),
+    (f"{EXTENSIONS} CustomResourceDefinition", defined(
+        {"scope": "", "names": {"plural": "ks"}, "conversion": {"strategy": ""}, "preserveUnknownFields": True},
+        {"selectableFields": [{"jsonPath": ".spec.a"}]}, subresources={"scale": {"specReplicasPath": "", "statusReplicasPath": ".status.a"}}), [
+        "spec.scope: Required value",
+        "spec.versions[0].schema.openAPIV3Schema: Required value",
+        *(f"spec.names.{part}: Required value" for part in ("singular", "kind", "listKind")),
+        "spec.subresources.scale.specReplicasPath: Required value",
+        'spec.selectableFields: Invalid value: "": may only be set when validations.schema is included',
+        'spec.conversion.strategy: Invalid value: "": must be None if spec.preserveUnknownFields is true',
+        "spec.conversion.strategy: Required value",
+        "spec.preserveUnknownFields: Invalid value: true: must be false"]),
+    (f"{EXTENSIONS} CustomResourceDefinition", defined({}, {}, schema={"openAPIV3Schema": {"type": "object", "properties": {
+        "a": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object"}}}}}), [
+        ('spec.validation.openAPIV3Schema.properties[a].items.x-kubernetes-map-type: Invalid value: "null": must be atomic as item of a'
+         " list with x-kubernetes-list-type=set")]),
 ]  # fmt: skip
 
 CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [

@@ -161,11 +161,11 @@ def _rule(
     text, message = str(rule.get("rule") or ""), str(rule.get("message") or "")
     if not text.strip():
         required(f"{path}.rule", "rule is not specified")
-    if message and not message.strip():
-        invalid(f"{path}.message", quoted(message), "message must be non-empty if specified")
-    elif "\n" in message.strip():
-        invalid(f"{path}.message", quoted(message), "message must not contain line breaks")
-    elif "\n" in text.strip() and not message.strip():
+    elif message and not message.strip():
+        invalid(f"{path}.message", quoted(message), "must be non-empty if specified")
+    elif _has_breaks(message.strip()):
+        invalid(f"{path}.message", quoted(message), "must not contain line breaks")
+    elif _has_breaks(text.strip()) and not message.strip():
         required(f"{path}.message", "message must be specified if rule contains line breaks")
     elif len(message) > LONGEST_MESSAGE:
         shown = f"{message[:10]}..."
@@ -255,16 +255,21 @@ def _field_path(rule: Schema, path: str, schema: Schema, invalid: Any) -> None:
     field_path = rule.get("fieldPath")
     if not field_path:
         return
+    where, shown = f"{path}.fieldPath", quoted(field_path)
     if not str(field_path).strip():
-        invalid(f"{path}.fieldPath", quoted(field_path), "fieldPath must be non-empty if specified")
-    elif "\n" in field_path:
-        invalid(f"{path}.fieldPath", quoted(field_path), "fieldPath must not contain line breaks")
-    elif (why := _unreachable(str(field_path), schema)) is not None:
-        invalid(f"{path}.fieldPath", quoted(field_path), f"fieldPath must be a valid path: {why}")
+        invalid(where, shown, "must be non-empty if specified")
+    if _has_breaks(str(field_path)):
+        invalid(where, shown, "must not contain line breaks")
+    if not _is_reachable(str(field_path), schema):
+        invalid(where, shown, "must be a valid path")
 
 
-def _unreachable(path: str, schema: Schema) -> str | None:
-    """Return why a path leads nowhere; None when it leads to a field."""
+def _has_breaks(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
+def _is_reachable(path: str, schema: Schema) -> bool:
+    """Return whether a path leads to a field."""
     rest = path
     while rest:
         if rest[0] == ".":
@@ -273,21 +278,19 @@ def _unreachable(path: str, schema: Schema) -> str | None:
         elif rest.startswith("['"):
             end = rest.find("']", 2)
             if end < 0:
-                return "unexpected end of JSON path"
+                return False
             name, rest = rest[2:end], rest[end + 2 :]
-        elif rest[0] == "[":
-            return f"expected single quoted string but got {rest[1:].partition(']')[0]}"
         else:
-            return f"expected [ or . but got: {rest.partition('.')[0].partition('[')[0]}"
+            return False
         if not name:
-            return "unexpected end of JSON path"
+            return False
         inside = (schema.get("properties") or {}).get(name)
         if inside is None:
             inside = schema.get("additionalProperties") if not schema.get("properties") else None
         if not isinstance(inside, Mapping):
-            return "does not refer to a valid field"
+            return False
         schema = inside
-    return None
+    return True
 
 
 def quoted(value: Any) -> str:

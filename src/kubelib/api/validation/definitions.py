@@ -16,7 +16,7 @@ from kubelib.api.validation.problems import (
     forbidden,
     immutable,
     invalid,
-    not_supported,
+    one_of,
     required,
     too_many,
 )
@@ -101,18 +101,15 @@ def _spec_problems(spec: Tree, before: Tree | None) -> list[Problem]:
         problems += _joined("spec.group", group, messages)
     elif "." not in group:
         problems.append(invalid("spec.group", group, "should be a domain with at least one dot"))
-    scope = spec.get("scope") or ""
-    if not scope:
-        problems.append(required("spec.scope"))
-    elif scope not in _SCOPES:
-        problems.append(not_supported("spec.scope", scope, _SCOPES))
+    problems += one_of("spec.scope", spec.get("scope"), _SCOPES)
     versions: list[Tree] = spec.get("versions") or []
     if before is None or all(_schema(v) is not None for v in before.get("versions") or ()):
         for at, version in enumerate(versions):
             if _schema(version) is None:
                 where = f"spec.versions[{at}].schema.openAPIV3Schema"
-                problems.append(required(where, "schemas are required"))
-    problems += _versions_problems(versions, before)
+                problems.append(required(where))
+    own, shared = _versions_problems(versions, before)
+    problems += own
     if len({version.get("name") for version in versions}) < len(versions):
         problems.append(invalid("spec.versions", versions, "must contain unique version names"))
     if sum(bool(version.get("storage")) for version in versions) != 1:
@@ -125,7 +122,7 @@ def _spec_problems(spec: Tree, before: Tree | None) -> list[Problem]:
         if not names.get(part)
     ]
     problems += _names_problems(names, "spec.names")
-    return problems + _conversion_problems(spec, before)
+    return problems + shared + _conversion_problems(spec, before)
 
 
 def _names_problems(names: Tree, path: str) -> list[Problem]:
@@ -167,7 +164,8 @@ def _shared(versions: Sequence[Tree], part: str) -> bool:
     )
 
 
-def _versions_problems(versions: list[Tree], before: Tree | None) -> list[Problem]:
+def _versions_problems(versions: list[Tree], before: Tree | None) -> tuple[list[Problem], list[Problem]]:
+    """Return what is wrong with single versions, and what is wrong with all of them alike."""
     problems: list[Problem] = []
     unchanged = {version.get("name"): _schema(version) for version in (before or {}).get("versions") or ()}
 
@@ -219,7 +217,7 @@ def _versions_problems(versions: list[Tree], before: Tree | None) -> list[Proble
         for part, place, check in parts:
             if not _shared(versions, part):
                 problems += check(version, f"{path}.{place}")
-    return problems + shared
+    return problems, shared
 
 
 def _has_status(version: Tree) -> bool:
@@ -299,7 +297,9 @@ def _selectable_problems(version: Tree, path: str) -> list[Problem]:
     if not fields:
         return []
     if schema is None:
-        detail = "selectableFields may only be set when version.schema.openAPIV3Schema is not included"
+        single = path.startswith("spec.versions[")
+        which = "`version.schema.openAPIV3Schema` is not" if single else "validations.schema is"
+        detail = f"may only be set when {which} included"
         return [invalid(path, "", detail)]
     problems: list[Problem] = []
     seen: set[tuple[str, ...]] = set()
@@ -353,10 +353,10 @@ def _conversion_problems(spec: Tree, before: Tree | None) -> list[Problem]:
         return []
     strategy, webhook = conversion.get("strategy") or "", conversion.get("webhook")
     problems: list[Problem] = []
-    if not strategy:
-        problems.append(required(f"{path}.strategy"))
-    elif strategy not in _STRATEGIES:
-        problems.append(not_supported(f"{path}.strategy", strategy, _STRATEGIES))
+    if strategy != "None" and spec.get("preserveUnknownFields"):
+        why = "must be None if spec.preserveUnknownFields is true"
+        problems.append(invalid(f"{path}.strategy", strategy, why))
+    problems += one_of(f"{path}.strategy", strategy, _STRATEGIES)
     config = (webhook or {}).get("clientConfig")
     versions = (webhook or {}).get("conversionReviewVersions") or []
     where = f"{path}.webhookClientConfig"

@@ -323,7 +323,7 @@ def _openapi_problems(schema: Tree, path: str, context: _Context, *, root: bool 
         problems += _openapi_problems(inner, f"{path}.properties[{name}]", inner_context)
     if isinstance(schema.get("not"), dict):
         problems += _openapi_problems(schema["not"], f"{path}.not", context)
-    for junction in _JUNCTIONS:
+    for junction in ("allOf", "oneOf", "anyOf"):
         for at, inner in enumerate(schema.get(junction) or ()):
             problems += _openapi_problems(inner, f"{path}.{junction}[{at}]", context)
     if isinstance(schema.get("items"), dict):
@@ -380,7 +380,9 @@ def _extension_problems(schema: Tree, path: str) -> list[Problem]:
         if items.get("type") == "array" and inner_list not in (None, "atomic"):
             problems.append(invalid(f"{path}.items.x-kubernetes-list-type", inner_list, detail))
         if items.get("type") == "object" and inner_map != "atomic":
-            problems.append(invalid(f"{path}.items.x-kubernetes-map-type", inner_map, detail))
+            # Kubernetes shows the type of a list here.
+            shown = "null" if inner_list is None else inner_list
+            problems.append(invalid(f"{path}.items.x-kubernetes-map-type", shown, detail))
     if list_type is not None and list_type not in ("atomic", "set", "map"):
         where = f"{path}.x-kubernetes-list-type"
         problems.append(not_supported(where, list_type, ("atomic", "set", "map")))
