@@ -18,6 +18,13 @@ EXTENSIONS = "apiextensions.k8s.io/v1"
 ADMISSION = "admissionregistration.k8s.io/v1"
 RULE = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
 MATCH: Tree = {"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {}, "resourceRules": [RULE]}
+DEVICES = "resource.k8s.io/v1"
+SLICE: Tree = {"driver": "d", "pool": {"name": "p", "resourceSliceCount": 1}}
+LABEL_VALUE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an"
+    " alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is"
+    " '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
 FLOWS, CERTIFICATES = "flowcontrol.apiserver.k8s.io/v1", "certificates.k8s.io/v1"
 METRICS = 'supported values: "ContainerResource", "External", "Object", "Pods", "Resource"'
 QUALIFIED = (
@@ -214,6 +221,21 @@ NEW: list[tuple[str, Tree, list[str]]] = [
         "a": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object"}}}}}), [
         ('spec.validation.openAPIV3Schema.properties[a].items.x-kubernetes-map-type: Invalid value: "null": must be atomic as item of a'
          " list with x-kubernetes-list-type=set")]),
+    (f"{DEVICES} ResourceClaimTemplate", {"spec": {"metadata": {"labels": {"a": "b c"}}, "spec": {}}}, [
+        f'spec.metadata.labels: Invalid value: "b c": {LABEL_VALUE}']),
+    (f"{DEVICES} ResourceSlice", {"spec": SLICE | {"nodeSelector": {"nodeSelectorTerms": []}, "allNodes": False, "devices": [{
+        "name": "d", "bindingConditions": ["a", "a", "b"], "bindingFailureConditions": ["b", "b"], "attributes": {"a/b/c": {"int": 1}},
+        "allowMultipleAllocations": True, "capacity": {"m": {"value": "1", "requestPolicy": {
+            "default": "1", "validRange": {"min": "1", "step": "0"}}}}}]}}, [
+        "spec.nodeSelector.nodeSelectorTerms: Required value: must have at least one node selector term",
+        "spec.nodeSelector.nodeSelectorTerms: Invalid value: []: must have exactly one node selector term",
+        "spec.allNodes: Invalid value: false: must be either unset or set to true",
+        'spec.devices[0].capacity[m].requestPolicy.validRange.step: Invalid value: "0": must be greater than zero',
+        'spec.devices[0].bindingConditions[1]: Duplicate value: "a"',
+        'spec.devices[0].bindingFailureConditions[0]: Invalid value: "b": bindingFailureConditions must not overlap with bindingConditions',
+        'spec.devices[0].bindingFailureConditions[1]: Duplicate value: "b"',
+        'spec.devices[0].bindingFailureConditions[1]: Invalid value: "b": bindingFailureConditions must not overlap with bindingConditions']),
+    (f"{DEVICES} DeviceTaintRule", {"spec": {"deviceSelector": {"driver": None}, "taint": {"key": "a", "effect": "None"}}}, []),
 ]  # fmt: skip
 
 CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [
@@ -232,6 +254,9 @@ CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [
         "parameters: Invalid value: null: field is immutable",
         'provisioner: Invalid value: "q": field is immutable',
         'reclaimPolicy: Invalid value: "Odd": field is immutable']),
+    (f"{DEVICES} ResourceSlice", {"spec": SLICE | {"allNodes": True}}, {"spec": SLICE | {"pool": {"name": "q", "resourceSliceCount": 1}}}, [
+        'spec.pool.name: Invalid value: "q": field is immutable',
+        "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"]),
 ]  # fmt: skip
 
 
@@ -253,3 +278,35 @@ def test_what_is_wrong_with_a_change_is_said_in_order(
 ) -> None:
     found = validate_update(SCHEME.kind(*name.split()), named(name, new), named(name, old))
     assert [str(problem) for problem in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("share", "why"),
+    [
+        ("a", "error validating uid: invalid UUID length: 1"),
+        ("g" * 36, "error validating uid: invalid UUID format"),
+        (
+            "11111111-2222-3333-4444-55555555555A",
+            "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters",
+        ),
+        ("11111111-2222-3333-4444-55555555555a", ""),
+    ],
+)
+def test_a_share_of_a_device_has_a_uid_and_what_got_it_tolerates_taints(share: str, why: str) -> None:
+    claim = {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}}
+    device = {"driver": "d", "pool": "p", "device": "e", "shareID": share}
+    result = {"request": "r", **device, "tolerations": [{"operator": "Exists", "value": "v"}]}
+    status = {"allocation": {"devices": {"results": [result]}}, "devices": [device]}
+    name = f"{DEVICES} ResourceClaim"
+    found = validate_update(
+        SCHEME.kind(*name.split()),
+        named(name, claim | {"status": status}),
+        named(name, claim),
+        subresource="status",
+    )
+    path = "status.allocation.devices.results[0]"
+    shares = [
+        f'{where}.shareID: Invalid value: "{share}": {why}' for where in ("status.devices[0]", path) if why
+    ]
+    wrong = f'{path}.tolerations[0].value: Invalid value: "v": must be empty for operator `Exists`'
+    assert [str(problem) for problem in found] == [*shares[:1], wrong, *shares[1:]]

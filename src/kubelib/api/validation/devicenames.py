@@ -21,6 +21,10 @@ from kubelib.api.validation.problems import (
 _LONGEST_DRIVER, _LONGEST_POOL, _LONGEST_IDENTIFIER = 63, 253, 32
 _MOST_BINDING_CONDITIONS = 4
 _EFFECTS = ("NoExecute", "NoSchedule", "None")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+_ANY_UUID = re.compile(
+    r"(?:urn:uuid:|\{)?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?"
+)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _NO_IDENTIFIER = (
     "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'"
@@ -86,6 +90,8 @@ def identifier_problems(path: str, name: str) -> list[Problem]:
 def qualified_problems(path: str, name: str, *, fully: bool = False) -> list[Problem]:
     """Check the name of an attribute or capacity, before which a domain may stand, and must if it is `fully` qualified."""
     domain, slash, rest = name.partition("/")
+    if "/" in rest:  # which Kubernetes does not look into
+        return []
     if not slash:
         problems = identifier_problems(path, name)
         if fully:
@@ -97,7 +103,7 @@ def qualified_problems(path: str, name: str, *, fully: bool = False) -> list[Pro
     )
     if not rest:
         return [*problems, invalid(path, "", "the name must not be empty")]
-    return problems if "/" in rest else problems + identifier_problems(path, rest)
+    return problems + identifier_problems(path, rest)
 
 
 def effect_problems(path: str, effect: str) -> list[Problem]:
@@ -124,20 +130,35 @@ def binding_problems(device: Tree, path: str) -> list[Problem]:
         return each(here, name, texts.qualified(name))
 
     awaiting, failing = f"{path}.bindingConditions", f"{path}.bindingFailureConditions"
-    problems = items_problems(awaiting, awaited, _MOST_BINDING_CONDITIONS, check, str)
-    problems += items_problems(failing, failed, _MOST_BINDING_CONDITIONS, check, str)
-    problems += [
-        invalid(f"{failing}[{at}]", name, "bindingFailureConditions must not overlap with bindingConditions")
-        for at, name in enumerate(failed)
-        if name in awaited
-    ]
+    problems = items_problems(awaiting, awaited, _MOST_BINDING_CONDITIONS, check)
+    problems += items_problems(failing, failed, _MOST_BINDING_CONDITIONS, check)
+    for where, names in ((awaiting, awaited), (failing, failed)):
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                problems.append(duplicate(f"{where}[{at}]", name))
+            if where is failing and name in awaited:
+                why = "bindingFailureConditions must not overlap with bindingConditions"
+                problems.append(invalid(f"{where}[{at}]", name, why))
     if failed and not awaited:
         why = "bindingConditions are required to use bindingFailureConditions"
-        problems.append(invalid(awaiting, [], why))
+        problems.append(invalid(awaiting, device.get("bindingConditions"), why))
     if awaited and not failed:
         why = "bindingFailureConditions are required to use bindingConditions"
-        problems.append(invalid(failing, [], why))
+        problems.append(invalid(failing, device.get("bindingFailureConditions"), why))
     return problems
+
+
+def share_problems(device: Tree, path: str) -> list[Problem]:
+    """Check by which UID a share of a device is known, if it is one."""
+    share, path = device.get("shareID"), f"{path}.shareID"
+    if share is None or _UUID(share):
+        return []
+    if _UUID(_ANY_UUID.sub(r"\1-\2-\3-\4-\5", share.lower())):
+        why = "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters"
+        return [invalid(path, share, why)]
+    length = len(share.encode())
+    why = "invalid UUID format" if length in (32, 36) else f"invalid UUID length: {length}"
+    return [invalid(path, share, f"error validating uid: {why}")]
 
 
 _STATUSES = ("False", "True", "Unknown")

@@ -17,7 +17,10 @@ from kubelib.api.validation.devicenames import (
     object_problems,
     pool_problems,
     qualified_problems,
+    share_problems,
 )
+from kubelib.api.validation.meta import annotation_problems
+from kubelib.api.validation.meta import label_problems as labels_problems
 from kubelib.api.validation.placement import node_selector_problems
 from kubelib.api.validation.problems import (
     each,
@@ -265,7 +268,7 @@ def _device(device: Tree, path: str) -> list[Problem]:
 
 
 def _device_status(device: Tree, path: str, allocated: set[str]) -> list[Problem]:
-    problems = _device(device, path)
+    problems = _device(device, path) + share_problems(device, path)
     if (identity := _identity(device)) not in allocated:
         problems.append(invalid(path, identity, "must be an allocated device in the claim"))
     conditions = device.get("conditions") or ()
@@ -290,7 +293,10 @@ def _allocation(allocation: Tree, path: str, names: set[str]) -> list[Problem]:
 
     def result(one: Tree, where: str) -> list[Problem]:
         problems = reference(one.get("request") or "", f"{where}.request")
-        return problems + _device(one, where) + binding_problems(one, where)
+        problems += _device(one, where) + binding_problems(one, where)
+        for at, toleration in enumerate(one.get("tolerations") or ()):
+            problems += _toleration(toleration, f"{where}.tolerations[{at}]")
+        return problems + share_problems(one, where)
 
     def configuration(one: Tree, where: str) -> list[Problem]:
         problems = one_of(f"{where}.source", one.get("source"), _SOURCES)
@@ -308,7 +314,11 @@ def _allocation(allocation: Tree, path: str, names: set[str]) -> list[Problem]:
 
 def claim_template_problems(tree: Tree) -> list[Problem]:
     """Check a ResourceClaimTemplate."""
-    return _claim("spec.spec", (tree.get("spec") or {}).get("spec") or {})
+    spec = tree.get("spec") or {}
+    metadata = spec.get("metadata") or {}
+    problems = annotation_problems(metadata.get("annotations"), "spec.metadata.annotations")
+    problems += labels_problems(metadata.get("labels"), "spec.metadata.labels")
+    return problems + _claim("spec.spec", spec.get("spec") or {})
 
 
 def claim_template_update_problems(new: Tree, old: Tree) -> list[Problem]:

@@ -54,9 +54,12 @@ def resource_slice_problems(tree: Tree) -> list[Problem]:
 
 def resource_slice_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check the change of a ResourceSlice: driver, pool and node stay."""
-    now, before = new.get("spec") or {}, old.get("spec") or {}
+    return _slice_problems(new.get("spec") or {}, old.get("spec") or {})
+
+
+def _same_source_problems(now: Tree, before: Tree) -> list[Problem]:
     pools = [(spec.get("pool") or {}).get("name") for spec in (now, before)]
-    problems = _slice_problems(now, before) + immutable("spec.pool.name", *pools)
+    problems = immutable("spec.pool.name", *pools)
     for name in ("driver", "nodeName"):
         problems += immutable(f"spec.{name}", now.get(name), before.get(name))
     return problems
@@ -71,11 +74,8 @@ def _slice_problems(spec: Tree, before: Tree) -> list[Problem]:
     if (generation := pool.get("generation") or 0) < 0:
         why = "must be greater than or equal to zero"
         problems.append(invalid(f"{path}.generation", generation, why))
+    problems += _same_source_problems(spec, before) if before else []
     problems += _place_problems(spec, "spec", _PLACES, _EXACTLY_ONE)
-    terms = (spec.get("nodeSelector") or {}).get("nodeSelectorTerms") or ()
-    if len(terms) > 1:
-        here = "spec.nodeSelector.nodeSelectorTerms"
-        problems.append(invalid(here, list(terms), "must have exactly one node selector term"))
     devices, counters = spec.get("devices") or (), spec.get("sharedCounters") or ()
     if devices and counters:
         problems.append(invalid("spec", "", "only one of `sharedCounters` or `devices` is allowed"))
@@ -110,6 +110,10 @@ def _place_problems(tree: Tree, path: str, places: tuple[str, ...], why: str) ->
                 problems += each(here, value, texts.subdomain(value))
             case "nodeSelector":
                 problems += node_selector_problems(value, here)
+                terms = value.get("nodeSelectorTerms")
+                if path == "spec" and len(terms or ()) != 1:
+                    why_not = "must have exactly one node selector term"
+                    problems.append(invalid(f"{here}.nodeSelectorTerms", terms, why_not))
             case _ if not value:
                 problems.append(invalid(here, value, "must be either unset or set to true"))
                 continue
@@ -130,10 +134,11 @@ def _device_problems(device: Tree, path: str, before: Tree | None, *, own_places
         problems.append(invalid(path, count, why))
     for name, attribute in attributes.items():
         here = f"{path}.attributes[{name}]"
-        problems += qualified_problems(here, name) + _attribute_problems(attribute or {}, here)
+        problems += qualified_problems(f"{path}.attributes", name)
+        problems += _attribute_problems(attribute or {}, here)
     for name, amount in capacity.items():
         here = f"{path}.capacity[{name}]"
-        problems += qualified_problems(here, name)
+        problems += qualified_problems(f"{path}.capacity", name)
         policy = (amount or {}).get("requestPolicy")
         if policy is not None and not device.get("allowMultipleAllocations"):
             problems.append(forbidden(f"{here}.requestPolicy", "allowMultipleAllocations must be true"))
@@ -192,7 +197,7 @@ def _counters_problems(counters: Any, path: str) -> list[Problem]:
         return [required(path)]
     if len(counters) > _MOST_COUNTERS:
         return [too_many(path, len(counters), _MOST_COUNTERS)]
-    return [problem for name in counters for problem in each(f"{path}[{name}]", name, texts.label(name))]
+    return [problem for name in counters for problem in each(path, name, texts.label(name))]
 
 
 def _counter_set_problems(counters: Tree, path: str) -> list[Problem]:
@@ -263,7 +268,9 @@ def _range_problems(bounds: Tree, default: Quantity, whole: Quantity, path: str)
             (most > whole, "max", most, f"max is larger than capacity value: {whole}"),
             (default > most, "max", default, f"default is more than max: {most}"),
         ]
-    if step is not None and step.nano > 0:
+    if step is not None and step.nano <= 0:
+        found.append((True, "step", step, "must be greater than zero"))
+    elif step is not None:
         one = least + step
         found.append((one > whole, "step", step, f"one step {one} is larger than capacity value: {whole}"))
         why = f"value is not a multiple of a given step ({step}) from ({least})"
@@ -280,7 +287,7 @@ def taint_rule_problems(tree: Tree) -> list[Problem]:
     selector, path = spec.get("deviceSelector") or {}, "spec.deviceSelector"
     problems: list[Problem] = []
     for part, check in (("driver", driver_problems), ("pool", pool_problems), ("device", label_problems)):
-        if part in selector:
+        if selector.get(part) is not None:
             problems += check(f"{path}.{part}", selector[part])
     return problems + _taint_problems(spec.get("taint") or {}, "spec.taint")
 
