@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from kubelib.runtime.isolation.cgroups import own_paths
+from kubelib.testing.runtime.resizing import limits_at
 from tests.external.conftest import Kubectl, eventually
 
 
@@ -48,6 +50,7 @@ kind: Pod
 metadata: {name: whole, labels: {app: whole}}
 spec:
   terminationGracePeriodSeconds: 5
+  resources: {requests: {cpu: 100m, memory: 128Mi}, limits: {cpu: 2, memory: 512Mi}}
   volumes:
   - {name: work, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 8Mi}}
@@ -125,8 +128,11 @@ spec:
 """.replace("ANSWER", "".join(f"\\\\{byte:03o}" for byte in _frames(b"%")).replace("\\\\045", "\\\\00$state"))
 
 
-def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str) -> None:
-    """Create the Pod, see all that it asks for, make it ill and well again, and end it."""
+def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, holds_pods: bool = True) -> None:
+    """Create the Pod, see all that it asks for, make it ill and well again, and end it.
+
+    `holds_pods` says whether containers are held below the limits of their Pod as a whole.
+    """
     kubectl("apply", "-f", "-", stdin=_MANIFEST.replace("IMAGE", image))
     inside = ("exec", "whole", "-c", "main", "--", "busybox")
 
@@ -165,6 +171,7 @@ def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str) -> None:
         size = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"memory": "96Mi"}}}]}}
         kubectl("patch", "pod", "whole", "--subresource", "resize", "--patch", json.dumps(size))
         eventually(lambda: main()["resources"]["limits"] == {"memory": "96Mi"})
+        _is_held_below_its_own_limits(kubectl, inside, holds_pods)
         assert main()["restartCount"] == 0
 
         kubectl(*inside, "sh", "-c", "echo waiting > /work/health")
@@ -225,6 +232,25 @@ def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
     kubectl(*inside, "rm", "/memory/full")
     assert "Read-only file system" in kubectl.fails(*inside, "touch", "/settings/other")
     assert kubectl(*inside, "ls", "/work/pages").split() == ["alive", "ready"]
+
+
+def _is_held_below_its_own_limits(kubectl: Kubectl, inside: tuple[str, ...], holds_pods: bool) -> None:
+    groups = own_paths(kubectl(*inside, "cat", "/proc/self/cgroup"))
+    if holds_pods:
+        limits = limits_at(groups, above=True)
+        assert (limits.cpu, limits.memory) == (2, 512 << 20)
+    size = {"spec": {"resources": {"limits": {"cpu": "1500m", "memory": "384Mi"}}}}
+    kubectl("patch", "pod", "whole", "--subresource", "resize", "--patch", json.dumps(size))
+    done = "go-template={{.status.resources.limits.memory}}{{range .status.conditions}} {{.type}}{{end}}"
+
+    def is_done() -> bool:
+        memory, *conditions = kubectl("get", "pod", "whole", "-o", done).split()
+        return memory == "384Mi" and "PodResizeInProgress" not in conditions
+
+    eventually(is_done)
+    if holds_pods:
+        limits = limits_at(groups, above=True)
+        assert (limits.cpu, limits.memory) == (1.5, 384 << 20)
 
 
 def _sees_a_change_of_its_settings(kubectl: Kubectl, inside: tuple[str, ...]) -> None:

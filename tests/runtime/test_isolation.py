@@ -29,6 +29,7 @@ from kubelib.testing.runtime import (
     Program,
     ResizeSuite,
     RuntimeSuite,
+    SandboxLimitSuite,
     StatsSuite,
     TerminalSuite,
     ended,
@@ -53,7 +54,14 @@ def left(root: Path) -> list[str]:
 
 @as_root
 class TestIsolatedProcesses(
-    RuntimeSuite, ExecSuite, AttachSuite, TerminalSuite, StatsSuite, ResizeSuite, DurableSuite
+    RuntimeSuite,
+    ExecSuite,
+    AttachSuite,
+    TerminalSuite,
+    StatsSuite,
+    ResizeSuite,
+    SandboxLimitSuite,
+    DurableSuite,
 ):
     address = "10.244.77.1"
 
@@ -355,6 +363,14 @@ def test_limits_are_written_as_each_version_of_control_groups_wants_them(tmp_pat
     }  # fmt: skip
     assert (unified / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
     assert cgroups.groups_of(second.note()) == second
+    for name in ("cpu.weight", "cpu.max", "memory.max", "memory.oom.group"):
+        (group.parent / name).write_text("")
+    second.above().make_together(Resources(memory=64 << 20))
+    assert {p.name: p.read_text() for p in group.parent.glob("*.*")} == {
+        "cpu.weight": "", "cpu.max": "", "memory.max": str(64 << 20), "memory.oom.group": "",
+    }  # fmt: skip
+    second.above().make_together(Resources(cpu=0.25, cpu_request=0.5))
+    assert [(group.parent / name).read_text() for name in ("cpu.weight", "cpu.max")] == ["20", "25000 100000"]
 
 
 def test_links_of_a_container_lead_nowhere_but_below_its_root(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ class CannotStart(RuntimeFailure):
 
 
 class CannotResize(RuntimeFailure):
-    """The limits of the container cannot be changed so: becomes the condition PodResizeInProgress with the reason Error."""
+    """The limits of the container or sandbox cannot be changed so: becomes the condition PodResizeInProgress with the reason Error."""
 
 
 class NoSuchContainer(RuntimeFailure):
@@ -375,6 +375,15 @@ class ContainerStats:
     major_page_faults: int = 0
     threads: int = 0
     descriptors: int = 0
+
+
+@runtime_checkable
+class SupportsSandboxLimits(Protocol):
+    """Can hold all containers of a sandbox, together, below limits."""
+
+    async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
+        """Set limits, or other ones, also for what is started later; what is None stays as it is. Raises `CannotResize`, `NoSuchContainer`."""
+        ...
 
 
 @runtime_checkable

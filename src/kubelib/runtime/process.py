@@ -219,9 +219,20 @@ class ProcessRuntime(Background, RunsCommands):
         for container in containers_of(directory):
             await _leave_groups(container)
         if self._isolator is not None:
+            self._isolator.leave_sandbox(sandbox)
             await self._holders.release(sandbox, directory)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
         self._news.tell(RuntimeEvent("removed", sandbox))
+
+    async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
+        """Change what a Pod's containers may use together. Without isolation that is not limited."""
+        directory = self._sandbox(sandbox)
+        if not directory.exists():
+            raise NoSuchContainer(f"there is no sandbox {sandbox}")
+        if self._isolator is not None:
+            specs = (json_of(container / "spec.json") for container in containers_of(directory))
+            noted = [groups_of(spec["isolation"]["note"]) for spec in specs if spec is not None]
+            await anyio.to_thread.run_sync(self._isolator.limit_sandbox, sandbox, noted, resources)
 
     def _notes(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         base = self.root / "sandboxes"

@@ -25,7 +25,9 @@ from kubelib.runtime.base import (
     Container,
     ContainerId,
     NoSuchContainer,
+    SandboxId,
     SupportsResize,
+    SupportsSandboxLimits,
     SupportsStats,
 )
 from kubelib.runtime.sizes import WHOLE, changed, differ, from_tree, sizes_of, summary, to_tree, with_sizes
@@ -67,6 +69,8 @@ class Resizing:
         self._progress: Progress | None = None
         self._since: datetime | None = None
         """Since when it is deferred."""
+        self._whole: ResourceRequirements | None = None
+        """What the Pod's sandbox has been limited to."""
         self._noted = False
         """Whether there is a file."""
 
@@ -175,19 +179,45 @@ class Resizing:
         assert isinstance(agent.runtime, SupportsResize)
         try:
             await self._check_memory(container, definition)
-            await agent.runtime.resize_container(container.id, limits_of(definition))
+            await agent.runtime.resize_container(container.id, limits_of(definition.resources))
         except CannotResize as error:
-            generation = self._progress.generation if self._progress is not None else pod.metadata.generation
-            if self._progress != (failed := Progress(generation, str(error))):
-                message = summary(pod, generation, str(error))
-                agent.recorder.warning(pod, "ResizeError", f"Pod resize error: {message}")
-            self._progress = failed
-            self._tell()
+            self._fail(pod, str(error))
             return False
         except NoSuchContainer:
             return True  # it has ended meanwhile: what follows it has the size from its start
         actual[container.id] = definition.resources
         self._save()
+        return True
+
+    def _fail(self, pod: Pod, why: str) -> None:
+        """Tell what keeps containers from having what has been allocated, once."""
+        generation = self._progress.generation if self._progress is not None else pod.metadata.generation
+        if self._progress != (failed := Progress(generation, why)):
+            message = summary(pod, generation, why)
+            self._worker.agent.recorder.warning(pod, "ResizeError", f"Pod resize error: {message}")
+        self._progress = failed
+        self._tell()
+
+    async def limit_whole(self, pod: Pod, sandbox: SandboxId) -> None:
+        """Hold the Pod's containers, together, below what the Pod as a whole may have. Raises `CannotResize`, `NoSuchContainer`, `QuantityError`."""
+        runtime, whole = self._worker.agent.runtime, pod.spec.resources
+        if whole is not None and isinstance(runtime, SupportsSandboxLimits):
+            await runtime.limit_sandbox(sandbox, limits_of(whole))
+        self._whole = whole
+
+    async def resize_whole(self, pod: Pod) -> bool:
+        """Let a Pod that runs have, as a whole, what has been allocated to it; return whether that was done. What keeps it from that is told."""
+        if pod.spec.resources == self._whole or not any(
+            c.state == "running" for c in self._worker.containers
+        ):
+            return True
+        try:
+            await self.limit_whole(pod, SandboxId(self._worker.uid))
+        except CannotResize as error:
+            self._fail(pod, str(error))
+            return False
+        except NoSuchContainer:
+            return True  # its next sandbox has them from its start
         return True
 
     async def _check_memory(self, container: Container, definition: ContainerDefinition) -> None:
@@ -212,6 +242,8 @@ class Resizing:
         for gone in memory.actual.keys() - alive:
             del memory.actual[gone]
         if self._progress is None or self._allocated is None:
+            return
+        if alive and WHOLE in self._allocated and self._allocated[WHOLE] != self._whole:
             return
         if any(
             changed(self._allocated[c.name], memory.actual.get(c.id))

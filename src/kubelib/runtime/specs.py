@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from kubelib.api.core.container import Container as ContainerDefinition
+from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.security import (
     AppArmorProfile,
@@ -119,7 +120,7 @@ def container_spec(
         env=env,
         working_dir=definition.working_dir,
         mounts=[*mounts, *(mount for mount in more if mount.target not in places)],
-        resources=limits_of(definition, pids),
+        resources=limits_of(definition.resources, pids),
         user=user if user is not None else shared.run_as_user if shared else None,
         group=group if group is not None else shared.run_as_group if shared else None,
         stdin=definition.stdin,
@@ -132,9 +133,9 @@ def container_spec(
     )
 
 
-def limits_of(definition: ContainerDefinition, pids: int | None = None) -> Resources:
-    """Return the limits of a container. Raises `QuantityError`."""
-    limits, requests = definition.resources.limits, definition.resources.requests
+def limits_of(resources: ResourceRequirements, pids: int | None = None) -> Resources:
+    """Return the limits of a container, or of a Pod as a whole. Raises `QuantityError`."""
+    limits, requests = resources.limits, resources.requests
     return Resources(
         memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
         cpu=parse_quantity(limits["cpu"]).milli() / 1000 if "cpu" in limits else None,

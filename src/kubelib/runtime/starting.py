@@ -15,6 +15,7 @@ from kubelib.runtime import lifecycle
 from kubelib.runtime.base import (
     BadContainerConfig,
     CannotCreate,
+    CannotResize,
     CannotStart,
     ContainerId,
     ContainerSpec,
@@ -64,7 +65,8 @@ class Starter:
             if not (wanted.host_users or has_user_namespaces(agent.runtime)):
                 raise CannotCreate(NO_USER_NAMESPACES)
             sandbox = await agent.runtime.run_sandbox(wanted)
-        except CannotCreate as error:
+            await worker.resizing.limit_whole(pod, sandbox)
+        except (CannotCreate, CannotResize) as error:
             agent.recorder.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             worker.memory.waiting[name] = ("ContainerCreating", "")
             return

@@ -175,6 +175,7 @@ class PodWorker:
             # What a volume refers to may be gone by now, or not to be had: what was shown stays.
             with contextlib.suppress(ConfigMissing, ApiError):
                 self.mounts = await agent.volumes.prepare(pod, address=address)
+        sized = await self.resizing.resize_whole(pod)
         retry = 0.0
         for step in decision.steps:
             match step:
@@ -207,7 +208,7 @@ class PodWorker:
         if self.memory.waiting:
             self.memory.waiting.clear()
             return TRY_AGAIN
-        return look_again
+        return look_again if sized else TRY_AGAIN
 
     admitted = False
     """Whether the node has taken the Pod."""

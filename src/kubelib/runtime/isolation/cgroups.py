@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -75,20 +75,38 @@ class Groups:
 
     def make(self, resources: Resources) -> None:
         """Make the groups, with limits. Raises OSError."""
+        self._make()
+        self.limit(resources)
+
+    def _make(self) -> None:
         for directory in self.directories():
             directory.mkdir(parents=True, exist_ok=True)
         if self.unified:
             self._delegate(self.directories()[0])
-        self.limit(resources)
+
+    def above(self) -> "Groups":
+        """Return the groups that these are in: those of a Pod."""
+        return attrs.evolve(self, path={name: os.path.dirname(path) for name, path in self.path.items()})
+
+    def make_together(self, resources: Resources) -> None:
+        """Make the groups of a Pod, or change them: limits of all that is in them. Raises OSError."""
+        self._make()
+        # One that is killed for its memory does not take the others with it; who asks for no processors in particular has a fair share.
+        fair = () if resources.cpu or resources.cpu_request else ("cpu.weight", "cpu/cpu.shares")
+        self._set(resources, without=("memory.oom.group", *fair))
 
     def limit(self, resources: Resources) -> None:
         """Set limits, also other ones: what is None stays as it is. Raises OSError."""
-        if self.unified:
-            group = self.directories()[0]
-            for name, value in v2_limits(resources).items():
-                _write(group / name, value)
-            return
-        for name, value in v1_limits(resources).items():
+        self._set(resources)
+
+    def _set(self, resources: Resources, *, without: Collection[str] = ()) -> None:
+        limits = v2_limits(resources) if self.unified else v1_limits(resources)
+        for name, value in limits.items():
+            if name in without:
+                continue
+            if self.unified:
+                _write(self.directories()[0] / name, value)
+                continue
             controller, _, file = name.partition("/")
             if controller in self.path:
                 _write(self.root / controller / self.path[controller].strip("/") / file, value)
@@ -144,6 +162,13 @@ def groups_of(note: str) -> Groups:
     """Return the groups that a note tells of."""
     tree = json.loads(note)
     return Groups(Path(tree["root"]), tree["path"], tree["unified"])
+
+
+def groups_at(path: str, *, root: Path = ROOT) -> Groups:
+    """Return the groups that have this path in every controller."""
+    unified = is_unified(root)
+    controllers = [""] if unified else [c for c in V1_CONTROLLERS if (root / c / path.strip("/")).is_dir()]
+    return Groups(root, dict.fromkeys(controllers, path), unified)
 
 
 def _write(path: Path, value: str) -> None:

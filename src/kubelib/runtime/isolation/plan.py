@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
-from kubelib.runtime.base import CannotCreate, CannotStart, ContainerSpec, Resources
+from kubelib.runtime.base import CannotCreate, CannotResize, CannotStart, ContainerSpec, Resources
 from kubelib.runtime.containers import check_non_root
 from kubelib.runtime.isolation.cgroups import Groups, Hierarchy
 from kubelib.runtime.isolation.holders import CannotIsolate, files_of
@@ -196,6 +196,19 @@ class Isolator:
         except OSError as error:
             groups.remove()
             raise CannotCreate(f"failed to create control groups: {error}") from error
+
+    def limit_sandbox(self, uid: str, noted: Iterable[Groups], resources: Resources) -> None:
+        """Set limits of all containers of a sandbox: those that are noted, and those to come. Raises `CannotResize`."""
+        places = {one.above().note(): one.above() for one in (*noted, self._hierarchy.groups(uid, "any"))}
+        try:
+            for groups in places.values():
+                groups.make_together(resources)
+        except OSError as error:
+            raise CannotResize(f"failed to change the limits of the pod: {error}") from error
+
+    def leave_sandbox(self, uid: str) -> None:
+        """Remove the control groups that a sandbox has without containers."""
+        self._hierarchy.groups(uid, "any").above().remove()
 
 
 def check_command(pid: int, command: str, path: str, directory: str) -> None:

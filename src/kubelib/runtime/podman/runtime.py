@@ -36,6 +36,7 @@ from kubelib.runtime.containers import (
 )
 from kubelib.runtime.engines import EngineRuntime, connect, in_order
 from kubelib.runtime.enginestreams import EngineRefused
+from kubelib.runtime.isolation.cgroups import groups_at
 from kubelib.runtime.news import News
 from kubelib.runtime.podman import readings, requests, rotation
 from kubelib.runtime.podman.attachments import PipeAttachment, TerminalAttachment
@@ -161,6 +162,17 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         except EngineRefused as error:
             raise CannotCreate(str(error)) from error
         await self._stock.look(infra.id)
+
+    async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
+        """Change what a Pod's containers may use together: their control groups are in their pod's."""
+        infra = self._of(sandbox)
+        groups = groups_at(infra.cgroup).above()
+        if not groups.path or not all(infra.pod in path for path in groups.path.values()):
+            raise CannotResize(f"pod {infra.pod[:12]} has no control group of its own")
+        try:
+            await anyio.to_thread.run_sync(groups.make_together, resources)
+        except OSError as error:
+            raise CannotResize(str(error)) from error
 
     async def address(self, sandbox: SandboxId) -> str:
         """Return a sandbox's address."""

@@ -1,6 +1,6 @@
 """The definition of a runtime: inherit `RuntimeSuite`, give a fixture `open_runtime`, and every test must pass.
 
-What a runtime need not be able to do has a suite of its own: `ExecSuite`, `TerminalSuite`, `StatsSuite`, `ResizeSuite`, `ImageSuite` and `ImageNameSuite` for one that
+What a runtime need not be able to do has a suite of its own: `ExecSuite`, `TerminalSuite`, `StatsSuite`, `ResizeSuite`, `SandboxLimitSuite`, `ImageSuite` and `ImageNameSuite` for one that
 has images, `WorkingDirectorySuite` for one that does not make a missing working directory, `DurableSuite` for one whose
 containers outlive it. Containers are described by a `Program`, which is a line of shell unless a suite says otherwise.
 """
@@ -18,7 +18,7 @@ from kubelib.testing.runtime.core import (
     RuntimeSuite,
     WorkingDirectorySuite,
 )
-from kubelib.testing.runtime.resizing import ResizeSuite
+from kubelib.testing.runtime.resizing import ResizeSuite, SandboxLimitSuite
 from kubelib.testing.runtime.shared import (
     MARK,
     OfRuntimes,
@@ -43,6 +43,7 @@ __all__ = [
     "Program",
     "ResizeSuite",
     "RuntimeSuite",
+    "SandboxLimitSuite",
     "StatsSuite",
     "TerminalSuite",
     "WorkingDirectorySuite",

@@ -1,14 +1,24 @@
 """What runtimes promise that can change the limits of what runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from kubelib.runtime.base import Container, NoSuchContainer, Resources, Runtime, SupportsResize
+from kubelib.runtime.base import (
+    Container,
+    NoSuchContainer,
+    Resources,
+    Runtime,
+    SandboxId,
+    SupportsResize,
+    SupportsSandboxLimits,
+)
 from kubelib.runtime.isolation.cgroups import own_paths
 from kubelib.runtime.stats.cgroups import ROOT, UNLIMITED, is_unified
 from kubelib.testing.runtime.shared import OfRuntimes, Program, containers, ended
+
+KILLED = 128 + 9
 
 
 class ResizeSuite(OfRuntimes):
@@ -48,14 +58,54 @@ class ResizeSuite(OfRuntimes):
             await runtime.resize_container(identity, Resources(memory=64 << 20))
 
 
-def limits_of_group(pid: int) -> Resources:
-    """Return the limits of the control groups that a process of this machine is in."""
-    paths = own_paths(Path(f"/proc/{pid}/cgroup").read_text())
+class SandboxLimitSuite(OfRuntimes):
+    """For runtimes that can limit what is in a sandbox: `SupportsSandboxLimits`."""
+
+    def sandbox_limits(self, runtime: Runtime, container: Container) -> Resources:
+        """Return the limits that a container's sandbox has: those of the control group above, unless a suite says otherwise."""
+        return limits_of_group(container.pid, above=True)
+
+    async def test_containers_have_no_more_together_than_their_sandbox(self, runtime: Runtime) -> None:
+        assert isinstance(runtime, SupportsSandboxLimits)
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        first, second = Resources(memory=128 << 20, cpu=1.5), Resources(memory=32 << 20, cpu=0.5)
+        await runtime.limit_sandbox(sandbox, first)
+        sleeper = await self.start(runtime, Program())
+        assert (
+            found := self.sandbox_limits(runtime, (await containers(runtime))[sleeper])
+        ).memory == first.memory
+        assert found.cpu == first.cpu
+        await runtime.limit_sandbox(sandbox, second)
+        assert (
+            found := self.sandbox_limits(runtime, (await containers(runtime))[sleeper])
+        ).memory == second.memory
+        assert found.cpu == second.cpu
+        words = ("sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x)")
+        eater = await self.start(runtime, Program(), name="eater", command=words)
+        assert (await ended(runtime, eater)).exit_code == KILLED
+        assert (await containers(runtime))[sleeper].state == "running"
+
+    async def test_a_sandbox_that_is_not_there_has_no_limits(self, runtime: Runtime) -> None:
+        assert isinstance(runtime, SupportsSandboxLimits)
+        with pytest.raises(NoSuchContainer):
+            await runtime.limit_sandbox(SandboxId("nobody"), Resources(memory=64 << 20))
+        await runtime.limit_sandbox(await runtime.run_sandbox(self.sandbox()), Resources(memory=64 << 20))
+
+
+def limits_of_group(pid: int, *, above: bool = False) -> Resources:
+    """Return the limits of the control groups that a process of this machine is in, or of those above them."""
+    return limits_at(own_paths(Path(f"/proc/{pid}/cgroup").read_text()), above=above)
+
+
+def limits_at(paths: Mapping[str, str], *, above: bool = False) -> Resources:
+    """Return the limits of control groups by controller, or of those above them."""
 
     def numbers(controller: str, name: str) -> list[int]:
         place = (
             ROOT / paths[""].strip("/") if is_unified() else ROOT / controller / paths[controller].strip("/")
         )
+        if above:
+            place = place.parent
         return [int(word) if word.isdigit() else -1 for word in (place / name).read_text().split()]
 
     if is_unified():
