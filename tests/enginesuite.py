@@ -31,7 +31,7 @@ from kubelib.runtime.base import (
     Security,
 )
 from kubelib.testing.runtime import OfRuntimes, Program, containers, ended, text_of
-from tests.containers import BUSYBOX, REGISTRY_PORTS, Docker, Podman
+from tests.containers import BUSYBOX, REGISTRY_PORTS, Docker, Podman, mounts_below
 from tests.registries import PASSWORD, USER, private_registry
 
 BOMB = "(b() { b | b & b; }; b) 2>/dev/null & exec sleep 100000"
@@ -54,6 +54,10 @@ class EngineSuite(OfRuntimes):
 
     def leftovers(self) -> list[str]:
         return self.engine.containers()
+
+    def held(self) -> dict[str, int]:
+        """Return how much is mounted below the engine's data, as it sees it."""
+        return {"mounts": len(mounts_below(self.engine.data, str(self.engine.pid)))}
 
     def opened(self, owner: str) -> AbstractAsyncContextManager[Any]:
         """Open a runtime on the engine, for the Pods of one node."""

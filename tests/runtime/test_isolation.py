@@ -35,21 +35,29 @@ from kubelib.testing.runtime import (
     ended,
     text_of,
 )
-from tests.ownnetwork import networks_left, own_network
+from tests.ownnetwork import networks_left, own_network, run
 from tests.runtime.test_process import processes
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces, mounts and control groups need root")
 BUSYBOX = Path("/bin/busybox")
 
 
-def left(root: Path) -> list[str]:
-    """Return the control groups and mounts of a runtime."""
+def groups_left(root: Path) -> list[str]:
+    """Return the control groups of a runtime."""
     prefix = f"kubelib-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     # Groups of others come and go meanwhile, which os.walk does not mind.
-    found = [
-        place for place, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(place).startswith(f"{prefix}-")
-    ]
-    return found + [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(root) in line]
+    walked = os.walk("/sys/fs/cgroup")
+    return [place for place, _, _ in walked if os.path.basename(place).startswith(f"{prefix}-")]
+
+
+def mounts_left(root: Path) -> list[str]:
+    """Return the mounts of a runtime."""
+    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(root) in line]
+
+
+def left(root: Path) -> list[str]:
+    """Return the control groups and mounts of a runtime."""
+    return groups_left(root) + mounts_left(root)
 
 
 @as_root
@@ -98,6 +106,14 @@ class TestIsolatedProcesses(
     def container(self, program: Program | None = None, **more: Any) -> Any:
         more["env"] = {MARK: str(self.directory), **more.get("env", {})}
         return super().container(program, **more)
+
+    def held(self) -> dict[str, int]:
+        """Return what there is in the kernel; of each network namespace one device is here."""
+        return {
+            "mounts": len(mounts_left(self.directory)),
+            "control groups": len(groups_left(self.directory)),
+            "network devices": len(run("ip", "-brief", "link").splitlines()),
+        }
 
     def leftovers(self) -> list[str]:
         files = [str(path) for path in (self.directory / "sandboxes").glob("*/**")]

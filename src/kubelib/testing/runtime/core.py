@@ -69,17 +69,17 @@ class RuntimeSuite(OfRuntimes):
         await runtime.remove_sandbox(identity)
 
     async def test_sandboxes_that_come_and_go_leave_nothing_open(self, runtime: Runtime) -> None:
-        open_after: list[tuple[int, int]] = []
-        for _ in range(13):
-            await self.start(runtime, Program())
-            await runtime.remove_sandbox((await runtime.list_sandboxes())[0].id)
-            descriptors, threads = (len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task"))
-            open_after.append((descriptors, threads))
+        open_after: list[dict[str, int]] = []
+        for number in range(13):  # each with a name of its own, so that what one leaves is not the next one's
+            sandbox = await runtime.run_sandbox(self.sandbox(f"{number:08}-uid", name=f"pod-{number}"))
+            await runtime.start_container(sandbox, self.container(Program()))
+            await runtime.remove_sandbox(sandbox)
+            own = {kind: len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")}
+            open_after.append({**own, **self.held()})
         # Some connections and threads are kept to be used again; what each sandbox leaves grows on and on.
-        for early, late in zip(
-            zip(*open_after[:7], strict=True), zip(*open_after[-3:], strict=True), strict=True
-        ):
-            assert min(late) - max(early) < 3, open_after
+        for kind in open_after[0]:
+            early, late = ([found[kind] for found in part] for part in (open_after[:7], open_after[-3:]))
+            assert min(late) - max(early) < 3, (kind, open_after)
         assert self.leftovers() == []
 
     async def test_a_sandbox_can_be_run_anew_after_it_was_removed(self, runtime: Runtime) -> None:
