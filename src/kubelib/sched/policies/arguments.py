@@ -27,6 +27,7 @@ from kubelib.sched.selectors import SpreadTerm, spread_term
 RESOURCES, BALANCE = "NodeResourcesFit", "NodeResourcesBalancedAllocation"
 SPREAD = "PodTopologySpread"
 RATIO = "RequestedToCapacityRatio"
+MOST_WEIGHT = 100
 UNSATISFIABLE = ("DoNotSchedule", "ScheduleAnyway")
 STRATEGIES = ("LeastAllocated", "MostAllocated", RATIO)
 _META = ("apiVersion", "kind")
@@ -62,14 +63,19 @@ def refuse(problem: Problem) -> None:
     raise ConfigurationError(f"{problem.field}: {problem.message}")
 
 
-def _number(tree: Mapping[str, Any], field: str, path: str, usual: int, least: int, most: int) -> int:
+def _whole(tree: Mapping[str, Any], field: str, path: str, usual: int) -> int:
     value = tree.get(field)
     if value is None:
         return usual
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(f"{path}.{field}: must be a whole number")
+    return value
+
+
+def _number(tree: Mapping[str, Any], field: str, path: str, usual: int, least: int, most: int) -> int:
+    value = _whole(tree, field, path, usual)
     if not least <= value <= most:
-        refuse(problems.invalid(f"{path}.{field}", value, f"not in valid range [{least}-{most}]"))
+        refuse(problems.invalid(f"{path}.{field}", value, f"not in valid range [{least}, {most}]"))
     return value
 
 
@@ -82,7 +88,11 @@ def _resources(tree: Mapping[str, Any], path: str) -> Weights:
         name = resource.get("name")
         if not isinstance(name, str) or not name:
             refuse(problems.required(f"{where}.name"))
-        weights[str(name)] = float(_number(resource, "weight", where, 1, 1, 100))
+        weight = _whole(resource, "weight", where, 1)
+        if not 0 < weight <= MOST_WEIGHT:
+            why = f"resource weight of {name} not in valid range (0, {MOST_WEIGHT}]"
+            refuse(problems.invalid(f"{where}.weight", weight, why))
+        weights[str(name)] = float(weight)
     return weights or CPU_AND_MEMORY
 
 
@@ -93,7 +103,7 @@ def _shape(tree: Mapping[str, Any], path: str) -> Shape:
         only(point, ("utilization", "score"), f"{path}[{at}]")
         percent = _number(point, "utilization", f"{path}[{at}]", 0, 0, 100)
         if points and percent <= points[-1][0]:
-            why = "utilization values must be sorted in increasing order"
+            why = "values must be sorted in increasing order"
             refuse(problems.invalid(f"{path}[{at}].utilization", percent, why))
         points.append((percent, _number(point, "score", f"{path}[{at}]", 0, 0, 10)))
     if not points:
@@ -108,7 +118,7 @@ def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     only(strategy, ("type", "resources", "requestedToCapacityRatio"), path)
     wanted = strategy.get("type", "LeastAllocated")
     if wanted not in STRATEGIES:
-        raise ConfigurationError(f"{path}.type: {wanted!r} is not among {', '.join(STRATEGIES)}")
+        refuse(problems.not_supported(f"{path}.type", wanted, STRATEGIES))
     resources = _resources(strategy, path)
     score: Score
     if wanted == RATIO:
@@ -123,10 +133,9 @@ def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
 def _balance(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     only(args, (*_META, "resources"), path)
     weights = _resources(args, path)
-    for at, (name, weight) in enumerate(weights.items()):
+    for at, weight in enumerate(weights.values()):
         if weight != 1:
-            why = f"resource weight of {name} should be 1, got {weight:g}"
-            refuse(problems.invalid(f"{path}.resources[{at}].weight", int(weight), why))
+            refuse(problems.invalid(f"{path}.resources[{at}].weight", int(weight), "must be 1"))
     return {"score": BalancedAllocation(tuple(weights))}
 
 
