@@ -197,7 +197,7 @@ ON_ONE_NODE: Mapping[str, tuple[Social, Social | None, str]] = {
 
 def put(table: NodeTable, node: str, social_one: Social, namespace: str = "default") -> None:
     labels, near, away = social_one
-    uid = f"p{len(list(table.pods_by_row()))}-{node}"
+    uid = f"p{sum(len(pods) for _, pods in table.pods_by_row())}"
     table.put_pod(
         PodInfo.of(make_pod(uid, namespace, uid=uid, labels=labels, affinity=social(near, away))), node
     )
@@ -218,6 +218,7 @@ CHINA, CHINA1, INDIA = {"region": "China"}, {"region": "China", "az": "az1"}, {"
 COUNTRIES = {"a": CHINA, "b": CHINA1, "c": INDIA}
 ZONED = {"a": {"zone": "az1"}, "b": {"zone": "az2"}}
 R1 = {"a": {"region": "r1", "zone": "z1"}, "b": {"region": "r1", "zone": "z2"}}
+SAME = {"a": {"region": "r1", "zone": "z1"}, "b": {"region": "r1", "zone": "z1"}}
 Placed = Sequence[tuple[str, Social, str]]
 
 ON_SEVERAL: Mapping[str, tuple[dict[str, dict[str, str]], Placed, tuple[Social, str], dict[str, str]]] = {
@@ -242,6 +243,45 @@ ON_SEVERAL: Mapping[str, tuple[dict[str, dict[str, str]], Placed, tuple[Social, 
         COUNTRIES,
         [("a", ({"foo": "bar"}, [], []), "ns1"), ("c", ({}, [], ["foo in 123 @region"]), "ns2")],
         (({"foo": "123"}, [], ["foo in bar @region"]), "ns1"), {"a": AWAY, "b": AWAY},
+    ),
+    "they name a label that no node has": (
+        SAME, [("a", ({}, [], ["foo @no"]), "default")], (({"foo": ""}, [], []), "default"), {},
+    ),
+    "it names a label that no node has": (
+        SAME, [("a", ({"foo": ""}, [], []), "default")], (({}, [], ["foo @no"]), "default"), {},
+    ),
+    "one of them here, the other there": (
+        R1, [("a", ({}, [], ["foo @zone"]), "default"), ("a", ({}, [], ["bar @region"]), "default")],
+        (({"foo": "", "bar": ""}, [], []), "default"), {"a": THEIRS, "b": THEIRS},
+    ),
+    "one term here, the other everywhere": (
+        R1, [("a", ({"foo": ""}, [], []), "default"), ("b", ({"bar": ""}, [], []), "default")],
+        (({}, [], ["foo @zone", "bar @region"]), "default"), {"a": AWAY, "b": AWAY},
+    ),
+    "of their terms one names a label that no node has": (
+        R1, [("a", ({}, [], ["foo @no", "bar @zone"]), "default")], (({"foo": "", "bar": ""}, [], []), "default"), {"a": THEIRS},
+    ),
+    "of its terms one names a label that no node has": (
+        R1, [("a", ({"foo": "", "bar": ""}, [], []), "default")], (({}, [], ["foo @no", "bar @zone"]), "default"), {"a": AWAY},
+    ),
+    "both terms of theirs": (
+        R1, [("a", ({}, [], ["foo @region", "bar @zone"]), "default")],
+        (({"foo": "", "bar": ""}, [], []), "default"), {"a": THEIRS, "b": THEIRS},
+    ),
+    "both terms of its own": (
+        R1, [("a", ({"foo": "", "bar": ""}, [], []), "default")],
+        (({}, [], ["foo @region", "bar @zone"]), "default"), {"a": AWAY, "b": AWAY},
+    ),
+    "one place is free of both": (
+        R1 | {"c": {"region": "r1", "zone": "z3"}},
+        [("a", ({}, [], ["foo @zone", "other @zone"]), "default"), ("b", ({}, [], ["bar @zone", "more @zone"]), "default")],
+        (({"foo": "", "bar": ""}, [], []), "default"), {"a": THEIRS, "b": THEIRS},
+    ),
+    "near by all terms": (
+        SAME, [("a", ({"foo": "", "bar": ""}, [], []), "default")], (({}, ["foo @region", "bar @zone"], []), "default"), {},
+    ),
+    "near by all terms, of which one is narrower": (
+        R1, [("a", ({"foo": "", "bar": ""}, [], []), "default")], (({}, ["foo @region", "bar @zone"], []), "default"), {"b": NEAR},
     ),
     "no label, no company": (
         {"a": CHINA, "b": {}}, [("b", ({"foo": "bar"}, [], []), "default")],
