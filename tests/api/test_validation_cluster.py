@@ -137,7 +137,7 @@ ONCE = "may not change once set"
         ("Service", ONE, {"spec__clusterIP": ..., "spec__clusterIPs": ...}, ["spec.clusterIPs[0]: Invalid value: []: primary clusterIP can not be unset"]),
         ("Service", {"spec__type": "LoadBalancer"}, {"spec__loadBalancerClass": "a/b"}, [f'spec.loadBalancerClass: Invalid value: "a/b": {ONCE}']),
         ("Service", {"spec__type": "LoadBalancer", "spec__loadBalancerClass": "a/b"}, {"spec__loadBalancerClass": ...}, [
-            f"spec.loadBalancerClass: Invalid value: null: {ONCE}"]),
+            f'spec.loadBalancerClass: Invalid value: "null": {ONCE}']),
         ("Service", {"spec__type": "LoadBalancer", "spec__externalTrafficPolicy": "Local", "spec__healthCheckNodePort": 31000},
          {"spec__healthCheckNodePort": 31001}, ["spec.healthCheckNodePort: Forbidden: field is immutable"]),
         ("EndpointSlice", {"addressType": "IP"}, {}, []),
@@ -203,6 +203,8 @@ TOLERATED = {"key": "a", "operator": "Exists"}
             'overhead.limits[odd]: Invalid value: "-1": must be greater than or equal to 0']),
         ({"scheduling": {"tolerations": [TOLERATED, {**TOLERATED, "effect": "NoExecute"}, TOLERATED]}}, [
             'scheduling.tolerations[2]: Duplicate value: {"key":"a","operator":"Exists"}']),
+        ({"scheduling": {"tolerations": [{"key": "a", "operator": "Exists", "value": "v"}]}}, [
+            'scheduling.tolerations.tolerations[0].operator: Invalid value: "v": value must be empty when `operator` is \'Exists\'']),
         ({"scheduling": {"nodeSelector": {"a": "b"}}}, []),
     ],
 )  # fmt: skip

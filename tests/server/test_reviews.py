@@ -83,7 +83,7 @@ def test_groups_and_extra_of_the_one_asked_about_count(admin: httpx.Client) -> N
 @pytest.mark.parametrize(
     ("kind", "spec", "field", "words"),
     [
-        ("SelfSubjectAccessReview", {}, "spec.resourceAttributes", "exactly one of"),
+        ("SelfSubjectAccessReview", {}, "spec.resourceAttributes", 'Invalid value: "null": exactly one of'),
         (
             "SelfSubjectAccessReview",
             {"resourceAttributes": pods(), "nonResourceAttributes": {"path": "/", "verb": "get"}},

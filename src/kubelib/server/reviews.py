@@ -150,7 +150,7 @@ def _review_problems(resource: Resource, tree: Tree) -> Iterator[Problem]:
     if resources is None and others is None:
         yield problems.invalid(
             "spec.resourceAttributes",
-            None,
+            problems.pointer(None),
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         )
     if not resource.plural.startswith("self") and not spec.get("user") and not spec.get("groups"):

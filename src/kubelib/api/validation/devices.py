@@ -29,6 +29,7 @@ from kubelib.api.validation.problems import (
     invalid,
     not_supported,
     one_of,
+    pointer,
     required,
     too_long,
     too_many,
@@ -145,7 +146,7 @@ def _request(request: Tree, path: str) -> list[Problem]:
     if exactly is None and not alternatives:
         problems.append(required(path, why))
     elif exactly is not None and alternatives:
-        problems.append(invalid(path, None, f"{why}, but multiple fields are set"))
+        problems.append(invalid(path, pointer(None), f"{why}, but multiple fields are set"))
     elif exactly is not None:
         problems += _demand(exactly, f"{path}.exactly")
     else:

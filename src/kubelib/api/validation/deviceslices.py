@@ -24,6 +24,7 @@ from kubelib.api.validation.problems import (
     forbidden,
     immutable,
     invalid,
+    pointer,
     required,
     too_long,
     too_many,
@@ -163,7 +164,7 @@ def _device_problems(device: Tree, path: str, before: Tree | None, *, own_places
             "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the"
             " ResourceSlice spec"
         )
-        problems.append(invalid(path, None, why))
+        problems.append(invalid(path, pointer(None), why))
     return problems + binding_problems(device, path)
 
 

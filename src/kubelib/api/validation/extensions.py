@@ -75,7 +75,7 @@ def runtime_class_problems(tree: Tree) -> list[Problem]:
     scheduling = tree.get("scheduling") or {}
     problems += label_problems(scheduling.get("nodeSelector"), "scheduling.nodeSelector")
     tolerations, path = scheduling.get("tolerations") or (), "scheduling.tolerations"
-    toleration_problems(tolerations, path, problems)
+    toleration_problems(tolerations, f"{path}.tolerations", problems)  # so Kubernetes calls it
     seen = set()
     for at, toleration in enumerate(tolerations):
         key = tuple(toleration.get(part) or "" for part in ("key", "operator", "value", "effect"))

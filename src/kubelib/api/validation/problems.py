@@ -30,6 +30,11 @@ def show(value: Any) -> str:
     return encode_json(value).decode()
 
 
+def pointer(value: Any) -> Any:
+    """Return what is shown of a field that is a pointer in Go: where it points to nothing that is a text."""
+    return "null" if value is None else value
+
+
 def show_map(value: Any) -> str:
     """Return a JSON value as Go prints maps: by the order of their keys, and without quotes."""
     if isinstance(value, dict):
@@ -110,7 +115,10 @@ def non_negative(path: str, value: Any) -> list[Problem]:
 
 def immutable(path: str, new: Any, old: Any) -> list[Problem]:
     """Check that a field has not changed."""
-    return [] if new == old else [invalid(path, new, "field is immutable")]
+    if new == old:
+        return []
+    shown = new if isinstance(old, list | dict) else pointer(new)
+    return [invalid(path, shown, "field is immutable")]
 
 
 def port_number(path: str, value: Any) -> list[Problem]:

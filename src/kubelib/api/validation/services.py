@@ -15,6 +15,7 @@ from kubelib.api.validation.problems import (
     invalid,
     not_supported,
     one_of,
+    pointer,
     port_number,
     required,
 )
@@ -266,7 +267,7 @@ def service_update_problems(new: Tree, old: Tree) -> list[Problem]:
     balanced = spec.get("type") == "LoadBalancer"
     named, known = spec.get("loadBalancerClass"), before.get("loadBalancerClass")
     if balanced and before.get("type") == "LoadBalancer" and named != known:
-        problems.append(invalid("spec.loadBalancerClass", named, "may not change once set"))
+        problems.append(invalid("spec.loadBalancerClass", pointer(named), "may not change once set"))
     _class_problems(spec, balanced, problems)
     if _is_checked(spec) and _is_checked(before):
         port, health = spec.get("healthCheckNodePort") or 0, before.get("healthCheckNodePort")
