@@ -236,6 +236,11 @@ NEW: list[tuple[str, Tree, list[str]]] = [
         'spec.devices[0].bindingFailureConditions[1]: Duplicate value: "b"',
         'spec.devices[0].bindingFailureConditions[1]: Invalid value: "b": bindingFailureConditions must not overlap with bindingConditions']),
     (f"{DEVICES} DeviceTaintRule", {"spec": {"deviceSelector": {"driver": None}, "taint": {"key": "a", "effect": "None"}}}, []),
+    ("scheduling.k8s.io/v1beta1 Workload", {"spec": {"controllerRef": {"apiGroup": "a_", "kind": "a/b", "name": ""}}}, [
+        f'spec.controllerRef.apiGroup: Invalid value: "a_": {SUBDOMAIN}',
+        "spec.controllerRef.kind: Invalid value: \"a/b\": may not contain '/'",
+        "spec.controllerRef.name: Required value",
+        "spec.podGroupTemplates: Required value"]),
 ]  # fmt: skip
 
 CHANGED: list[tuple[str, Tree, Tree, list[str]]] = [

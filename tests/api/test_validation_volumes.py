@@ -296,7 +296,7 @@ def test_a_volume_stays_where_it_is_but_may_say_where_at_last() -> None:
     assert validate_update(resource_of(kind), placed, plain) == []
     (problem,) = validate_update(resource_of(kind), plain, placed)
     assert str(problem) == (
-        "nodeAffinity: Invalid value: null: field is immutable, except for updating from beta label to GA"
+        'nodeAffinity: Invalid value: "null": field is immutable, except for updating from beta label to GA'
     )
 
     def labelled(key: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
+from kubelib.api.validation.autoscalers import path_segment
 from kubelib.api.validation.problems import (
     duplicate,
     each,
@@ -133,7 +134,8 @@ def workload_problems(tree: Tree) -> list[Problem]:
     spec = tree.get("spec") or {}
     path = "spec.podGroupTemplates"
     templates = spec.get("podGroupTemplates") or []
-    problems = [] if templates else [required(path)]
+    problems = _owner_problems(spec["controllerRef"]) if spec.get("controllerRef") is not None else []
+    problems += [] if templates else [required(path)]
     if len(templates) > MOST_TEMPLATES:
         problems.append(too_many(path, len(templates), MOST_TEMPLATES))
     names: set[str] = set()
@@ -144,15 +146,15 @@ def workload_problems(tree: Tree) -> list[Problem]:
             problems.append(duplicate(where, {"name": name}))
         names.add(name or "")
         problems += _common_problems(where, template)
-    owner = spec.get("controllerRef")
-    if owner is not None:
-        if owner.get("apiGroup"):
-            problems += each(
-                "spec.controllerRef.apiGroup", owner["apiGroup"], texts.subdomain(owner["apiGroup"])
-            )
-        problems += [
-            required(f"spec.controllerRef.{field}") for field in ("kind", "name") if not owner.get(field)
-        ]
+    return problems
+
+
+def _owner_problems(owner: Tree) -> list[Problem]:
+    problems: list[Problem] = []
+    if group := owner.get("apiGroup"):
+        problems += each("spec.controllerRef.apiGroup", group, texts.subdomain(group))
+    for field in ("kind", "name"):
+        problems += _named(f"spec.controllerRef.{field}", owner.get(field), path_segment)
     return problems
 
 

@@ -12,7 +12,15 @@ from kubelib.api.validation.claims import basic_amount_problems, mode_problems, 
 from kubelib.api.validation.devicenames import driver_problems
 from kubelib.api.validation.placement import node_selector_problems
 from kubelib.api.validation.podupdates import difference
-from kubelib.api.validation.problems import each, forbidden, immutable, invalid, not_supported, required
+from kubelib.api.validation.problems import (
+    each,
+    forbidden,
+    immutable,
+    invalid,
+    not_supported,
+    pointer,
+    required,
+)
 from kubelib.api.validation.resources import amount
 
 _RECLAIM = ("Delete", "Recycle", "Retain")
@@ -202,7 +210,7 @@ def volume_update_problems(new: Tree, old: Tree) -> list[Problem]:
     affinity, known = spec.get("nodeAffinity"), before.get("nodeAffinity")
     if known is not None and affinity != known and affinity != _renewed(known, affinity):
         why = "field is immutable, except for updating from beta label to GA"
-        problems.append(invalid("nodeAffinity", affinity, why))
+        problems.append(invalid("nodeAffinity", pointer(affinity), why))
     if before.get("volumeAttributesClassName") is not None and spec.get("volumeAttributesClassName") is None:
         why = "update from non-nil value to nil is forbidden"
         problems.append(forbidden("spec.volumeAttributesClassName", why))
