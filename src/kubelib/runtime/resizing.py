@@ -205,11 +205,14 @@ class Resizing:
             await runtime.limit_sandbox(sandbox, limits_of(whole))
         self._whole = whole
 
+    @property
+    def runs(self) -> bool:
+        """Whether one of the Pod's containers runs, so that its sandbox has limits already."""
+        return any(c.state == "running" for c in self._worker.containers)
+
     async def resize_whole(self, pod: Pod) -> bool:
         """Let a Pod that runs have, as a whole, what has been allocated to it; return whether that was done. What keeps it from that is told."""
-        if pod.spec.resources == self._whole or not any(
-            c.state == "running" for c in self._worker.containers
-        ):
+        if pod.spec.resources == self._whole or not self.runs:
             return True
         try:
             await self.limit_whole(pod, SandboxId(self._worker.uid))

@@ -65,7 +65,8 @@ class Starter:
             if not (wanted.host_users or has_user_namespaces(agent.runtime)):
                 raise CannotCreate(NO_USER_NAMESPACES)
             sandbox = await agent.runtime.run_sandbox(wanted)
-            await worker.resizing.limit_whole(pod, sandbox)
+            if not worker.resizing.runs:  # what cannot be changed keeps no container from being started again
+                await worker.resizing.limit_whole(pod, sandbox)
         except (CannotCreate, CannotResize) as error:
             agent.recorder.warning(pod, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             worker.memory.waiting[name] = ("ContainerCreating", "")
