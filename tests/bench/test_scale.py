@@ -18,14 +18,15 @@ import anyio
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from kubelib.api.codec import encode_tree
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.core.pod import Pod
 from kubelib.api.meta import Key
 from kubelib.labels import parse_field_selector, parse_selector
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import Patch, Query
-from kubelib.registry.cache import Watcher
 from kubelib.registry.keys import store_key
+from kubelib.registry.watchers import Watcher
 from kubelib.store import ABSENT, MemoryStore, Put
 from tests.bench.budgets import best_within, within
 from tests.bench.test_server import Server, line
@@ -140,7 +141,7 @@ class Cluster:
         for number in range(count):
             key, node = Key("default", f"pod-{number}"), f"node-{number // 10}"
             tree = {"metadata": {"name": key.name, "namespace": key.namespace}, "spec": {"nodeName": node}}
-            put = Put(store_key(self.pods.prefix, key), json.dumps(tree).encode(), ABSENT)
+            put = Put(store_key(self.pods.prefix, key), encode_tree(tree, self.pods.resource), ABSENT)
             await self.pods.store.commit(put)
 
     async def watch(self, selectors: list[str]) -> list[Watcher]:

@@ -5,10 +5,13 @@ from hypothesis import strategies as st
 
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.config import ConfigMap
+from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.labels import parse_selector
 from kubelib.registry.base import Query
 from kubelib.registry.cache import ResourceCache, WatchCache
+from kubelib.registry.fields import FieldReader
+from kubelib.registry.holdings import Holdings
 from kubelib.registry.order import FORGET_AFTER, KeyOrder
 from kubelib.store import ABSENT, Change, Entry, Revision
 
@@ -79,15 +82,15 @@ def test_an_order_that_nobody_asks_for_does_not_grow_with_what_comes_and_goes() 
     assert order.outgrown
 
 
-def test_a_cache_keeps_nothing_of_namespaces_that_are_asked_for_or_were_there() -> None:
-    cache = ResourceCache(SCHEME.of(ConfigMap), WatchCache())
+def test_nothing_is_kept_of_namespaces_that_are_asked_for_or_were_there() -> None:
+    held = Holdings(FieldReader(SCHEME.of(ConfigMap)), namespaced=True)
     for number in range(3):
-        assert cache.select(Query(namespace=f"nowhere-{number}")) == []
+        assert held.select(Query(namespace=f"nowhere-{number}")) == []
     key = Key("here", "a")
     raw = b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"here"}}'
-    cache.load(key, Entry("/configmaps/here/a", raw, Revision(1), Revision(1)))
-    assert [document.key for document in cache.select(Query(namespace="here"))] == [key]
-    assert set(cache._orders) == {"here"}
-    cache._drop(key)
-    assert not cache._orders
-    assert not cache._namespaces
+    held.put(key, Document.stored(raw, 1))
+    assert [document.key for document in held.select(Query(namespace="here"))] == [key]
+    assert set(held._orders) == {"here"}
+    held.drop(key)
+    assert not held._orders
+    assert not held._namespaces

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from kubelib.api.document import Document
-from kubelib.registry.cache import CachedEvent
+from kubelib.registry.watchers import CachedEvent
 from kubelib.server import turns
 from kubelib.sim.loop import sim_backend
 

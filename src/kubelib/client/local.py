@@ -28,8 +28,8 @@ from kubelib.registry.base import (
     WriteOptions,
 )
 from kubelib.registry.binding import Binder
-from kubelib.registry.cache import WatchEnded
 from kubelib.registry.registries import ResourceRegistries
+from kubelib.registry.watchers import WatchEnded
 
 R = TypeVar("R", bound=Object)
 

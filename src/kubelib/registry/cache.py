@@ -16,12 +16,12 @@ from kubelib.api.document import Document, Reading, SeenDocument
 from kubelib.api.errors import Expired
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Resource
-from kubelib.labels import LabelIndex, Requirement, Selector, SelectorIndex
-from kubelib.registry.base import EventType, Query
-from kubelib.registry.fieldindex import FieldIndex
+from kubelib.labels import Requirement, Selector, SelectorIndex
+from kubelib.registry.base import Query
 from kubelib.registry.fields import FieldReader, as_labels
+from kubelib.registry.holdings import Holdings
 from kubelib.registry.keys import prefix_of, split_store_key
-from kubelib.registry.order import KeyOrder
+from kubelib.registry.watchers import CachedEvent, Transition, Watcher
 from kubelib.store import Change, Entry, Revision
 from kubelib.store.encryption import unreadable
 
@@ -30,169 +30,10 @@ log = logging.getLogger(__name__)
 RING = 4096
 """How many events a resource keeps for watches to continue from, at least."""
 
-MAX_PENDING = 16_384
-"""How many events a watcher may have waiting before it is told to list again."""
-
-
 AT_ONCE = 50
 """How many documents are read again before others have a turn."""
 MAX_WRITTEN = 1024
 """How many documents that this server has written are known to need no second look."""
-
-
-Fields = Mapping[str, str]
-
-
-class WatchEnded(Exception):
-    """What was watched is served no more; everything that happened before has been reported."""
-
-
-class CachedEvent:
-    """One event as some watchers see it. Shared by all of them: its line is encoded once."""
-
-    __slots__ = ("_line", "document", "type")
-
-    def __init__(self, type_: EventType, document: Document) -> None:
-        self.type: EventType = type_
-        self.document = document
-        self._line = b""
-
-    @property
-    def line(self) -> bytes:
-        """The event as a JSON watch sends it."""
-        if not self._line:
-            self._line = b'{"type":"%s","object":%s}\n' % (self.type.encode(), self.document.raw)
-        return self._line
-
-
-class _Transition:
-    """A change to one object, and the events that it makes for those who see it appear, change or vanish."""
-
-    __slots__ = (
-        "after", "before", "events", "fields_after", "fields_before", "gone_raw", "read", "revision",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        revision: int,
-        before: Document | None,
-        after: Document | None,
-        gone_raw: bytes,
-        read: Callable[[bytes], bytes],
-    ) -> None:
-        self.revision = revision
-        self.before = before
-        self.after = after
-        self.gone_raw = gone_raw
-        self.read = read
-        self.events: dict[str, CachedEvent] = {}
-        self.fields_before: Fields | None = None
-        self.fields_after: Fields | None = None
-        """The fields that selectors may name, once somebody has looked at them: all who watch again from here do."""
-
-    def event(self, seen_before: bool, seen_after: bool) -> CachedEvent | None:
-        """Return the event for a watcher by whether its selector matched before and matches after."""
-        if seen_after:
-            type_: EventType = "MODIFIED" if seen_before else "ADDED"
-            document = self.after
-        elif seen_before:
-            type_, document = "DELETED", None
-        else:
-            return None
-        event = self.events.get(type_)
-        if event is None:
-            if document is None:
-                assert self.before is not None
-                document = Document.stored(self.read(self.gone_raw), self.revision)
-            event = self.events[type_] = CachedEvent(type_, document)
-        return event
-
-
-class Watcher:
-    """One watch on one resource: the events that wait for it to take them."""
-
-    __slots__ = (
-        "_cache", "_ended", "_lagged", "_pending", "_revision", "notify", "query", "selector", "started_at",
-    )  # fmt: skip
-
-    def __init__(self, cache: "ResourceCache", query: Query, selector: Selector) -> None:
-        self._cache = cache
-        self.query = query
-        self.selector = selector
-        self._pending: list[CachedEvent] = []
-        self.notify: Callable[[], None] | None = None
-        """Called whenever there is something new: events, or the end of the watch."""
-        self._lagged = False
-        self._ended = False
-        self._revision = 0
-        self.started_at = cache.revision
-        """The revision of the state that a watch without a start begins with."""
-
-    def push(self, event: CachedEvent, revision: int) -> None:
-        """Add an event for this watcher."""
-        if len(self._pending) >= MAX_PENDING:
-            self._lagged = True
-            self._pending.clear()
-        self._pending.append(event)
-        self._revision = revision
-        if self.notify is not None:
-            self.notify()
-
-    def end(self) -> None:
-        """Have the watch end when what waits has been taken."""
-        self._ended = True
-        if self.notify is not None:
-            self.notify()
-
-    async def wait(self) -> None:
-        """Wait until `take` has something to return or to raise. Raises WatchEnded at the end."""
-        while not self._pending and not self._lagged:
-            if self._ended:
-                raise WatchEnded
-            news = anyio.Event()
-            self.notify = news.set
-            await news.wait()
-
-    async def take(self) -> tuple[CachedEvent, ...]:
-        """Wait for the next events, at least one. Raises Expired when this reader was too slow, WatchEnded at the end."""
-        if not self._pending:
-            await self.wait()
-        if self._lagged:
-            raise Expired("too old resource version: the watch was too slow, list again")
-        events = tuple(self._pending)
-        self._pending.clear()
-        return events
-
-    def expire(self) -> None:
-        """End this watch with Expired: no events lead to what there is now."""
-        self._lagged = True
-        self._pending.clear()
-        if self.notify is not None:
-            self.notify()
-
-    def take_nowait(self) -> tuple[CachedEvent, ...]:
-        """Return the events that wait, if any."""
-        events = tuple(self._pending)
-        self._pending.clear()
-        return events
-
-    def at_once(self) -> tuple[CachedEvent, ...] | None:
-        """Return the events that wait; None if the watch has come to its end."""
-        return None if self._ended or self._lagged else self.take_nowait()
-
-    def all_begin_with(self, head: bytes) -> bool:
-        """Return whether the documents of all events that wait begin with certain bytes: with a kind and a version."""
-        return all(event.document.begins_with(head) for event in self._pending)
-
-    @property
-    def behind(self) -> bool:
-        """Whether events wait to be taken."""
-        return bool(self._pending)
-
-    @property
-    def resource_version(self) -> str:
-        """The revision up to which everything has been reported."""
-        return str(self._revision if self._pending else max(self._cache.revision, self._revision))
 
 
 class ResourceCache:
@@ -202,14 +43,9 @@ class ResourceCache:
         self.resource = resource
         self.fields = FieldReader(resource)
         self._owner = owner
-        self._documents: dict[Key, Document] = {}
-        self._namespaces: dict[str, dict[Key, Document]] = {}
-        self._labels: LabelIndex[Key] = LabelIndex()
-        self._by_field: FieldIndex | None = None
-        """Of the fields that lists have asked for."""
-        self._orders: dict[str, KeyOrder] = {}
-        """Of all objects, and of those of some namespaces, the order of their keys: kept once a list has asked for it."""
-        self._ring: list[_Transition] = []
+        self._held = Holdings(self.fields, namespaced=resource.namespaced)
+        self._documents = self._held.documents
+        self._ring: list[Transition] = []
         self._oldest = owner.revision
         self._watchers: dict[str, SelectorIndex[Watcher]] = {}
         self._field_watchers = 0
@@ -246,89 +82,19 @@ class ResourceCache:
 
     def within(self, namespace: str) -> Collection[Document]:
         """Return every document of a namespace, in no promised order."""
-        here = self._namespaces.get(namespace)
-        return here.values() if here else ()
+        return self._held.within(namespace)
+
+    def select(self, query: Query) -> list[Document]:
+        """Return the matching documents in key order."""
+        return self._held.select(query)
+
+    def matches(self, document: Document, query: Query) -> bool:
+        """Return whether a document, which need not be in the cache, matches."""
+        return self._held.matches(document, query)
 
     def get(self, key: Key) -> Document | None:
         """Return the document at a key, or None."""
         return self._documents.get(key)
-
-    def select(self, query: Query) -> list[Document]:
-        """Return the matching documents in key order."""
-        documents = self._documents
-        if not query.fields.everything:
-            self.fields.require_known(query.fields)
-        namespace = query.namespace
-        here = self._namespaces.get(namespace) if namespace else documents
-        if not here:
-            return []  # and nothing is kept of it: clients may ask for any namespace
-        if not query.fields.everything:
-            return self._select_by_fields(query, here)
-        return [here[key] for key in self._candidates(query, here)]
-
-    def _select_by_fields(self, query: Query, here: Mapping[Key, Document]) -> list[Document]:
-        namespace, labels, fields = query.namespace, query.labels, query.fields
-        name = fields.exact("metadata.name")
-        if name is not None and (namespace or not self.resource.namespaced):
-            named = here.get(Key(namespace, name))
-            return [named] if named is not None and self.matches(named, query) else []
-        index = self._by_field
-        if index is None:
-            index = self._by_field = FieldIndex(self.fields, self._documents)
-        index.cover(fields)
-        keys = index.fewest(fields)
-        if keys is None or (not labels.everything and self._labels.most(labels) < len(keys)):
-            return [here[key] for key in self._candidates(query, here) if index.matches(key, fields)]
-        chosen = [
-            key
-            for key in keys
-            if (not namespace or key.namespace == namespace) and index.matches(key, fields)
-        ]
-        found = [here[key] for key in self._order(namespace, here).of(chosen, here)]
-        return found if labels.everything else [d for d in found if labels.matches(d.meta.labels)]
-
-    def _candidates(self, query: Query, here: Mapping[Key, Document]) -> list[Key]:
-        """Return in order the keys of those that match in all but their fields."""
-        namespace, labels = query.namespace, query.labels
-        order = self._order(namespace, here)
-        if labels.everything:
-            return order.keys(here)
-        selected = self._labels.select(labels)
-        return order.of([key for key in selected if not namespace or key.namespace == namespace], here)
-
-    def _order(self, namespace: str, keys: Iterable[Key]) -> KeyOrder:
-        order = self._orders.get(namespace)
-        if order is None:
-            order = self._orders[namespace] = KeyOrder(keys)
-        return order
-
-    def _note_added(self, key: Key) -> None:
-        for namespace in ("", key.namespace) if key.namespace else ("",):
-            order = self._orders.get(namespace)
-            if order is not None:
-                order.add(key)
-                if order.outgrown:
-                    del self._orders[namespace]
-
-    def _note_dropped(self, key: Key) -> None:
-        for namespace in ("", key.namespace) if key.namespace else ("",):
-            order = self._orders.get(namespace)
-            if order is not None:
-                order.drop()
-
-    def matches(self, document: Document, query: Query) -> bool:
-        """Return whether a document, which need not be in the cache, matches."""
-        return self._matches(document, None, query)
-
-    def _matches(self, document: Document, fields: Fields | None, query: Query) -> bool:
-        """Return whether a document matches, whose fields may have been read before."""
-        if query.namespace and document.meta.namespace != query.namespace:
-            return False
-        if not query.labels.matches(document.meta.labels):
-            return False
-        if query.fields.everything:
-            return True
-        return query.fields.matches(self.fields.read(document) if fields is None else fields)
 
     # Changes
 
@@ -351,17 +117,17 @@ class ResourceCache:
         """Read the documents in another way from now on, also those that are here already."""
         self.resource = resource
         self.written.clear()
-        self._by_field = None
         for transition in self._ring:
             transition.fields_before = transition.fields_after = None
         if dict(resource.selectable) != self.fields.defaults:
             self.fields = FieldReader(resource)
+        self._held.read_by(self.fields)
         if self._reading is not None:
             self._reading.read = reader
             return
         self._reading = Reading(reader)
         for key, document in list(self._documents.items()):
-            self._put(key, SeenDocument.again(document, self._reading))
+            self._held.put(key, SeenDocument.again(document, self._reading))
 
     async def look_through(self) -> None:
         """Read what nobody has looked at since the kind has changed, a few documents at a time."""
@@ -380,7 +146,7 @@ class ResourceCache:
     def load(self, key: Key, entry: Entry) -> None:
         """Add an object that was there when the cache was opened. Raises StoreCorrupt for what is none."""
         try:
-            self._put(key, self._stored(entry.value, entry.modified))
+            self._held.put(key, self._stored(entry.value, entry.modified))
         except msgspec.DecodeError:
             raise unreadable(entry.key, entry.value) from None
 
@@ -390,11 +156,11 @@ class ResourceCache:
         after = None
         if change.entry is not None:
             after = self._stored(change.entry.value, change.revision)
-            self._put(key, after)
+            self._held.put(key, after)
         elif before is not None:
-            self._drop(key)
+            self._held.drop(key)
         gone = change.previous.value if change.previous is not None else b""
-        transition = _Transition(change.revision, before, after, gone, self.read)
+        transition = Transition(change.revision, before, after, gone, self.read)
         self._ring.append(transition)
         if len(self._ring) > 2 * RING:
             self._oldest = self._ring[RING - 1].revision
@@ -415,11 +181,7 @@ class ResourceCache:
         """Hold other objects than before, as nobody has seen them come about: watches expire."""
         for keys in self._tracked:
             keys.update(self._documents, entries)
-        self._documents.clear()
-        self._namespaces.clear()
-        self._labels = LabelIndex()
-        self._by_field = None
-        self._orders.clear()
+        self._held.clear()
         for key, entry in entries.items():
             self.load(key, entry)
         self.forget()
@@ -431,29 +193,7 @@ class ResourceCache:
     def _everybody(self) -> list[Watcher]:
         return [watcher for index in self._watchers.values() for watcher in index]
 
-    def _put(self, key: Key, document: Document) -> None:
-        if key not in self._documents:
-            self._note_added(key)
-        self._documents[key] = document
-        self._namespaces.setdefault(key.namespace, {})[key] = document
-        self._labels.put(key, document.meta.labels)
-        if self._by_field is not None:
-            self._by_field.put(key, document)
-
-    def _drop(self, key: Key) -> None:
-        del self._documents[key]
-        here = self._namespaces[key.namespace]
-        del here[key]
-        self._labels.remove(key)
-        if self._by_field is not None:
-            self._by_field.drop(key)
-        self._note_dropped(key)
-        if not here:
-            del self._namespaces[key.namespace]
-            if key.namespace:
-                self._orders.pop(key.namespace, None)
-
-    def _dispatch(self, key: Key, transition: _Transition) -> None:
+    def _dispatch(self, key: Key, transition: Transition) -> None:
         before, after, revision = transition.before, transition.after, transition.revision
         if self._field_watchers:
             self._read_fields(transition)
@@ -484,7 +224,7 @@ class ResourceCache:
                     if watcher not in seen_after and (event := transition.event(True, False)) is not None:
                         watcher.push(event, revision)
 
-    def _read_fields(self, transition: _Transition) -> None:
+    def _read_fields(self, transition: Transition) -> None:
         """See to it that the fields of a changed object are known, as they were and as they are."""
         if transition.before is not None and transition.fields_before is None:
             transition.fields_before = self.fields.read(transition.before)
@@ -506,7 +246,7 @@ class ResourceCache:
                 for r in query.fields.requirements
             ),
         ]
-        watcher = Watcher(self, query, Selector(requirements, query.labels.nothing))
+        watcher = Watcher(self._owner.now, query, Selector(requirements, query.labels.nothing))
         if since is None:
             for document in self.select(query):
                 watcher.push(CachedEvent("ADDED", document), self.revision)
@@ -543,8 +283,8 @@ class ResourceCache:
             if not query.fields.everything:
                 self._read_fields(transition)
             then, now = transition.before, transition.after
-            before = then is not None and self._matches(then, transition.fields_before, query)
-            after = now is not None and self._matches(now, transition.fields_after, query)
+            before = then is not None and self._held.matches(then, query, transition.fields_before)
+            after = now is not None and self._held.matches(now, query, transition.fields_after)
             event = transition.event(before, after)
             if event is not None:
                 yield event, transition.revision
@@ -555,9 +295,14 @@ class WatchCache:
 
     def __init__(self) -> None:
         self.revision = 0
+        """Everything up to here has been taken in."""
         self._resources: dict[str, ResourceCache] = {}
         self._loaded: dict[str, dict[Key, Entry]] = {}
         self._reached: list[tuple[int, anyio.Event]] = []
+
+    def now(self) -> int:
+        """Return `revision`."""
+        return self.revision
 
     def of(self, resource: Resource) -> ResourceCache:
         """Return the cache of a resource, made when first asked for."""

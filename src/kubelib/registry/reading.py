@@ -14,9 +14,9 @@ from kubelib.api.meta import Key
 from kubelib.api.patch.shapes import shape_of
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.base import WHOLE_CLUSTER, DocumentList, Query
-from kubelib.registry.cache import Watcher
 from kubelib.registry.keys import prefix_of, store_key
 from kubelib.registry.paging import PRESENT, number_of, read_token, token_of
+from kubelib.registry.watchers import Watcher
 from kubelib.store import Entry, Revision, RevisionCompacted, RevisionInFuture, SupportsRenewal
 from kubelib.store.encryption import unreadable
 

@@ -28,8 +28,8 @@ from kubelib.registry.base import (
     Query,
     WriteOptions,
 )
-from kubelib.registry.cache import CachedEvent, Watcher
 from kubelib.registry.generic import RETRIES, GenericRegistry, is_about_managed_fields
+from kubelib.registry.watchers import CachedEvent, Watcher
 
 if TYPE_CHECKING:
     from kubelib.registry.registries import ResourceRegistries

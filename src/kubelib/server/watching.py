@@ -11,8 +11,8 @@ from kubelib.api.document import Document
 from kubelib.api.errors import ApiError, MethodNotAllowed, NotAcceptable, NotFound
 from kubelib.api.scheme import Resource, UnknownKind
 from kubelib.registry.base import DocumentEvent, Query
-from kubelib.registry.cache import WatchEnded, Watcher
 from kubelib.registry.registries import ResourceRegistries
+from kubelib.registry.watchers import WatchEnded, Watcher
 from kubelib.server import table
 from kubelib.server.encodings import in_frames, require_servable
 from kubelib.server.options import require_list_options, require_table_options

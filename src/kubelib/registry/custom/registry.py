@@ -17,11 +17,11 @@ from kubelib.api.scheme import Resource, Tree
 from kubelib.api.structural import Structure
 from kubelib.api.structural.normalizing import METADATA, OfEmbedded
 from kubelib.registry.base import DEFAULT_OPTIONS, WHOLE_CLUSTER, DocumentList, Patch, Query, WriteOptions
-from kubelib.registry.cache import Watcher
 from kubelib.registry.custom.conversion import Converter
 from kubelib.registry.custom.selecting import ConvertedWatch, selects_by_content, without_fields
 from kubelib.registry.fields import FieldReader
 from kubelib.registry.generic import GenericRegistry
+from kubelib.registry.watchers import Watcher
 from kubelib.store import Entry
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.labels import EVERY_FIELD, FieldSelector
 from kubelib.registry.base import Query
-from kubelib.registry.cache import CachedEvent, Watcher
 from kubelib.registry.fields import FieldReader
+from kubelib.registry.watchers import CachedEvent, Watcher
 
 Show = Callable[[list[Document]], Awaitable[list[Document]]]
 
