@@ -58,6 +58,27 @@ async def test_services_that_are_made_at_once_do_not_get_the_same() -> None:
         assert len({port["nodePort"] for spec in made for port in spec["ports"]}) == 40
 
 
+async def test_two_api_servers_that_choose_the_same_do_not_refuse_what_nobody_asked_for() -> None:
+    async with (
+        SlowStore() as store,
+        ResourceRegistries(store, random=FromTheStart(1)) as first,
+        ResourceRegistries(store, random=FromTheStart(1)) as second,
+    ):
+        await first.bootstrap()
+        await second.bootstrap()
+        made: list[dict[str, Any]] = []
+
+        async def make(registries: ResourceRegistries, name: str) -> None:
+            made.append(await _make(registries.of(registries.scheme.of(Service)), name))
+
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(make, first, f"a{number}")
+                group.start_soon(make, second, f"b{number}")
+        assert len({spec["clusterIP"] for spec in made}) == 10
+        assert len({port["nodePort"] for spec in made for port in spec["ports"]}) == 20
+
+
 async def test_what_is_given_back_is_free_again_and_a_full_range_says_so() -> None:
     async with (
         MemoryStore() as store,

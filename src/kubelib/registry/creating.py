@@ -1,5 +1,7 @@
 """How objects come about."""
 
+import copy
+
 from kubelib.api.document import Document
 from kubelib.api.errors import BadRequest, MethodNotAllowed, already_exists
 from kubelib.api.meta import Key
@@ -82,6 +84,7 @@ class CreatingRegistry(WritingRegistry):
                 continue
             assert not path_taken
             self.strategy.observe(self.whole, tree, None)
+            asked = copy.deepcopy(tree["spec"]) if self.strategy.reserves else None
             extra = await self.strategy.reserve(self.whole, tree, None)
             raw = await self.encoded(with_managed_fields(tree, managed))
             put = Put(path, raw, ABSENT, self.strategy.lease)
@@ -90,6 +93,8 @@ class CreatingRegistry(WritingRegistry):
             except RevisionMismatch as mismatch:
                 if mismatch.key == path and not base:
                     raise already_exists(self.resource.group_resource, key.name) from None
+                if asked is not None:
+                    tree["spec"] = asked
                 continue
             return self._unstored(raw, tree, managed) if options.dry_run else await self._stored(key)
         raise already_exists(self.resource.group_resource, meta.get("name") or "")

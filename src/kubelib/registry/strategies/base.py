@@ -55,6 +55,9 @@ class Strategy:
     unconditional_update = True
     """Whether an object may be replaced without saying which version is meant."""
 
+    reserves = False
+    """Whether `reserve` completes the spec of what is created. Others may be quicker to take what it has chosen: then it chooses anew."""
+
     lease: Lease | None = None
     """How long objects live."""
 

@@ -148,6 +148,7 @@ class ServiceStrategy(Strategy):
     """What is special about Services."""
 
     create_on_update = True
+    reserves = True
 
     _known: Allocations | None = None
 
