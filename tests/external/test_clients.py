@@ -175,7 +175,7 @@ def test_kubernetes_watches(api: sync.ApiClient, namespace: str) -> None:
 
 def test_kubernetes_applies_with_the_dynamic_client(api: sync.ApiClient, namespace: str) -> None:
     resource = kubernetes.dynamic.DynamicClient(api).resources.get(api_version="v1", kind="ConfigMap")
-    body = {**config_map("x"), "data": {"a": "1"}}
+    body = {**config_map("x", owned="both"), "data": {"a": "1"}}
     resource.server_side_apply(body=body, name="x", namespace=namespace, field_manager="one")
     with pytest.raises(kubernetes.dynamic.exceptions.ConflictError):
         resource.server_side_apply(

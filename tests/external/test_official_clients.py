@@ -325,7 +325,7 @@ def test_writes_may_be_tried_and_checked_strictly(core: k8s.CoreV1Api) -> None:
         "x", NAMESPACE, {"dta": {}}, field_validation="Warn"
     )
     assert headers["Warning"] == '299 - "unknown field \\"dta\\""'
-    made = core.create_namespaced_config_map(NAMESPACE, config_map("y"), field_manager="me")
+    made = core.create_namespaced_config_map(NAMESPACE, config_map("y", a="1"), field_manager="me")
     assert [entry.manager for entry in made.metadata.managed_fields] == ["me"]
 
 
