@@ -1,7 +1,7 @@
 """Serve flights to the cluster of your kubeconfig, on this machine: ``python -m examples.aggregated``, then ``kubectl get flights``."""
 
+import signal
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -13,10 +13,10 @@ from kubelib.client.kubeconfig import kubeconfig_paths
 async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with aggregated(kubeconfig_paths(), Path(directory)):
-            print("flights are served: kubectl get flights", flush=True)
-            await anyio.sleep_forever()
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                print("flights are served: kubectl get flights", flush=True)
+                await anext(signals)
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        anyio.run(main)
+    anyio.run(main)

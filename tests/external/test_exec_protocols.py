@@ -99,6 +99,7 @@ def test_a_terminal_has_one_output(cluster: Cluster, pod: str) -> None:
 
 
 def test_parts_of_a_log_are_read(cluster: Cluster, kubectl: Kubectl, pod: str) -> None:
+    kubectl("delete", "pod", "lines", "--ignore-not-found")  # of a first try
     kubectl(
         "run",
         "lines",
