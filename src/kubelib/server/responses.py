@@ -1,5 +1,6 @@
 """Answers: JSON bodies, errors as ``Status``, content negotiation."""
 
+import copy
 import functools
 import re
 import zlib
@@ -106,7 +107,10 @@ class Joined:
         return b"".join(self)
 
     def __add__(self, more: bytes) -> "Joined":
-        return Joined(self._head, self._documents, self._tail + more)
+        longer = copy.copy(self)  # the documents of a long list are not measured again
+        longer._tail += more
+        longer._size += len(more)
+        return longer
 
 
 Body = bytes | Joined
