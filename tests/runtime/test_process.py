@@ -14,6 +14,7 @@ import anyio
 import attrs
 import pytest
 
+from kubelib.runtime import processstate
 from kubelib.runtime.base import (
     BadContainerConfig,
     CannotCreate,
@@ -255,6 +256,26 @@ class TestProcessRuntime(
         await runtime.stop_container(identity, grace=0)
         found = await ended(runtime, identity)
         assert (found.exit_code, found.reason) == (137, "Error")
+
+    async def test_a_container_that_ends_while_one_looks_has_not_been_killed(
+        self, runtime: ProcessRuntime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        identity = await self.start(runtime, Program(seconds=0))
+        await ended(runtime, identity)
+        noted = Path(identity) / "exit.json"
+        with anyio.fail_after(60):
+            while processstate.has_shim(Path(identity)):
+                await anyio.sleep(0.01)
+        later = noted.rename(noted.with_name("not-yet"))
+
+        def end_now(pid: int, ticks: int) -> bool:
+            if later.exists():  # as its shim does it, and the processes are gone when they are looked for
+                later.rename(noted)
+            return False
+
+        monkeypatch.setattr(processstate, "is_process", end_now)
+        found = (await containers(runtime))[identity]
+        assert (found.state, found.exit_code, found.reason) == ("exited", 0, "Completed")
 
     async def test_no_descriptor_is_left_open(self, runtime: ProcessRuntime) -> None:
         identity = await self.start(runtime, Program())

@@ -119,7 +119,10 @@ def time_of(text: str | None) -> datetime | None:
 def container_of(directory: Path) -> Container:
     """Return a container as its files tell it."""
     spec = json_of(directory / "spec.json") or {}
-    state, ended = state_of(directory), exit_of(directory)
+    state = state_of(directory)
+    alive = state is not None and is_alive(directory)
+    # Looked for last: its shim may note the end, and go, while one looks, and nobody has killed it then.
+    ended = None if alive else exit_of(directory)
     common: dict[str, Any] = {
         "id": ContainerId(str(directory)),
         "name": spec.get("name", directory.name.rpartition("-")[0]),
@@ -143,7 +146,7 @@ def container_of(directory: Path) -> Container:
             reason=reason,
             message=ended.get("failure", ""),
         )
-    if state is not None and is_alive(directory):
+    if state is not None and alive:
         return Container(**common, state="running", pid=state["pid"], started=time_of(state["started"]))
     if state is not None:
         # The shim was killed before it could note the end.
