@@ -20,6 +20,7 @@ from kubelib.runtime.base import (
 from kubelib.runtime.podman import PodmanRuntime, rotation
 from kubelib.runtime.podman.engine import check_version
 from kubelib.runtime.podman.memory import killed_in
+from kubelib.runtime.podman.requests import pod_request
 from kubelib.testing.runtime import (
     AttachSuite,
     DurableSuite,
@@ -113,6 +114,28 @@ class TestPodmanRuntime(
         assert [(c.id, c.state) for c in sandbox.containers] == [(identity, "exited")]
         again = await self.start(runtime, Program(), attempt=1)
         assert (await containers(runtime))[again].state == "running"
+
+    async def test_a_pod_that_was_left_without_containers_is_in_nobodys_way_and_goes(
+        self, runtime: PodmanRuntime
+    ) -> None:
+        """As the service leaves one that is killed while it makes or removes it."""
+
+        async def leave() -> None:
+            left = pod_request(self.sandbox(), self.owner) | {"no_infra": True, "shared_namespaces": []}
+            await runtime.engine.call("POST", "/pods/create", body=left)
+
+        await leave()
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        [found] = await runtime.list_sandboxes()
+        assert found.ready
+        await runtime.remove_sandbox(sandbox)
+        await leave()
+        assert self.engine.containers() != []
+        await runtime.remove_sandbox(sandbox)
+        assert self.engine.containers() == []
+        await leave()
+        async with self.opened(self.owner):
+            assert self.engine.containers() == []
 
     async def test_containers_go_on_without_the_service_and_what_happened_meanwhile_is_told(
         self, runtime: PodmanRuntime, podman_service: Podman, tmp_path: Path

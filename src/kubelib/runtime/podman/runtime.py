@@ -73,6 +73,11 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
 
     async def _begin(self, group: anyio.abc.TaskGroup) -> None:
         await self.engine.open()
+        for pod in await self._stock.pods():
+            if not pod.get(
+                "InfraId"
+            ):  # its creation or its removal was interrupted: it holds nothing, and nobody asks of it
+                await self._remove_pod(pod["Id"])
         await group.start(self._stock.watch)
         group.start_soon(self._rotate_logs)
 
@@ -137,7 +142,12 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         except EngineRefused as error:
             if error.status != 409:
                 raise CannotCreate(str(error)) from error
-            pod = (await self.engine.call("GET", f"/pods/{request['name']}/json"))["Id"]
+            there = await self.engine.call("GET", f"/pods/{request['name']}/json")
+            pod = there["Id"]
+            if not there.get("InfraContainerID"):  # its creation or its removal was interrupted
+                await self._remove_pod(pod)
+                await self._create_sandbox(spec)
+                return
         try:
             await self._start_pod(pod)
         except EngineRefused as error:
@@ -190,10 +200,14 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         if infra is not None:
             await anyio.to_thread.run_sync(end_monitors, infra.cgroup)
         lines = await self._stock.listed(sandbox)
-        for pod in sorted({line["Pod"] for line in lines if line["Pod"]}):
-            await self._remove_pod(pod)
+        # A removal that fails halfway may leave a pod without containers, or say that one of those is not there any more.
+        for pod in await self._stock.pods(sandbox):
+            await self._remove_pod(pod["Id"])
+        if left := await self._stock.pods(sandbox):
+            raise EngineRefused(409, f"pod {left[0]['Id'][:12]} cannot be removed yet")
         for line in lines:
             self._stock.drop(line["Id"], line["Labels"])
+        self._stock.forget(sandbox)
         self._locks.pop(sandbox, None)
 
     async def _remove_pod(self, pod: str) -> None:

@@ -47,10 +47,19 @@ class Stock:
 
     async def listed(self, uid: str = "") -> list[Tree]:
         """Return a line about each of our containers, of one Pod if it is named."""
-        labels = [f"{OWNER}={self._owner}", *([f"{POD_UID}={uid}"] if uid else [])]
-        query = {"all": "true", "filters": json.dumps({"label": labels})}
+        query = {"all": "true", "filters": self._filters(uid)}
         found: list[Tree] = await self._engine.call("GET", "/containers/json", query) or []
         return found
+
+    async def pods(self, uid: str = "") -> list[Tree]:
+        """Return a line about each of our pods, of one Pod if it is named: also of those in which there is no container."""
+        found: list[Tree] = (
+            await self._engine.call("GET", "/pods/json", {"filters": self._filters(uid)}) or []
+        )
+        return found
+
+    def _filters(self, uid: str) -> str:
+        return json.dumps({"label": [f"{OWNER}={self._owner}", *([f"{POD_UID}={uid}"] if uid else [])]})
 
     async def _take_stock(self) -> None:
         """Ask for everything, and tell of what has changed since it was last known."""
@@ -70,6 +79,13 @@ class Stock:
                 self._group.start_soon(self._look_if_it_answers, identity)
             case "remove":
                 self.drop(identity, event["Actor"]["Attributes"])
+
+    def forget(self, uid: str) -> None:
+        """Forget a Pod that is gone."""
+        for identity in [known.id for known in self.containers.values() if known.uid == uid]:
+            self.drop(identity)
+        if (infra := self.sandboxes.get(uid)) is not None:
+            self.drop(infra.id)
 
     def drop(self, identity: str, labels: Mapping[str, str] | None = None) -> None:
         """Forget a container that is gone."""
