@@ -35,13 +35,15 @@ SAFETY = (
 """Where tests look for what is lost, seen twice or overcommitted: there what happens once in a hundred runs is the finding."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests a second try, as Kubernetes does with its end-to-end tests, but never to what a search for losses has found.
 
     Where losses are looked for, a second try is given only to what could not be tried: an engine that did not start in time.
     Benchmarks measure once. A run names second tries as RERUN at its end: each is a defect to find, of the test or of what
-    it tests.
+    it tests. With ``-p no:rerunfailures`` nothing is tried twice.
     """
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
     here = Path(__file__).parent
     for item in items:
         place = item.path.relative_to(here).parts

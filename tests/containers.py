@@ -181,6 +181,14 @@ class Docker:
         with self.client() as client:
             return [name.lstrip("/") for line in client.containers(all=True) for name in line["Names"]]
 
+    def told(self) -> str:
+        """Return what the engine tells of its containers, and the end of its log, for who must find out why they are there."""
+        with self.client() as client:
+            lines = [
+                f"{line['Names']}: {line['State']}, {line['Status']}" for line in client.containers(all=True)
+            ]
+        return "\n".join([*lines, (self.directory / "log").read_text()[-4000:]])
+
     def copy_image(self) -> str:
         """Make an image of its own with two names that has what busybox's has; return one of them."""
         with self.client() as client:
@@ -347,6 +355,22 @@ class Podman:
             listed = client.api.get("/containers/json", params={"all": "true"}).json()
             pods = client.api.get("/pods/json").json() or []
         return [name for line in listed or [] for name in line["Names"]] + [pod["Name"] for pod in pods]
+
+    def told(self) -> str:
+        """Return what the engine tells of its pods and containers, and the end of its log, for who must find out why they are there."""
+        shown = [
+            subprocess.run(
+                self.inside(*self.command(*words)),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                env={**os.environ, **self.environment},
+            )
+            for words in (("pod", "ps"), ("ps", "--all", "--pod"))
+        ]
+        lines = [f"{done.stdout}{done.stderr}" for done in shown]
+        return "\n".join([*lines, (self.directory / "log").read_text()[-4000:]])
 
     def copy_image(self) -> str:
         """Make an image of its own with two names that has what busybox's has; return one of them."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.containers import Docker, Podman
+
 _numbers = itertools.count(1)
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -175,3 +177,19 @@ def eventually(check: object, within: float = 60, every: float = 0.1) -> object:
         if time.monotonic() > deadline:
             raise failure or AssertionError(f"{check} is still not so after {within} s")
         time.sleep(every)
+
+
+def nothing_is_left(engine: Docker | Podman, kubectl: Kubectl, cluster: Cluster, name: str = "") -> None:
+    """Wait until an engine has no container, or none with `name` in its own; say what is known of those that stay."""
+
+    def left() -> list[str]:
+        return [one for one in engine.containers() if name in one]
+
+    try:
+        eventually(lambda: not left(), within=120)
+    except AssertionError:
+        pods = kubectl.run("get", "pods,events", "--all-namespaces", "-o", "wide").stdout
+        tail = cluster.log.read_text()[-10_000:]
+        raise AssertionError(
+            f"{left()} stay\n\nThe engine:\n{engine.told()}\n\nThe API:\n{pods}\n\nThe node:\n{tail}"
+        ) from None

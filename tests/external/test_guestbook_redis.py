@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers import Docker, Podman, build_images
-from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
+from tests.external.conftest import Cluster, Kubectl, nothing_is_left, real_binary
 
 
 @pytest.mark.parametrize("name", ["docker", "podman"])
@@ -47,7 +47,7 @@ def test_the_guestbook_survives_the_end_of_its_master_and_of_a_frontend(
         assert re.search(r"the frontend Service answers at http://10\.\d+\.\d+\.\d+:80", done.stdout)
         kubectl("delete", "replicationcontrollers", "--all", "--timeout=60s")
         kubectl("delete", "pods", "--all", "--timeout=60s")
-        eventually(lambda: engine.containers() == [])
+        nothing_is_left(engine, kubectl, cluster)
     finally:
         assert cluster.stop() == 0
     services = json.loads((tmp_path / "data" / "networks.json").read_text())["services"]
