@@ -12,7 +12,7 @@ from tests.engines import Etcd, ZooKeeper
 if TYPE_CHECKING:
     from tests.containers import Docker, Podman
 
-pytest_plugins = ("tests.promises",)
+pytest_plugins = ("tests.promises", "tests.firsttries")
 
 # Every run tries the same examples, so that what passed before it landed passes after; --hypothesis-profile=explore looks
 # for others. The phase that explains a failure is left out: it takes minutes, and a failure that is printed small says enough.
