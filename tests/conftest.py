@@ -12,7 +12,7 @@ from tests.engines import Etcd, ZooKeeper
 if TYPE_CHECKING:
     from tests.containers import Docker, Podman
 
-pytest_plugins = ("tests.promises", "tests.firsttries")
+pytest_plugins = ("tests.promises", "tests.firsttries", "tests.retries")
 
 # Every run tries the same examples, so that what passed before it landed passes after; --hypothesis-profile=explore looks
 # for others. The phase that explains a failure is left out: it takes minutes, and a failure that is printed small says enough.
@@ -36,7 +36,8 @@ SAFETY = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give tests a second try, as Kubernetes does with its end-to-end tests, but never to what a search for losses has found.
+    """Give tests a second try, and those with other programs a third, as Kubernetes does with its end-to-end tests, but never to
+    what a search for losses has found. Each begins with everything anew that tests share (`tests.retries`).
 
     Where losses are looked for, a second try is given only to what could not be tried: an engine that did not start in time.
     Benchmarks measure once. A run names second tries as RERUN at its end: each is a defect to find, of the test or of what
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 pytest.mark.flaky(reruns=1, rerun_except=["AssertionError", "Failed", "ExceptionGroup"])
             )
         elif place[0] != "bench":
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2 if place[0] == "external" else 1))
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ class Network:
 
     def remove(self) -> None:
         """Kill what is left in it, and remove it."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while left := self.pids():
             assert time.monotonic() < deadline, f"processes {left} do not end"
             for pid in left:
@@ -138,7 +138,7 @@ class Docker:
         assert self.server.process is not None
         return self.server.process.pid
 
-    def start(self, within: float = 60) -> None:
+    def start(self, within: float = 120) -> None:
         """Start it, also again, and wait until it answers."""
         assert self.server is not None
         assert self.network is not None
@@ -164,10 +164,10 @@ class Docker:
         assert self.server is not None
         assert self.server.process is not None
         self.server.signal(signal.SIGTERM)
-        self.server.process.wait(60)
+        self.server.process.wait(120)
 
     def client(self) -> docker.APIClient:
-        return docker.APIClient(base_url=self.url, version="1.41", timeout=60)
+        return docker.APIClient(base_url=self.url, version="1.41", timeout=120)
 
     def load(self, images: Path, names: Sequence[str]) -> None:
         with self.client() as client:
@@ -301,7 +301,7 @@ class Podman:
         """Return a command that runs in the service's network and sees its mounts."""
         return ["nsenter", "-t", str(self.holder.pid), "-n", "-m", *words]
 
-    def _wait_for_holder(self, within: float = 30) -> None:
+    def _wait_for_holder(self, within: float = 120) -> None:
         deadline = time.monotonic() + within
         comm = Path(f"/proc/{self.holder.pid}/comm")
         while comm.read_text().strip() != "sleep":
@@ -323,14 +323,14 @@ class Podman:
             self.inside(*self.command(*words)),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             env={**os.environ, **self.environment},
         )
         assert done.returncode == 0, f"podman {' '.join(words)}: {done.stderr}"
         return done.stdout
 
-    def start(self, within: float = 60) -> None:
+    def start(self, within: float = 120) -> None:
         """Start the service, also again, and wait until it answers. What runs does not depend on it."""
         assert self.server is not None
         self.socket.unlink(missing_ok=True)
@@ -351,7 +351,7 @@ class Podman:
 
     def containers(self) -> list[str]:
         """Return the names of all pods and containers."""
-        with podman.PodmanClient(base_url=self.url, timeout=60) as client:
+        with podman.PodmanClient(base_url=self.url, timeout=120) as client:
             listed = client.api.get("/containers/json", params={"all": "true"}).json()
             pods = client.api.get("/pods/json").json() or []
         return [name for line in listed or [] for name in line["Names"]] + [pod["Name"] for pod in pods]
@@ -363,7 +363,7 @@ class Podman:
                 self.inside(*self.command(*words)),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=120,
                 check=False,
                 env={**os.environ, **self.environment},
             )

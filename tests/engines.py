@@ -145,7 +145,7 @@ class Etcd:
                 member.resume()
             member.kill()
 
-    def wait(self, port: int, within: float = 30, host: str = "127.0.0.1") -> None:
+    def wait(self, port: int, within: float = 120, host: str = "127.0.0.1") -> None:
         """Wait until a member listens. That it is ours is clear: it would not live if the port were another's."""
         deadline = time.monotonic() + within
         while True:
@@ -170,7 +170,7 @@ class Etcd:
             [program("etcdctl", "etcd-client"), "--endpoints", endpoints, *arguments],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
             env={**os.environ, "ETCDCTL_API": "3"},
         )
@@ -262,7 +262,7 @@ class ZooKeeper:
                 member.resume()
             member.kill()
 
-    def wait(self, port: int, within: float = 60) -> None:
+    def wait(self, port: int, within: float = 120) -> None:
         """Wait until a server serves."""
         deadline = time.monotonic() + within
         while not self.role(port):
@@ -304,7 +304,7 @@ class ZooKeeper:
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

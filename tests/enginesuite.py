@@ -339,7 +339,7 @@ class EngineSuite(OfRuntimes):
 
 async def fetched(connect: Callable[[], Awaitable[ByteStream]]) -> bytes:
     """Ask for the page ``/`` until there is one."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while True:
             try:
                 async with await connect() as stream:

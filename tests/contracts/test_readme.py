@@ -77,7 +77,7 @@ def _end_pods(kubeconfig: Path) -> None:
         async with HttpClient(load_connection([kubeconfig])) as client:
             for controller in (await client.resource(ReplicationController).list()).items:
                 await client.resource(ReplicationController).delete(controller.key, propagation="Background")
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while pods := (await client.resource(Pod).list()).items:
                     for pod in pods:
                         try:

@@ -44,7 +44,7 @@ async def test_what_a_custom_object_owns_is_collected_from_afar(tmp_path: Path) 
                 except UnknownKind:
                     return None
 
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while (resource := known()) is None:
                     await anyio.sleep(0.01)
                 cls: type[Object] = resource.cls

@@ -16,6 +16,8 @@ from tests.containers import Docker, Podman
 
 _numbers = itertools.count(1)
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 150
+"""Seconds that a command may take: more than what it may be told to wait, on a machine that has a lot else to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +38,7 @@ class Cluster:
         self.log = directory.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, within: float = 90) -> None:
+    def start(self, within: float = 180) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
@@ -72,7 +74,7 @@ class Cluster:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(20)
+        code = self.process.wait(120)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
@@ -97,7 +99,7 @@ class Kubectl:
         }
 
     def run(
-        self, *arguments: str, stdin: str | None = None, timeout: float = 60
+        self, *arguments: str, stdin: str | None = None, timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.binary, *arguments],
@@ -109,10 +111,18 @@ class Kubectl:
             check=False,
         )
 
-    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = PATIENCE) -> str:
         done = self.run(*arguments, stdin=stdin, timeout=timeout)
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, (
+            f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}{self._told(*arguments)}"
+        )
         return done.stdout
+
+    def _told(self, *arguments: str) -> str:
+        """Return what the cluster tells of its Pods, where one was waited for in vain."""
+        if not {"wait", "delete", "rollout"} & {*arguments}:
+            return ""
+        return self.run("get", "pods,events", "--all-namespaces", "-o", "wide").stdout
 
     def fails(self, *arguments: str, stdin: str | None = None) -> str:
         done = self.run(*arguments, stdin=stdin)
@@ -163,7 +173,7 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     kubectl("delete", "namespace", name, "--wait=false")
 
 
-def eventually(check: object, within: float = 60, every: float = 0.1) -> object:
+def eventually(check: object, within: float = 120, every: float = 0.1) -> object:
     """Call `check` until it returns something true; return that. The last failure is raised at the end."""
     assert callable(check)
     deadline = time.monotonic() + within

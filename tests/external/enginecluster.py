@@ -18,7 +18,7 @@ import pytest
 
 from tests.containers import BUSYBOX, Docker, Podman, mounts_below
 from tests.engines import free_ports
-from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
+from tests.external.conftest import Cluster, Kubectl, eventually, nothing_is_left, real_binary
 from tests.external.grouped import volumes_belong_to_the_group
 from tests.external.wholepod import a_whole_pod_lives_and_ends
 
@@ -95,7 +95,7 @@ def on_a_terminal(kubectl: Kubectl, *arguments: str, typed: str, until: str, row
         start_new_session=True,
     )
     os.close(terminal)
-    seen, deadline = b"", time.monotonic() + 60
+    seen, deadline = b"", time.monotonic() + 120
     try:
         while until.encode() not in seen:
             assert time.monotonic() < deadline, seen
@@ -107,7 +107,7 @@ def on_a_terminal(kubectl: Kubectl, *arguments: str, typed: str, until: str, row
             except OSError:  # the terminal has been left
                 break
             seen += data
-        assert process.wait(60) == 0, seen
+        assert process.wait(120) == 0, seen
     finally:
         process.kill()
         process.wait()
@@ -172,12 +172,12 @@ class EngineClusterSuite:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def web(cls, kubectl: Kubectl, engine: Docker | Podman) -> Iterator[str]:
+    def web(cls, kubectl: Kubectl, engine: Docker | Podman, cluster: Cluster) -> Iterator[str]:
         kubectl("apply", "-f", "-", stdin=WEB)
-        kubectl("wait", "--for=condition=Ready", "pod/web", "pod/plain", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/web", "pod/plain", "--timeout=120s")
         yield "web"
-        kubectl("delete", "pod", "web", "plain", "--timeout=60s")
-        eventually(lambda: engine.containers() == [])
+        kubectl("delete", "pod", "web", "plain", "--timeout=120s")
+        nothing_is_left(engine, kubectl, cluster)
 
     def test_a_pod_has_an_address_of_the_engine_and_says_what_runs_it(
         self, kubectl: Kubectl, web: str
@@ -261,7 +261,7 @@ class EngineClusterSuite:
         try:
             assert follower.stdout is not None
             kubectl("attach", "-i", web, "-c", "shell", stdin="more\n")
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while "more" not in follower.stdout.readline():
                 assert time.monotonic() < deadline
         finally:
@@ -296,7 +296,7 @@ class EngineClusterSuite:
             eventually(fetched)
         finally:
             forward.send_signal(signal.SIGINT)
-            forward.wait(30)
+            forward.wait(120)
             assert forward.stdout is not None
             forward.stdout.close()
 
@@ -341,13 +341,13 @@ class EngineClusterSuite:
             kubectl("run", pod, f"--image={BUSYBOX}", *shell, "--", "sleep", "100000")
 
         run("early")
-        kubectl("wait", "--for=condition=Ready", "pod/early", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/early", "--timeout=120s")
         kubectl("cordon", "node-1")
         try:
             run("late")
             why = "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}"
             eventually(lambda: "unschedulable" in kubectl("get", "pod", "late", "-o", why))
-            drain = ("drain", "node-1", "--pod-selector=drained=yes", "--grace-period=0", "--timeout=60s")
+            drain = ("drain", "node-1", "--pod-selector=drained=yes", "--grace-period=0", "--timeout=120s")
             assert "--force" in kubectl.fails(*drain), "nobody would make it again"
             assert "pod/early evicted" in kubectl(*drain, "--force")
             assert kubectl("get", "pods", "-l", "drained=yes", "-o", "name") == "pod/late\n"
@@ -355,8 +355,8 @@ class EngineClusterSuite:
             assert bound(web) == "node-1", "whom nobody has drained stays"
         finally:
             kubectl("uncordon", "node-1")
-        kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=60s")
-        kubectl("delete", "pod", "late", "--grace-period=0", "--force", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=120s")
+        kubectl("delete", "pod", "late", "--grace-period=0", "--force", "--timeout=120s")
 
     def test_a_whole_pod_lives_and_ends(
         self, kubectl: Kubectl, cluster: Cluster, engine: Docker | Podman
@@ -372,7 +372,7 @@ class EngineClusterSuite:
         volumes_belong_to_the_group(kubectl, BUSYBOX)
 
     def test_what_keeps_a_container_from_running_is_said_in_kubernetes_words(
-        self, kubectl: Kubectl, engine: Docker | Podman
+        self, kubectl: Kubectl, engine: Docker | Podman, cluster: Cluster
     ) -> None:
         kubectl("apply", "-f", "-", stdin=TROUBLE)
         expected = {
@@ -397,15 +397,15 @@ class EngineClusterSuite:
                 assert words in waiting[name]["message"]
             return True
 
-        eventually(as_expected, within=60)
+        eventually(as_expected, within=120)
         last = {name: status["lastState"].get("terminated", {}) for name, status in found.items()}
         assert last["command"]["reason"] == "StartError"
         assert "/no/such/program" in last["command"]["message"]
         assert (last["hungry"]["reason"], last["hungry"]["exitCode"]) == ("OOMKilled", 137)
         assert (last["last"]["exitCode"], last["last"]["message"]) == (3, "why\n")
         assert (last["talker"]["exitCode"], last["talker"]["message"]) == (4, "only in the log\n")
-        kubectl("delete", "pod", "trouble", "--timeout=60s")
-        eventually(lambda: not any("_trouble_" in name for name in engine.containers()))
+        kubectl("delete", "pod", "trouble", "--timeout=120s")
+        nothing_is_left(engine, kubectl, cluster, "_trouble_")
 
     def test_a_pod_whose_sandbox_has_ended_is_started_anew(
         self, kubectl: Kubectl, web: str, engine: Docker | Podman

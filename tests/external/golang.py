@@ -78,4 +78,4 @@ def oracle(name: str) -> Iterator[Oracle]:
         yield Oracle(process)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0

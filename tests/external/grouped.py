@@ -56,9 +56,9 @@ EXPECTED = """\
 def volumes_belong_to_the_group(kubectl: Kubectl, image: str) -> None:
     """Run the Pod, and look at its volumes from within."""
     kubectl("apply", "-f", "-", stdin=GROUPED.replace("IMAGE", image))
-    kubectl("wait", "--for=condition=Ready", "pod/grouped", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "pod/grouped", "--timeout=120s")
     places = [line.split()[-1] for line in EXPECTED.splitlines()]
     assert kubectl("exec", "grouped", "--", "stat", "-L", "-c", "%u %g %a %n", *places) == EXPECTED
     assert kubectl("exec", "grouped", "--", "cat", "/secret/a") == "hidden"
     assert "2000" in kubectl("exec", "grouped", "--", "id", "-G").split()
-    kubectl("delete", "pod/grouped", "secret/grouped", "configmap/grouped", "--timeout=60s")
+    kubectl("delete", "pod/grouped", "secret/grouped", "configmap/grouped", "--timeout=120s")

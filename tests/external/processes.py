@@ -20,6 +20,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> "Daemon":
+        ready = self.log.read_text().count(" is ready ") if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "reference_cluster", *self.arguments],
@@ -28,8 +29,7 @@ class Daemon:
                 env=self.environment,
             )
         if wait:
-            ready = self.log.read_text().count(" is ready ")
-            eventually(lambda: self._ready(ready), within=90, every=0.05)
+            eventually(lambda: self._ready(ready), within=120, every=0.05)
         return self
 
     def _ready(self, before: int) -> bool:
@@ -44,7 +44,7 @@ class Daemon:
     def end(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(with_signal)
-        return self.process.wait(20)
+        return self.process.wait(120)
 
 
 def kubelib(*arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
@@ -52,7 +52,7 @@ def kubelib(*arguments: str, code: int = 0, environment: Mapping[str, str] | Non
         [sys.executable, "-m", "reference_cluster", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=environment,
     )

@@ -48,7 +48,7 @@ spec:
 
 def test_a_drain_waits_for_the_disruption_budget(kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=GUARDED)
-    kubectl("-n", namespace, "rollout", "status", "deployment/guarded", "--timeout=90s")
+    kubectl("-n", namespace, "rollout", "status", "deployment/guarded", "--timeout=120s")
 
     def allowed() -> str:
         return kubectl("-n", namespace, "get", "pdb", "guard", "-o", "jsonpath={.status.currentHealthy}")
@@ -62,7 +62,7 @@ def test_a_drain_waits_for_the_disruption_budget(kubectl: Kubectl, namespace: st
         names = kubectl("-n", namespace, "get", "pods", "-o", "name").split()
         assert len(names) == 2
         kubectl("-n", namespace, "patch", "pdb", "guard", "-p", '{"spec":{"minAvailable":1}}')
-        drained = kubectl(*drain, "--timeout=90s")
+        drained = kubectl(*drain, "--timeout=120s")
         assert f"node/{where} drained" in drained
         assert where not in kubectl(
             "-n", namespace, "get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}"
@@ -108,6 +108,6 @@ def test_a_pod_talks_to_the_api_as_its_account(kubectl: Kubectl, namespace: str)
         "-n", namespace, "run", "asks", "--image=process", "--restart=Never", "--command", "--",
         sys.executable, "-c", script,
     )  # fmt: skip
-    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/asks", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/asks", "--timeout=120s")
     told = kubectl("-n", namespace, "logs", "asks").split()
     assert told == [f"system:serviceaccount:{namespace}:default", namespace]

@@ -37,7 +37,7 @@ def kubelib(cluster: Cluster, *arguments: str, stdin: str = "", code: int = 0) -
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=environment,
         check=False,
     )
@@ -88,7 +88,7 @@ def test_errors_are_one_sentence_and_an_exit_code(cluster: Cluster, tmp_path: Pa
         [sys.executable, "-m", "reference_cluster", "--kubeconfig", str(tmp_path / "none"), "get", "pods"],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1
@@ -98,7 +98,7 @@ def test_errors_are_one_sentence_and_an_exit_code(cluster: Cluster, tmp_path: Pa
 def test_the_cluster_is_named_before_the_command_or_after_it(cluster: Cluster) -> None:
     command = [sys.executable, "-m", "reference_cluster", "get", "ns", "default", "-o", "name"]
     for options in (["--kubeconfig", str(cluster.kubeconfig)], [f"--kubeconfig={cluster.kubeconfig}"]):
-        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=90, check=True)
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120, check=True)
         assert done.stdout == "namespace/default\n"
 
 
@@ -119,7 +119,7 @@ def test_a_kubeconfig_that_is_none_is_said_in_a_sentence(
         [sys.executable, "-m", "reference_cluster", "get", "pods", "--kubeconfig", str(file)],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1
@@ -145,7 +145,7 @@ def test_a_setting_that_does_not_exist_is_refused_in_a_sentence(
         [*command, "--listen", "127.0.0.1:0", *options],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -163,7 +163,7 @@ def test_a_damaged_store_is_refused_in_a_sentence_and_left_as_it_is(tmp_path: Pa
         [sys.executable, "-m", "reference_cluster", "up", "--data-dir", str(data), "--listen", "127.0.0.1:0"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -274,9 +274,9 @@ def without_durations(text: str) -> list[str]:
 
 def test_describe_prints_what_kubectl_prints(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=DESCRIBED)
-    kubectl("-n", namespace, "rollout", "status", "deployment/dep", "--timeout=90s")
+    kubectl("-n", namespace, "rollout", "status", "deployment/dep", "--timeout=120s")
     kubectl(
-        "-n", namespace, "wait", "--for=condition=Ready", "pods", "-l", "app in (web, dep)", "--timeout=90s"
+        "-n", namespace, "wait", "--for=condition=Ready", "pods", "-l", "app in (web, dep)", "--timeout=120s"
     )
     eventually(lambda: "BackOff" in kubectl("-n", namespace, "get", "events"))
     for options in (
@@ -294,12 +294,12 @@ def test_describe_prints_what_kubectl_prints(cluster: Cluster, kubectl: Kubectl,
             assert without_durations(ours) == without_durations(theirs), options
             return True
 
-        eventually(same, within=60)  # a Pod that crashes may do so between the two looks
+        eventually(same, within=120)  # a Pod that crashes may do so between the two looks
 
 
 def test_exec_carries_streams_and_the_exit_code(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     kubelib(cluster, "apply", "-n", namespace, "-f", "-", stdin=RC)
-    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.readyReplicas}=2", "rc/web", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=jsonpath={.status.readyReplicas}=2", "rc/web", "--timeout=120s")
     pod = kubectl("-n", namespace, "get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
     in_pod = ["exec", "-n", namespace, pod]
     assert kubelib(cluster, *in_pod, "--", "sh", "-c", "echo out") == "out\n"
@@ -311,7 +311,7 @@ def test_exec_carries_streams_and_the_exit_code(cluster: Cluster, kubectl: Kubec
 
 def test_exec_gives_a_terminal(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "run", "shell", "--image=process", "--command", "--", "sleep", "1000")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/shell", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/shell", "--timeout=120s")
     command = [sys.executable, "-m", "reference_cluster", "exec", "-it", "-n", namespace, "shell", "--", "sh"]
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 100))
@@ -335,7 +335,7 @@ def test_exec_gives_a_terminal(cluster: Cluster, kubectl: Kubectl, namespace: st
         try:
             eventually(says_its_size)
             os.write(master, b"exit 5\r")
-            assert process.wait(60) == 5
+            assert process.wait(120) == 5
         finally:
             process.kill()
             os.close(master)

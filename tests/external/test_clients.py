@@ -85,7 +85,7 @@ def config_map(name: str, **labels: str) -> dict[str, Any]:
 @pytest.fixture
 def namespace(kubectl: Kubectl, namespace: str) -> str:
     """A namespace in which all is that controllers put there: some tests count."""
-    kubectl("-n", namespace, "wait", "--for=create", "configmap/kube-root-ca.crt", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=create", "configmap/kube-root-ca.crt", "--timeout=120s")
     return namespace
 
 
@@ -204,7 +204,7 @@ def test_kubernetes_reaches_into_a_pod(api: sync.ApiClient, namespace: str) -> N
     run = kubernetes.stream.stream(
         core.connect_get_namespaced_pod_exec, "p", namespace, command=command, stdout=True, stderr=True, _preload_content=False,
     )  # fmt: skip
-    run.run_forever(timeout=90)
+    run.run_forever(timeout=120)
     assert (run.read_stdout(), run.read_stderr(), run.returncode) == ("out\n", "err\n", 3)
     forward = kubernetes.stream.portforward(
         core.connect_get_namespaced_pod_portforward, "p", namespace, ports="8000"
@@ -299,19 +299,19 @@ def test_kr8s_works_with_objects(kr8s_api: Any, namespace: str) -> None:
     one.refresh()
     assert (one.labels.more, one.annotations.note) == ("yes", "hello")
     one.delete()
-    one.wait("delete", timeout=90)
+    one.wait("delete", timeout=120)
     assert not one.exists()
 
 
 def test_kr8s_runs_a_pod(kr8s_api: Any) -> None:
     pod = Pod(POD, api=kr8s_api)
     pod.create()
-    pod.wait("condition=Ready", timeout=90)
+    pod.wait("condition=Ready", timeout=120)
     eventually(lambda: "started" in list(pod.logs()))
     done = pod.exec(["sh", "-c", "echo out"])
     assert (done.returncode, done.stdout) == (0, b"out\n")
     with pod.portforward(remote_port=8000) as port:
-        assert httpx.get(f"http://localhost:{port}/", timeout=90).status_code == 200
+        assert httpx.get(f"http://localhost:{port}/", timeout=120).status_code == 200
     pod.delete()
 
 
@@ -319,7 +319,7 @@ def test_kr8s_scales_a_deployment(kr8s_api: Any) -> None:
     deployment = Deployment(DEPLOYMENT, api=kr8s_api)
     deployment.create()
     deployment.scale(2)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 120
     while not deployment.ready() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(deployment.pods()) == 2

@@ -66,9 +66,9 @@ def widget(name: str, spec: str, version: str = "v1") -> str:
 @pytest.fixture(scope="module")
 def widgets(kubectl: Kubectl) -> Iterator[None]:
     kubectl("apply", "-f", "-", stdin=WIDGETS)
-    kubectl("wait", "--for=condition=Established", "crd/widgets.kubectl.example.com", "--timeout=90s")
+    kubectl("wait", "--for=condition=Established", "crd/widgets.kubectl.example.com", "--timeout=120s")
     yield
-    kubectl("delete", "crd", "widgets.kubectl.example.com", "--timeout=90s")
+    kubectl("delete", "crd", "widgets.kubectl.example.com", "--timeout=120s")
     assert "widgets" not in kubectl("api-resources", "--api-group=kubectl.example.com")
 
 
@@ -170,7 +170,7 @@ def test_a_definition_that_breaks_the_rules_is_refused(kubectl: Kubectl, number:
 def test_a_namespace_that_goes_takes_custom_objects_with_it(kubectl: Kubectl) -> None:
     kubectl("create", "namespace", "with-widgets")
     kubectl("-n", "with-widgets", "create", "-f", "-", stdin=widget("a", "{color: red}"))
-    kubectl("delete", "namespace", "with-widgets", "--timeout=90s")
+    kubectl("delete", "namespace", "with-widgets", "--timeout=120s")
     found = json.loads(kubectl("get", "wdg", "-A", "-o", "json"))
     assert not [item for item in found["items"] if item["metadata"]["namespace"] == "with-widgets"]
 

@@ -53,9 +53,9 @@ def kubectl(daemons: Daemons, tmp_path_factory: pytest.TempPathFactory) -> Kubec
 def web(kubectl: Kubectl) -> Iterator[None]:
     script = "python3 -m http.server 8000 --bind $POD_IP & while true; do echo hello; sleep 0.2; done"
     kubectl(*WEB, "sh", "-c", script)
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     yield
-    kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=90s")
+    kubectl("delete", "deployment", "web", "--cascade=foreground", "--timeout=120s")
     eventually(lambda: kubectl("get", "pods", "-o", "name") == "")
 
 
@@ -122,7 +122,7 @@ def test_a_port_is_forwarded_for_several_connections(kubectl: Kubectl) -> None:
         assert forwarding.stdout is not None
         url = "http://" + forwarding.stdout.readline().split()[2]
         for _ in range(3):
-            with urllib.request.urlopen(url, timeout=90) as answer:
+            with urllib.request.urlopen(url, timeout=120) as answer:
                 assert b"Directory listing" in answer.read()
     finally:
         forwarding.kill()
@@ -223,16 +223,16 @@ def test_the_rights_of_controllers_and_nodes_are_enough_for_every_workload(
         manifest = VOLUME.replace("NAME", name).replace("PATH", str(tmp_path / name))
         kubectl("apply", "-f", "-", stdin=manifest)
     kubectl("apply", "-f", "-", stdin=WORKLOADS)
-    kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
-    kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
+    kubectl("rollout", "status", "statefulset/db", "--timeout=120s")
+    kubectl("rollout", "status", "daemonset/agent", "--timeout=120s")
     kubectl("create", "job", "once", "--from=cronjob/tick")
-    kubectl("wait", "--for=delete", "job/once", "--timeout=60s")
+    kubectl("wait", "--for=delete", "job/once", "--timeout=120s")
     kubectl("set", "image", "statefulset/db", "main=process:v2")
-    kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
+    kubectl("rollout", "status", "statefulset/db", "--timeout=120s")
     assert {line.split()[1] for line in kubectl("get", "pvc", "--no-headers").splitlines()} == {"Bound"}
-    kubectl("delete", "-f", "-", "--timeout=60s", stdin=WORKLOADS)
-    kubectl("delete", "pvc", "--all", "--timeout=60s")
-    kubectl("delete", "pv", "--all", "--timeout=60s")
+    kubectl("delete", "-f", "-", "--timeout=120s", stdin=WORKLOADS)
+    kubectl("delete", "pvc", "--all", "--timeout=120s")
+    kubectl("delete", "pv", "--all", "--timeout=120s")
     refused = [
         line
         for line in kubectl("get", "events").splitlines()
@@ -249,11 +249,11 @@ def test_an_autoscaler_is_fed_through_the_api_in_another_process(kubectl: Kubect
         .replace("memory", "cpu")
     )
     kubectl("apply", "-f", "-", stdin=manifest)
-    kubectl("wait", "--for=jsonpath={.spec.replicas}=2", "deployment/busy", "--timeout=90s")
+    kubectl("wait", "--for=jsonpath={.spec.replicas}=2", "deployment/busy", "--timeout=120s")
     assert "cpu resource utilization (percentage of request) above target" in kubectl(
         "describe", "hpa", "busy"
     )
-    kubectl("delete", "-f", "-", "--timeout=60s", stdin=manifest)
+    kubectl("delete", "-f", "-", "--timeout=120s", stdin=manifest)
 
 
 def _server(kubectl: Kubectl) -> str:
@@ -287,7 +287,7 @@ def _context(daemons: Daemons, *credential: Path) -> ssl.SSLContext:
 
 def _code(url: str, context: ssl.SSLContext) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=90, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=120, context=context) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -326,7 +326,7 @@ def test_figures_of_nodes_are_for_those_who_may_see_them(daemons: Daemons, kubec
     assert _code(f"{url}/pods", context) == 200
     assert _code(f"{url}/stats/summary", context) == 403
     assert _code(f"{url}/configz", context) == 403
-    assert eventually(lambda: "node-2" in kubectl("top", "nodes"), within=90)
+    assert eventually(lambda: "node-2" in kubectl("top", "nodes"), within=120)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_a_second_one_follows_at_once_when_the_leader_stops(
     # A leader that stops gives its lease back: nobody waits for the fifteen seconds in which it would run out.
     eventually(lambda: leader(kubectl, lease) not in ("", first), within=14)
     kubectl("scale", "deployment", "web", "--replicas=4")
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     kubectl("scale", "deployment", "web", "--replicas=3")
     eventually(lambda: len(processes(kubectl)) == 3)
 
@@ -354,7 +354,7 @@ def test_a_node_killed_and_started_again_finds_its_pods(daemons: Daemons, kubect
     assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
     daemon.start()
     assert kubectl("logs", "deploy/web", "--tail=1") == "hello\n"
-    kubectl("wait", "--for=condition=Ready", "pods", "-l", "app=web", "--timeout=90s")
+    kubectl("wait", "--for=condition=Ready", "pods", "-l", "app=web", "--timeout=120s")
     assert processes(kubectl) == before
 
 
@@ -365,7 +365,7 @@ def test_nothing_is_lost_while_the_api_server_is_away(daemons: Daemons, kubectl:
     server.start()
     assert processes(kubectl) == before
     kubectl("scale", "deployment", "web", "--replicas=4")
-    kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 
 
 @pytest.mark.parametrize(
@@ -451,14 +451,14 @@ def test_static_pods_run_while_the_api_server_is_away_and_are_seen_when_it_is_ba
     sign, manifests = daemons.directory / "sign", daemons.manifests("node-1")
     daemons.running["apiserver"].end()
     (manifests / "db.yaml").write_text(_static("db", sign))
-    eventually(lambda: sign.exists() and sign.read_text() == "up\n", within=90)
+    eventually(lambda: sign.exists() and sign.read_text() == "up\n", within=120)
     daemons.running["apiserver"].start()
     name = "db-node-1"
     eventually(
         lambda: (
             kubectl("-n", "kube-system", "get", "pod", name, "-o", "jsonpath={.status.phase}") == "Running"
         ),
-        within=90,
+        within=120,
     )
     annotations = json.loads(kubectl("-n", "kube-system", "get", "pod", name, "-o", "json"))["metadata"][
         "annotations"
@@ -469,6 +469,6 @@ def test_static_pods_run_while_the_api_server_is_away_and_are_seen_when_it_is_ba
     assert kubectl("-n", "kube-system", "exec", name, "--", "echo", "hello") == "hello\n"
     # Whoever deletes it sees it again, and it has run all the while.
     kubectl("-n", "kube-system", "delete", "pod", name, "--wait=false")
-    eventually(lambda: "Running" in kubectl("-n", "kube-system", "get", "pod", name), within=90)
+    eventually(lambda: "Running" in kubectl("-n", "kube-system", "get", "pod", name), within=120)
     (manifests / "db.yaml").unlink()
-    eventually(lambda: "not found" in kubectl.run("-n", "kube-system", "get", "pod", name).stderr, within=90)
+    eventually(lambda: "not found" in kubectl.run("-n", "kube-system", "get", "pod", name).stderr, within=120)

@@ -44,17 +44,17 @@ def test_a_local_cluster_grows_for_a_burst_and_shrinks_back(tmp_path: Path) -> N
         def nodes() -> list[str]:
             return kubectl("get", "nodes", "-o", "name").split()
 
-        eventually(lambda: len(nodes()) == 1, within=60, every=0.3)
+        eventually(lambda: len(nodes()) == 1, within=120, every=0.3)
         kubectl("create", "deployment", "web", "--image=process", "--replicas=0", "--", "sleep", "1000000")
         kubectl("set", "resources", "deployment", "web", "--requests=cpu=600m")
         kubectl("scale", "deployment", "web", "--replicas=5")
-        kubectl("rollout", "status", "deployment", "web", "--timeout=90s", timeout=100)
+        kubectl("rollout", "status", "deployment", "web", "--timeout=120s", timeout=100)
         assert len(nodes()) == 5
         kubectl("scale", "deployment", "web", "--replicas=1")
         eventually(lambda: len(nodes()) == 1, within=120, every=0.5)
-        kubectl("rollout", "status", "deployment", "web", "--timeout=60s", timeout=70)
+        kubectl("rollout", "status", "deployment", "web", "--timeout=120s", timeout=120)
         kubectl("delete", "deployment", "web", "--now")
-        eventually(lambda: not kubectl("get", "pods", "-o", "name"), within=60, every=0.3)
+        eventually(lambda: not kubectl("get", "pods", "-o", "name"), within=120, every=0.3)
     finally:
         cluster.stop()
 
@@ -85,7 +85,7 @@ def test_the_demonstration_leaves_nothing_when_it_is_interrupted(tmp_path: Path)
         tmp_path, "demo", "demo", "elastic", "--nodes", "2", environment={**os.environ, "TMPDIR": str(place)}
     )
     demo.start(wait=False)
-    eventually(lambda: "Pods 1 ready" in demo.log.read_text(), within=90, every=0.1)
+    eventually(lambda: "Pods 1 ready" in demo.log.read_text(), within=120, every=0.1)
     assert len(left_behind(place)) > 1
     assert demo.end(signal.SIGINT) == 130
     assert "Traceback" not in demo.log.read_text()
@@ -202,7 +202,7 @@ def test_kubelet_processes_come_for_a_burst_and_go_within_a_budget_whoever_leads
         def available() -> int:
             return int(kubectl("get", "deployment", "web", "-o", "jsonpath={.status.availableReplicas}"))
 
-        eventually(lambda: len(nodes()) == 1, within=90)
+        eventually(lambda: len(nodes()) == 1, within=120)
         kubectl("apply", "-f", "-", stdin=WEB)
         kubectl("rollout", "status", "deployment", "web", "--timeout=120s", timeout=130)
         assert len(nodes()) == 5
@@ -222,7 +222,7 @@ def test_kubelet_processes_come_for_a_burst_and_go_within_a_budget_whoever_leads
 
         eventually(back_to_one, within=180, every=0.3)
         assert min(seen) >= 4, seen
-        kubectl("rollout", "status", "deployment", "web", "--timeout=60s", timeout=70)
+        kubectl("rollout", "status", "deployment", "web", "--timeout=120s", timeout=120)
         (left,) = daemons.kubelets()
         assert nodes() == [f"node/{left}"]
         assert not [number for name, number in before.items() if name != left and _runs(number)]

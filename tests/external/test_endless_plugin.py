@@ -45,7 +45,7 @@ def install(site: Path) -> None:
 
 
 async def until_bound(client: HttpClient, name: str) -> None:
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while not (await client.resource(Pod).get(Key("default", name))).spec.node_name:
             await anyio.sleep(0.1)
 
@@ -72,7 +72,7 @@ async def test_a_plug_in_that_does_not_come_back_is_stopped_and_named(tmp_path: 
             await client.resource(Pod).create(make_pod("bad", labels={"bad": ""}))
             await client.resource(Pod).create(make_pod("good"))
             await until_bound(client, "good")
-            with anyio.fail_after(60):
+            with anyio.fail_after(120):
                 while True:
                     bad = await client.resource(Pod).get(Key("default", "bad"))
                     events = (await client.resource(Event).list()).items

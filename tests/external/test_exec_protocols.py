@@ -45,7 +45,7 @@ def pod(cluster: Cluster, kubectl: Kubectl) -> str:
         "-c",
         "echo on; sleep 1000",
     )
-    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=90s")
+    kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
     return name
 
 
@@ -56,7 +56,7 @@ async def run(
     asked += [(channel, "true") for channel in channels.split()] + [("tty", "true")] * tty
     path, where = f"/api/v1/namespaces/default/pods/{pod}/exec", load_connection([cluster.kubeconfig])
     offered = (protocol,) if protocol else ()
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         async with connect_websocket(where, path, asked, offered) as websocket:
             assert websocket.subprotocol == protocol
             line = b"a line\n"
@@ -99,7 +99,6 @@ def test_a_terminal_has_one_output(cluster: Cluster, pod: str) -> None:
 
 
 def test_parts_of_a_log_are_read(cluster: Cluster, kubectl: Kubectl, pod: str) -> None:
-    kubectl("delete", "pod", "lines", "--ignore-not-found")  # of a first try
     kubectl(
         "run",
         "lines",
@@ -111,7 +110,7 @@ def test_parts_of_a_log_are_read(cluster: Cluster, kubectl: Kubectl, pod: str) -
         "-c",
         "echo 1; echo 2; echo 3",
     )
-    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/lines", "--timeout=90s")
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/lines", "--timeout=120s")
     path = "/api/v1/namespaces/default/pods/lines/log"
 
     def read(query: str) -> list[str]:

@@ -173,7 +173,7 @@ def test_an_ingress_controller_follows_ingresses_services_and_pods(
 
     try:
         with running(real_binary("traefik"), f"--configFile={file}", log=log, stdout=subprocess.DEVNULL):
-            kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=60s")
+            kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=120s")
             seen: set[str | None] = set()
 
             def all_have_answered() -> bool:
@@ -253,7 +253,7 @@ def test_the_kubernetes_mcp_server_does_all_that_it_offers(
         of_web = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", **within}
         # It reads the scale and writes it back, and others write to the Deployment meanwhile.
         eventually(lambda: "replicas: 3" in call("resources_scale", **of_web, scale=3))
-        kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=60s")
+        kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=120s")
         names = kubectl("get", "pods", "-n", namespace, "-o", "jsonpath={.items[*].metadata.name}").split()
         listed = call("pods_list_in_namespace", **within, labelSelector="app=web")
         assert len(names) == 3
@@ -271,4 +271,4 @@ def test_the_kubernetes_mcp_server_does_all_that_it_offers(
         assert "No Helm releases" in call("helm_list", **within)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0

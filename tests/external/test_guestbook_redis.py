@@ -45,8 +45,8 @@ def test_the_guestbook_survives_the_end_of_its_master_and_of_a_frontend(
         ):
             assert line in done.stdout
         assert re.search(r"the frontend Service answers at http://10\.\d+\.\d+\.\d+:80", done.stdout)
-        kubectl("delete", "replicationcontrollers", "--all", "--timeout=60s")
-        kubectl("delete", "pods", "--all", "--timeout=60s")
+        kubectl("delete", "replicationcontrollers", "--all", "--timeout=120s")
+        kubectl("delete", "pods", "--all", "--timeout=120s")
         nothing_is_left(engine, kubectl, cluster)
     finally:
         assert cluster.stop() == 0

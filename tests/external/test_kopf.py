@@ -27,7 +27,7 @@ def operator() -> Iterator[KopfRunner]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            with KopfRunner(["run", "--all-namespaces", str(HERE / "operator.py")], timeout=60) as runner:
+            with KopfRunner(["run", "--all-namespaces", str(HERE / "operator.py")], timeout=120) as runner:
                 yield runner
         finally:
             gc.collect()
@@ -56,7 +56,7 @@ def cluster(kubelib_cluster: Cluster, surroundings: None) -> Iterator[Cluster]:
             lambda: (
                 "caBundle" in kubelib_cluster.kubectl("get", "mutatingwebhookconfigurations", "-o", "yaml")
             ),
-            within=90,
+            within=120,
         )
         yield kubelib_cluster
     assert runner.exit_code == 0, runner.output
@@ -152,7 +152,7 @@ def test_an_operator_goes_on_where_it_stopped_and_survives_faults(
         operator(),
     ):
         kubelib_cluster.eventually(
-            lambda: status_of(kubelib_cluster, "early").get("phase") == "Made", within=90
+            lambda: status_of(kubelib_cluster, "early").get("phase") == "Made", within=120
         )
     assert fault.happened["cut"]
     # Without an operator the finalizer holds the object; the next one lets it go.
@@ -160,5 +160,5 @@ def test_an_operator_goes_on_where_it_stopped_and_survives_faults(
     assert read(kubelib_cluster, "early")["metadata"]["deletionTimestamp"]
     with operator():
         kubelib_cluster.eventually(
-            lambda: kubelib_cluster.kubectl("get", "exercises", "-o", "name") == "", within=90
+            lambda: kubelib_cluster.kubectl("get", "exercises", "-o", "name") == "", within=120
         )

@@ -60,7 +60,7 @@ class Operator:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text()
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(60) == 0, self.log.read_text()
+        assert self.process.wait(120) == 0, self.log.read_text()
 
     def eventually(self, check: Callable[[], object]) -> None:
         """Wait for a condition; should it never come, say what the operator has said."""
@@ -73,7 +73,7 @@ class Operator:
 @pytest.fixture
 def operator(cluster: Cluster, kubectl: Kubectl, tmp_path: Path) -> Iterator[Operator]:
     kubectl("apply", "-f", str(HERE / "definition.yaml"))
-    kubectl("wait", "--for=condition=Established", "crd/exercises.example.com", "--timeout=60s")
+    kubectl("wait", "--for=condition=Established", "crd/exercises.example.com", "--timeout=120s")
     authority = Authority()
     certificate, key = authority.server("127.0.0.1").write(tmp_path, "webhook")
     (tmp_path / "ca.crt").write_bytes(authority.certificate)

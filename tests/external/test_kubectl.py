@@ -80,7 +80,7 @@ def test_it_tells_what_the_cluster_is(kubectl: Kubectl) -> None:
 def test_a_pod_runs_and_its_log_is_read(kubectl: Kubectl, namespace: str) -> None:
     run_pod(kubectl, namespace, "talker", "echo one; echo two >&2; sleep 1; echo three")
     kubectl(
-        "-n", namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/talker", "--timeout=90s"
+        "-n", namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/talker", "--timeout=120s"
     )
     assert kubectl("-n", namespace, "logs", "talker").splitlines() == ["one", "two", "three"]
     assert kubectl("-n", namespace, "logs", "talker", "--tail=1") == "three\n"
@@ -93,7 +93,7 @@ def test_a_pod_runs_and_its_log_is_read(kubectl: Kubectl, namespace: str) -> Non
 
 def test_logs_are_followed_to_their_end(kubectl: Kubectl, namespace: str) -> None:
     run_pod(kubectl, namespace, "counter", "for i in 1 2 3; do echo $i; sleep 0.3; done")
-    kubectl("-n", namespace, "wait", "--for=condition=Initialized", "pod/counter", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=Initialized", "pod/counter", "--timeout=120s")
     eventually(lambda: "1" in kubectl("-n", namespace, "logs", "counter"))
     assert kubectl("-n", namespace, "logs", "-f", "counter").split() == ["1", "2", "3"]
 
@@ -149,7 +149,7 @@ def test_files_are_copied_into_containers_and_out_of_them(
     kubectl: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
     run_pod(kubectl, namespace, "box", "sleep 100")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/box", "--timeout=20s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/box", "--timeout=120s")
     there, back = tmp_path / "there", tmp_path / "back"
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "file").write_bytes(bytes(range(256)) * 4096)
@@ -161,7 +161,7 @@ def test_files_are_copied_into_containers_and_out_of_them(
 
 def test_commands_run_in_containers(kubectl: Kubectl, namespace: str) -> None:
     run_pod(kubectl, namespace, "box", "sleep 100")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/box", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/box", "--timeout=120s")
     assert kubectl("-n", namespace, "exec", "box", "--", "sh", "-c", "echo $HOSTNAME").strip() == "box"
     assert kubectl("-n", namespace, "exec", "-i", "box", "--", "cat", stdin="through\n") == "through\n"
     done = kubectl.run("-n", namespace, "exec", "box", "--", "sh", "-c", "exit 7")
@@ -179,7 +179,7 @@ def test_containers_are_attached_to(kubectl: Kubectl, namespace: str) -> None:
     assert "got one\ngot two\n" in ran.stdout
     assert ran.returncode == 4, ran.stderr
     run_pod(kubectl, namespace, "loud", "while true; do echo tick; sleep 0.1; done")
-    kubectl(*there, "wait", "--for=condition=Ready", "pod/loud", "--timeout=90s")
+    kubectl(*there, "wait", "--for=condition=Ready", "pod/loud", "--timeout=120s")
     attached = kubectl.popen(*there, "attach", "loud")
     assert attached.stdout is not None
     assert "tick\n" in [attached.stdout.readline() for _ in range(4)]
@@ -194,7 +194,7 @@ def test_pods_services_and_nodes_are_reached_through_the_proxy(kubectl: Kubectl,
         kubectl, namespace, "web", "echo hello > index.html; exec python3 -m http.server 8000 --bind $POD_IP"
     )
     kubectl(*there, "expose", "pod", "web", "--port=80", "--target-port=8000")
-    kubectl(*there, "wait", "--for=condition=Ready", "pod/web", "--timeout=90s")
+    kubectl(*there, "wait", "--for=condition=Ready", "pod/web", "--timeout=120s")
     pods, services = f"/api/v1/namespaces/{namespace}/pods", f"/api/v1/namespaces/{namespace}/services"
     eventually(lambda: kubectl.run("get", "--raw", f"{pods}/web:8000/proxy/").stdout == "hello\n")
     eventually(lambda: kubectl.run("get", "--raw", f"{services}/web:80/proxy/index.html").stdout == "hello\n")
@@ -325,16 +325,16 @@ def test_built_in_kinds_are_created_from_protobuf_bodies(kubectl: Kubectl, names
 def test_a_deployment_rolls_and_rolls_back(kubectl: Kubectl, namespace: str) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=DEPLOYMENT)
     assert "successfully rolled out" in kubectl(
-        "-n", namespace, "rollout", "status", "deployment/app", "--timeout=90s"
+        "-n", namespace, "rollout", "status", "deployment/app", "--timeout=120s"
     )
     kubectl("-n", namespace, "set", "image", "deployment/app", "main=process:v2")
     assert "successfully rolled out" in kubectl(
-        "-n", namespace, "rollout", "status", "deployment/app", "--timeout=90s"
+        "-n", namespace, "rollout", "status", "deployment/app", "--timeout=120s"
     )
     history = kubectl("-n", namespace, "rollout", "history", "deployment/app")
     assert history.count("<none>") == 2
     kubectl("-n", namespace, "rollout", "undo", "deployment/app")
-    kubectl("-n", namespace, "rollout", "status", "deployment/app", "--timeout=90s")
+    kubectl("-n", namespace, "rollout", "status", "deployment/app", "--timeout=120s")
     image = "jsonpath={.spec.template.spec.containers[0].image}"
     assert kubectl("-n", namespace, "get", "deployment", "app", "-o", image) == "process:v1"
     assert "2/2" in kubectl("-n", namespace, "get", "deployment", "app")
@@ -364,7 +364,7 @@ def test_watches_see_changes(kubectl: Kubectl, namespace: str) -> None:
 
 def test_describe_and_events_tell_the_story_of_a_pod(kubectl: Kubectl, namespace: str) -> None:
     run_pod(kubectl, namespace, "story", "sleep 100")
-    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/story", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/story", "--timeout=120s")
     described = str(
         eventually(lambda: "Started" in (d := kubectl("-n", namespace, "describe", "pod", "story")) and d)
     )
@@ -413,7 +413,7 @@ def test_nobody_may_look_without_credentials(cluster: Cluster, kubectl: Kubectl)
         request = urllib.request.Request(server + path)
         try:
             with urllib.request.urlopen(
-                request, context=ssl._create_unverified_context(), timeout=90
+                request, context=ssl._create_unverified_context(), timeout=120
             ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:

@@ -215,8 +215,8 @@ def test_what_is_edited_and_replaced(k: In, tmp_path: Path) -> None:
 def test_a_pod_is_run_exposed_debugged_and_drained(k: In) -> None:
     k("run p --image=registry.example/p:1 --port=80 --labels=app=p --env=A=b")
     assert k("expose pod p --name=e") == "service/e exposed\n"
-    assert "condition met" in k("wait --for=condition=Ready pod/p --timeout=90s")
-    assert "condition met" in k("wait --for=jsonpath={.status.phase}=Running pod/p --timeout=90s")
+    assert "condition met" in k("wait --for=condition=Ready pod/p --timeout=120s")
+    assert "condition met" in k("wait --for=jsonpath={.status.phase}=Running pod/p --timeout=120s")
     k("debug p --image=registry.example/tool:1 --target=p --profile=general")
     assert k("get pod p -o jsonpath={.spec.ephemeralContainers[0].image}") == "registry.example/tool:1"
     k("debug p --copy-to=copy --image=registry.example/tool:1 --profile=general")
@@ -225,7 +225,7 @@ def test_a_pod_is_run_exposed_debugged_and_drained(k: In) -> None:
     k(f"cordon {node}")
     assert "SchedulingDisabled" in k(f"get node {node}")
     assert "drained" in k(
-        f"drain {node} --ignore-daemonsets --force --delete-emptydir-data --pod-selector=app=p --timeout=60s"
+        f"drain {node} --ignore-daemonsets --force --delete-emptydir-data --pod-selector=app=p --timeout=120s"
     )
     k(f"uncordon {node}")
     assert 'pods "p" not found' in k.fails("get pod p")
@@ -240,7 +240,7 @@ def test_a_deployment_is_scaled_set_rolled_and_patched(k: In, tmp_path: Path) ->
     file = tmp_path / "app.yaml"
     file.write_text(APP)
     k(f"create -f {file} --save-config")
-    assert "successfully rolled out" in k("rollout status deploy/d --timeout=60s")
+    assert "successfully rolled out" in k("rollout status deploy/d --timeout=120s")
     assert k("scale deploy d --replicas=2 --current-replicas=1") == "deployment.apps/d scaled\n"
     assert "Expected replicas to be 9, was 2" in k.fails("scale deploy d --replicas=1 --current-replicas=9")
     k("set image deploy/d c=registry.example/c:2")
@@ -347,7 +347,7 @@ def test_what_kubectl_tells_of_the_server(k: In, tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text(MAP)
     assert "name: pre-a" in k(f"kustomize {tmp_path}")
     assert "configmap/pre-a created" in k(f"apply -k {tmp_path}")
-    eventually(lambda: k.kubectl.run("top", "nodes").stdout.count("node-") == 2, within=60)
+    eventually(lambda: k.kubectl.run("top", "nodes").stdout.count("node-") == 2, within=120)
 
 
 def test_every_kind_is_explained_and_so_are_fields_deep_inside(k: In) -> None:
@@ -373,7 +373,7 @@ def test_every_kind_is_explained_and_so_are_fields_deep_inside(k: In) -> None:
 def test_a_namespace_goes_with_all_that_is_in_it(kubectl: Kubectl) -> None:
     kubectl("create", "namespace", "going")
     kubectl("-n", "going", "create", "configmap", "m")
-    kubectl("delete", "namespace", "going", "--timeout=90s")
+    kubectl("delete", "namespace", "going", "--timeout=120s")
     assert 'namespaces "going" not found' in kubectl.fails("get", "ns", "going")
 
 

@@ -166,12 +166,12 @@ async def test_killing_any_api_server_under_load_loses_no_write_and_no_event(
                 await anyio.sleep(1)
                 server.end(signal.SIGKILL)
                 before = len(acknowledged)
-                with anyio.fail_after(90):
+                with anyio.fail_after(120):
                     while len(acknowledged) < before + 50:
                         await anyio.sleep(0.05)
                 await anyio.to_thread.run_sync(server.start)
             stop.set()
-        with anyio.fail_after(90):
+        with anyio.fail_after(120):
             while True:
                 try:
                     listed = await client.resource(ConfigMap).list(HERE)
@@ -250,7 +250,7 @@ def test_terms_that_overlap_are_found() -> None:
 
 async def leader_of(client: HttpClient, lease: str, other_than: str = "") -> str:
     """Wait until somebody, or somebody else, holds a lease."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while True:
             try:
                 found = await client.resource(Lease).get(Key("kube-system", lease))
@@ -304,7 +304,7 @@ async def test_a_leader_that_was_stopped_beyond_its_lease_does_not_act_when_it_c
         finally:
             for daemon in stopped:
                 daemon.send(signal.SIGCONT)
-        with anyio.fail_after(60):  # the watch has seen it too
+        with anyio.fail_after(120):  # the watch has seen it too
             while not all(
                 any(name == lease and who != one for name, who, _ in renewals) for lease, one in first.items()
             ):
@@ -335,7 +335,7 @@ async def test_of_several_schedulers_and_managers_one_each_leads_and_hands_over_
             first = await leader_of(client, lease)
             both = [daemon for daemon in masters.others if daemon.name.startswith(kind)]
             (leader,) = (d for d in both if d.process and f"_{d.process.pid}_" in first)
-            with anyio.fail_after(90):  # who is still starting cannot follow at once
+            with anyio.fail_after(120):  # who is still starting cannot follow at once
                 while not all(" is ready " in daemon.log.read_text() for daemon in both):
                     await anyio.sleep(0.05)
             leader.end()
@@ -367,7 +367,7 @@ def pod_named(name: str) -> Pod:
 async def runs(client: HttpClient, name: str) -> None:
     """Create a Pod and wait until it runs and tells its name."""
     pods = client.resource(Pod)
-    with anyio.fail_after(90):
+    with anyio.fail_after(120):
         while True:
             try:
                 await pods.create(pod_named(name))
@@ -406,7 +406,7 @@ async def test_who_knows_all_servers_needs_no_load_balancer(masters: Masters) ->
             await client.resource(ConfigMap).create(
                 ConfigMap(metadata=ObjectMeta(name=f"without-{server.name}", namespace="default"))
             )
-            with anyio.fail_after(90):  # those that lead find another server too, and stay leaders
+            with anyio.fail_after(120):  # those that lead find another server too, and stay leaders
                 for name in ("kube-scheduler", "kube-controller-manager"):
                     key = Key("kube-system", name)
                     while await client.resource(Lease).get(key) == began[name]:
@@ -417,6 +417,6 @@ async def test_who_knows_all_servers_needs_no_load_balancer(masters: Masters) ->
             pod = await client.resource(Pod).get(Key("default", name))
             assert pod.status.container_statuses[0].restart_count == 0
             await client.resource(Pod).delete(pod.key)
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             while (await client.resource(Pod).list(HERE)).items:
                 await anyio.sleep(0.1)

@@ -71,14 +71,14 @@ def test_a_cluster_runs_on_the_store_and_the_runtime_of_somebody_else(
             "run", "web", "--image=any", "--grace-period=1", "--command", "--",
             "sh", "-c", "echo up; exec sleep 100000",
         )  # fmt: skip
-        kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s")
         eventually(lambda: kubectl("logs", "web") == "up\n")
         assert b'"revision"' in (tmp_path / "journal").read_bytes()
         assert cluster.stop() == 0
         cluster.start()
         kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path / "kubectl")
         assert kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "1"
-        kubectl("delete", "pod", "web", "--grace-period=1", "--timeout=60s")
+        kubectl("delete", "pod", "web", "--grace-period=1", "--timeout=120s")
     finally:
         assert cluster.stop() == 0
 
@@ -106,7 +106,7 @@ def test_what_is_installed_is_among_what_may_be_chosen(
         [sys.executable, "-m", "reference_cluster", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env={**os.environ, "PYTHONPATH": str(installed)},
     )

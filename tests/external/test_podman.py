@@ -41,7 +41,7 @@ class TestOnPodman(EngineClusterSuite):
         engine.server.kill()
         engine.start()
         cluster.start()
-        kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s")
         after = json.loads(kubectl("get", "pod", web, "-o", "json"))["status"]["containerStatuses"]
         assert [s["containerID"] for s in after] == [s["containerID"] for s in before]
         assert [s["restartCount"] for s in after] == [s["restartCount"] for s in before]

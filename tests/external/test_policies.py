@@ -80,7 +80,9 @@ def test_a_policy_with_parameters_warns_and_then_refuses(kubectl: Kubectl, names
     create = ("-n", namespace, "create", "deployment", "--image=process")
     kubectl("apply", "-f", "-", stdin=LIMITS)
     try:
-        kubectl("wait", "--for=condition=Established", "crd/replicalimits.rules.example.com", "--timeout=90s")
+        kubectl(
+            "wait", "--for=condition=Established", "crd/replicalimits.rules.example.com", "--timeout=120s"
+        )
         kubectl("-n", namespace, "apply", "-f", "-", stdin=LIMIT)
         kubectl("apply", "-f", "-", stdin=POLICY)
         binding = BINDING.replace("NAMESPACE", namespace)

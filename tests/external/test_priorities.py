@@ -56,9 +56,9 @@ def test_a_pod_of_a_high_class_takes_the_place_of_one_of_a_low_class(kubectl: Ku
         "-",
         stdin=pod("small", "low", cpus["small"]) + "---" + pod("peer", "high", cpus["peer"]),
     )
-    kubectl("wait", "--for=condition=Ready", "pod/small", "pod/peer", "--timeout=90s")
+    kubectl("wait", "--for=condition=Ready", "pod/small", "pod/peer", "--timeout=120s")
     kubectl("apply", "-f", "-", stdin=pod("large", "high", cpus["large"]))
-    kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=90s")
+    kubectl("wait", "--for=condition=Ready", "pod/large", "--timeout=120s")
     left = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
     assert {p["metadata"]["name"] for p in left} == {"peer", "large"}
     large = next(p for p in left if p["metadata"]["name"] == "large")

@@ -70,10 +70,10 @@ def test_secrets_and_tokens_stay_where_they_belong(cluster: Cluster, tmp_path: P
         },
     }
     kubectl("create", "-f", "-", stdin=json.dumps(pod))
-    kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=90s")
+    kubectl("wait", "--for=condition=Ready", "pod/p", "--timeout=120s")
     server = kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
     bad = token[:-4] + "AAAA"
-    with httpx.Client(base_url=server, verify=False, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=server, verify=False, trust_env=False, timeout=120) as client:
         for bearer, code in ((token, 403), (bad, 401)):
             for path in ("/api/v1/secrets", "/api/v1/namespaces/default/pods/p/exec?command=x"):
                 answer = client.get(path, headers={"authorization": f"Bearer {bearer}"})

@@ -19,7 +19,7 @@ def old(kubectl: Kubectl, namespace: str) -> Iterator[Kubectl]:
     }
     serving = "echo hello > index.html; exec python3 -m http.server 8000 --bind $POD_IP"
     older("-n", namespace, "run", "p", "--image=process", "--command", "--", "sh", "-c", serving)
-    older("-n", namespace, "wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
+    older("-n", namespace, "wait", "--for=condition=Ready", "pod/p", "--timeout=120s")
     yield older
     older("-n", namespace, "delete", "pod", "p", "--now", "--wait=false")
 
@@ -52,7 +52,7 @@ def test_a_command_has_a_terminal_over_spdy(old: Kubectl, namespace: str) -> Non
         f"{old.binary} -n {namespace} exec -it p -- sh -c 'test -t 0 && test -t 1 && echo from a terminal'"
     )
     done = subprocess.run(
-        ["script", "-qec", command, "/dev/null"], env=old.environment, capture_output=True, text=True, timeout=60, check=False
+        ["script", "-qec", command, "/dev/null"], env=old.environment, capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "from a terminal" in done.stdout

@@ -21,7 +21,7 @@ def test_a_cluster_on_another_store_works_and_is_found_again(
     try:
         kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path)
         kubectl("create", "deployment", "web", "--image=process", "--replicas=2", "--", "sleep", "1000")
-        kubectl("rollout", "status", "deployment/web", "--timeout=90s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=120s")
         started = kubectl("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[0].containerID}")
         cluster.kill()
         cluster.start()
@@ -30,7 +30,7 @@ def test_a_cluster_on_another_store_works_and_is_found_again(
         eventually(lambda: kubectl("get", "deployment/web", "-o", "jsonpath={.status.readyReplicas}") == "3")
         known = kubectl("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[0].containerID}")
         assert set(started.split()) <= set(known.split())
-        kubectl("delete", "deployment/web", "--cascade=foreground", "--timeout=60s")
+        kubectl("delete", "deployment/web", "--cascade=foreground", "--timeout=120s")
         eventually(lambda: kubectl("get", "pods", "-o", "name") == "")
     finally:
         assert cluster.stop() == 0
@@ -55,7 +55,7 @@ def test_a_package_that_is_missing_is_named_in_one_sentence(
         [sys.executable, "-c", program, *words, "--store", url],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

@@ -148,11 +148,11 @@ def flights(cluster: Cluster, kubectl: Kubectl) -> Iterator[None]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"flights are served: kubectl get flights\n"
-            kubectl("wait", "apiservice/v1.travel.example.com", "--for=condition=Available", "--timeout=90s")
+            kubectl("wait", "apiservice/v1.travel.example.com", "--for=condition=Available", "--timeout=120s")
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             kubectl("delete", "apiservice/v1.travel.example.com")
 
 
@@ -225,7 +225,7 @@ def test_proxies_of_an_authority_of_their_own_are_believed(tmp_path: Path) -> No
         def who(name: str) -> Any:
             context = ssl.create_default_context(cadata=admin.ca_data.decode())
             proxies.client(name).load_into(context)
-            with httpx.Client(base_url=admin.server, verify=context, trust_env=False, timeout=60) as http:
+            with httpx.Client(base_url=admin.server, verify=context, trust_env=False, timeout=120) as http:
                 answer = http.post(
                     "/apis/authentication.k8s.io/v1/selfsubjectreviews",
                     json={"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"},

@@ -52,23 +52,23 @@ def test_sets_are_rolled_out_forward_and_back(
         return {pod["spec"]["containers"][0]["image"] for pod in shown["items"]}
 
     k("apply", "-f", "-", stdin=manifest)
-    k("rollout", "status", name, "--timeout=90s")
+    k("rollout", "status", name, "--timeout=120s")
     assert k("get", name, "--no-headers").split()[:2][1] in ("2/2", "2")
     k("set", "image", name, "main=process:v2")
-    assert "roll" in k("rollout", "status", name, "--timeout=90s")
+    assert "roll" in k("rollout", "status", name, "--timeout=120s")
     assert images() == {"process:v2"}
     history = k("rollout", "history", name)
     assert [line.split()[0] for line in history.splitlines()[2:] if line.strip()] == ["1", "2"]
     assert "process:v1" in k("rollout", "history", name, "--revision=1")
     assert "rolled back" in k("rollout", "undo", name)
-    k("rollout", "status", name, "--timeout=90s")
+    k("rollout", "status", name, "--timeout=120s")
     assert images() == {"process:v1"}
     k("rollout", "restart", name)
-    k("rollout", "status", name, "--timeout=90s")
+    k("rollout", "status", name, "--timeout=120s")
     shown = k("describe", name)
     assert "SuccessfulCreate" in shown
     assert "Pods Status:" in shown
-    k("delete", name, "--timeout=90s")
+    k("delete", name, "--timeout=120s")
     eventually(lambda: "No resources found" in kubectl.run("-n", namespace, "get", "pods").stderr)
 
 
@@ -76,10 +76,10 @@ def test_a_stateful_set_scales_in_order_and_its_pods_know_who_they_are(
     kubectl: Kubectl, namespace: str
 ) -> None:
     kubectl("-n", namespace, "apply", "-f", "-", stdin=STATEFUL_SET)
-    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=90s")
+    kubectl("-n", namespace, "rollout", "status", "statefulset/db", "--timeout=120s")
     assert kubectl("-n", namespace, "exec", "db-1", "--", "sh", "-c", "echo $HOSTNAME").strip() == "db-1"
     kubectl("-n", namespace, "scale", "statefulset/db", "--replicas=1")
-    kubectl("-n", namespace, "wait", "--for=delete", "pod/db-1", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=delete", "pod/db-1", "--timeout=120s")
     assert kubectl("-n", namespace, "get", "pods", "-o", "name").split() == ["pod/db-0"]
 
 
@@ -119,7 +119,7 @@ def test_a_job_is_run_waited_for_and_described(kubectl: Kubectl, namespace: str)
         return kubectl("-n", namespace, *arguments, stdin=stdin)
 
     k("apply", "-f", "-", stdin=JOB)
-    k("wait", "--for=condition=complete", "job/sums", "--timeout=90s")
+    k("wait", "--for=condition=complete", "job/sums", "--timeout=120s")
     shown = k("get", "job", "sums", "--no-headers").split()
     assert shown[:3] == ["sums", "Complete", "3/3"]
     described = k("describe", "job", "sums")
@@ -128,7 +128,7 @@ def test_a_job_is_run_waited_for_and_described(kubectl: Kubectl, namespace: str)
     assert "Job completed" in described
     logs = k("logs", "-l", "job-name=sums", "--tail=-1").splitlines()
     assert sorted(logs) == [f"number {n} on sums-{n}" for n in range(3)]
-    k("delete", "job", "sums", "--timeout=90s")
+    k("delete", "job", "sums", "--timeout=120s")
     eventually(lambda: "No resources found" in kubectl.run("-n", namespace, "get", "pods").stderr)
 
 
@@ -137,7 +137,7 @@ def test_a_job_that_fails_says_why(kubectl: Kubectl, namespace: str) -> None:
         "completions: 3", "completions: 1\n  backoffLimit: 0"
     )
     kubectl("-n", namespace, "apply", "-f", "-", stdin=manifest)
-    kubectl("-n", namespace, "wait", "--for=condition=failed", "job/sums", "--timeout=90s")
+    kubectl("-n", namespace, "wait", "--for=condition=failed", "job/sums", "--timeout=120s")
     assert "BackoffLimitExceeded" in kubectl("-n", namespace, "describe", "job", "sums")
     assert kubectl("-n", namespace, "get", "job", "sums", "--no-headers").split()[1] == "Failed"
 
@@ -147,15 +147,15 @@ def test_a_running_job_is_suspended_resumed_and_deleted(kubectl: Kubectl, namesp
         return kubectl("-n", namespace, *arguments, stdin=stdin)
 
     k("apply", "-f", "-", stdin=JOB.replace('"echo number', '"sleep 1000; echo number'))
-    k("wait", "--for=jsonpath={.status.ready}=2", "job/sums", "--timeout=90s")
+    k("wait", "--for=jsonpath={.status.ready}=2", "job/sums", "--timeout=120s")
     k("patch", "job", "sums", "-p", '{"spec":{"suspend":true}}')
-    k("wait", "--for=condition=suspended", "job/sums", "--timeout=90s")
-    k("wait", "--for=delete", "pod", "-l", "job-name=sums", "--timeout=60s")
+    k("wait", "--for=condition=suspended", "job/sums", "--timeout=120s")
+    k("wait", "--for=delete", "pod", "-l", "job-name=sums", "--timeout=120s")
     k("patch", "job", "sums", "-p", '{"spec":{"suspend":false}}')
-    k("wait", "--for=jsonpath={.status.ready}=2", "job/sums", "--timeout=90s")
+    k("wait", "--for=jsonpath={.status.ready}=2", "job/sums", "--timeout=120s")
     assert "Resumed" in k("describe", "job", "sums")
-    k("delete", "job", "sums", "--timeout=60s")
-    eventually(lambda: "No resources found" in kubectl.run("-n", namespace, "get", "pods").stderr, within=60)
+    k("delete", "job", "sums", "--timeout=120s")
+    eventually(lambda: "No resources found" in kubectl.run("-n", namespace, "get", "pods").stderr, within=120)
 
 
 def test_a_cron_job_is_shown_and_run_by_hand(kubectl: Kubectl, namespace: str) -> None:
@@ -167,7 +167,7 @@ def test_a_cron_job_is_shown_and_run_by_hand(kubectl: Kubectl, namespace: str) -
     assert "0 3 * * *" in shown
     assert "Europe/Berlin" in shown
     k("create", "job", "once", "--from=cronjob/nightly")
-    k("wait", "--for=condition=complete", "job/once", "--timeout=90s")
+    k("wait", "--for=condition=complete", "job/once", "--timeout=120s")
     assert "Concurrency Policy:            Allow" in k("describe", "cronjob", "nightly")
     k("patch", "cronjob", "nightly", "-p", '{"spec":{"schedule":"* * * * *"}}')
     k("delete", "cronjob", "nightly")
@@ -209,23 +209,23 @@ def test_pods_of_a_stateful_set_keep_their_storage(kubectl: Kubectl, namespace: 
 
     assert "standard (default)" in k("get", "storageclass")
     k("apply", "-f", "-", stdin=STATEFUL_STORE)
-    k("rollout", "status", "statefulset/store", "--timeout=90s")
+    k("rollout", "status", "statefulset/store", "--timeout=120s")
     claims = k("get", "pvc", "--no-headers").splitlines()
     assert [line.split()[:2] for line in claims] == [["data-store-0", "Bound"], ["data-store-1", "Bound"]]
     eventually(lambda: starts("store-1") == 1)
-    k("delete", "pod", "store-1", "--timeout=90s")
-    k("rollout", "status", "statefulset/store", "--timeout=90s")
+    k("delete", "pod", "store-1", "--timeout=120s")
+    k("rollout", "status", "statefulset/store", "--timeout=120s")
     eventually(lambda: starts("store-1") == 2)
     assert starts("store-0") == 1
     volume = k("get", "pvc", "data-store-0", "-o", "jsonpath={.spec.volumeName}")
     assert "Used By:       store-0" in k("describe", "pvc", "data-store-0")
-    k("delete", "statefulset", "store", "--timeout=90s")
+    k("delete", "statefulset", "store", "--timeout=120s")
     eventually(
         lambda: (
             "NotFound" in kubectl.run("get", "pv", volume).stderr
             and "No resources" in kubectl.run("-n", namespace, "get", "pvc").stderr
         ),
-        within=90,
+        within=120,
     )
 
 
@@ -262,7 +262,7 @@ def test_a_deployment_is_scaled_by_what_its_pods_use(kubectl: Kubectl, namespace
         return kubectl("-n", namespace, *arguments, stdin=stdin)
 
     k("apply", "-f", "-", stdin=AUTOSCALED)
-    k("wait", "--for=jsonpath={.spec.replicas}=2", "deployment/busy", "--timeout=90s")
+    k("wait", "--for=jsonpath={.spec.replicas}=2", "deployment/busy", "--timeout=120s")
     assert "SuccessfulRescale" in k("describe", "hpa", "busy")
     assert "memory: " in k("get", "hpa", "busy", "--no-headers")
 
@@ -275,8 +275,8 @@ def test_a_pod_of_a_job_that_is_deleted_counts_once_it_has_ended(kubectl: Kubect
         "completions: 3", "completions: 3\n  podReplacementPolicy: Failed"
     )
     k("apply", "-f", "-", stdin=manifest)
-    k("wait", "--for=jsonpath={.status.ready}=2", "job/sums", "--timeout=90s")
+    k("wait", "--for=jsonpath={.status.ready}=2", "job/sums", "--timeout=120s")
     first = k("get", "pods", "-o", "name").split()[0]
-    k("delete", first, "--grace-period=1", "--timeout=90s")
-    k("wait", "--for=jsonpath={.status.failed}=1", "job/sums", "--timeout=90s")
+    k("delete", first, "--grace-period=1", "--timeout=120s")
+    k("wait", "--for=jsonpath={.status.failed}=1", "job/sums", "--timeout=120s")
     assert k("get", "job", "sums", "-o", "jsonpath={.status.conditions}") == ""

@@ -75,13 +75,13 @@ def test_the_program_that_holds_a_pod_ends_when_it_is_told_to(images: Path, tmp_
     with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
         archive.extract("pause", tmp_path, filter="data")
     process = subprocess.Popen([tmp_path / config["config"]["Entrypoint"][0].lstrip("/")])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (
         "State:\tS" not in Path(f"/proc/{process.pid}/status").read_text()
     ):  # waits: nothing else makes it sleep
         assert time.monotonic() < deadline
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def asked(
     port: int, method: str, path: str, body: str | bytes | None = None, **headers: str
 ) -> tuple[int, str]:
     """Ask the front end, as soon as it listens."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         connection = HTTPConnection("127.0.0.1", port, timeout=30)
         try:
@@ -130,7 +130,7 @@ def test_the_front_end_keeps_entries_in_redis(images: Path, tmp_path: Path) -> N
         assert asked(port, "GET", "/entries")[0] == 503
         server = ("redis-server", "--port", str(redis), "--save", "", "--dir", str(tmp_path))
         with started(*server):
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while asked(port, "GET", "/entries")[0] == 503:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)

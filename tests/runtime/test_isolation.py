@@ -173,7 +173,7 @@ class TestIsolatedProcesses(
         container = await runtime.start_container(
             sandbox, self.container(Program(), command=("sh", "-c", bomb))
         )
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while (await runtime.stats(container)).processes < 190:
                 await anyio.sleep(0.05)
         assert (await runtime.stats(container)).processes <= 200

@@ -234,7 +234,7 @@ def test_a_kubelet_killed_at_any_step_ends_what_it_has_begun_and_leaves_nothing(
                 for status in node.pods()[name].status.container_statuses
             )
 
-        eventually(as_it_should_be, within=40)
+        eventually(as_it_should_be, within=120)
         [ended] = node.pods()["failed"].status.container_statuses
         assert ended.state.terminated is not None
         assert (ended.state.terminated.exit_code, ended.restart_count) == (3, 0)

@@ -151,7 +151,7 @@ class TestPodmanRuntime(
             podman_service.server.kill()
             with pytest.raises(RuntimeUnavailable):
                 await runtime.has_image(self.image)
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 while Path(f"/proc/{runtime._stock.containers[brief].pid}").exists():
                     await anyio.sleep(0.05)
             await anyio.to_thread.run_sync(podman_service.start)

@@ -911,10 +911,10 @@ async def trickles(request: Request) -> None:
 async def test_a_webhook_that_hangs_costs_its_time_and_no_more(api: Api, kind: str, behave: Any) -> None:
     async with hook(behave) as seen:
         await api.configure(kind, seen, timeoutSeconds=1)
-        with anyio.fail_after(20), pytest.raises(InternalError, match="context deadline exceeded"):
+        with anyio.fail_after(60), pytest.raises(InternalError, match="context deadline exceeded"):
             await api.create(config_map())
         await store_with(api, kind, failurePolicy="Ignore")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await api.create(config_map())
 
 
@@ -943,12 +943,12 @@ async def test_a_webhook_that_causes_what_it_is_asked_about_comes_to_an_end(api:
 
         async with hook(again) as seen, hook(answering(agree)) as other:
             await api.configure(MUTATING, seen, timeoutSeconds=1)
-            with anyio.fail_after(30), pytest.raises(InternalError, match="context deadline exceeded"):
+            with anyio.fail_after(60), pytest.raises(InternalError, match="context deadline exceeded"):
                 await api.create(config_map())
             assert depth <= CONNECTIONS_PER_SERVER + 1
             # Meanwhile others are asked and answer.
             await api.configure(MUTATING, other, name="d", rules=[rule("secrets")])
-            with anyio.fail_after(30):
+            with anyio.fail_after(60):
                 await api.of("Secret").create(
                     {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}},
                     namespace="default",

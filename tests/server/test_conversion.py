@@ -145,7 +145,7 @@ async def test_each_version_selects_and_watches_by_its_own_fields() -> None:
         with pytest.raises(ApiError, match="field label not supported: host"):
             await v1.list(query)
         async with v2.watch(query) as watch:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 [first] = await watch.take()
                 await v1.patch(Key("default", "b"), Patch("merge", {"hostPort": "here:81"}))
                 [second] = await watch.take()

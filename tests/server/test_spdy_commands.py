@@ -103,7 +103,7 @@ async def conversation(
     async with anyio.create_task_group() as group:
         group.start_soon(command.serve, opened(code))
         yield talk
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await talk.socket.leave()
     talk.socket.close()
 
@@ -192,7 +192,7 @@ async def test_a_client_that_goes_or_babbles_ends_its_command(early: bool, wire:
             await talk.open(**STREAMS)
         if wire:
             await talk.socket.say(wire)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while (await talk.socket.from_server.receive())["type"] != "websocket.close":
                     pass
 

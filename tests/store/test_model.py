@@ -105,7 +105,7 @@ async def agree(store: Any, model: Model) -> None:
         async with store.watch("/", since=Revision(since)) as watch:
             seen: list[tuple[int, str]] = []
             expected = model.changes(since)
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while len(seen) < len(expected):
                     seen += [(change.revision, change.key) for change in await watch.take()]
             assert sorted(seen) == expected

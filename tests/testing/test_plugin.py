@@ -38,7 +38,7 @@ def test_controllers_and_scheduler_run_when_asked_for(kubelib_cluster: Cluster) 
         "default",
         {"metadata": {"name": "rc"}, "spec": {"replicas": 6, "selector": {"a": "b"}, "template": template}},
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     nodes: list[str] = []
     while len(nodes) < 6 and time.monotonic() < deadline:
         nodes = [p.spec.node_name for p in api.list_namespaced_pod("default").items if p.spec.node_name]
@@ -56,7 +56,7 @@ def test_containers_on_fake_nodes_live_by_the_rule(kubelib_cluster: Cluster) -> 
     assert [n.metadata.name for n in api.list_node().items] == ["node-0", "node-1"]
     spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "node-1"}
     api.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         status = api.read_namespaced_pod("p", "default").status
         if status.container_statuses and status.container_statuses[0].restart_count == 1:

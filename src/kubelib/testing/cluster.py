@@ -275,7 +275,7 @@ class Cluster:
             raise RuntimeError("end the stale reads before you restore")
         self.call(self._hosted.restore, snapshot)
 
-    def eventually(self, check: Callable[[], T], *, within: float = 20.0, every: float = 0.02) -> T:
+    def eventually(self, check: Callable[[], T], *, within: float = 60.0, every: float = 0.02) -> T:
         """Call `check` until it returns something true, and return that. Its last AssertionError is raised at the end."""
         end = time.monotonic() + within
         while True:

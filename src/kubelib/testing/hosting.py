@@ -154,7 +154,7 @@ class Host:
                 await self._established(tree["metadata"]["name"])
         return applied
 
-    async def _established(self, name: str, within: float = 10.0) -> None:
+    async def _established(self, name: str, within: float = 60.0) -> None:
         resource = self.registries.scheme.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
         definitions = self.registries.of(resource)
         conditions: list[Tree] = []
