@@ -252,6 +252,33 @@ def test_what_does_not_compile_is_shown_with_its_place(text: str, message: str) 
     assert str(failure.value) == f"compilation failed: {message}"
 
 
+def test_a_pattern_to_search_for_that_is_none_is_told_of_once_all_else_is_right() -> None:
+    with pytest.raises(CelError) as failure:
+        TYPED.compile("s.find('a)') == ''")
+    assert str(failure.value) == "program instantiation failed: error parsing regexp: unexpected ): `a)`"
+    with pytest.raises(CelError, match="must evaluate to bool"):
+        TYPED.compile("s.find('a)')")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("a(", "missing closing ): `a(`"),
+        ("[a", "missing closing ]: `[a`"),
+        ("*a", "missing argument to repetition operator: `*`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("a{2,1}", "invalid repeat count: `{2,1}`"),
+        ("[z-a]", "invalid character class range: `z-a`"),
+        ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ("a\\", "trailing backslash at end of expression: ``"),
+    ],
+)
+def test_what_is_wrong_with_a_pattern_is_said_as_go_says_it(pattern: str, message: str) -> None:
+    with pytest.raises(EvaluationError) as failure:
+        value("s.find(p)", Environment({"s": t.STRING, "p": t.STRING}), s="", p=pattern)
+    assert str(failure.value) == f"Illegal regex: error parsing regexp: {message}"
+
+
 def test_an_expression_must_have_the_wanted_type() -> None:
     with pytest.raises(CelError, match="must evaluate to bool"):
         TYPED.compile("s")

@@ -73,6 +73,8 @@ def test_what_cannot_be_evaluated_is_said() -> None:
     assert violations(schema, {"spec": {}}) == [
         'spec: Invalid value: "object": no such key: min evaluating rule: self.min > 0'
     ]
+    nothing = schema_of("self.min > 0", min=INTEGER | {"nullable": True})
+    assert violations(nothing, {"spec": {"min": None}}) == violations(schema, {"spec": {}})
     union = schema_of("self.port > 0", port={"x-kubernetes-int-or-string": True})
     assert violations(union, {"spec": {"port": 80}}) == []
     assert violations(union, {"spec": {"port": "http"}}) == [
@@ -103,7 +105,17 @@ def test_what_cannot_be_evaluated_is_said() -> None:
             {"a": 1},
             "self.x.all(k, self.x[k] == 1) && 'a' in self.x",
         ),
-        ({"type": "string", "nullable": True}, None, "!has(self.y) && (!has(self.x) || dyn(self.x) == null)"),
+        ({"type": "string", "nullable": True}, None, "!has(self.y) && !has(self.x) && !self.?x.hasValue()"),
+        (
+            {"type": "string", "maxLength": 9, "nullable": True},
+            "a",
+            "has(self.x) && self.x == 'a' && self.?x.hasValue()",
+        ),
+        (
+            {"type": "array", "maxItems": 9, "items": {"type": "string", "maxLength": 9, "nullable": True}},
+            [None, "a"],
+            "type(self.x[0]) == null_type && self.x[1] == 'a'",
+        ),
         (
             {
                 "type": "object",

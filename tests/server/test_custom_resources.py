@@ -1,5 +1,6 @@
 """Custom kinds over HTTP: served at once, whole and checked by their schemas, withdrawn with their definition."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from kubelib.testing.cluster import Cluster, ClusterOptions
+from tests.hooks import CA
 from tests.server.definitions import CRDS, OPEN, Api, Tree, definition, paths_of, thing
 
 _numbers = count(1)
@@ -151,6 +153,13 @@ CASES: list[tuple[Tree, Any, list[tuple[str, str]]]] = [
     (LISTS, {"set": ["a", "b", "a"]}, [("spec.x.set[2]", 'Duplicate value: "a"')]),
     (LISTS, {"map": [{"k": "a"}, {"k": "a", "p": "UDP"}, {"k": "a", "p": "TCP"}]}, [("spec.x.map[2]", 'Duplicate value: {"k":"a","p":"TCP"}')]),
     ({"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}, {"apiVersion": "v1"}, [("spec.x.kind", "Required value: must not be empty")]),
+    ({"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}, {"apiVersion": "a/b/c", "kind": ""}, [
+        ("spec.x.apiVersion", 'Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c'),
+        ("spec.x.kind", 'Invalid value: "": must not be empty'),
+    ]),
+    ({"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}, {"apiVersion": "v1", "kind": "Pod%"}, [
+        ("spec.x.kind", "Invalid value: \"Pod%\": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"),
+    ]),
 ]  # fmt: skip
 
 
@@ -564,3 +573,68 @@ def test_a_definition_takes_nothing_from_the_built_in_kinds(api: Api) -> None:
         _gone(api, tree)
         assert api.made("GET", f"/apis/networking.k8s.io/v1/namespaces/default/ingresses/for-{plural}")
     api.refused("GET", "/apis/networking.k8s.io/v1/namespaces/default/others", 404)
+
+
+def test_a_kind_has_the_paths_and_verbs_of_its_scope_and_subresources_only(
+    api: Api, names: tuple[str, str]
+) -> None:
+    path, kind = api.define(definition(*names, OPEN)), f"{names[0]}.example.com"
+    cluster = api.define(
+        definition(f"all{names[0]}", f"All{names[1]}", OPEN, scope="Cluster", subresources={"status": {}})
+    )
+    flat, spaced = path.replace("namespaces/default/", ""), cluster.replace("/v1/", "/v1/namespaces/default/")
+    api.made("POST", path, json=thing(names[1], "a"))
+    for method, where in (
+        ("POST", flat),
+        ("DELETE", flat),
+        ("GET", f"{flat}/a"),
+        ("GET", spaced),
+        ("POST", spaced),
+    ):
+        assert api.refused(method, where, 404, json={}) == {}
+    assert [item["metadata"]["name"] for item in api.made("GET", flat)["items"]] == ["a"]
+    refusals = [
+        ("GET", f"{path}/a/status", 404, f'{kind} "a" not found', {"name": "a", "group": "example.com", "kind": names[0]}),
+        ("DELETE", f"{cluster}/a/status", 405, f'delete is not supported on resources of kind "all{kind}"', {"group": "example.com", "kind": f"all{names[0]}"}),
+        ("PUT", path, 400, "name must be provided", None),
+    ]  # fmt: skip
+    for method, where, code, message, details in refusals:
+        status = api.refused(method, where, code, json={})
+        assert (status["message"], status.get("details")) == (message, details)
+    # Kinds that are built in have routes instead: what there is none for is not found, or not allowed.
+    api.refused("GET", "/api/v1/pods/a", 404)
+    api.refused("POST", "/api/v1/pods", 405, json={})
+
+
+def test_a_definition_whose_webhook_could_not_be_trusted_is_not_served(
+    api: Api, names: tuple[str, str]
+) -> None:
+    def conversion(bundle: bytes) -> Tree:
+        config = {
+            "service": {"namespace": "default", "name": "a"},
+            "caBundle": base64.b64encode(bundle).decode(),
+        }
+        webhook = {"clientConfig": config, "conversionReviewVersions": ["v1"]}
+        return {"spec": {"conversion": {"strategy": "Webhook", "webhook": webhook}}}
+
+    def established(tree: Tree) -> tuple[str, str]:
+        return next(
+            (c["status"], c["reason"]) for c in tree["status"]["conditions"] if c["type"] == "Established"
+        )
+
+    tree = definition(*names, OPEN)
+    tree["spec"] |= conversion(b"none")["spec"]
+    where = f"{CRDS}/{tree['metadata']['name']}"
+    assert established(api.made("POST", CRDS, json=tree)) == ("False", "InvalidCABundle")
+    api.refused("GET", paths_of(tree)[0], 404)
+    merge = {"content-type": "application/merge-patch+json"}
+    mended = api.made("PATCH", where, content=json.dumps(conversion(CA)), headers=merge)
+    assert established(mended) == ("True", "InitialNamesAccepted")
+    api.made("GET", paths_of(tree)[0])
+    status = api.refused("PATCH", where, 422, content=json.dumps(conversion(b"none")), headers=merge)
+    assert [(cause["field"], cause["message"]) for cause in status["details"]["causes"]] == [
+        (
+            "spec.conversion.webhookClientConfig.caBundle",
+            "Invalid value: []byte{0x6e, 0x6f, 0x6e, 0x65}: unable to load root certificates: unable to parse bytes as PEM block",
+        )
+    ]

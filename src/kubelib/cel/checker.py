@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kubelib.cel import types
 from kubelib.cel.library import Overload
-from kubelib.cel.literals import literal_problem
+from kubelib.cel.literals import instantiation_problem, literal_problem
 from kubelib.cel.source import Problems
 from kubelib.cel.syntax import (
     Bind,
@@ -61,6 +61,8 @@ class Checker:
         self._locals: list[tuple[str, Type]] = []
         self._unify = Unifier()
         self._literals: list[tuple[int, Type, Type]] = []
+        self.unusable = ""
+        """Why the expression cannot be made ready though it is well typed; empty when it can."""
 
     def check(self, root: Node) -> Type:
         """Give every node its type. Problems are noted."""
@@ -221,6 +223,7 @@ class Checker:
         problem = literal_problem(node)
         if problem is not None:
             self._problems.add(*problem)
+        self.unusable = self.unusable or instantiation_problem(node)
         return result
 
     def _no_overload(self, node: Call, given: list[Type]) -> None:

@@ -17,7 +17,17 @@ from kubelib.cel.frame import FIRST, SPENT, Compiled, Frame, charge, no_overload
 from kubelib.cel.library import Overload
 from kubelib.cel.loops import LOOPS
 from kubelib.cel.reading import reader
-from kubelib.cel.selecting import element, has_field, holds, map_key, select_any, select_key, select_of_slot
+from kubelib.cel.selecting import (
+    element,
+    has_field,
+    has_nullable,
+    holds,
+    map_key,
+    nullable_reader,
+    select_any,
+    select_key,
+    select_of_slot,
+)
 from kubelib.cel.syntax import (
     Bind,
     Call,
@@ -106,14 +116,16 @@ class Compiler:
         optional_operand = type_.kind == "optional"
         if optional_operand:
             type_ = type_.parameters[0]
-        key, read = node.field, None
+        key, read, test = node.field, None, has_field
         if type_.kind == "object" and type_.fields is not None:
             field = type_.fields()[node.field]
             key, read = field.key, reader(field.type)
+            if field.nullable:
+                read, test = nullable_reader(key, read), has_nullable
         elif type_.kind == "map":
             read = reader(type_.parameters[1])
         if node.test:
-            return has_field(operand, key), cost
+            return test(operand, key), cost
         if node.optional or optional_operand or type_.kind == "dyn":
             return select_any(operand, key, node.field, read, optional=node.optional), cost + 1
         if read is None and isinstance(node.operand, Ident) and node.operand.names_type is None:

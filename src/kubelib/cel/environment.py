@@ -105,9 +105,12 @@ class Environment:
         root = parse(text)
         problems = Problems(text)
         try:
-            found = Checker(self, problems).check(root)
+            checker = Checker(self, problems)
+            found = checker.check(root)
             problems.raise_any()
             _must_be(found, result)
+            if checker.unusable:
+                raise CelError(f"program instantiation failed: {checker.unusable}")
             compiler = Compiler()
             run, cost = compiler.compile(root)
         except RecursionError:

@@ -22,7 +22,7 @@ class RuleProblem:
     """What is wrong with a rule, or with all of them together."""
 
     reason: str
-    """``FieldValueInvalid``, ``FieldValueRequired``, ``FieldValueForbidden`` or ``FieldValueNotSupported``."""
+    """``FieldValueInvalid``, ``FieldValueRequired``, ``FieldValueForbidden``, ``FieldValueNotSupported`` or ``InternalError``."""
     path: str
     message: str
     """As Kubernetes says it, ``Invalid value: …`` included."""
@@ -108,10 +108,10 @@ def _visit(
             where = f"{path}.x-kubernetes-validations[{at}]"
             _rule(found, costs, rule, where, schema, type_, cardinality, fixed_order)
     elif rules:
-        text = "x-kubernetes-validations may not be used where the schema does not say what is there"
-        found.append(
-            RuleProblem("FieldValueForbidden", f"{path}.x-kubernetes-validations", f"Forbidden: {text}")
+        text = (
+            "Internal error: internal error: failed to retrieve type information for x-kubernetes-validations"
         )
+        found.append(RuleProblem("InternalError", f"{path}.x-kubernetes-validations", text))
 
     def inside(name: str, part: Any, around: int | None, order: str | None) -> None:
         if isinstance(part, Mapping):

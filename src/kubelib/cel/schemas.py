@@ -119,7 +119,9 @@ def _object(schema: Schema, name: str) -> Type | None:
         if type_ is None:
             continue
         if (written := escape(key)) is not None:
-            fields[written] = Field(key, type_, required=key in required)
+            fields[written] = Field(
+                key, type_, required=key in required, nullable=bool(inner.get("nullable"))
+            )
         if key in required and inner.get("default") is None:
             least += len(key) + type_.least_bytes + 4
     return attrs.evolve(types.object_of(name, lambda: fields, least_bytes=least), most=0)

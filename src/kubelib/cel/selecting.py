@@ -74,6 +74,28 @@ def has_field(operand: Closure, key: str) -> Closure:
     return run
 
 
+def has_nullable(operand: Closure, key: str) -> Closure:
+    """Return ``has(operand.key)`` of a field that may be null: one that is null counts as absent."""
+    there = has_field(operand, key)
+
+    def run(f: Frame) -> bool:
+        value = operand(f)
+        return value.get(key) is not None if value.__class__ is dict else there(f)
+
+    return run
+
+
+def nullable_reader(key: str, read: Reader | None) -> Reader:
+    """Return what reads a field that may be null: it raises KeyError for one that is, as if it were absent."""
+
+    def run(value: Any) -> Any:
+        if value is None:
+            raise KeyError(key)
+        return value if read is None else read(value)
+
+    return run
+
+
 def select_of_slot(slot: int, key: str, name: str) -> Closure:
     """Return the selection of a field of a variable."""
 
@@ -121,15 +143,13 @@ def select_any(operand: Closure, key: str, name: str, read: Reader | None, *, op
                 return NONE
             value = value.value
         try:
-            found = value[key]
+            found = value[key] if read is None else read(value[key])
         except (KeyError, TypeError):
             if inside or optional:
                 if value.__class__ in (list, str, bytes, bool, int, float, Uint):
                     raise no_overload() from None
                 return NONE
             raise missing(value, name) from None
-        if read is not None:
-            found = read(found)
         return Optional(present=True, value=found) if inside or optional else found
 
     return run

@@ -78,6 +78,8 @@ class Field:
     """Its name in JSON, which may need escaping in CEL (see `kubelib.cel.names`)."""
     type: Type
     required: bool = False
+    nullable: bool = False
+    """Whether it may be null, which counts as absent."""
 
 
 DYN = Type("dyn")

@@ -48,21 +48,28 @@ class Timestamp:
     kind: ClassVar[str] = "timestamp"
     nanoseconds: int
     """Since 1970 in UTC."""
+    offset: int = attrs.field(default=0, eq=False, order=False)
+    """How many seconds east of UTC its text was written: cel-go shows it, and takes it apart, in that zone."""
 
     def __repr__(self) -> str:
         return f"Timestamp({self})"
 
     def __str__(self) -> str:
-        seconds, rest = divmod(self.nanoseconds, 10**9)
-        moment = _EPOCH + timedelta(seconds=seconds)
+        moment, rest = self.local(), self.nanoseconds % 10**9
         fraction = f".{rest:09d}".rstrip("0") if rest else ""
-        return f"{moment.year:04d}{moment:-%m-%dT%H:%M:%S}{fraction}Z"
+        minutes = abs(self.offset) // 60
+        zone = f"{'-' if self.offset < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}" if minutes else "Z"
+        return f"{moment.year:04d}{moment:-%m-%dT%H:%M:%S}{fraction}{zone}"
 
-    def local(self, zone: str = "") -> datetime:
-        """Return the date and time in a zone: a name, or an offset such as ``-08:00``. Raises EvaluationError."""
+    def local(self, zone: str | None = None) -> datetime:
+        """Return the date and time in a zone: a name, or an offset such as ``-08:00``; in its own when none is named.
+
+        Raises EvaluationError.
+        """
         try:
-            return (_EPOCH + timedelta(seconds=self.nanoseconds // 10**9)).astimezone(_zone(zone))
-        except OverflowError:
+            where = timezone(timedelta(seconds=self.offset)) if zone is None else _zone(zone)
+            return (_EPOCH + timedelta(seconds=self.nanoseconds // 10**9)).astimezone(where)
+        except (OverflowError, ValueError):
             raise EvaluationError("timestamp overflow") from None
 
 
@@ -254,10 +261,10 @@ def parse_timestamp(text: str) -> Timestamp:
     except ValueError as error:
         raise ValueError(f'parsing time "{text}": {error}') from None
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
+    offset = 0
     if found[8]:
-        offset = int(found[9]) * 3600 + int(found[10]) * 60
-        seconds += offset if found[8] == "-" else -offset
-    return timestamp(seconds * 10**9 + fraction)
+        offset = (int(found[9]) * 3600 + int(found[10]) * 60) * (-1 if found[8] == "-" else 1)
+    return timestamp((seconds - offset) * 10**9 + fraction, offset)
 
 
 def parse_date(text: str) -> Timestamp:
@@ -265,11 +272,11 @@ def parse_date(text: str) -> Timestamp:
     return parse_timestamp(f"{text}T00:00:00Z" if len(text) == 10 else text)
 
 
-def timestamp(nanoseconds: int) -> Timestamp:
-    """Return a moment. Raises EvaluationError outside of what a timestamp can be."""
+def timestamp(nanoseconds: int, offset: int = 0) -> Timestamp:
+    """Return a moment, and its zone. Raises EvaluationError outside of what a timestamp can be."""
     if not _TIMESTAMP_MIN <= nanoseconds <= _TIMESTAMP_MAX:
         raise EvaluationError("timestamp overflow")
-    return Timestamp(nanoseconds)
+    return Timestamp(nanoseconds, offset)
 
 
 def duration(nanoseconds: int) -> Duration:

@@ -17,7 +17,7 @@ from kubelib.api.errors import (
     UnsupportedMediaType,
 )
 from kubelib.api.meta import Key
-from kubelib.api.scheme import Resource, Tree
+from kubelib.api.scheme import Resource, Tree, UnknownKind
 from kubelib.registry.base import Patch, PatchType, Preconditions, WriteOptions
 from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.registries import ResourceRegistries
@@ -102,6 +102,14 @@ class ResourceVerbs:
     def registry(self, info: RequestInfo) -> GenericRegistry:
         """Return the registry that a request is about. Raises NotFound, and UnknownKind for a resource that is not served."""
         resource = self._registries.scheme.path(info.group, info.version, info.resource)
+        _require_scope(info, resource)
+        if info.subresource and info.subresource not in resource.subresources and resource.structure:
+            raise NotFound(
+                f'{resource.group_resource} "{info.name}" not found',
+                name=info.name,
+                group=resource.group,
+                kind=resource.plural,
+            )
         if info.rest or (info.subresource and info.subresource not in resource.subresources):
             raise NotFound("the server could not find the requested resource")
         if info.namespace and not resource.namespaced and info.resource != "namespaces":
@@ -244,7 +252,7 @@ class ResourceVerbs:
                 case "delete" | "deletecollection":
                     response = await self._delete(request, body, registry, accepted)
                 case _:
-                    raise MethodNotAllowed("the server does not allow this method on the requested resource")
+                    raise _not_allowed(info, resource)
         except ApiError as error:
             error.warnings = request.warnings  # type: ignore[attr-defined]
             raise
@@ -256,7 +264,7 @@ class ResourceVerbs:
     ) -> Response:
         info, resource = request.info, registry.resource
         if info.name and not info.subresource:
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+            raise _not_allowed(info, resource)
         cls = body_class(resource, info.subresource)
         tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource, cls=cls))
         checked = False
@@ -372,8 +380,38 @@ def _warned(response: Response, resource: Resource) -> Response:
     return response
 
 
+def _require_scope(info: RequestInfo, resource: Resource) -> None:
+    """Refuse what is about one object, or a new one, where no namespace is named: only lists and watches go across them all.
+
+    Raises UnknownKind for kinds that definitions define, as Kubernetes has no such path for them; NotFound, MethodNotAllowed.
+    """
+    if resource.structure is not None and info.namespace and not resource.namespaced:
+        raise UnknownKind(info.path)
+    if not resource.namespaced or info.namespace or info.verb in ("list", "watch"):
+        return
+    if resource.structure is not None:
+        raise UnknownKind(info.path)
+    if info.name:
+        raise NotFound("the server could not find the requested resource")
+    raise _not_allowed(info, resource)
+
+
 def _require_verb(info: RequestInfo, resource: Resource) -> None:
     """Refuse a verb that a resource, or one of its subresources, does not have. Raises MethodNotAllowed."""
     verbs: Sequence[str] = SUBRESOURCE_VERBS[info.subresource] if info.subresource else resource.verbs
-    if info.verb not in verbs or (info.verb in ("update", "patch") and not info.name):
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    nameless = info.verb in ("update", "patch") and not info.name
+    if nameless and resource.structure is not None:
+        raise BadRequest("name must be provided")
+    if nameless or info.verb not in verbs:
+        raise _not_allowed(info, resource)
+
+
+def _not_allowed(info: RequestInfo, resource: Resource) -> MethodNotAllowed:
+    """Return the refusal of a verb; kinds that definitions define say which it was."""
+    if resource.structure is None:
+        return MethodNotAllowed("the server does not allow this method on the requested resource")
+    return MethodNotAllowed(
+        f'{info.verb} is not supported on resources of kind "{resource.group_resource}"',
+        group=resource.group,
+        kind=resource.plural,
+    )

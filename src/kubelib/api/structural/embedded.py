@@ -11,6 +11,7 @@ from kubelib.api.structural.listtypes import Check
 from kubelib.api.validation.meta import annotation_problems, label_problems
 from kubelib.api.validation.problems import each, invalid, required
 from kubelib.api.validation.texts import subdomain
+from kubelib.labels.validation import is_dns1035_label
 
 
 def embedded_check(schema: Tree, *, root: bool = False) -> Check | None:
@@ -73,11 +74,12 @@ def _types(value: Tree, path: str, problems: list[Problem]) -> None:
 
 
 def _identity(value: Tree, path: str, problems: list[Problem]) -> None:
-    problems += [
-        required(f"{path}.{name}", "must not be empty")
-        for name in ("apiVersion", "kind")
-        if not value.get(name)
-    ]
+    for name, look in (("apiVersion", _group_version), ("kind", _kind)):
+        found = value.get(name)
+        if found is None:
+            problems.append(required(f"{path}.{name}", "must not be empty"))
+        elif why := look(found):
+            problems.append(invalid(f"{path}.{name}", found, why))
     meta = value.get("metadata")
     if meta is None:
         return
@@ -86,3 +88,18 @@ def _identity(value: Tree, path: str, problems: list[Problem]) -> None:
         problems += each(f"{where}.name", meta["name"], subdomain(meta["name"]))
     problems += label_problems(meta.get("labels"), f"{where}.labels")
     problems += annotation_problems(meta.get("annotations"), f"{where}.annotations")
+
+
+def _group_version(text: str) -> str:
+    """Return what is wrong with the API version of an embedded object; empty when nothing is."""
+    if not text:
+        return "must not be empty"
+    return f"unexpected GroupVersion string: {text}" if text.count("/") > 1 else ""
+
+
+def _kind(text: str) -> str:
+    """Return what is wrong with the kind of an embedded object; empty when nothing is."""
+    if not text:
+        return "must not be empty"
+    found = is_dns1035_label(text.lower())
+    return "may have mixed case, but should otherwise match: " + ",".join(found) if found else ""

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.structural.fieldpaths import plain_steps
+from kubelib.api.validation.bundles import bundle_problem, shown_bundle
 from kubelib.api.validation.problems import (
     duplicate,
+    faulty,
     forbidden,
     immutable,
     invalid,
@@ -51,6 +53,7 @@ def definition_update_problems(new: Tree, old: Tree) -> list[Problem]:
     """Check a change of a definition."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     problems = _spec_problems(spec, before)
+    problems += _bundle_problems(new, old)
     names, names_before = spec.get("names") or {}, before.get("names") or {}
     if is_true(old, "Established"):
         problems += immutable("spec.scope", spec.get("scope"), before.get("scope"))
@@ -373,6 +376,24 @@ def _conversion_problems(spec: Tree, before: Tree | None) -> list[Problem]:
         problems += client_config_problems(where, config)
     recognized = before is None or _recognizes(before)
     return problems + _review_problems(versions, f"{path}.conversionReviewVersions", recognized=recognized)
+
+
+def _bundle_problems(new: Tree, old: Tree) -> list[Problem]:
+    """Keep a definition that is served from getting certificates for its webhook that are none."""
+    bundle = conversion_bundle(new)
+    if not is_true(old, "Established") or bundle_problem(conversion_bundle(old)):
+        return []
+    why = bundle_problem(bundle)
+    if not why:
+        return []
+    path = "spec.conversion.webhookClientConfig.caBundle"
+    return [faulty(path, f"{shown_bundle(bundle)}: {why}")]
+
+
+def conversion_bundle(tree: Tree) -> str:
+    """Return the certificates that the conversion webhook of a definition is known by, as they stand there."""
+    webhook = ((tree.get("spec") or {}).get("conversion") or {}).get("webhook") or {}
+    return (webhook.get("clientConfig") or {}).get("caBundle") or ""
 
 
 def _recognizes(spec: Tree) -> bool:

@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-import re
 from typing import TYPE_CHECKING
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.times import parse_time
+from kubelib.api.validation.bundles import PEM_BLOCK, certificate_of
 from kubelib.api.validation.devicenames import condition_problems
 from kubelib.api.validation.meta import annotation_problems
 from kubelib.api.validation.problems import each, immutable, invalid, not_supported, required, too_long
@@ -23,18 +23,8 @@ MOST_REQUEST, MOST_CHAIN = 10 * 1024, 10 * 1024
 LEAST_SECONDS, MOST_SECONDS, MOST_SECONDS_OF_KUBERNETES = 3600, 7862400, 86400
 _MOST_UID = 128
 _OMITTED = "<value omitted>"
-_BLOCK = re.compile(
-    r"-----BEGIN ([A-Z0-9 ]+)-----\r?\n((?:[A-Za-z0-9-]+: [^\n]*\n)*)\s*(.*?)-----END \1-----", re.DOTALL
-)
 _OUTCOMES = ("Issued", "Denied", "Failed")
 _RSA_SIZES, _CURVES = (3072, 4096), ("secp256r1", "secp384r1", "secp521r1")
-
-
-def _certificate(text: str) -> "Certificate":
-    """Return the certificate in a PEM block. Raises ValueError."""
-    from cryptography import x509
-
-    return x509.load_der_x509_certificate(base64.b64decode("".join(text.split()), validate=True))
 
 
 def bundle_name_messages(name: str, signer: str) -> list[str]:
@@ -71,7 +61,7 @@ def _anchor_problems(path: str, bundle: str) -> list[Problem]:
         return [too_long(path, MOST_BYTES)]
     seen: dict[str, list[int]] = {}
     problems = []
-    for at, (kind, headers, body) in enumerate(_BLOCK.findall(bundle)):
+    for at, (kind, headers, body) in enumerate(PEM_BLOCK.findall(bundle)):
         if why := _why_no_anchor(kind, headers, body):
             problems.append(invalid(path, _OMITTED, f"entry {at} {why}"))
         else:
@@ -96,7 +86,7 @@ def _why_no_anchor(kind: str, headers: str, body: str) -> str:
     from cryptography.x509 import BasicConstraints, ExtensionNotFound
 
     try:
-        constraints = _certificate(body).extensions.get_extension_for_class(BasicConstraints).value
+        constraints = certificate_of(body).extensions.get_extension_for_class(BasicConstraints).value
     except ExtensionNotFound:
         return "does not have the CA bit set"
     except ValueError:
@@ -221,12 +211,12 @@ def _chain_problems(status: Tree, spec: Tree) -> list[Problem]:
     if len(chain.encode()) > MOST_CHAIN:
         return [too_long(path, MOST_CHAIN)]
     certificates = []
-    for kind, _, body in _BLOCK.findall(chain):
+    for kind, _, body in PEM_BLOCK.findall(chain):
         if kind != "CERTIFICATE":
             detail = "issued certificate chain must consist entirely of CERTIFICATE PEM blocks"
             return [invalid(path, chain, detail)]
         try:
-            certificates.append(_certificate(body))
+            certificates.append(certificate_of(body))
         except ValueError:
             which = "intermediate" if certificates else "leaf"
             return [invalid(path, chain, f"{which} certificate does not parse as valid X.509")]

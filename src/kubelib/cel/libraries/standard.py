@@ -112,14 +112,14 @@ _add(
     cost=costs.list_concatenation,
     estimate=costs.lists_joined,
 )
-_add("_+_(timestamp, duration) timestamp", lambda a, b: timestamp(a.nanoseconds + b.nanoseconds))
-_add("_+_(duration, timestamp) timestamp", lambda a, b: timestamp(a.nanoseconds + b.nanoseconds))
+_add("_+_(timestamp, duration) timestamp", lambda a, b: timestamp(a.nanoseconds + b.nanoseconds, a.offset))
+_add("_+_(duration, timestamp) timestamp", lambda a, b: timestamp(a.nanoseconds + b.nanoseconds, b.offset))
 _add("_+_(duration, duration) duration", lambda a, b: duration(a.nanoseconds + b.nanoseconds))
 _add("_-_(int, int) int", lambda a, b: integer(a - b))
 _add("_-_(uint, uint) uint", lambda a, b: unsigned(int(a) - int(b)))
 _add("_-_(double, double) double", lambda a, b: a - b)
 _add("_-_(timestamp, timestamp) duration", lambda a, b: duration(a.nanoseconds - b.nanoseconds))
-_add("_-_(timestamp, duration) timestamp", lambda a, b: timestamp(a.nanoseconds - b.nanoseconds))
+_add("_-_(timestamp, duration) timestamp", lambda a, b: timestamp(a.nanoseconds - b.nanoseconds, a.offset))
 _add("_-_(duration, duration) duration", lambda a, b: duration(a.nanoseconds - b.nanoseconds))
 _add("_*_(int, int) int", lambda a, b: integer(a * b))
 _add("_*_(uint, uint) uint", lambda a, b: unsigned(int(a) * int(b)))

@@ -6,7 +6,8 @@ Pure, after ``k8s.io/apiextensions-apiserver/pkg/controller/status``.
 from collections.abc import Iterable
 
 from kubelib.api.scheme import Tree
-from kubelib.api.validation.definitions import approval, is_protected
+from kubelib.api.validation.bundles import bundle_problem
+from kubelib.api.validation.definitions import approval, conversion_bundle, is_protected, is_true
 
 
 def find_condition(tree: Tree, kind: str) -> Tree | None:
@@ -58,7 +59,9 @@ def accept_names(tree: Tree, others: Iterable[Tree], now: str) -> None:
     status = tree.setdefault("status", {})
     accepted = {name: value for name, value in (status.get("acceptedNames") or {}).items() if value}
     named = {name: value for name, value in wanted.items() if value}
-    if accepted == named and find_condition(tree, "NamesAccepted") is not None:
+    if accepted == named and (known := find_condition(tree, "NamesAccepted")) is not None:
+        if known.get("status") == "True":
+            _establish(tree, now)
         return
     resources, kinds = _taken(others)
     reason = message = ""
@@ -94,20 +97,20 @@ def accept_names(tree: Tree, others: Iterable[Tree], now: str) -> None:
     status["acceptedNames"] = {"kind": "", "plural": "", **accepted}
     good = not reason
     set_condition(tree, "NamesAccepted", good, reason or "NoConflicts", message or "no conflicts found", now)
-    established = find_condition(tree, "Established")
-    if established is not None and established.get("status") == "True":
-        return
     if good:
-        set_condition(
-            tree,
-            "Established",
-            True,
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-            now,
-        )
-    else:
+        _establish(tree, now)
+    elif not is_true(tree, "Established"):
         set_condition(tree, "Established", False, "NotAccepted", "not all names are accepted", now)
+
+
+def _establish(tree: Tree, now: str) -> None:
+    """Say that a definition whose names are accepted is served from now on, unless its webhook could not be trusted."""
+    if is_true(tree, "Established"):
+        return
+    reason, message = "InitialNamesAccepted", "the initial names have been accepted"
+    if bundle_problem(conversion_bundle(tree)):
+        reason, message = "InvalidCABundle", "The conversion webhook CABundle is invalid"
+    set_condition(tree, "Established", reason != "InvalidCABundle", reason, message, now)
 
 
 def judge_approval(tree: Tree, now: str) -> None:
