@@ -28,6 +28,7 @@ from kubelib.testing.runtime import (
     StatsSuite,
     TerminalSuite,
     containers,
+    ended,
 )
 from tests.containers import BUSYBOX, Docker, mounts_below
 from tests.enginesuite import EngineSuite
@@ -70,6 +71,16 @@ class TestDockerRuntime(
             client.create_container_from_config(config, name)
         identity = await runtime.start_container(sandbox, container)
         assert (await containers(runtime))[identity].state == "running"
+
+    async def test_a_stopped_sandbox_has_nothing_left_of_the_engines_network(
+        self, runtime: DockerRuntime, docker_engine: Docker
+    ) -> None:
+        identity = await self.start(runtime, Program(seconds=0))
+        await ended(runtime, identity)
+        with docker_engine.client() as client:
+            assert len(client.inspect_network("bridge")["Containers"]) == 1
+            await runtime.stop_sandbox((await self.in_sandbox(runtime)).id)
+            assert client.inspect_network("bridge")["Containers"] == {}
 
     async def test_an_engine_that_is_not_there_is_said_in_one_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeUnavailable, match=r"cannot reach Docker at .*: No such file or directory"):

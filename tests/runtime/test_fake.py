@@ -201,6 +201,24 @@ class RemovesOnce(FakeRuntime):
         await super().remove_sandbox(sandbox)
 
 
+class KeepsAddresses(FakeRuntime):
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        known = self._sandboxes.get(sandbox)
+        await super().stop_sandbox(sandbox)
+        if known is not None:
+            self._sandboxes[sandbox] = attrs.evolve(known, ready=False)
+
+
+class RemovesWhatItStops(FakeRuntime):
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        await self.remove_sandbox(sandbox)
+
+
+class StopsForGood(FakeRuntime):
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
+        return SandboxId(spec.uid) if spec.uid in self._sandboxes else await super().run_sandbox(spec)
+
+
 class AlwaysSucceeds(FakeRuntime):
     async def list_sandboxes(self) -> tuple[Sandbox, ...]:
         def good(container: Container) -> Container:
@@ -327,6 +345,11 @@ class HasEveryImage(FakeRuntime):
         (LeavesContainersBehind, "test_removing_a_sandbox_ends_all_that_is_in_it_and_may_be_repeated"),
         (RemovesEverything, "test_removing_one_sandbox_leaves_the_others_alone"),
         (RemovesOnce, "test_removing_a_sandbox_ends_all_that_is_in_it_and_may_be_repeated"),
+        *(
+            (broken, "test_a_stopped_sandbox_gives_back_its_address_and_what_has_ended_in_it_is_still_known")
+            for broken in (KeepsAddresses, RemovesWhatItStops)
+        ),
+        (StopsForGood, "test_a_sandbox_that_was_stopped_can_be_run_anew"),
         (AlwaysSucceeds, "test_stopping_what_has_ended_does_nothing"),
         (KillsAtOnce, "test_a_container_that_obeys_ends_at_once_in_its_own_way"),
         (KillsAtOnce, "test_one_that_does_not_obey_is_killed_after_the_grace"),

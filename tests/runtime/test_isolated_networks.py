@@ -16,6 +16,7 @@ from kubelib.runtime.base import (
     ContainerId,
     ContainerSpec,
     Dns,
+    NoSuchContainer,
     PortMapping,
     RuntimeEvent,
     SandboxId,
@@ -256,9 +257,9 @@ async def test_what_pods_send_beyond_the_host_comes_from_the_hosts_address(runti
             assert await ask(runtime, container, "192.0.2.2") == "world to 192.0.2.1"
             server.kill()
     finally:
+        run("ip", "link", "del", "world0")  # before its other end goes with the last process there
         world.kill()
         await world.wait()
-        run("ip", "link", "del", "world0")
 
 
 async def test_a_sandbox_whose_holder_was_killed_says_so_and_is_made_anew(runtime: ProcessRuntime) -> None:
@@ -278,6 +279,25 @@ async def test_a_sandbox_whose_holder_was_killed_says_so_and_is_made_anew(runtim
     assert await runtime.run_sandbox(pod("one", ONE)) == sandbox
     again = await start(runtime, sandbox, sys.executable, "-c", SERVER, "0.0.0.0", "80", "again", attempt=1)
     assert await ask(runtime, again, ONE) == f"again to {ONE}"
+
+
+async def test_a_sandbox_that_was_stopped_leaves_its_address_and_its_port_to_another(
+    runtime: ProcessRuntime,
+) -> None:
+    devices = networks_left()
+    first = await runtime.run_sandbox(pod("one", ONE, ports=(PortMapping(8080, 80),)))
+    await serve(runtime, first, "first")
+    directory = runtime._sandbox(first)
+    await runtime.stop_sandbox(first)
+    assert holder_of(directory) is None
+    assert networks_left() == devices
+    second = await runtime.run_sandbox(pod("two", ONE, ports=(PortMapping(8080, 80),)))
+    await serve(runtime, second, "second")
+    assert (await heard(ONE)).startswith("second")
+    with pytest.raises(NoSuchContainer):
+        await runtime.connect(first, 80)
+    await runtime.remove_sandbox(first)
+    assert (await heard(ONE)).startswith("second")
 
 
 async def test_what_a_killed_runtime_has_left_is_found_and_removed(

@@ -36,6 +36,7 @@ from kubelib.testing.runtime import (
     TerminalSuite,
     WorkingDirectorySuite,
     containers,
+    ended,
     text_of,
     until_told,
 )
@@ -136,6 +137,26 @@ class TestPodmanRuntime(
         await leave()
         async with self.opened(self.owner):
             assert self.engine.containers() == []
+
+    async def test_the_only_address_of_a_network_is_there_for_one_sandbox_after_the_other(
+        self, tmp_path: Path, podman_service: Podman
+    ) -> None:
+        assert podman_service.network is not None
+        subnet = podman_service.network.pods.replace("172.", "10.") + ".0/30"
+        podman_service.run("network", "create", "--subnet", subnet, "tiny")
+        try:
+            async with PodmanRuntime(str(tmp_path), url=podman_service.url, network="tiny") as runtime:
+                for number in range(2):
+                    sandbox = await runtime.run_sandbox(self.sandbox(f"{number}{'0' * 7}-uid"))
+                    spec = self.container(Program(seconds=0, exit_code=number))
+                    identity = await runtime.start_container(sandbox, spec)
+                    assert (await ended(runtime, identity)).exit_code == number
+                    await runtime.stop_sandbox(sandbox)
+                assert len(await containers(runtime)) == 2
+                for left in await runtime.list_sandboxes():
+                    await runtime.remove_sandbox(left.id)
+        finally:
+            podman_service.run("network", "rm", "tiny")
 
     async def test_containers_go_on_without_the_service_and_what_happened_meanwhile_is_told(
         self, runtime: PodmanRuntime, podman_service: Podman, tmp_path: Path

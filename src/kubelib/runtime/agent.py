@@ -347,6 +347,17 @@ class NodeAgent:
             self._addresses[uid] = free
         return self._addresses[uid]
 
+    def address_of(self, pod: Pod) -> str:
+        """Return the address that a Pod has or, if it has given it back, had; empty if it never had one."""
+        if pod.spec.host_network:
+            return self.settings.address
+        return self._addresses.get(pod.metadata.uid) or pod.status.pod_ip
+
+    def release(self, uid: str) -> None:
+        """Give back what a Pod that has ended had: its address, which another may have, and its volumes. What it has said stays."""
+        self._addresses.pop(uid, None)
+        self.volumes.remove(uid)
+
     def note_address(self, uid: str, address: str) -> None:
         """Note the address that the runtime has given a Pod."""
         self._addresses[uid] = address
@@ -374,8 +385,7 @@ class NodeAgent:
 
     def forget(self, uid: str) -> None:
         """Give back what a Pod that is gone had."""
-        self._addresses.pop(uid, None)
-        self.volumes.remove(uid)
+        self.release(uid)
         shutil.rmtree(self.pod_directory(uid), ignore_errors=True)
         for directory in (self.root / "logs").glob(f"*_{uid}"):
             shutil.rmtree(directory, ignore_errors=True)

@@ -179,6 +179,7 @@ class Sandbox:
     namespace: str
     name: str
     address: str
+    """Empty if it was stopped: another one may have it by now."""
     ready: bool
     created: datetime
     containers: tuple[Container, ...] = ()
@@ -256,7 +257,7 @@ class Runtime(Protocol):
         ...
 
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        """Create the sandbox of a Pod, or return the one that it has."""
+        """Create the sandbox of a Pod, or return the one that it has; one that was stopped is made anew."""
         ...
 
     async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
@@ -269,6 +270,13 @@ class Runtime(Protocol):
 
     async def remove_container(self, container: ContainerId) -> None:
         """Forget an ended container and its writable files (not its log)."""
+        ...
+
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        """Kill what still runs in the sandbox and give back its address, ports and namespaces. May be repeated.
+
+        What has ended is still listed. There need not be such a sandbox.
+        """
         ...
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:

@@ -225,6 +225,45 @@ class EngineRuntime(Background, RunsCommands, Generic[E, I, K]):
     async def _have_sandbox(self, spec: SandboxSpec) -> None:
         """See to it that a Pod's sandbox runs. Nobody else does meanwhile."""
 
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        """End what holds a Pod's network, so that the engine gives its address to others, and what still runs in it."""
+        async with self._locks.setdefault(sandbox, anyio.Lock()):
+            for container in self._containers_in(sandbox):
+                await self.stop_container(container, grace=0)
+            known = self._sandboxes.get(sandbox)
+            if known is not None and self._life(known):
+                await self._end(known)
+                await self._look(known)
+
+    @property
+    @abstractmethod
+    def _sandboxes(self) -> Mapping[str, K]:
+        """What holds the networks of Pods, by their UIDs."""
+
+    @abstractmethod
+    def _containers_in(self, sandbox: SandboxId) -> list[ContainerId]:
+        """Return the containers of a Pod."""
+
+    @abstractmethod
+    async def _end(self, sandbox: K) -> None:
+        """Kill what holds a Pod's network; return once the network is gone."""
+
+    def _of(self, sandbox: SandboxId) -> K:
+        """Return what holds a Pod's network. Raises `NoSuchContainer`."""
+        try:
+            return self._sandboxes[sandbox]
+        except KeyError:
+            raise NoSuchContainer(f"there is no sandbox {sandbox}") from None
+
+    async def _alive(self, sandbox: SandboxId) -> K:
+        """Return what holds a Pod's network now. Raises `NoSuchContainer`, also if it has ended."""
+        known: K | None = self._of(sandbox)
+        if known is not None and not self._life(known):  # it may have been started a moment ago
+            known = await self._look(known)
+        if known is None or not self._life(known):
+            raise NoSuchContainer(f"sandbox {sandbox} has ended")
+        return known
+
     async def _now(self, sandbox: K) -> K | None:
         """Look at what holds a sandbox. The news of its end may still be on its way, to us and to the engine."""
         known = await self._look(sandbox)

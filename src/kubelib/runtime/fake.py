@@ -156,7 +156,8 @@ class FakeRuntime(Background):
 
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
         """Note a sandbox, or return the one that the Pod has."""
-        if spec.uid not in self._sandboxes:
+        known = self._sandboxes.get(spec.uid)
+        if known is None or not known.ready:
             self._specs[spec.uid] = spec
             self._sandboxes[spec.uid] = Sandbox(
                 id=SandboxId(spec.uid),
@@ -165,10 +166,18 @@ class FakeRuntime(Background):
                 name=spec.name,
                 address=spec.address,
                 ready=True,
-                created=self._clock.now(),
+                created=known.created if known is not None else self._clock.now(),
                 annotations=dict(spec.annotations),
             )
         return SandboxId(spec.uid)
+
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        """Kill what runs for a Pod, and take back its address."""
+        for running in self._containers.values():
+            if running.sandbox == sandbox:
+                self._end(running, 137, signal=9)
+        if (known := self._sandboxes.get(sandbox)) is not None:
+            self._sandboxes[sandbox] = attrs.evolve(known, ready=False, address="")
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         """Kill and forget what is left of a Pod."""
@@ -202,14 +211,12 @@ class FakeRuntime(Background):
 
     async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
         """Begin a container's life. Raises `CannotStart` where its rule refuses it, `ImageNotFound`, `NoSuchContainer`."""
-        if sandbox not in self._sandboxes:
-            raise NoSuchContainer(f"there is no sandbox {sandbox}")
+        self._check_sandbox(sandbox)
         if container.image in self.missing_images:
             raise ImageNotFound(f"{container.image}: not found")
         life = self.rule(self._specs[sandbox], container, self._random)
         await anyio.sleep(life.start_delay)
-        if sandbox not in self._sandboxes:
-            raise NoSuchContainer(f"there is no sandbox {sandbox} any more")
+        self._check_sandbox(sandbox)
         self._count += 1
         now = self._clock.now()
         running = _Running(
@@ -241,6 +248,11 @@ class FakeRuntime(Background):
             assert self._group is not None, "the runtime is not open: use it as a context manager"
             self._group.start_soon(self._live, running)
         return running.container.id
+
+    def _check_sandbox(self, sandbox: SandboxId) -> None:
+        known = self._sandboxes.get(sandbox)
+        if known is None or not known.ready:
+            raise NoSuchContainer(f"there is no sandbox {sandbox}, or it has ended")
 
     async def _live(self, running: _Running) -> None:
         with running.scope:

@@ -195,7 +195,7 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
     alive = [c for c in last.values() if c.state == "running"]
     if pod.metadata.deletion_timestamp is not None:
         return Decision((StopAll(),)) if alive else Decision((Forget(),))
-    if memory.over or phase_of(pod, last, memory) in ("Succeeded", "Failed"):
+    if is_over(pod, containers, memory):
         return Decision((StopAll(),)) if alive else Decision()
     steps: list[Step] = []
     waits: list[float] = []
@@ -241,6 +241,11 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
 
 
 # How far it is
+
+
+def is_over(pod: Pod, containers: Sequence[Container], memory: Memory) -> bool:
+    """Return whether none of the Pod's containers is to be started again, though some may still run."""
+    return phase_of(pod, latest(containers), memory) in ("Succeeded", "Failed")
 
 
 def initialized(pod: Pod, last: Mapping[str, Container], memory: Memory) -> bool:

@@ -131,7 +131,7 @@ class PodOperations:
             own = local(pod)
             if isinstance(runtime, SupportsConnections) and not pod.spec.host_network:
                 return await runtime.connect(SandboxId(own.metadata.uid), port)
-            return await anyio.connect_tcp(self._agent.address_for(own), port)
+            return await anyio.connect_tcp(self._agent.address_of(own), port)
         except (OSError, NoSuchContainer) as error:
             raise NotFound(f"cannot connect to port {port} of pod {pod.metadata.name}: {error}") from None
 

@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -87,6 +87,8 @@ log = logging.getLogger("kubelib.runtime")
 
 _SHIM = str(Path(__file__).with_name("shim.py"))
 START_TIMEOUT = 20.0
+STOPPED = "stopped"
+"""What is noted of a sandbox that has given up its address and namespaces."""
 
 
 class ProcessRuntime(Background, RunsCommands):
@@ -180,10 +182,9 @@ class ProcessRuntime(Background, RunsCommands):
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxId:
         """Create the directory of a Pod and, where it is isolated, its namespaces, or return those that it has. Raises `CannotCreate`."""
         directory = self._sandbox(spec.uid)
-        note = directory / "sandbox.json"
-        known = json_of(note)
+        known = json_of(directory / "sandbox.json")
         lacking = self._isolator is not None and holder_of(directory) is None
-        if known is None or lacking:
+        if known is None or lacking or STOPPED in known:
             directory.mkdir(parents=True, exist_ok=True)
             written = {
                 "uid": spec.uid,
@@ -199,16 +200,31 @@ class ProcessRuntime(Background, RunsCommands):
             }
             if self._isolator is not None:
                 written |= noted(spec, self._holders.network)
-            temporary = directory / ".sandbox.json"
-            temporary.write_text(json.dumps(written))
-            temporary.replace(note)
+            _note(directory, written)
         if lacking:
             await self._holders.hold(spec.uid, directory, written)
         return SandboxId(spec.uid)
 
+    async def stop_sandbox(self, sandbox: SandboxId) -> None:
+        """Kill what runs for a Pod, and give up what its containers share."""
+        directory = self._sandbox(sandbox)
+        note = json_of(directory / "sandbox.json")
+        if note is None or STOPPED in note:
+            return
+        await self._end_sandbox(sandbox, directory)
+        _note(
+            directory, {**note, STOPPED: True}
+        )  # not before it is true: whoever is killed has it done again
+
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         """Kill and remove what is left of a Pod."""
         directory = self._sandbox(sandbox)
+        await self._end_sandbox(sandbox, directory)
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
+        self._news.tell(RuntimeEvent("removed", sandbox))
+
+    async def _end_sandbox(self, sandbox: SandboxId, directory: Path) -> None:
+        """Kill what runs for a Pod; no namespace, device or control group of it is left."""
         for container in containers_of(directory):
             kill(container)
         with anyio.move_on_after(10):
@@ -221,8 +237,6 @@ class ProcessRuntime(Background, RunsCommands):
         if self._isolator is not None:
             self._isolator.leave_sandbox(sandbox)
             await self._holders.release(sandbox, directory)
-        await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
-        self._news.tell(RuntimeEvent("removed", sandbox))
 
     async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
         """Change what a Pod's containers may use together. Without isolation that is not limited."""
@@ -248,8 +262,8 @@ class ProcessRuntime(Background, RunsCommands):
             uid=note["uid"],
             namespace=note["namespace"],
             name=note["name"],
-            address=note["address"],
-            ready=self._isolator is None or holder_of(directory) is not None,
+            address="" if STOPPED in note else note["address"],
+            ready=STOPPED not in note and (self._isolator is None or holder_of(directory) is not None),
             created=datetime.fromisoformat(note["created"]),
             containers=tuple(container_of(container) for container in containers_of(directory)),
             annotations=note["annotations"],
@@ -269,8 +283,8 @@ class ProcessRuntime(Background, RunsCommands):
         """Connect to a port of a Pod: one of its loopback device or, where nobody listens there, of its address."""
         directory = self._sandbox(sandbox)
         note = json_of(directory / "sandbox.json")
-        if note is None:
-            raise NoSuchContainer(f"there is no sandbox {sandbox}")
+        if note is None or STOPPED in note:
+            raise NoSuchContainer(f"there is no sandbox {sandbox}, or it has ended")
         holder = holder_of(directory) if "net" in note.get("namespaces", ()) else None
         if holder is not None:
             with contextlib.suppress(ConnectionRefusedError):
@@ -282,8 +296,9 @@ class ProcessRuntime(Background, RunsCommands):
     async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
         """Start a process under a shim. Raises `CannotStart` if there is no such command or directory."""
         base = self._sandbox(sandbox)
-        if not base.exists():
-            raise NoSuchContainer(f"there is no sandbox {sandbox}")
+        note = json_of(base / "sandbox.json")
+        if note is None or STOPPED in note:
+            raise NoSuchContainer(f"there is no sandbox {sandbox}, or it has ended")
         directory = base / "containers" / f"{container.name}-{container.attempt}"
         if directory.exists() and is_unborn(directory):
             await self.remove_container(ContainerId(str(directory)))
@@ -466,6 +481,13 @@ class ProcessRuntime(Background, RunsCommands):
         found = await anyio.to_thread.run_sync(usage_of, state)
         isolation = (json_of(directory / "spec.json") or {}).get("isolation")
         return accounted(found, groups_of(isolation["note"]).figures()) if isolation else found
+
+
+def _note(directory: Path, note: Mapping[str, Any]) -> None:
+    """Note what a sandbox is: all of it or, where that is interrupted, nothing."""
+    temporary = directory / ".sandbox.json"
+    temporary.write_text(json.dumps(note))
+    temporary.replace(directory / "sandbox.json")
 
 
 async def _leave_groups(directory: Path) -> None:

@@ -64,6 +64,9 @@ class PodWorker:
         self.mounts: dict[str, Path] | None = None
         """Where the Pod's volumes are, once they are prepared."""
         self.sandbox_ready = True
+        self._address = ""
+        self._released = False
+        """Whether the Pod has ended and has nothing any more that another could need."""
         self._stopping = False
         self._starter = Starter(self)
         self.resizing = Resizing(self)
@@ -126,6 +129,9 @@ class PodWorker:
                 try:
                     look_again = await self._sync()
                 except (ApiError, RuntimeFailure, OSError, NoAddress) as error:
+                    if isinstance(error, NoAddress) and self.pod is not None:
+                        message = f"Failed to create pod sandbox: {error}"
+                        self.agent.recorder.warning(self.pod, "FailedCreatePodSandBox", message)
                     log.warning("pod %s: %s", self.pod.key if self.pod else self.uid, error)
                     look_again = TRY_AGAIN
                 except ExceptionGroup as failures:  # of what was done side by side
@@ -163,15 +169,16 @@ class PodWorker:
             return TRY_AGAIN
         if not self.over:
             pod = self.resizing.allocate(desired)
-        address = agent.address_for(pod)
         await self._end_with_sandbox(pod)
         now = agent.clock.now()
         deadline = pod.spec.active_deadline_seconds
         if deadline is not None and pod.status.start_time is not None:
             self.memory.deadline_exceeded |= (now - pod.status.start_time).total_seconds() >= deadline
+        ending = pod.metadata.deletion_timestamp is not None or self._has_ended(pod)
+        address = (agent.address_of(pod) or self._address) if ending else agent.address_for(pod)
         decision = lifecycle.next_step(pod, self.containers, self.memory, now)
         look_again = decision.look_again
-        if self.mounts is None and self.containers and not isinstance(_first(decision), lifecycle.StopAll):
+        if self.mounts is None and self.containers and not ending:
             # What a volume refers to may be gone by now, or not to be had: what was shown stays.
             with contextlib.suppress(ConfigMissing, ApiError):
                 self.mounts = await agent.volumes.prepare(pod, address=address)
@@ -199,12 +206,19 @@ class PodWorker:
                     return None
         if decision.steps:
             await self._look(pod)
-            address = agent.address_for(pod)
+            address = agent.address_of(pod) or address
             look_again = retry if look_again is None and not self.memory.waiting else TRY_AGAIN
         self.resizing.complete(pod)
         self._note_backoff(pod)
         self._probing.keep(pod, self.containers, address)
+        self._address = address
+        releases = not self._released and pod.metadata.deletion_timestamp is None and self._has_ended(pod)
+        if releases:
+            await self._stop_sandbox()
         await self._write_status(pod, address)
+        if releases:  # and not before everybody may know that it does not listen there any more
+            agent.release(self.uid)
+            self._released = True
         if self.memory.waiting:
             self.memory.waiting.clear()
             return TRY_AGAIN
@@ -270,6 +284,17 @@ class PodWorker:
             if status is not None and container.state == "running":
                 self.memory.ready[container.id] = status.ready
                 self.memory.started[container.id] = bool(status.started)
+
+    def _has_ended(self, pod: Pod) -> bool:
+        """Return whether nothing of the Pod runs, nor will."""
+        over = lifecycle.is_over(pod, self.containers, self.memory)
+        return over and all(c.state != "running" for c in self.containers)
+
+    async def _stop_sandbox(self) -> None:
+        """Give back what a Pod that has ended needs no more: as the kubelet does it, before it tells of the end."""
+        sandbox = await self._sandbox()
+        if sandbox is not None and (sandbox.ready or sandbox.address):
+            await self.agent.runtime.stop_sandbox(sandbox.id)
 
     async def _look(self, pod: Pod) -> None:
         """See what runs."""
@@ -354,7 +379,7 @@ class PodWorker:
             if hook.sleep is not None:
                 await anyio.sleep(min(left, hook.sleep.seconds))
             else:
-                why = await check(hook, definition, container.id, runtime, self.agent.address_for(pod), left)
+                why = await check(hook, definition, container.id, runtime, self.agent.address_of(pod), left)
                 if why is not None:
                     self.agent.recorder.warning(pod, "FailedPreStopHook", f"PreStopHook failed: {why}")
             # However long the hook took, the container gets a moment of its own.
@@ -438,7 +463,3 @@ class PodWorker:
         except (NotFound, Conflict):
             return False
         return True
-
-
-def _first(decision: lifecycle.Decision) -> lifecycle.Step | None:
-    return decision.steps[0] if decision.steps else None

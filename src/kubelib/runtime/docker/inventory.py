@@ -137,6 +137,10 @@ class Inventory:
                 kind: Literal["started", "exited"] = "started" if runs else "exited"
                 self.news.tell(RuntimeEvent(kind, readings.labels_of(tree)[POD_UID], container))
 
+    def of_pod(self, uid: str) -> list[ContainerId]:
+        """Return the containers of a Pod."""
+        return [ContainerId(identity) for identity in sorted(self._of_pod.get(uid, ()))]
+
     def sandbox(self, uid: str) -> Sandbox | None:
         """Return the sandbox of a Pod with its containers, or None."""
         tree = self.sandboxes.get(uid)

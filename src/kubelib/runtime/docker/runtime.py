@@ -1,5 +1,6 @@
 """The runtime itself: what it is asked to do, it asks of the engine; what there is, the inventory knows."""
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,11 +121,16 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         """Return a sandbox's address."""
         return readings.address_of(self._of(sandbox))
 
-    def _of(self, sandbox: SandboxId) -> Tree:
-        try:
-            return self._inventory.sandboxes[sandbox]
-        except KeyError:
-            raise NoSuchContainer(f"there is no sandbox {sandbox}") from None
+    @property
+    def _sandboxes(self) -> Mapping[str, Tree]:
+        return self._inventory.sandboxes
+
+    def _containers_in(self, sandbox: SandboxId) -> list[ContainerId]:
+        return self._inventory.of_pod(sandbox)
+
+    async def _end(self, sandbox: Tree) -> None:
+        with contextlib.suppress(NoSuchContainer):
+            await self.engine.call(lambda client: client.stop(sandbox["Id"], timeout=0))
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         """Kill and remove what is left of a Pod: the containers, then the one that they have joined."""
@@ -185,7 +191,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
 
     async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
         """Create and start a container that joins its sandbox."""
-        tree = self._of(sandbox)
+        tree = await self._alive(sandbox)
         image = await self.images.find(container.image)
         if image is None:
             raise ImageNotFound(f"No such image: {container.image}")
@@ -302,7 +308,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
 
     async def connect(self, sandbox: SandboxId, port: int) -> anyio.abc.ByteStream:
         """Connect to a port of a Pod, on its loopback device where that can be reached. Raises OSError, `NoSuchContainer`."""
-        tree = self._of(sandbox)
+        tree = await self._alive(sandbox)
         return await connect(self._pid(tree), readings.address_of(tree), port)
 
 

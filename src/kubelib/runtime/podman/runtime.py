@@ -188,11 +188,16 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         """Return a sandbox's address."""
         return self._of(sandbox).address
 
-    def _of(self, sandbox: SandboxId) -> Known:
-        try:
-            return self._stock.sandboxes[sandbox]
-        except KeyError:
-            raise NoSuchContainer(f"there is no sandbox {sandbox}") from None
+    @property
+    def _sandboxes(self) -> Mapping[str, Known]:
+        return self._stock.sandboxes
+
+    def _containers_in(self, sandbox: SandboxId) -> list[ContainerId]:
+        return [ContainerId(i) for i, known in self._stock.containers.items() if known.uid == sandbox]
+
+    async def _end(self, sandbox: Known) -> None:
+        with contextlib.suppress(NoSuchContainer):
+            await self.engine.call("POST", f"/containers/{sandbox.id}/stop", {"timeout": 0})
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         """Kill and remove what is left of a Pod."""
@@ -220,7 +225,7 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
 
     async def start_container(self, sandbox: SandboxId, container: ContainerSpec) -> ContainerId:
         """Create and start a container in its pod."""
-        infra = self._of(sandbox)
+        infra = await self._alive(sandbox)
         image = await self.images.find(container.image)
         if image is None:
             raise ImageNotFound(f"{container.image}: image not known")
@@ -389,7 +394,7 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
 
     async def connect(self, sandbox: SandboxId, port: int) -> anyio.abc.ByteStream:
         """Connect to a port of a Pod, on its loopback device where that can be reached. Raises OSError, `NoSuchContainer`."""
-        infra = self._of(sandbox)
+        infra = await self._alive(sandbox)
         return await connect(infra.pid, infra.address, port)
 
 

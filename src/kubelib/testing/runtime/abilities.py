@@ -270,5 +270,9 @@ class DurableSuite(OfRuntimes):
             found = await ended(runtime, identity)
             assert (found.exit_code, found.reason) == (5, "Error")
             assert await text_of(log) == b"here\n"
+            await runtime.stop_sandbox(SandboxId(self.sandbox().uid))
+            stopped = await runtime.list_sandboxes()
+        async with open_runtime() as runtime:
+            assert await runtime.list_sandboxes() == stopped
             await runtime.remove_sandbox((await runtime.list_sandboxes())[0].id)
         assert self.leftovers() == []

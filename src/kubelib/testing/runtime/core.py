@@ -89,6 +89,44 @@ class RuntimeSuite(OfRuntimes):
         [sandbox] = await runtime.list_sandboxes()
         assert sandbox.containers == ()
 
+    async def test_a_stopped_sandbox_gives_back_its_address_and_what_has_ended_in_it_is_still_known(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "0.log"
+        program = Program(out=("last words",), seconds=0, exit_code=3)
+        over = await self.start(runtime, program, name="over", log_path=str(log))
+        await ended(runtime, over)
+        killed = await self.start(runtime, Program(stop_exit_code=None), name="killed")
+        other = await runtime.run_sandbox(self.sandbox("22222222-uid"))
+        kept = await runtime.start_container(other, self.container(Program()))
+        stopped = (await self.in_sandbox(runtime)).id
+        for _ in range(2):
+            await runtime.stop_sandbox(stopped)
+            sandbox = await self.in_sandbox(runtime)
+            assert (sandbox.ready, sandbox.address) == (False, "")
+        found = await containers(runtime)
+        assert {i: (c.state, c.exit_code) for i, c in found.items() if i != kept} == {
+            over: ("exited", 3),
+            killed: ("exited", 137),
+        }
+        assert found[kept].state == "running"
+        assert await text_of(log) == b"last words\n"
+        with pytest.raises(NoSuchContainer):
+            await runtime.start_container(stopped, self.container(Program(), name="late"))
+        await runtime.remove_sandbox(stopped)
+        await runtime.stop_sandbox(stopped)
+        assert [s.id for s in await runtime.list_sandboxes()] == [other]
+
+    async def test_a_sandbox_that_was_stopped_can_be_run_anew(self, runtime: Runtime) -> None:
+        await ended(runtime, await self.start(runtime, Program(seconds=0)))
+        first = await self.in_sandbox(runtime)
+        await runtime.stop_sandbox(first.id)
+        again = await self.start(runtime, Program(), attempt=1)
+        sandbox = await self.in_sandbox(runtime)
+        assert (sandbox.id, sandbox.ready, bool(sandbox.address)) == (first.id, True, True)
+        assert {c.attempt: c.state for c in sandbox.containers} == {0: "exited", 1: "running"}
+        await runtime.stop_container(again, grace=5)
+
     async def test_removing_one_sandbox_leaves_the_others_alone(self, runtime: Runtime) -> None:
         first = await runtime.run_sandbox(self.sandbox("11111111-uid"))
         second = await runtime.run_sandbox(self.sandbox("22222222-uid"))

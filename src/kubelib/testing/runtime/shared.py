@@ -18,6 +18,7 @@ from kubelib.runtime.base import (
     ExecStream,
     Runtime,
     RuntimeEvent,
+    Sandbox,
     SandboxSpec,
 )
 from kubelib.runtime.logs import read_log
@@ -114,6 +115,12 @@ class OfRuntimes:
     def words(self, program: Program) -> tuple[str, ...]:
         """Return the command that does what `program` says."""
         return ("sh", "-c", program.shell())
+
+    async def in_sandbox(self, runtime: Runtime) -> Sandbox:
+        """Return the sandbox of `sandbox()` as the runtime knows it."""
+        found = {sandbox.uid: sandbox for sandbox in await runtime.list_sandboxes()}
+        assert self.sandbox().uid in found
+        return found[self.sandbox().uid]
 
     async def start(self, runtime: Runtime, program: Program, **more: Any) -> ContainerId:
         """Start a container in the sandbox of `sandbox()`."""
