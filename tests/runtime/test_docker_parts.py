@@ -205,6 +205,13 @@ def test_how_a_container_is_read(state: dict[str, Any], expected: tuple[str, int
     assert found.attempt == 2
 
 
+def test_none_has_ended_before_it_was_started() -> None:
+    """A busy engine notes the start of one that is brief when it has ended already."""
+    late = inspected(StartedAt="2026-01-02T03:04:06.008Z")
+    found = readings.container_of(late)
+    assert found.started == found.finished == datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)
+
+
 def test_one_that_could_not_be_started_has_ended_when_it_was_made() -> None:
     found = readings.container_of(inspected(Status="created", ExitCode=127, Error="no such file"))
     assert found.finished == datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

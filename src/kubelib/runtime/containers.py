@@ -9,6 +9,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -168,6 +169,15 @@ def user_of(spec: ContainerSpec) -> str | None:
         return None
     user = "0" if spec.user is None else str(spec.user)
     return user if spec.group is None else f"{user}:{spec.group}"
+
+
+def start_before(started: datetime | None, finished: datetime | None) -> datetime | None:
+    """Return when a container that has ended was started: engines note that once they hear of it, which may be after the end.
+
+    >>> start_before(datetime(2026, 1, 2), datetime(2026, 1, 1))
+    datetime.datetime(2026, 1, 1, 0, 0)
+    """
+    return min(started, finished) if started is not None and finished is not None else started
 
 
 def reason_of(exit_code: int, *, oom_killed: bool) -> str:

@@ -14,6 +14,7 @@ from kubelib.runtime.containers import (
     POD_UID,
     annotations_of,
     reason_of,
+    start_before,
 )
 
 Tree = Mapping[str, Any]
@@ -55,6 +56,7 @@ def is_going(tree: Tree) -> bool:
 def container_of(tree: Tree) -> Container:
     """Return a container as the engine describes it."""
     labels, state = labels_of(tree), tree["State"]
+    started, finished = time_of(state.get("StartedAt", "")), time_of(state.get("FinishedAt", ""))
     common: dict[str, Any] = {
         "id": ContainerId(tree["Id"]),
         "name": labels[CONTAINER_NAME],
@@ -62,7 +64,7 @@ def container_of(tree: Tree) -> Container:
         "image_id": f"docker://{tree['Image']}",
         "attempt": int(labels[ATTEMPT]),
         "annotations": annotations_of(labels),
-        "started": time_of(state.get("StartedAt", "")),
+        "started": started if is_running(tree) else start_before(started, finished),
     }
     if is_running(tree):
         return Container(**common, state="running", pid=state["Pid"])
@@ -81,7 +83,7 @@ def container_of(tree: Tree) -> Container:
     return Container(
         **common,
         state="exited",
-        finished=time_of(state.get("FinishedAt", "")),
+        finished=finished,
         exit_code=state["ExitCode"],
         reason=reason_of(state["ExitCode"], oom_killed=bool(state.get("OOMKilled"))),
         message=state.get("Error", ""),

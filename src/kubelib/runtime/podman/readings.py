@@ -17,6 +17,7 @@ from kubelib.runtime.containers import (
     POD_UID,
     annotations_of,
     reason_of,
+    start_before,
 )
 
 Tree = Mapping[str, Any]
@@ -139,7 +140,7 @@ def container_of(known: Known) -> Container:
         "image_id": f"podman://sha256:{known.image.removeprefix('sha256:')}",
         "attempt": int(known.labels[ATTEMPT]),
         "annotations": annotations_of(known.labels),
-        "started": known.started,
+        "started": known.started if known.running else start_before(known.started, known.finished),
     }
     if known.running:
         return Container(**common, state="running", pid=known.pid)
