@@ -90,9 +90,10 @@ class _Callers:
 @asynccontextmanager
 async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncIterator[str]:
     """Run a node while the context is open. Its Pods go on when it is closed, and are found again."""
-    from kubelib.runtime.agent import NodeAgent, NodeSettings
+    from kubelib.runtime.agent import NodeAgent
     from kubelib.runtime.eviction import DEFAULT_HARD
     from kubelib.runtime.node import is_loopback, known_range
+    from kubelib.runtime.settings import NodeSettings
 
     clock, random, name = SYSTEM_CLOCK, system_random(), settings.name
     kept = is_loopback(known_range(settings.root))  # a node that is known keeps the addresses of its Pods

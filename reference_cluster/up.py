@@ -249,8 +249,9 @@ async def _agent(
     *,
     template: "NodeTemplate | None" = None,
 ) -> Component:
-    from kubelib.runtime.agent import NodeAgent, NodeSettings
+    from kubelib.runtime.agent import NodeAgent
     from kubelib.runtime.eviction import DEFAULT_HARD
+    from kubelib.runtime.settings import NodeSettings
 
     root = directory.node(name)
     runtime = await stack.enter_async_context(open_runtime(settings.runtime, root, settings.isolation))

@@ -21,10 +21,11 @@ from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import load_connection
 from kubelib.clock import SYSTEM_CLOCK
 from kubelib.controllers.events import EventRecorder
-from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.docker import DockerRuntime
 from kubelib.runtime.podman import PodmanRuntime
 from kubelib.runtime.process import ProcessRuntime
+from kubelib.runtime.settings import NodeSettings
 from tests.containers import is_running
 
 NODE = "node-1"

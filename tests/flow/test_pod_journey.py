@@ -22,8 +22,9 @@ from kubelib.registry.binding import Binder
 from kubelib.registry.cache import ResourceCache
 from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.fake import FakeRuntime
+from kubelib.runtime.settings import NodeSettings
 from kubelib.runtime.worker import PodWorker
 from kubelib.sched.queue import SchedulingQueue
 from kubelib.sched.scheduler import Scheduler

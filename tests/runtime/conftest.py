@@ -21,9 +21,10 @@ from kubelib.clock import LoopClock
 from kubelib.controllers import EventRecorder
 from kubelib.registry.base import Query
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.fake import FakeRuntime, Life, Rule, by_image
+from kubelib.runtime.settings import NodeSettings
 from kubelib.sim import sim_backend
 from kubelib.store import MemoryStore
 from kubelib.testing.objects import make_pod

@@ -21,10 +21,11 @@ from kubelib.client.local import LocalClient
 from kubelib.clock import SYSTEM_CLOCK
 from kubelib.registry.base import Query
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.fake import Life
 from kubelib.runtime.lives import ends
 from kubelib.runtime.process import ProcessRuntime
+from kubelib.runtime.settings import NodeSettings
 from kubelib.sim import SimCluster
 from kubelib.store import MemoryStore
 from kubelib.testing.objects import make_pod

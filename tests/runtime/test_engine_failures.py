@@ -21,8 +21,9 @@ from kubelib.controllers.events import EventRecorder
 from kubelib.registry.base import Query
 from kubelib.runtime import health
 from kubelib.runtime import node as reporting
-from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.enginecalls import THREADS
+from kubelib.runtime.settings import NodeSettings
 from kubelib.testing.cluster import Cluster
 from tests.containers import BUSYBOX, Docker, Podman
 from tests.kubelets import open_runtime

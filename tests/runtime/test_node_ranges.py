@@ -15,8 +15,9 @@ from kubelib.client.local import LocalClient
 from kubelib.clock import LoopClock
 from kubelib.controllers import EventRecorder
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.runtime.agent import NodeAgent, NodeSettings
+from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.fake import FakeRuntime
+from kubelib.runtime.settings import NodeSettings
 from kubelib.sim import Lossy, sim_backend
 from kubelib.store import MemoryStore
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from kubelib.api.enums import ZEROS
 from kubelib.api.fields import FieldType, field_types
 from kubelib.api.model import Model, always_fields, json_fields
 from kubelib.api.parsing import DecodeError, parse_json
@@ -120,7 +121,8 @@ def _fields_within(cls: type[Any], nested: Callable[..., Any]) -> list[Any]:
 
 # Zeros that are not written
 
-_ZEROS = {"string": "", "bytes": "", "int32": 0, "int64": 0, "bool": False}
+_HAVE_ZEROS = {*ZEROS, "bytes"} - {"double"}
+"""Scalars whose zero is told apart by a hint; of a double none could say that it is not zero."""
 
 
 @functools.cache
@@ -133,7 +135,8 @@ def _unwritten_zeros(cls: type[Any]) -> frozenset[str]:
     return frozenset(
         name
         for name, kind in field_types(cls).items()  # type: ignore[arg-type]
-        if name not in written and (kind.shape != "one" or (kind.model is None and kind.scalar in _ZEROS))
+        if name not in written
+        and (kind.shape != "one" or (kind.model is None and kind.scalar in _HAVE_ZEROS))
     )
 
 

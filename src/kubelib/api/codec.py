@@ -20,6 +20,7 @@ from kubelib.api.checking import (
     unknown_fields,
 )
 from kubelib.api.document import decoder_of, splice_resource_version
+from kubelib.api.enums import ZEROS
 from kubelib.api.errors import ApiError, error_from_status
 from kubelib.api.fields import Shape, field_types
 from kubelib.api.meta import Object
@@ -108,8 +109,6 @@ def encode_tree(tree: Tree, resource: Resource) -> bytes:
 
 # Zero values that are written
 
-_ZEROS = {"string": "", "int32": 0, "int64": 0, "bool": False}
-
 
 def complete(tree: Tree, cls: type[Model]) -> Tree:
     """Add the required fields that are zero, in place, as Go writes them; return the tree."""
@@ -152,9 +151,9 @@ def _incomplete(
     """
     types = field_types(cls)  # type: ignore[arg-type]
     zeros = tuple(
-        (name, _ZEROS[types[name].scalar])
+        (name, ZEROS[types[name].scalar])
         for name in always_fields(cls)
-        if types[name].shape == "one" and types[name].model is None and types[name].scalar in _ZEROS
+        if types[name].shape == "one" and types[name].model is None and types[name].scalar in ZEROS
     )
     nested = tuple(
         (name, kind.shape, kind.model)

@@ -125,4 +125,4 @@ DEFAULTS: dict[str, Any] = {
 """Defaults that do not depend on other fields, as far as Kubernetes' schemas have them (version 3 of OpenAPI only)."""
 
 ZEROS: dict[str, Any] = {"string": "", "int32": 0, "int64": 0, "bool": False, "double": 0}
-"""The default of a required field, and of the items of a list, by scalar."""
+"""What a scalar is that nobody has set: the default of a required field, and of the items of a list."""

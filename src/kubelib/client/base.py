@@ -1,7 +1,11 @@
 """How objects are asked for: one door to all kinds, in process, over HTTP or through a wrapper that misbehaves."""
 
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import attrs
+
+from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
 from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key, Object
@@ -36,6 +40,28 @@ class SupportsTokens(Protocol):
 
     async def create_token(self, account: Key, request: TokenRequest) -> TokenRequest:
         """Return a token of a service account. Raises NotFound, Forbidden, Invalid."""
+        ...
+
+
+@attrs.frozen
+class Answer:
+    """What the server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def tree(self) -> dict[str, Any]:
+        """Decode the body."""
+        tree: dict[str, Any] = codec.parse_json(self.body)
+        return tree
+
+
+class SupportsRequests(Protocol):
+    """A client through which any request can be made."""
+
+    async def request(self, method: str, path: str, *, body: bytes | None = None) -> Answer:
+        """Make a request. Raises ApiError for an answer that is a refusal, ServiceUnavailable if there is none."""
         ...
 
 

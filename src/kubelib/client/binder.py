@@ -1,7 +1,6 @@
 """Transactions over HTTP: sent again under the same name until it is known what became of them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -18,11 +17,8 @@ from kubelib.api.errors import (
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.transactions import Transaction as Sent
 from kubelib.api.transactions import TransactionClaim, TransactionOutcome, TransactionSpec
-from kubelib.client.base import TransactionsUnsupported
+from kubelib.client.base import SupportsRequests, TransactionsUnsupported
 from kubelib.transactions.base import Cause, Claim, Commit, Detection, Outcome, Result, Transaction
-
-if TYPE_CHECKING:
-    from kubelib.client.http import HttpClient
 
 PATH = f"/apis/{Sent.api_version}/transactions"
 DETECTIONS: Mapping[Detection, str] = {"fine": "Fine", "coarse": "Coarse"}
@@ -37,7 +33,7 @@ class HttpBinder:
 
     may_lose_answers = True
 
-    def __init__(self, client: "HttpClient") -> None:
+    def __init__(self, client: SupportsRequests) -> None:
         self._client = client
 
     async def commit(self, transaction: Transaction) -> Result:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
-import attrs
 
 from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
@@ -22,6 +21,7 @@ from kubelib.api.errors import ServiceUnavailable, conflict
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import Eviction
 from kubelib.api.scheme import Resource, Scheme
+from kubelib.client.base import Answer
 from kubelib.client.binder import HttpBinder
 from kubelib.client.kubeconfig import Connection
 from kubelib.client.servers import Servers
@@ -54,20 +54,6 @@ _PATCH_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
-
-
-@attrs.frozen
-class Answer:
-    """What the server answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def tree(self) -> dict[str, Any]:
-        """Decode the body."""
-        tree: dict[str, Any] = codec.parse_json(self.body)
-        return tree
 
 
 def tls_context(connection: Connection) -> ssl.SSLContext:

@@ -9,7 +9,6 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -24,9 +23,7 @@ from kubelib.client.base import Client
 from kubelib.clock import Clock
 from kubelib.registry.base import Patch, Registry
 from kubelib.runtime.pulls import Recorder
-
-if TYPE_CHECKING:
-    from kubelib.runtime.agent import NodeSettings
+from kubelib.runtime.settings import NodeSettings
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -68,7 +65,7 @@ class NodeReporter:
     def __init__(
         self,
         client: Client,
-        settings: "NodeSettings",
+        settings: NodeSettings,
         *,
         clock: Clock,
         random: Random,

@@ -160,7 +160,8 @@ class SimCluster:
         self._nodes[name] = (runtime, await self._run(self._agent(name, runtime)))
 
     def _agent(self, name: str, runtime: FakeRuntime) -> Component:
-        from kubelib.runtime.agent import NodeAgent, NodeSettings
+        from kubelib.runtime.agent import NodeAgent
+        from kubelib.runtime.settings import NodeSettings
 
         return NodeAgent(
             self.client,

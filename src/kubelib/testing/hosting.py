@@ -273,8 +273,9 @@ class Host:
     async def _agent(
         self, stack: AsyncExitStack, name: str, nodes: "LocalNodes | None", events: "EventRecorder"
     ) -> "Component":
-        from kubelib.runtime.agent import NodeAgent, NodeSettings
+        from kubelib.runtime.agent import NodeAgent
         from kubelib.runtime.fake import FakeRuntime
+        from kubelib.runtime.settings import NodeSettings
 
         assert nodes is not None
         runtime = FakeRuntime(self.options.rule, random=self.random, clock=self.clock)

@@ -13,9 +13,9 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
 from kubelib.api.meta import Key
 from kubelib.api.times import parse_time
-from kubelib.runtime.agent import NodeSettings
 from kubelib.runtime.fake import Life
 from kubelib.runtime.node import CLAIM, NodeReporter, known_range
+from kubelib.runtime.settings import NodeSettings
 from kubelib.testing.objects import make_meta
 from tests.runtime.agent.watching import exec_probe, gone, is_ready, is_running
 from tests.runtime.conftest import SimNode, container

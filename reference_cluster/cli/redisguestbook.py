@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from reference_cluster.cli.demo import EXAMPLES, DemoFailed, Guestbook
+from reference_cluster.cli.guestbook import EXAMPLES, DemoFailed, Guestbook
 
 SELECTORS = {
     "master": "app=redis,role=master",
