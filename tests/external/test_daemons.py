@@ -451,14 +451,14 @@ def test_static_pods_run_while_the_api_server_is_away_and_are_seen_when_it_is_ba
     sign, manifests = daemons.directory / "sign", daemons.manifests("node-1")
     daemons.running["apiserver"].end()
     (manifests / "db.yaml").write_text(_static("db", sign))
-    eventually(lambda: sign.exists() and sign.read_text() == "up\n", within=120)
+    eventually(lambda: sign.exists() and sign.read_text() == "up\n", within=180)
     daemons.running["apiserver"].start()
     name = "db-node-1"
     eventually(
         lambda: (
             kubectl("-n", "kube-system", "get", "pod", name, "-o", "jsonpath={.status.phase}") == "Running"
         ),
-        within=120,
+        within=180,
     )
     annotations = json.loads(kubectl("-n", "kube-system", "get", "pod", name, "-o", "json"))["metadata"][
         "annotations"
@@ -468,7 +468,8 @@ def test_static_pods_run_while_the_api_server_is_away_and_are_seen_when_it_is_ba
     assert kubectl("-n", "kube-system", "logs", name).startswith("I am 127.245.")
     assert kubectl("-n", "kube-system", "exec", name, "--", "echo", "hello") == "hello\n"
     # Whoever deletes it sees it again, and it has run all the while.
+    # A watch that was cut off is tried again after up to a minute.
     kubectl("-n", "kube-system", "delete", "pod", name, "--wait=false")
-    eventually(lambda: "Running" in kubectl("-n", "kube-system", "get", "pod", name), within=120)
+    eventually(lambda: "Running" in kubectl("-n", "kube-system", "get", "pod", name), within=180)
     (manifests / "db.yaml").unlink()
-    eventually(lambda: "not found" in kubectl.run("-n", "kube-system", "get", "pod", name).stderr, within=120)
+    eventually(lambda: "not found" in kubectl.run("-n", "kube-system", "get", "pod", name).stderr, within=180)

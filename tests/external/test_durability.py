@@ -3,7 +3,7 @@
 import json
 import subprocess
 import threading
-import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
@@ -23,6 +23,11 @@ def manifest(number: int) -> dict[str, object]:
     }
 
 
+def listed(numbers: Iterable[int]) -> str:
+    """Return Pods as one List."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [manifest(n) for n in numbers]})
+
+
 def test_a_cluster_killed_while_200_pods_are_created_loses_none_and_restarts_none(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "data", "--listen", "127.0.0.1:0", "--nodes", "2")
     cluster.start()
@@ -36,7 +41,7 @@ def test_a_cluster_killed_while_200_pods_are_created_loses_none_and_restarts_non
         env=kubectl.environment,
     )
     assert creating.stdin is not None and creating.stdout is not None
-    documents = json.dumps({"apiVersion": "v1", "kind": "List", "items": [manifest(n) for n in range(PODS)]})
+    documents = listed(range(PODS))
     feeding = threading.Thread(target=lambda: (creating.stdin.write(documents), creating.stdin.close()))  # type: ignore[union-attr]
     feeding.start()
     acknowledged = [creating.stdout.readline().strip() for _ in range(60)]
@@ -53,18 +58,16 @@ def test_a_cluster_killed_while_200_pods_are_created_loses_none_and_restarts_non
         there = set(kubectl("get", "pods", "-o", "name").split())
         assert set(acknowledged) <= there
         assert len(acknowledged) >= 60
-        for number in range(PODS):
-            if f"pod/pod-{number:03}" not in there:
-                kubectl("create", "-f", "-", stdin=json.dumps(manifest(number)))
-        deadline = time.monotonic() + 120
+        missing = [n for n in range(PODS) if f"pod/pod-{n:03}" not in there]
+        if missing:
+            kubectl("create", "-f", "-", stdin=listed(missing))
         phases = "jsonpath={range .items[*]}{.status.phase} {.status.containerStatuses[0].restartCount}{'\\n'}{end}"
         eventually(
-            lambda: kubectl("get", "pods", "-o", phases).count("Running 0") == PODS, within=120, every=0.5
+            lambda: kubectl("get", "pods", "-o", phases).count("Running 0") == PODS, within=240, every=0.5
         )
-        assert time.monotonic() < deadline
         assert running <= _processes(cluster), "a process that ran was started again"
     finally:
-        kubectl("delete", "pods", "--all", "--now", "--wait=true", timeout=120)
+        kubectl("delete", "pods", "--all", "--now", "--wait=true", timeout=240)
         assert cluster.stop() == 0
     assert not _processes(cluster)
 
