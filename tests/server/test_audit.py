@@ -18,6 +18,7 @@ from kubelib.registry.admission.base import Admission, Attributes
 from kubelib.registry.base import ADMIN, User
 from kubelib.server import ApiServer
 from kubelib.server.audit import MOST_PENDING, Auditor
+from kubelib.server.audit.events import Record, encode_event
 from kubelib.server.audit.logfile import LogFile
 from kubelib.server.audit.policy import PolicyError, load_policy, read_policy
 from kubelib.server.auditid import AUDIT_ID
@@ -233,6 +234,60 @@ async def test_a_log_that_cannot_be_written_stops_no_request_and_is_counted() ->
             while auditor.dropped < 6:
                 await anyio.sleep(0.05)
         assert 'apiserver_audit_error_total{plugin="log"}' in (await client.get("/metrics")).text
+
+
+async def test_lines_with_and_without_documents_are_written_in_the_order_in_which_things_happened() -> None:
+    rules = ({"level": "RequestResponse", "verbs": ["create"]}, {"level": "Metadata"})
+    async with audited(*rules) as (client, kept, auditor):
+        for number in range(20):
+            await client.post(MAPS, json=config_map(f"m{number}"))
+            await client.get(f"{MAPS}/m{number}")
+    assert [(event["verb"], event["stage"]) for event in kept.events] == [
+        (verb, stage)
+        for _ in range(20)
+        for verb in ("create", "get")
+        for stage in ("RequestReceived", "ResponseComplete")
+    ]
+    stamps = [event["stageTimestamp"] for event in kept.events]
+    assert stamps == sorted(stamps)
+    assert auditor.written == len(kept.events)
+
+
+async def test_what_has_just_come_is_known_by_its_path_alone() -> None:
+    async with audited({"level": "Metadata"}) as (client, kept, _):
+        await client.post(MAPS, json=config_map("a"))
+    received, complete = kept.events
+    assert "name" not in received["objectRef"]
+    assert complete["objectRef"]["name"] == "a"
+
+
+class _Full:
+    """A date without microseconds."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def _noted(auditor: Auditor) -> Record:
+    scope = {"path": "/version", "query_string": b"", "client": ("10.0.0.1", 1), AUDIT_ID: b"one"}
+    record = auditor.begin(ADMIN, parse_request("GET", "/version"), scope, {})
+    assert record is not None
+    return record
+
+
+def test_dates_have_microseconds_even_where_these_are_none() -> None:
+    auditor = Auditor(read_policy(policy({"level": "Metadata"})), Kept(), clock=_Full())
+    event = json.loads(encode_event(_noted(auditor), "ResponseComplete", _Full().now(), None, {}, b""))
+    assert event["requestReceivedTimestamp"] == event["stageTimestamp"] == "2026-01-02T03:04:05.000000Z"
+    assert event["sourceIPs"] == ["10.0.0.1"]
+
+
+def test_an_event_that_is_no_text_is_counted_and_stops_nothing() -> None:
+    auditor = Auditor(read_policy(policy({"level": "Metadata"})), Kept())
+    record = _noted(auditor)
+    record.annotate("a", "\ud800")
+    auditor.complete(record, None)
+    assert auditor.dropped == 1
 
 
 def test_more_events_than_can_be_written_are_dropped_and_no_memory_is_lost() -> None:

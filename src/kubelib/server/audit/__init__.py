@@ -1,12 +1,14 @@
 """The audit log: who asked for what, when, and what came of it, as an ``audit.k8s.io/v1`` policy wants it written.
 
-A request only leaves a note. Notes are encoded and written in batches by a thread. When more come than can be written, the newest
-are dropped and counted (``apiserver_audit_error_total``): no request waits for the log.
+A request only leaves a note, and a thread writes what was noted in batches. Lines without documents are ready at once: that costs
+less than to keep what they are made of, and a thread that computes would hold up the loop. Documents are encoded by the thread. When
+more comes than can be written, the newest is dropped and counted (``apiserver_audit_error_total``): no request waits for the log.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -32,7 +34,8 @@ MOST_PENDING, MOST_BYTES = 20_000, 64 * 1024 * 1024
 PERIOD = 0.2
 BATCH = 1000
 
-_Noted = tuple[Record, Stage, datetime, Mapping[str, Any] | None, Mapping[str, str], bytes]
+_Noted = bytes | tuple[Record, Stage, datetime, Mapping[str, Any] | None, Mapping[str, str], bytes]
+"""A line, or what it is made of."""
 
 
 class Auditor:
@@ -76,12 +79,12 @@ class Auditor:
 
     def started(self, record: Record) -> None:
         """Note that the answer of a long-running request has begun."""
-        self._note(record, "ResponseStarted", self._clock.now(), {"metadata": {}, "code": 200})
+        self._note(record, "ResponseStarted", self._clock.now(), _code(200))
 
     def complete(self, record: Record, response: Response | None) -> None:
         """Note the end of a request. Without a response, one that ran for long, and was answered as it went, has ended."""
         answer = b""
-        status: Mapping[str, Any] = {"metadata": {}, "code": 200 if response is None else response.status}
+        status = _code(200 if response is None else response.status)
         if response is not None:
             body = response.body
             if response.status >= 400 and response.content_type == b"application/json":
@@ -122,14 +125,21 @@ class Auditor:
     ) -> None:
         if stage in record.verdict.omitted:
             return
-        size = len(answer) + len(record.received_body)
+        size = len(answer) + len(record.received_body) if record.verdict.with_request else 0
         if len(self._pending) >= MOST_PENDING or (size and self._bytes + size > MOST_BYTES):
             if not self.dropped:
                 log.warning("audit events are lost: more come than can be written")
             self.dropped += 1
             return
         self._bytes += size
-        self._pending.append((record, stage, when, status, dict(record.annotations), answer))
+        if record.verdict.with_request:
+            self._pending.append((record, stage, when, status, dict(record.annotations), answer))
+        else:
+            try:
+                self._pending.append(encode_event(record, stage, when, status, record.annotations, b""))
+            except Exception as error:  # as in `_write`
+                self._lost(1, error)
+                return
         if len(self._pending) >= BATCH:
             self._full.set()
 
@@ -156,13 +166,16 @@ class Auditor:
         if not noted:
             return
         try:
-            self._sink.write([encode_event(*note) for note in noted])
+            self._sink.write([note if isinstance(note, bytes) else encode_event(*note) for note in noted])
         except Exception as error:  # the log must not stop the server, whatever is wrong with it
-            if not self.dropped:
-                log.error("audit events are lost: %s", error)
-            self.dropped += len(noted)
+            self._lost(len(noted), error)
         else:
             self.written += len(noted)
+
+    def _lost(self, events: int, error: Exception) -> None:
+        if not self.dropped:
+            log.error("audit events are lost: %s", error)
+        self.dropped += events
 
 
 _NOBODY = User("")
@@ -170,15 +183,23 @@ _NOBODY = User("")
 
 def _sources(scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
     """Return the addresses that a request came from: those that proxies name, and the last one in any case."""
+    client = scope.get("client")
+    if b"x-forwarded-for" not in headers and b"x-real-ip" not in headers:
+        return (client[0],) if client and client[0] else ()
     found: list[str] = []
     if forwarded := headers.get(b"x-forwarded-for"):
         found += [part.strip()[:64] for part in forwarded.decode("latin1").split(",")[:16]]
     if real := headers.get(b"x-real-ip"):
         found.append(real.decode("latin1").strip()[:64])
-    client = scope.get("client")
     if client:
         found.append(client[0])
     return tuple(address for address in dict.fromkeys(found) if address)
+
+
+@lru_cache
+def _code(code: int) -> Mapping[str, Any]:
+    """Return what events show of an answer that says no more than its status."""
+    return {"metadata": {}, "code": code}
 
 
 def _status(body: bytes) -> Mapping[str, Any] | None:

@@ -5,6 +5,8 @@ from typing import Literal, Protocol
 
 import attrs
 
+API_VERSION = "audit.k8s.io/v1"
+
 Level = Literal["None", "Metadata", "Request", "RequestResponse"]
 Stage = Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]
 LEVELS: tuple[Level, ...] = ("None", "Metadata", "Request", "RequestResponse")
@@ -20,14 +22,17 @@ class Verdict:
     """Stages of which nothing is written."""
     omit_managed_fields: bool = False
 
-    @property
-    def with_request(self) -> bool:
-        """Whether the document that was sent is written."""
+    with_request: bool = attrs.field(init=False)
+    """Whether the document that was sent is written."""
+    with_response: bool = attrs.field(init=False)
+    """Whether the document that was answered is written."""
+
+    @with_request.default
+    def _writes_request(self) -> bool:
         return self.level in ("Request", "RequestResponse")
 
-    @property
-    def with_response(self) -> bool:
-        """Whether the document that was answered is written."""
+    @with_response.default
+    def _writes_response(self) -> bool:
         return self.level == "RequestResponse"
 
 

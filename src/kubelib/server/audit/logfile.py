@@ -46,12 +46,16 @@ class LogFile:
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Append lines."""
+        whole = b"".join((b"\n".join(lines), b"\n"))
         if self._path is None:
-            sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
+            sys.stdout.buffer.write(whole)
             sys.stdout.buffer.flush()
             return
-        pending: list[bytes] = []
         size = self._size
+        if not self._most or size + len(whole) <= self._most:
+            self._append(whole)
+            return
+        pending: list[bytes] = []
         for line in lines:
             if self._most and size and size + len(line) >= self._most:
                 self._append(b"".join(pending))

@@ -6,10 +6,9 @@ from typing import Any
 import attrs
 
 from kubelib.registry.base import User
-from kubelib.server.audit.base import LEVELS, STAGES, Stage, Verdict
+from kubelib.server.audit.base import API_VERSION, LEVELS, STAGES, Stage, Verdict
 from kubelib.server.request import RequestInfo
 
-API_VERSION = "audit.k8s.io/v1"
 REMEMBERED = 50_000
 _LISTS = ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs", "omitStages")
 _FIELDS = {"level", "resources", "omitManagedFields", *_LISTS}
