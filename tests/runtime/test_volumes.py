@@ -267,9 +267,16 @@ async def test_a_running_container_sees_a_changed_config_map_within_a_minute(nod
         "colour": b"red",
         "size": b"1",
     }
+    blue = Patch("merge", {"data": {"colour": "blue"}})
+    await node.client.resource(ConfigMap).patch(Key("default", "settings"), blue)
+    await node.client.resource(Pod).patch(
+        Key("default", "a"), Patch("merge", {"metadata": {"annotations": {"look": "again"}}})
+    )
+    await anyio.sleep(1)  # a Pod that is changed is looked at at once, as by the kubelet
+    assert (Path(mount.source) / "colour").read_text() == "blue"
     await node.client.resource(ConfigMap).delete(Key("default", "settings"))
     await anyio.sleep(61)
-    assert (Path(mount.source) / "colour").read_text() == "red"
+    assert (Path(mount.source) / "colour").read_text() == "blue"
     assert (await node.status()).restart_count == 0
 
 

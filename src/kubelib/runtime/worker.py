@@ -63,6 +63,8 @@ class PodWorker:
         self._written: Tree | None = None
         self.mounts: dict[str, Path] | None = None
         """Where the Pod's volumes are, once they are prepared."""
+        self._outdated = False
+        """Whether what volumes show may have changed."""
         self.sandbox_ready = True
         self._address = ""
         self._released = False
@@ -78,6 +80,8 @@ class PodWorker:
     def see(self, pod: Pod) -> None:
         """Take the Pod's latest state."""
         ran = not self.over
+        if self.pod is not None and _given(pod) != _given(self.pod):
+            self._outdated = True
         self.pod = pod
         self.wake()
         if ran and pod.status.phase in ("Succeeded", "Failed"):
@@ -117,7 +121,7 @@ class PodWorker:
 
     def refresh(self) -> None:
         """Look again, at what volumes show as well."""
-        self.mounts = None
+        self._outdated = True
         self.wake()
 
     async def run(self) -> None:
@@ -178,7 +182,8 @@ class PodWorker:
         address = (agent.address_of(pod) or self._address) if ending else agent.address_for(pod)
         decision = lifecycle.next_step(pod, self.containers, self.memory, now)
         look_again = decision.look_again
-        if self.mounts is None and self.containers and not ending:
+        if (self._outdated or self.mounts is None) and self.containers and not ending:
+            self._outdated, self.mounts = False, None
             # What a volume refers to may be gone by now, or not to be had: what was shown stays.
             with contextlib.suppress(ConfigMissing, ApiError):
                 self.mounts = await agent.volumes.prepare(pod, address=address)
@@ -463,3 +468,9 @@ class PodWorker:
         except (NotFound, Conflict):
             return False
         return True
+
+
+def _given(pod: Pod) -> tuple[object, ...]:
+    """Return what of a Pod is others' to change, and not its node's."""
+    meta = pod.metadata
+    return meta.labels, meta.annotations, pod.spec, meta.deletion_timestamp
