@@ -215,6 +215,59 @@ async def test_who_cannot_watch_the_lease_follows_all_the_same(world: Any) -> No
         tasks.cancel_scope.cancel()
 
 
+async def test_who_has_heard_of_a_free_lease_and_could_not_write_tries_again_at_once(world: Any) -> None:
+    log: list[str] = []
+    line = Refused(world.direct)
+    one, two = election(world, "one", log), election(world, "two", log, line=line)
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+
+        async def run_one() -> None:
+            with scope:
+                await one.run()
+
+        tasks.start_soon(run_one)
+        await anyio.sleep(5)
+        tasks.start_soon(two.run)
+        await anyio.sleep(60)
+        line.verbs = ("update",)
+        scope.cancel()
+        await anyio.sleep(0.4)
+        assert log == ["+one", "-one"]
+        line.verbs = ()
+        await anyio.sleep(0.5)
+        assert log == ["+one", "-one", "+two"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_leader_renews_and_hands_over_without_reading_what_it_knows(world: Any) -> None:
+    log: list[str] = []
+    lines = [Refused(world.direct), Refused(world.direct)]
+    one, two = (election(world, n, log, line=line) for n, line in zip(("one", "two"), lines, strict=True))
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+
+        async def run_one() -> None:
+            with scope:
+                await one.run()
+
+        tasks.start_soon(run_one)
+        await anyio.sleep(1)
+        tasks.start_soon(two.run)
+        await anyio.sleep(1)
+        lines[0].verbs = ("get",)
+        await anyio.sleep(60)
+        assert one.leader
+        lines[1].verbs = ("get",)
+        scope.cancel()
+        await anyio.sleep(0.1)
+        assert log == ["+one", "-one", "+two"]
+        await anyio.sleep(60)
+        lease = await world.get(Lease, "leader", "kube-system")
+        assert (lease.spec.holder_identity, lease.spec.lease_transitions) == ("two", 1)
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_lease_that_is_deleted_is_made_anew_at_once(world: Any) -> None:
     log: list[str] = []
     one = election(world, "one", log)

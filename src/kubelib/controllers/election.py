@@ -1,5 +1,6 @@
 """Leader election: of several daemons that could, one runs a component at a time, and a Lease says which."""
 
+import contextlib
 import logging
 import math
 from random import Random
@@ -22,6 +23,8 @@ from kubelib.labels import parse_field_selector
 from kubelib.registry.base import Query
 
 JITTER = 1.2
+SOON = 0.05
+"""Seconds before what has just failed is tried again, by somebody whom others wait for."""
 log = logging.getLogger(__name__)
 
 
@@ -114,6 +117,8 @@ class LeaderElection:
         self._observed_at = 0.0
         self._version = ""
         """The lease's resource version when it was last seen: from where it is watched."""
+        self._known: Lease | None = None
+        """The lease as it was last seen, where that is likely to be how it is: held by this one, or by nobody."""
         self._freed = anyio.Event()
         """Set when the lease has lost its holder."""
 
@@ -137,12 +142,17 @@ class LeaderElection:
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen)
+            pause = SOON
             while not self.leader:
                 with anyio.move_on_after(self._timing.retry * (1 + JITTER * self._random.random())):
                     await self._freed.wait()
-                self._freed = anyio.Event()
+                freed, self._freed = self._freed, anyio.Event()
                 if await self._renewed():
                     self._started()
+                elif self._failed and freed.is_set():  # nobody may have the lease: it is not left for long
+                    self._freed.set()
+                    await anyio.sleep(min(pause, self._timing.retry))
+                    pause *= 2
             tasks.cancel_scope.cancel()
 
     def _started(self) -> None:
@@ -153,20 +163,25 @@ class LeaderElection:
     async def _listen(self) -> None:
         """Tell when the lease loses its holder. What this does not hear of, the next attempt finds."""
         name = parse_field_selector(f"metadata.name={self._key.name}")
+        delay = min(SOON, self._timing.retry)
         while True:
             try:
                 async with self._leases.watch(
                     Query(self._key.namespace, fields=name), since=self._version
                 ) as events:
                     async for event in events:
+                        delay = SOON
                         self._version = event.object.metadata.resource_version
-                        if event.type == "DELETED" or (
-                            event.type != "BOOKMARK" and not event.object.spec.holder_identity
-                        ):
+                        if event.type == "BOOKMARK":
+                            continue
+                        gone = event.type == "DELETED"
+                        if gone or not event.object.spec.holder_identity:
+                            self._known = None if gone else event.object
                             self._freed.set()
             except (ApiError, OSError) as error:
                 log.debug("%s cannot watch %s: %s", self.identity, self._key, error)
-            await anyio.sleep(self._timing.retry)
+            await anyio.sleep(delay)
+            delay = min(delay * 2, self._timing.retry)
 
     async def _renewed(self) -> bool:
         """Become leader, or stay it, from the moment at which that was asked for: the others may have seen the lease as early."""
@@ -216,38 +231,56 @@ class LeaderElection:
 
     async def _try(self) -> bool:
         """Become leader, or stay it; return whether that worked."""
+        self._failed = False
         try:
+            # A read beforehand would only find what has just been told: whoever was quicker makes the write fail.
+            known = self._known
+            if known is not None:
+                with contextlib.suppress(NotFound):
+                    if await self._take(known):
+                        return True
             return await self._try_once()
         except (ApiError, OSError) as error:
             log.debug("%s: %s: %s", self.identity, self._key, error)
+            self._failed = True
             return False
 
-    async def _try_once(self) -> bool:
+    _failed = False
+    """Whether the last attempt came to nothing without anybody else having the lease."""
+
+    def _mine(self) -> LeaseSpec:
         now = format_micro_time(self._clock.now())
-        mine = LeaseSpec(
+        return LeaseSpec(
             holder_identity=self.identity,
             lease_duration_seconds=int(self._timing.lease),
             acquire_time=now,
             renew_time=now,
             lease_transitions=0,
         )
+
+    async def _try_once(self) -> bool:
         try:
             lease = await self._leases.get(self._key)
         except NotFound:
             meta = ObjectMeta(name=self._key.name, namespace=self._key.namespace)
             try:
-                created = await self._leases.create(Lease(metadata=meta, spec=mine))
+                created = await self._leases.create(Lease(metadata=meta, spec=self._mine()))
             except AlreadyExists:
                 return False
-            self._observe(created.spec)
+            self._observe(created)
             return True
         held, self._version = lease.spec, lease.metadata.resource_version
         if held != self._observed:
-            self._observe(held)
+            self._observe(lease)
         duration = held.lease_duration_seconds or self._timing.lease
         alive = anyio.current_time() < self._observed_at + duration
         if held.holder_identity and held.holder_identity != self.identity and alive:
             return False
+        return await self._take(lease)
+
+    async def _take(self, lease: Lease) -> bool:
+        """Write this one's name into a lease; return whether nobody else was quicker. Raises `NotFound`."""
+        held, mine = lease.spec, self._mine()
         if held.holder_identity == self.identity:
             mine = replace(mine, acquire_time=held.acquire_time, lease_transitions=held.lease_transitions)
         else:
@@ -255,19 +288,22 @@ class LeaderElection:
         try:
             updated = await self._leases.update(replace(lease, spec=mine))
         except Conflict:
+            self._known = None
             return False  # somebody was quicker; who, the next attempt will see
-        self._observe(updated.spec)
+        self._observe(updated)
         return True
 
-    def _observe(self, spec: LeaseSpec) -> None:
-        self._observed = spec
+    def _observe(self, lease: Lease) -> None:
+        self._observed = spec = lease.spec
         self._observed_at = anyio.current_time()
+        self._version = lease.metadata.resource_version
+        self._known = lease if spec.holder_identity == self.identity else None
         if spec.holder_identity == self.identity:
             self.transitions = spec.lease_transitions or 0
 
     async def _release(self) -> None:
         try:
-            lease = await self._leases.get(self._key)
+            lease = self._known or await self._leases.get(self._key)
             while lease.spec.holder_identity == self.identity:
                 free = replace(lease.spec, holder_identity="", lease_duration_seconds=1)
                 try:
