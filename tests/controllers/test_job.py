@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import pairwise
 from random import Random
 from typing import Any, TypeVar
@@ -11,12 +12,14 @@ from anyio import TASK_STATUS_IGNORED
 from kubelib.api.batch import (
     Job,
     JobSpec,
+    JobStatus,
     PodFailurePolicy,
     PodFailurePolicyOnExitCodesRequirement,
     PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
     SuccessPolicy,
     SuccessPolicyRule,
+    UncountedTerminatedPods,
 )
 from kubelib.api.core.container_status import ContainerState, ContainerStateTerminated, ContainerStatus
 from kubelib.api.core.pod import Pod, PodCondition
@@ -28,7 +31,9 @@ from kubelib.client.update import update_with
 from kubelib.controllers.builtin.garbagecollector import garbage_collector
 from kubelib.controllers.builtin.job import job_controller
 from kubelib.controllers.builtin.ttlafterfinished import ttl_after_finished_controller
+from kubelib.controllers.jobs import Backoffs, plan
 from kubelib.controllers.jobs.indexes import format_indexes, parse_indexes
+from kubelib.controllers.jobs.pods import new_pod
 from kubelib.informers import SharedInformers
 from kubelib.registry.base import Patch, Registry
 from kubelib.sim import Conflicting, Lossy
@@ -326,6 +331,61 @@ async def test_each_index_has_a_limit_of_its_own(world: Any) -> None:
         assert not any(p.metadata.finalizers for p in pods)
 
 
+async def test_an_index_that_waits_for_its_next_try_keeps_its_place(world: Any) -> None:
+    tries: list[int] = []
+
+    def outcome(pod: Pod) -> int:
+        tries.append(index_of(pod))
+        return 1 if tries == [0] else 0
+
+    async with running(world, outcome):
+        await world.create(
+            make_job(completions=2, parallelism=1, completion_mode="Indexed", backoff_limit_per_index=1)
+        )
+        await world.settled(5)
+        job = await job_of(world)
+        assert (tries, job.status.failed, job.status.failed_indexes) == ([0], 0, "")
+        await world.settled(20)
+        assert tries == [0, 0, 1]
+
+
+@pytest.mark.parametrize("policy", ["TerminatingOrFailed", "Failed"])
+async def test_what_still_runs_when_a_job_fails_has_failed_at_once_though_its_end_is_waited_for(
+    world: Any, policy: str
+) -> None:
+    async with running(world, lambda pod: 1 if index_of(pod) == 0 else None, linger=20.0):
+        await world.create(
+            make_job(
+                completions=3,
+                parallelism=3,
+                completion_mode="Indexed",
+                backoff_limit=0,
+                pod_replacement_policy=policy,
+                node="n",
+            )
+        )
+        await world.settled(5)
+        job = await job_of(world)
+        assert conditions(job) == {"FailureTarget": ("True", "BackoffLimitExceeded")}
+        assert (job.status.failed, job.status.active, job.status.terminating) == (3, 0, 2)
+        assert job.status.failed_indexes is None
+        assert not any(pod.metadata.finalizers for pod in await pods_of(world))
+        await world.settled(30)
+        job = await job_of(world)
+        assert conditions(job)["Failed"] == ("True", "BackoffLimitExceeded")
+        assert (job.status.failed, job.status.terminating) == (3, 0)
+
+
+def test_more_successes_than_were_asked_for_are_told() -> None:
+    job, now = make_job(completions=3, parallelism=3), datetime(2026, 1, 1, tzinfo=UTC)
+    pod = replace(new_pod(job), metadata=replace(new_pod(job).metadata, name="late", uid="late"))
+    pod = replace(pod, status=make_pod_status("Succeeded"))
+    step = plan(replace(job, status=JobStatus(succeeded=3)), [pod], Backoffs(), now)
+    assert step.status.uncounted_terminated_pods == UncountedTerminatedPods(succeeded=("late",))
+    told = plan(replace(job, status=step.status), [], Backoffs(), now).reports
+    assert [reason for _, reason, _ in told] == ["TooManySucceededPods", "Completed"]
+
+
 async def test_too_many_failed_indexes_end_the_job(world: Any) -> None:
     async with running(world, lambda pod: 1 if index_of(pod) < 2 else None):
         await world.create(
@@ -433,6 +493,8 @@ async def test_the_success_policy_ends_a_job_early(world: Any, rule: SuccessPoli
         if met:
             assert conditions(job)["SuccessCriteriaMet"] == ("True", "SuccessPolicy")
             assert (job.status.active, job.status.ready, job.status.terminating) == (0, 0, 0)
+            # Those that were no longer needed have not failed.
+            assert (job.status.succeeded, job.status.failed) == (1, 0)
 
 
 @pytest.mark.parametrize(("policy", "at_once"), [("TerminatingOrFailed", 1), ("Failed", 0)])
@@ -469,7 +531,7 @@ async def test_a_suspended_job_has_no_pods_and_begins_anew_when_it_is_resumed(wo
         await world.change(Job, "work", suspended(True))
         await world.settled(5)
         job = await job_of(world)
-        assert (job.status.active, job.status.failed) == (0, 0)
+        assert (job.status.active, job.status.terminating, job.status.failed) == (0, 0, 0)
         assert await pods_of(world) == []
         await world.change(Job, "work", suspended(False))
         await world.settled(5)

@@ -155,7 +155,7 @@ class JobStatus(Model):
     completed_indexes: str = ""
     uncounted_terminated_pods: UncountedTerminatedPods | None = None
     ready: int | None = None
-    failed_indexes: str = ""
+    failed_indexes: str | None = None
     terminating: int | None = None
 
 

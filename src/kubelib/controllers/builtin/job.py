@@ -121,20 +121,27 @@ class JobReconciler:
         )
 
     async def _act(self, key: Key, job: Job, step: Plan) -> tuple[JobStatus, list[Exception]]:
-        """Create and delete Pods; return the status with how many are active and ready then, and what went wrong."""
+        """Create and delete Pods; return the status with how many are active and ready then, and what went wrong.
+
+        Raises the first error of deleting: nobody may be told that Pods are gone which are not.
+        """
         status, made = step.status, 0
         gone: list[Pod] = []
         errors: list[Exception] = []
         if step.remove:
             # Nobody counts these: what is taken away has not failed.
-            errors += await self._delete(key, job, step.remove, gone, uncounted=True)
+            await self._delete(key, job, step.remove, gone, uncounted=True)
         if step.end:
-            errors += await self._delete(key, job, step.end, gone)
+            await self._delete(key, job, step.end, gone)
         if step.create:
-            made, failed = await self._create(key, job, step.create)
-            errors += failed
-        ready = (status.ready or 0) - sum(map(is_ready, gone))
-        return replace(status, active=status.active - len(gone) + made, ready=ready), failures(errors)
+            made, errors = await self._create(key, job, step.create)
+        status = replace(
+            status,
+            active=status.active - len(gone) + made,
+            ready=(status.ready or 0) - sum(map(is_ready, gone)),
+            terminating=(status.terminating or 0) + len(gone),
+        )
+        return status, failures(errors)
 
     async def _create(self, key: Key, job: Job, pods: Sequence[Pod]) -> tuple[int, list[Exception]]:
         made = 0
@@ -149,8 +156,8 @@ class JobReconciler:
 
     async def _delete(
         self, key: Key, job: Job, pods: Sequence[Pod], gone: list[Pod], *, uncounted: bool = False
-    ) -> list[Exception]:
-        """Delete Pods, and add to those that are `gone` each that is; return what went wrong."""
+    ) -> None:
+        """Delete Pods, and add to those that are `gone` each that is. Raises the first error."""
 
         async def delete(pod: Pod) -> None:
             if uncounted and FINALIZER in pod.metadata.finalizers:
@@ -162,11 +169,17 @@ class JobReconciler:
             await self._control.delete(key, job, pod)
             gone.append(pod)
 
-        return await for_each(pods, delete)
+        if errors := await for_each(pods, delete):
+            raise errors[0]
 
     async def _release(self, pods: Sequence[Pod]) -> None:
         """Take the finalizer off Pods. Raises the first error."""
-        errors = await for_each([pod for pod in pods if FINALIZER in pod.metadata.finalizers], self._let_go)
+        held = [
+            pod
+            for pod in pods
+            if FINALIZER in pod.metadata.finalizers and pod.metadata.uid not in self._released
+        ]
+        errors = await for_each(held, self._let_go)
         if errors:
             raise errors[0]
 

@@ -58,21 +58,22 @@ class Tally:
         return self.succeeded + len(self.uncounted.succeeded)
 
 
-def tally(job: Job, pods: Sequence[Pod], *, hold: bool = True) -> Tally:
+def tally(job: Job, pods: Sequence[Pod], *, over: bool = False, failed: bool = False) -> Tally:
     """Count the Pods of a Job that have ended. `pods` are those that it controls.
 
-    With `hold`, the last failed Pod of an index that is not over stays uncounted until its successor is there.
+    The last failed Pod of an index stays uncounted until its successor is there. Once the Job is `over`, none has one, and
+    Pods that still run are not waited for: they have failed if the Job has `failed`, otherwise they count for nothing.
     """
     indexed, completions = is_indexed(job), job.spec.completions or 0
     tracked = [pod for pod in pods if FINALIZER in pod.metadata.finalizers]
     there = {pod.metadata.uid for pod in tracked}
     before = job.status.uncounted_terminated_pods or UncountedTerminatedPods()
     succeeded = [uid for uid in before.succeeded if uid in there]
-    failed = [uid for uid in before.failed if uid in there]
+    failures = [uid for uid in before.failed if uid in there]
     counted = job.status.succeeded + len(before.succeeded) - len(succeeded)
-    known = {*succeeded, *failed}
+    known = {*succeeded, *failures}
     completed = parse_indexes(job.status.completed_indexes, completions)
-    failed_indexes = parse_indexes(job.status.failed_indexes, completions)
+    failed_indexes = parse_indexes(job.status.failed_indexes or "", completions)
     held: list[Pod] = []
     if indexed:
         mine = [pod for pod in tracked if 0 <= index_of(pod) < completions]
@@ -80,7 +81,7 @@ def tally(job: Job, pods: Sequence[Pod], *, hold: bool = True) -> Tally:
         if job.spec.backoff_limit_per_index is not None:
             bad = [pod for pod in mine if is_failed(pod, job)]
             failed_indexes |= {index_of(pod) for pod in bad if _index_has_failed(job, pod)}
-            if hold and job.metadata.deletion_timestamp is None:
+            if not over and job.metadata.deletion_timestamp is None:
                 held = _still_needed(
                     [pod for pod in bad if pod.metadata.uid not in known], pods, completed | failed_indexes
                 )
@@ -95,25 +96,25 @@ def tally(job: Job, pods: Sequence[Pod], *, hold: bool = True) -> Tally:
         if uid in kept:
             continue
         if uid not in known:
-            if not good and not is_failed(pod, job):
-                if job.metadata.deletion_timestamp is not None:
+            if not good and not failed and not is_failed(pod, job):
+                if over or job.metadata.deletion_timestamp is not None:
                     release.append(pod)
                 continue
             if indexed and not 0 <= index_of(pod) < completions:
                 release.append(pod)
                 continue
             counts = not indexed if good else judge_failure(job, pod).counts
-            if counts and len(succeeded) + len(failed) >= AT_ONCE:
+            if counts and len(succeeded) + len(failures) >= AT_ONCE:
                 more = True
                 continue
             if counts:
-                (succeeded if good else failed).append(uid)
+                (succeeded if good else failures).append(uid)
             (newly_succeeded if good else newly_failed).append(pod)
         release.append(pod)
     return Tally(
         succeeded=len(completed) if indexed else counted,
         failed=job.status.failed + len(before.failed) - sum(uid in there for uid in before.failed),
-        uncounted=UncountedTerminatedPods(succeeded=tuple(succeeded), failed=tuple(failed)),
+        uncounted=UncountedTerminatedPods(succeeded=tuple(succeeded), failed=tuple(failures)),
         completed=completed,
         failed_indexes=failed_indexes - completed,
         newly_succeeded=tuple(newly_succeeded),

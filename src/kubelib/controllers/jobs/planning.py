@@ -97,6 +97,17 @@ class _End:
     message: str
 
 
+def _condition(type: str, value: str, reason: str, message: str, now: datetime) -> JobCondition:
+    return JobCondition(
+        type=type,
+        status=value,
+        reason=reason,
+        message=message,
+        last_probe_time=now,
+        last_transition_time=now,
+    )
+
+
 class _Planner:
     def __init__(self, job: Job, pods: Sequence[Pod], backoffs: Backoffs, now: datetime) -> None:
         self.job, self.now = job, now
@@ -110,7 +121,7 @@ class _Planner:
         ]
         decided = condition(job, SUCCESS) or condition(job, FAILURE)
         self.end = _End(decided.type, decided.reason, decided.message) if decided is not None else None
-        self.tally: Tally = tally(job, pods, hold=self.end is None)
+        self.tally: Tally = self.count()
         t = self.tally
         self.backoffs = backoffs.after(t.newly_succeeded, t.newly_failed, now)
         self.reports: list[tuple[str, str, str]] = []
@@ -119,7 +130,13 @@ class _Planner:
         self.after: float | None = None
         self.create: list[Pod] = []
         self.remove: list[Pod] = []
-        self.doomed: list[Pod] = []
+        self.doomed: Sequence[Pod] = ()
+
+    def count(self) -> Tally:
+        end = self.end
+        return tally(
+            self.job, self.pods, over=end is not None, failed=end is not None and end.type == FAILURE
+        )
 
     @property
     def succeeded(self) -> int:
@@ -137,7 +154,7 @@ class _Planner:
                 if message := judge_failure(self.job, pod).message:
                     return _End(FAILURE, "PodFailurePolicy", message)
         limit = spec.backoff_limit
-        if limit is not None and (status.total_failed > limit or restarted_too_often(self.job, self.active)):
+        if limit is not None and (status.total_failed > limit or restarted_too_often(self.job, self.pods)):
             return _End(FAILURE, "BackoffLimitExceeded", "Job has reached the specified backoff limit")
         if self._is_past_deadline():
             return _End(FAILURE, "DeadlineExceeded", "Job was active longer than specified deadline")
@@ -151,14 +168,14 @@ class _Planner:
             rule = success_rule(self.job, status.completed)
             if rule is not None:
                 return _End(SUCCESS, "SuccessPolicy", f"Matched rules at index {rule}")
-        if self.completions is None:
-            # A queue of work: it is empty when one Pod says so, and the others have ended.
-            over = self.succeeded > 0 and not self.active
-        else:
-            over = self.succeeded >= self.completions and not self.active
-        if over:
-            return _End(SUCCESS, "CompletionsReached", "Reached expected number of succeeded pods")
         return None
+
+    def is_complete(self) -> bool:
+        """Return whether enough Pods have succeeded, and none is left running."""
+        if len(self.active) > len(self.remove) or self.create:
+            return False
+        # Without a number this is a queue of work: it is empty when one Pod says so, and the others have ended.
+        return self.succeeded >= (1 if self.completions is None else self.completions)
 
     def _is_past_deadline(self) -> bool:
         deadline = self.spec.active_deadline_seconds
@@ -176,35 +193,19 @@ class _Planner:
             if old.type == type:
                 if (old.status, old.reason, old.message) == (value, reason, message):
                     return False
-                moved = now if old.status != value else old.last_transition_time
-                self.conditions[number] = replace(
-                    old,
-                    status=value,
-                    reason=reason,
-                    message=message,
-                    last_transition_time=moved,
-                    last_probe_time=now,
-                )
+                self.conditions[number] = _condition(type, value, reason, message, now)
                 return True
         if value == "False":
             return False
-        self.conditions.append(
-            JobCondition(
-                type=type,
-                status=value,
-                reason=reason,
-                message=message,
-                last_probe_time=now,
-                last_transition_time=now,
-            )
-        )
+        self.conditions.append(_condition(type, value, reason, message, now))
         return True
 
     # Which Pods
 
-    def manage(self, *, acting: bool) -> None:
-        if acting and self.job.metadata.deletion_timestamp is None:
-            self._adjust()
+    def manage(self) -> None:
+        self._adjust()
+        if self.is_complete():
+            return
         if self.suspended:
             if self.set("Suspended", "True", "JobSuspended", "Job suspended"):
                 self.reports.append(("Normal", "Suspended", "Job suspended"))
@@ -279,9 +280,9 @@ class _Planner:
                     ignored += 1
                 seconds = _wait(failures + ignored, finished_at(before, self.now), self.now)
                 if seconds > 0:
-                    self.wait(seconds)
-                    continue
-                self.create.append(new_pod(self.job, index, failures, ignored))
+                    self.wait(seconds)  # with its place kept: no later index goes before it
+                else:
+                    self.create.append(new_pod(self.job, index, failures, ignored))
             missing -= 1
 
     # All of it
@@ -289,15 +290,10 @@ class _Planner:
     def plan(self, *, acting: bool) -> Plan:
         if self.start is None and not self.suspended:
             self.start = self.now.replace(microsecond=0)
-        decided_before = self.end is not None
         if self.end is None:
-            self.end = self.decide()
-        if self.end is None:
-            self.manage(acting=acting)
-        else:
-            if not decided_before:
-                self.set(self.end.type, "True", self.end.reason, self.end.message)
-            self.doomed = list(self.active)[:BURST]
+            self._proceed(acting=acting)
+        if self.end is not None:
+            self.doomed = self.active if not self.remove else ()
         return Plan(
             status=self._status(),
             create=tuple(self.create),
@@ -309,6 +305,22 @@ class _Planner:
             after=0.0 if self.tally.more else self.after,
         )
 
+    def _proceed(self, *, acting: bool) -> None:
+        end = self.decide()
+        if end is None and acting and self.job.metadata.deletion_timestamp is None:
+            self.manage()
+        if end is None and self.is_complete():
+            end = _End(SUCCESS, "CompletionsReached", "Reached expected number of succeeded pods")
+        if end is None:
+            return
+        if not acting:
+            # Some of our Pods may not be known yet: once the end is written, nobody would count them.
+            self.doomed = self.active
+            return
+        self.end = end
+        self.set(end.type, "True", end.reason, end.message)
+        self.tally = self.count()
+
     def _status(self) -> JobStatus:
         t, end, completed_at = self.tally, self.end, self.job.status.completion_time
         outstanding = t.uncounted.succeeded or t.uncounted.failed or t.more or t.held
@@ -316,6 +328,9 @@ class _Planner:
             if end.type == SUCCESS:
                 self.set("Complete", "True", end.reason, end.message)
                 completed_at = self.now.replace(microsecond=0)
+                if self.completions is not None and t.succeeded > self.completions:
+                    what = "Too many succeeded pods running after completion count reached"
+                    self.reports.append(("Warning", "TooManySucceededPods", what))
                 self.reports.append(("Normal", "Completed", "Job completed"))
             else:
                 self.set("Failed", "True", end.reason, end.message)
@@ -332,7 +347,9 @@ class _Planner:
             failed=t.failed,
             uncounted_terminated_pods=t.uncounted,
             completed_indexes=format_indexes(t.completed) if self.indexed else "",
-            failed_indexes=format_indexes(t.failed_indexes) if self.indexed else "",
+            failed_indexes=format_indexes(t.failed_indexes)
+            if self.indexed and self.spec.backoff_limit_per_index is not None
+            else None,
         )
 
 

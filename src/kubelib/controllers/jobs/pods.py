@@ -45,10 +45,9 @@ def is_failed(pod: Pod, job: Job) -> bool:
     """Return whether a Pod counts as failed: one that is deleted does, unless its end is waited for."""
     if pod.status.phase == "Failed":
         return True
-    if pod.metadata.deletion_timestamp is None or pod.status.phase == "Succeeded":
+    if replaces_only_failed(job):
         return False
-    # Without a node nobody will ever say how it has ended.
-    return not replaces_only_failed(job) or not pod.spec.node_name
+    return pod.metadata.deletion_timestamp is not None and pod.status.phase != "Succeeded"
 
 
 def index_of(pod: Pod) -> int:
