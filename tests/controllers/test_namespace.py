@@ -7,11 +7,12 @@ import pytest
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.config import ConfigMap, ServiceAccount
 from kubelib.api.core.namespace import Namespace
+from kubelib.api.core.node import Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.replication import ReplicationController
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.namespace import namespace_controller
-from kubelib.controllers.builtin.podgc import pod_garbage_collector, to_delete
+from kubelib.controllers.builtin.podgc import garbage, pod_garbage_collector
 from kubelib.controllers.builtin.replicationcontroller import replication_controller
 from kubelib.controllers.builtin.rootca import root_certificate_publisher
 from kubelib.controllers.builtin.serviceaccount import service_account_controller
@@ -109,25 +110,59 @@ async def test_every_namespace_gets_its_account_and_certificate_and_gets_them_ba
 
 
 def test_pods_of_lost_nodes_and_the_oldest_of_too_many_that_ended_are_garbage() -> None:
+    evicted = make_pod("evicted", node="here", phase="Failed", uid="4")
     pods = [
-        make_pod("lost", node="gone"),
-        make_pod("runs", node="here", phase="Running"),
-        make_pod("ended1", node="here", phase="Succeeded"),
-        make_pod("ended2", node="here", phase="Failed"),
+        make_pod("lost", node="gone", uid="0"),
+        make_pod("runs", node="here", phase="Running", uid="1"),
+        make_pod("ended1", node="here", phase="Succeeded", uid="2"),
+        make_pod("ended2", node="here", phase="Failed", uid="3"),
+        replace(evicted, status=replace(evicted.status, reason="Evicted")),
     ]
-    found = to_delete(pods, frozenset({"gone"}), threshold=1)
-    assert [pod.metadata.name for pod in found] == ["lost", "ended1"]
+    found = garbage(pods, frozenset({"gone"}), threshold=1)
+    assert [(one.pod.metadata.name, one.orphaned) for one in found] == [
+        ("evicted", False),
+        ("ended1", False),
+        ("lost", True),
+    ]
 
 
-async def test_pods_of_a_node_that_is_gone_go_after_a_while(world: Any) -> None:
+async def test_pods_of_a_node_that_is_gone_have_failed_and_go_after_a_while(world: Any) -> None:
+    held = {"finalizers": ("example.com/held",)}
     async with world.running(of(world, pod_garbage_collector)):
         await world.create(make_node("here"))
         await world.create(make_pod("stays", node="here"))
         await world.create(make_pod("lost", node="gone"))
+        await world.create(make_pod("counted", node="gone", metadata=held))
         await world.settled(30)
-        assert await world.names(Pod) == ["lost", "stays"]
+        assert await world.names(Pod) == ["counted", "lost", "stays"]
         await world.settled(60)
-        assert await world.names(Pod) == ["stays"]
+        assert await world.names(Pod) == ["counted", "stays"]
+        pod = await world.get(Pod, "counted")
+        (condition,) = pod.status.conditions
+        assert (pod.status.phase, condition.type, condition.reason, condition.message) == (
+            "Failed",
+            "DisruptionTarget",
+            "DeletionByPodGC",
+            "PodGC: node no longer exists",
+        )
+        assert condition.observed_generation == 1
+
+
+async def test_pods_that_end_and_whom_no_node_ends_have_failed(world: Any) -> None:
+    held = {"finalizers": ("example.com/held",)}
+    out = Taint(key="node.kubernetes.io/out-of-service", value="nodeshutdown", effect="NoExecute")
+    async with world.running(of(world, pod_garbage_collector)):
+        for name, ready in (("dead", False), ("well", True)):
+            node = make_node(name, ready=ready)
+            await world.create(replace(node, spec=replace(node.spec, taints=(out,))))
+        for name, node_name in (("nowhere", ""), ("stuck", "dead"), ("fine", "well")):
+            await world.create(make_pod(name, node=node_name, metadata=held))
+            await world.delete(Pod, name)
+        await world.settled(30)
+        phases = {
+            pod.metadata.name: (pod.status.phase, pod.status.conditions) for pod in await world.all(Pod)
+        }
+        assert phases == {"nowhere": ("Failed", ()), "stuck": ("Failed", ()), "fine": ("Pending", ())}
 
 
 @pytest.mark.seeds(6)
