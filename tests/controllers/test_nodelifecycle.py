@@ -12,6 +12,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.model import replace
 from kubelib.api.times import format_micro_time
 from kubelib.controllers.builtin.nodelifecycle import node_lifecycle_controller, seconds_between_evictions
+from kubelib.controllers.builtin.nodettl import node_ttl_controller
 from kubelib.controllers.taints import (
     NO_EXECUTE,
     NO_SCHEDULE,
@@ -199,11 +200,41 @@ async def test_a_silent_node_becomes_unknown_and_its_pods_leave_after_five_minut
         events = await world.events()
         assert ("NodeNotReady", "Node a status is now: NodeNotReady") in events
         assert ("NodeNotReady", "Node is not ready") in events
+        assert ("RegisteredNode", "Node a event: Registered Node a in Controller") in events
         await world.settled(240)
         assert "normal" in await world.names(Pod)
         await world.settled(60)
         assert await world.names(Pod) == ["daemon", "elsewhere"]
         assert ("TaintManagerEviction", "Marking for deletion Pod default/normal") in await world.events()
+
+
+async def test_nodes_are_told_how_long_to_keep_things_by_how_many_they_are(world: Any) -> None:
+    ttl = node_ttl_controller(world.informers, clock=world.clock, recorder=world.recorder)
+
+    async def told(name: str) -> str | None:
+        annotations = (await world.get(Node, name, "")).metadata.annotations
+        found: str | None = annotations.get("node.alpha.kubernetes.io/ttl")
+        return found
+
+    async with world.running(controller(world), ttl):
+        for number in range(100):
+            await world.create(make_node(f"n{number}"))
+        await world.settled(1)
+        assert await told("n99") == "0"
+        await world.create(make_node("n100"))
+        await world.settled(1)
+        assert (await told("n100"), await told("n0")) == ("15", "0")
+        await world.settled(5)
+        for number in range(12):
+            await world.delete(Node, f"n{number}", "")
+        await world.change(
+            Node, "n100", lambda n: replace(n, spec=replace(n.spec, unschedulable=True)), namespace=""
+        )
+        await world.settled(10)
+        assert await told("n100") == "0"
+        messages = [message for reason, message in await world.events() if reason == "RemovingNode"]
+        assert "Node n0 event: Removing Node n0 from Controller" in messages
+        assert len(messages) == 12
 
 
 async def test_a_node_that_is_heard_of_again_keeps_its_pods(world: Any) -> None:

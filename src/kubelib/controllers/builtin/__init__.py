@@ -54,10 +54,12 @@ def builtin_controllers(
     from kubelib.controllers.builtin.job import job_controller
     from kubelib.controllers.builtin.namespace import namespace_controller
     from kubelib.controllers.builtin.nodelifecycle import node_lifecycle_controller
+    from kubelib.controllers.builtin.nodettl import node_ttl_controller
     from kubelib.controllers.builtin.persistentvolume import persistent_volume_controller
     from kubelib.controllers.builtin.podgc import pod_garbage_collector
     from kubelib.controllers.builtin.replicaset import replica_set_controller
     from kubelib.controllers.builtin.replicationcontroller import replication_controller
+    from kubelib.controllers.builtin.resourceclaim import resource_claim_controller
     from kubelib.controllers.builtin.resourcequota import resource_quota_controller
     from kubelib.controllers.builtin.rootca import root_certificate_publisher
     from kubelib.controllers.builtin.serviceaccount import service_account_controller
@@ -92,6 +94,7 @@ def builtin_controllers(
         claim_protection_controller(informers, clock=clock, recorder=events),
         volume_protection_controller(informers, clock=clock, recorder=events),
         ephemeral_volume_controller(informers, clock=clock, recorder=events),
+        resource_claim_controller(informers, clock=clock, recorder=events),
         endpoints_controller(informers, clock=clock, recorder=events),
         endpoint_slice_controller(informers, clock=clock, recorder=events),
         endpoint_slice_mirroring_controller(informers, clock=clock, recorder=events),
@@ -100,6 +103,7 @@ def builtin_controllers(
         namespace_controller(informers, clock=clock, recorder=events, scheme=scheme),
         garbage_collector(informers, clock=clock, recorder=events, scheme=scheme),
         node_lifecycle_controller(informers, clock=clock, recorder=events),
+        node_ttl_controller(informers, clock=clock, recorder=events),
         pod_garbage_collector(informers, clock=clock, recorder=events),
         cluster_role_aggregation_controller(informers, clock=clock, recorder=events),
         resource_quota_controller(informers, clock=clock, recorder=events, scheme=scheme),

@@ -4,7 +4,7 @@ Three parts, each with one job: `NodeHealth` looks every few seconds who has bee
 into taints, `TaintEviction` deletes the pods that do not tolerate them. They meet only in the Node.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import anyio
@@ -108,6 +108,10 @@ def not_ready(pod: Pod, now: datetime) -> Pod:
     return replace(pod, status=replace(pod.status, conditions=conditions))
 
 
+def _about(name: str, uid: str) -> ObjectReference:
+    return ObjectReference(kind="Node", api_version="v1", name=name, uid=uid)
+
+
 @attrs.define
 class _Heard:
     signs: tuple[object, ...]
@@ -137,6 +141,7 @@ class NodeHealth:
         # Whether a node is silent is judged by our own clock: when did we last see one of its signs change?
         self._heard: dict[str, _Heard] = {}
         self._ready: dict[str, bool] = {}
+        self._known: dict[str, str] = {}
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Look at all nodes now and then, until cancelled."""
@@ -150,10 +155,22 @@ class NodeHealth:
     async def look(self) -> None:
         """Look at all nodes once."""
         nodes = [document.view(Node) for document in self._nodes.cache]
-        for name in self._heard.keys() - {node.metadata.name for node in nodes}:
-            del self._heard[name]
-            self._ready.pop(name, None)
+        self._meet({node.metadata.name: node.metadata.uid for node in nodes})
         await for_each(nodes, self._look_at)
+
+    def _meet(self, nodes: Mapping[str, str]) -> None:
+        """Tell of nodes, uids by names, that are new to us, and forget those that are gone."""
+        for name in sorted(self._known.keys() - nodes.keys()):
+            self._tell(name, self._known[name], "RemovingNode", f"Removing Node {name} from Controller")
+            self._heard.pop(name, None)
+            self._ready.pop(name, None)
+        for name in nodes:
+            if name not in self._known:
+                self._tell(name, nodes[name], "RegisteredNode", f"Registered Node {name} in Controller")
+        self._known = dict(nodes)
+
+    def _tell(self, name: str, uid: str, reason: str, message: str) -> None:
+        self._recorder.normal(_about(name, uid), reason, f"Node {name} event: {message}")
 
     async def _look_at(self, node: Node) -> None:
         name, now = node.metadata.name, self._clock.now()
@@ -173,7 +190,7 @@ class NodeHealth:
             self._ready[name] = True
             return
         if self._ready.get(name, False):
-            about = ObjectReference(kind="Node", api_version="v1", name=name, uid=node.metadata.uid)
+            about = _about(name, node.metadata.uid)
             self._recorder.normal(about, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         # Until every pod has been marked we go on trying: others send requests to pods that say they are ready.
         errors = await for_each(self._pods.cache.by_index(BY_NODE, name), self._mark_not_ready)
@@ -328,6 +345,7 @@ def _disrupted(pod: Pod, now: datetime) -> Pod:
         reason="DeletionByTaintManager",
         message="Taint manager: deleting due to NoExecute taint",
         last_transition_time=now.replace(microsecond=0),
+        observed_generation=pod.metadata.generation,
     )
     return replace(pod, status=replace(pod.status, conditions=(*others, condition)))
 

@@ -1,6 +1,6 @@
 """What the failure of a Pod means for its Job, and when enough has succeeded. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -94,7 +94,7 @@ def success_rule(job: Job, succeeded: Indexes) -> int | None:
     return None
 
 
-def restarted_too_often(job: Job, pods: list[Pod]) -> bool:
+def restarted_too_often(job: Job, pods: Sequence[Pod]) -> bool:
     """Return whether the containers of Pods that restart by themselves have done so more often than the limit."""
     if job.spec.template.spec.restart_policy != "OnFailure" or job.spec.backoff_limit is None:
         return False

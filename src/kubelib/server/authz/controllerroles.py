@@ -159,6 +159,15 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("create delete list patch watch", "core", "pods"),
         EVENTS,
     ),
+    "resource-claim-controller": (
+        rule(READ, "core", "pods"),
+        rule("update", "core", "pods/finalizers"),
+        rule(READ, "resource.k8s.io", "resourceclaimtemplates"),
+        rule("create delete get list patch update watch", "resource.k8s.io", "resourceclaims"),
+        rule("patch update", "resource.k8s.io", "resourceclaims/status"),
+        rule("patch update", "core", "pods/status"),
+        EVENTS,
+    ),
     "resourcequota-controller": (
         rule("list watch", "*", "*"),
         rule("update", "core", "resourcequotas/status"),
@@ -200,6 +209,10 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
     ),
     "token-cleaner": (
         rule("delete get list watch", "core", "secrets"),
+        EVENTS,
+    ),
+    "ttl-controller": (
+        rule("list patch update watch", "core", "nodes"),
         EVENTS,
     ),
     "ttl-after-finished-controller": (
