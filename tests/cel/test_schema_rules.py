@@ -334,6 +334,23 @@ def test_a_rule_that_could_cost_too_much_is_refused_until_the_schema_bounds_it()
     assert rule_problems(schema_of(rule, l=bounded)) == []
 
 
+def test_values_of_the_libraries_types_are_found_equal_at_a_fixed_cost() -> None:
+    text, texts = {"type": "string", "maxLength": 43}, {"type": "array", "maxItems": 8}
+    texts["items"] = {"type": "string", "maxLength": 45}
+    for rule in (
+        "cidr(self.t) == cidr(self.t).masked()",
+        "self.l.all(x, self.l.exists_one(y, ip(x) == ip(y)))",
+        "quantity(self.t) == quantity('1Gi')",
+        "url(self.t) == url('https://example.com')",
+        "semver(self.t) == semver('1.0.0')",
+    ):
+        assert rule_problems(schema_of(rule, t=text, l=texts)) == []
+    unequal = rule_problems(schema_of("cidr(self.t) != cidr(self.t).masked()", t=text))
+    assert unequal[0].message.startswith(
+        "Forbidden: estimated rule cost exceeds budget by factor of more than"
+    )
+
+
 def test_a_rule_within_an_unbounded_list_is_charged_for_every_element_that_a_request_has_room_for() -> None:
     item = {
         "type": "object",

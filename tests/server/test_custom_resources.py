@@ -278,7 +278,30 @@ def test_defaults_of_a_changed_definition_are_seen_on_what_is_stored(
     stored["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = changed
     assert api.made("PUT", where, json=stored)["metadata"]["generation"] == 2
     assert api.made("GET", f"{path}/x")["spec"] == {"a": "1", "c": "new"}
-    assert [item["spec"] for item in api.made("GET", f"{path}?limit=5")["items"]] == [{"a": "1", "c": "new"}]
+    for query in ("", "?limit=5"):
+        assert [item["spec"] for item in api.made("GET", path + query)["items"]] == [{"a": "1", "c": "new"}]
+
+
+def test_a_status_that_is_written_apart_has_its_defaults_from_the_start(
+    api: Api, names: tuple[str, str]
+) -> None:
+    pending = {"phase": "Pending"}
+    phase = {
+        "type": "object",
+        "default": {},
+        "properties": {"phase": {"type": "string", "default": "Pending"}},
+    }
+    root = {"type": "object", "properties": {"spec": OPEN, "status": phase}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": root}}
+    path = api.define(definition(*names, versions=[{**version, "subresources": {"status": {}}}]))
+    created = api.made("POST", path, json=thing(names[1], "a", {"x": 1}, status={"phase": "Mine"}))
+    assert created["status"] == pending
+    assert api.made("GET", f"{path}/a") == created
+    assert api.made("GET", path)["items"] == [created]
+    bound = api.made("PUT", f"{path}/a/status", json={**created, "status": {"phase": "Bound"}})
+    assert bound["status"] == {"phase": "Bound"}
+    assert api.made("PUT", f"{path}/a/status", json={**bound, "status": None})["status"] == pending
+    assert api.made("GET", f"{path}/a")["status"] == pending
 
 
 VERSIONS: list[Tree] = [
@@ -353,7 +376,7 @@ def test_columns_show_what_their_paths_find(api: Api, names: tuple[str, str]) ->
     ]  # fmt: skip
     cells = table["rows"][0]["cells"]
     assert cells[3].endswith("s")
-    assert [*cells[:3], *cells[4:]] == ["a", "True", 3, "x y", '{"name":"x"}', None]
+    assert [*cells[:3], *cells[4:]] == ["a", "True", 3, "x", '{"name":"x"}', None]
 
 
 def test_names_that_are_taken_are_refused_and_given_when_they_are_free(api: Api) -> None:

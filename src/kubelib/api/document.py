@@ -278,6 +278,12 @@ class SeenDocument(Document):
         self.look()
         return splice_resource_version(self._seen, self._revision)
 
+    @property
+    def size(self) -> int:
+        """How many bytes `raw` has."""
+        self.look()
+        return super().size + len(self._seen) - len(self._bytes)
+
     def begins_with(self, head: bytes) -> bool:
         """Return whether the document begins with a kind and a version."""
         self.look()

@@ -175,9 +175,8 @@ def _cell(find: Callable[[Any], list[Any]], kind: str) -> Callable[[Tree, dateti
         found = find(tree)
         if not found:
             return None
-        if kind == "string":
-            return " ".join(map(_text, found))
-        return _typed(found[0], kind, now)
+        # The first that a path finds is shown, and no other.
+        return _text(found[0]) if kind == "string" else _typed(found[0], kind, now)
 
     return cell
 

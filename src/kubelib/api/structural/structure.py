@@ -75,6 +75,10 @@ class Structure:
         """How documents merge."""
         return root_shape(self.schema)
 
+    def has_default(self, name: str) -> bool:
+        """Return whether a part of the document is filled in where it is missing."""
+        return (self.schema.get("properties") or {}).get(name, {}).get("default") is not None
+
     def unreadable(self, tree: Tree) -> Problem | None:
         """Return why an object within a document cannot be read as one, whatever the schema says."""
         problems: list[Problem] = []

@@ -49,8 +49,8 @@ for _operator in ("_&&_", "_||_"):
     _add(f"{_operator}(bool, bool) bool", lambda a, b: None)
 _add("!_(bool) bool", lambda a: not a)
 _add("_?_:_(bool, A, A) A", lambda a, b, c: None)
-for _operator in ("_==_", "_!=_"):
-    _add(f"{_operator}(A, A) bool", equal, cost=costs.smaller, estimate=costs.compared)
+_add("_==_(A, A) bool", equal, cost=costs.smaller, estimate=costs.found_equal)
+_add("_!=_(A, A) bool", equal, cost=costs.smaller, estimate=costs.compared)
 _add("_[_](list(A), int) A", lambda a, b: None)
 _add("_[_](map(A, B), A) B", lambda a, b: None)
 _add("_[_](optional(list(A)), int) optional(A)", lambda a, b: None)

@@ -57,6 +57,7 @@ class CustomRegistry(GenericRegistry):
         self._head = head_of(resource, resource.version)
         self._stored_head = head_of(resource, resource.storage_version)
         self._is_stored = resource.version == resource.storage_version
+        self._fills_status = self.structure.has_default("status")
         self._fields = self.cache.fields if self._is_stored else FieldReader(resource)
 
     # Forms
@@ -86,7 +87,9 @@ class CustomRegistry(GenericRegistry):
         if not self._is_stored:
             document = Document(raw)
             raw = (await self._converter.convert([document], self.resource.storage_version))[0].raw
-        self.cache.written.add(raw)
+        # A status that was taken out on the way in is filled in again when what is stored is looked at.
+        if "status" in tree or not self._fills_status:
+            self.cache.written.add(raw)
         return raw
 
     async def is_outdated(self, key: Key) -> bool:
