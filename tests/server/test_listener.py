@@ -14,7 +14,9 @@ import pytest
 
 from kubelib.clock import SYSTEM_CLOCK
 from kubelib.server.answering import header_line
-from kubelib.server.listener import CannotListen, Dates, Limits, Tls, bind, serve
+from kubelib.server.dates import Dates
+from kubelib.server.limits import Limits
+from kubelib.server.listener import CannotListen, Tls, bind, serve
 from kubelib.server.responses import FOLLOWED
 from kubelib.testing.clocks import MovableClock
 from reference_cluster import pki

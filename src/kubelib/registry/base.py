@@ -316,11 +316,3 @@ class DocumentRegistry(Protocol):
         With `initial_events` the existing objects are followed by a BOOKMARK annotated ``k8s.io/initial-events-end``.
         """
         ...
-
-
-class Registries(Protocol):
-    """All the resources of one API server."""
-
-    def of(self, resource: Resource) -> DocumentRegistry:
-        """Return the registry of a resource."""
-        ...

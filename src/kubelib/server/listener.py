@@ -1,4 +1,4 @@
-"""Listening: with `kubelib.server.answering` the only module that knows uvicorn.
+"""Listening: with `kubelib.server.connections` and `kubelib.server.answering` the only module that knows uvicorn.
 
 TLS with optional client certificates; the verified certificate's user travels in the connection's state. Stopping ends
 watches at once.
@@ -10,7 +10,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ import anyio
 import anyio.lowlevel
 import attrs
 
-from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.server.authn import user_of_certificate
-from kubelib.server.responses import READER, Reader
+from kubelib.server.dates import Dates
+from kubelib.server.limits import LIMITS, Limits
 
 if TYPE_CHECKING:
     from kubelib.server.authn.requestheader import RequestHeaders
@@ -31,24 +31,6 @@ GRACE = 1.0
 
 class CannotListen(Exception):
     """The address cannot be listened on; the message says why and what to do."""
-
-
-@attrs.define(eq=False)
-class Dates:
-    """The header ``Date`` of all answers: made once a second, and only while there are any."""
-
-    clock: Clock = SYSTEM_CLOCK
-    headers: list[tuple[bytes, bytes]] = attrs.Factory(list)
-    """Where the listener looks for the headers of every answer."""
-    _stale: float = 0
-
-    def refresh(self, now: float) -> None:
-        """Make the date anew if it is a second old at `now`, the loop's time."""
-        if now >= self._stale:
-            date = self.clock.now()
-            # The next one is due when the second is over, so that no answer bears the date of an earlier one.
-            self._stale = now + 1 - date.microsecond / 1e6
-            self.headers[:] = [(b"date", format_datetime(date, usegmt=True).encode())]
 
 
 @attrs.frozen
@@ -91,27 +73,6 @@ class Tls:
         return identified
 
 
-@attrs.frozen
-class Limits:
-    """What clients may cost. Those that exceed it lose their connection."""
-
-    stalled: float = 60.0
-    """Seconds that an answer, or a part of it, waits for a client that does not read."""
-    silent: float = 60.0
-    """Seconds in which a connection sends the head of a request, its first or a further one."""
-    head: int = 1024 * 1024 + 4096
-    """How many bytes the head of a request has at most, and what follows a body; as Go's servers have it."""
-    connections: int = 16_384
-    """How many connections there are at a time."""
-
-
-LIMITS = Limits()
-TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\n"
-    b"431 Request Header Fields Too Large"
-)
-
-
 def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
     """Return a listening socket. Raises `CannotListen`, which names the `option` that would help."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -142,130 +103,16 @@ async def serve(
 ) -> AsyncIterator[int]:
     """Serve an ASGI application on a socket while the context is open; yields the port. `stop` ends long requests."""
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-    from kubelib.server.answering import Cycle
-    from kubelib.server.upgrades import Upgrade, is_spdy, scope_of
+    from kubelib.server.connections import Connection
 
     identify = tls.identify() if tls is not None else None
     dates = Dates()
 
-    class Protocol(HttpToolsProtocol):
-        silence: Any = None
-        stall: Any = None
-        reader: Reader
-        in_head = False
-        has_left = False
-        unread = 0
-        """How many bytes have come since the last that were taken as a head or as a part of a body."""
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self.reader = Reader()
-            if len(self.connections) > limits.connections:
-                transport.abort()
-                return
-            self.silence = self.loop.call_later(limits.silent, transport.abort)
-            encrypted = transport.get_extra_info("ssl_object")
-            self.app_state = {
-                **self.app_state,
-                READER: self.reader,
-                **(identify(encrypted) if encrypted and identify else {"user": None}),
-            }
-
-        def _should_upgrade(self) -> bool:
-            return is_spdy(self.headers, self.url) or super()._should_upgrade()
-
-        def _unsupported_upgrade_warning(self) -> None:
-            """Say nothing: it is answered as any other request, and strangers would fill the log."""
-
-        def handle_websocket_upgrade(self) -> None:
-            """Hand the connection on to what speaks the protocol that was asked for."""
-            self.has_left = True
-            if not is_spdy(self.headers, self.url):
-                super().handle_websocket_upgrade()
-                return
-            self.connections.discard(self)
-            transport: Any = self.transport
-            scope: Any = self.scope
-
-            def stall() -> Any:
-                return self.loop.call_later(limits.stalled, transport.abort)
-
-            upgrade = Upgrade(transport, self.connections, stall)
-            transport.set_protocol(upgrade)
-            task = self.loop.create_task(upgrade.run(self.app, scope_of(scope, self.url)))
-            task.add_done_callback(self.tasks.discard)
-            self.tasks.add(task)
-
-        def data_received(self, data: bytes) -> None:
-            self.unread += len(data)
-            super().data_received(data)
-            if self.has_left:
-                return
-            cycle: Any = self.cycle
-            idle = cycle is None or cycle.response_complete
-            if self.unread > limits.head:
-                if idle:
-                    self.transport.write(TOO_LARGE)
-                    self.transport.close()
-                else:
-                    self.transport.abort()
-            elif idle and self.silence is None:
-                self.silence = self.loop.call_later(limits.silent, self.transport.abort)
-
-        def on_message_begin(self) -> None:
-            self.in_head = True
-            super().on_message_begin()
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            # What comes after a body in chunks looks like headers, and says nothing about the request: least of all who sends it.
-            if self.in_head:
-                super().on_header(name, value)
-
-        def on_body(self, body: bytes) -> None:
-            self.unread = 0
-            super().on_body(body)
-
-        def on_headers_complete(self) -> None:
-            self.in_head = False
-            self.unread = 0
-            if self.silence is not None:
-                self.silence.cancel()
-                self.silence = None
-            dates.refresh(self.loop.time())
-            super().on_headers_complete()
-            cycle: Any = self.cycle
-            if type(cycle) is RequestResponseCycle:
-                cycle.__class__ = Cycle  # it is made within, and has not been used yet
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            for timer in (self.silence, self.stall):
-                if timer is not None:
-                    timer.cancel()
-            self.silence = self.stall = None
-            super().connection_lost(exc)
-
-        # The transport says when it has more to send than the client takes, and when it has not: while all goes well no timer runs.
-        def pause_writing(self) -> None:
-            if self.stall is None:
-                self.stall = self.loop.call_later(limits.stalled, self.transport.abort)
-            super().pause_writing()
-            if self.reader.lags is not None:
-                self.reader.lags(True)
-
-        def resume_writing(self) -> None:
-            if self.stall is not None:
-                self.stall.cancel()
-                self.stall = None
-            super().resume_writing()
-            if self.reader.lags is not None:
-                self.reader.lags(False)
-
     config = uvicorn.Config(
         app,
-        http=Protocol,
-        ws=_websocket,  # type: ignore[arg-type]  # it makes a protocol, as the class does
+        http=partial(Connection, limits, dates, identify),  # type: ignore[arg-type]  # it makes a protocol, as the class does
+        ws=_websocket,  # type: ignore[arg-type]
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -2,11 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-import attrs
-
-from kubelib.registry.base import User
-from kubelib.server.request import RequestInfo
-
 DEFAULT_CONCURRENCY = 600
 """Seats of a server: the sum of kube-apiserver's ``--max-requests-inflight`` and ``--max-mutating-requests-inflight``."""
 QUEUE_WAIT = 15.0
@@ -17,13 +12,3 @@ MOST_SEATS = 10
 
 Gone = Callable[[], Awaitable[None]]
 """Returns when the client of a waiting request has gone."""
-
-
-@attrs.frozen
-class Digest:
-    """What of a request decides how it is treated."""
-
-    user: User
-    info: RequestInfo
-    width: int = 1
-    """How many seats it takes."""
