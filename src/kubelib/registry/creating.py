@@ -38,18 +38,7 @@ class CreatingRegistry(WritingRegistry):
             raise MethodNotAllowed(f"create is not supported on {self.resource.group_resource}")
         meta = self._prepare_metadata(tree, namespace, name)
         managed = meta.pop("managedFields", None)
-        self._check_fields(tree, options)
-        if not options.applied:
-            self._keep_owners_once(meta, options)
-        if meta.get("resourceVersion"):
-            raise BadRequest("resourceVersion should not be set on objects to be created")
-        now = format_time(self.owner.clock.now())
-        for part in OWNED_BY_SERVER:
-            meta.pop(part, None)
-        meta["uid"] = new_uid(self.owner.random)
-        meta["creationTimestamp"] = now
-        self.strategy.note_requester(tree, options.user)
-        self.strategy.prepare_for_create(self.whole, tree)
+        self._make_new(tree, options)
         base = "" if meta.get("name") else meta.get("generateName") or ""
         for attempt in range(RETRIES):
             if base:
@@ -78,11 +67,10 @@ class CreatingRegistry(WritingRegistry):
                 if meta.get("name") != key.name:  # admission has given it another
                     key, base = Key(key.namespace, meta.get("name", "")), ""
             path = store_key(self.prefix, key)
-            if path_taken := self.cache.get(key) is not None:
+            if self.cache.get(key) is not None:
                 if not base:
                     raise already_exists(self.resource.group_resource, key.name)
                 continue
-            assert not path_taken
             self.strategy.observe(self.whole, tree, None)
             asked = copy.deepcopy(tree["spec"]) if self.strategy.reserves else None
             extra = await self.strategy.reserve(self.whole, tree, None)
@@ -98,6 +86,21 @@ class CreatingRegistry(WritingRegistry):
                 continue
             return self._unstored(raw, tree, managed) if options.dry_run else await self._stored(key)
         raise already_exists(self.resource.group_resource, meta.get("name") or "")
+
+    def _make_new(self, tree: Tree, options: WriteOptions) -> None:
+        """Check what was sent, and give it what the server decides alone. Raises BadRequest."""
+        meta = tree["metadata"]
+        self._check_fields(tree, options)
+        if not options.applied:
+            self._keep_owners_once(meta, options)
+        if meta.get("resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        for part in OWNED_BY_SERVER:
+            meta.pop(part, None)
+        meta["uid"] = new_uid(self.owner.random)
+        meta["creationTimestamp"] = format_time(self.owner.clock.now())
+        self.strategy.note_requester(tree, options.user)
+        self.strategy.prepare_for_create(self.whole, tree)
 
     def _complete(self, tree: Tree, options: WriteOptions) -> None:
         """Finish a new object that admission may have changed. Raises Invalid."""

@@ -26,6 +26,25 @@ def _indented(tree: Any) -> Response:
     return Response(msgspec.json.format(encode_json(tree), indent=2), is_document=False)
 
 
+def _paths(*, with_flow: bool) -> list[str]:
+    return [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        *(f"/debug/api_priority_and_fairness/{name}" for name in DUMPS if with_flow),
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ]
+
+
 class PlainPaths:
     """Answers them for an API server."""
 
@@ -55,18 +74,7 @@ class PlainPaths:
 
                 return Response(await health_figures(server), content_type=CONTENT_TYPE)
             case ["api"] | ["apis"]:
-                core = parts[0] == "api"
-                version, media = discovery.wanted_form(accept)
-                if version:
-                    return self._cached(
-                        (path, version),
-                        lambda: tagged(self._aggregated(core, version), media),
-                    )
-                if core:
-                    return Response(discovery.core_versions(server.address))
-                return self._cached(
-                    (path, ""), lambda: tagged(discovery.group_list(scheme, server.aggregator.groups()))
-                )
+                return self._groups(path, accept)
             case ["api", version]:
                 return self._found(request, discovery.resource_list(scheme, "", version))
             case ["apis", group]:
@@ -93,28 +101,22 @@ class PlainPaths:
                     raise NotFound("the server could not find the requested resource")
                 return Response(table, content_type=b"text/plain; charset=utf-8")
             case [""]:
-                paths = [
-                    "/.well-known/openid-configuration",
-                    "/api",
-                    "/api/v1",
-                    "/apis",
-                    *(
-                        f"/debug/api_priority_and_fairness/{name}"
-                        for name in DUMPS
-                        if server.flow is not None
-                    ),
-                    "/healthz",
-                    "/livez",
-                    "/metrics",
-                    "/metrics/slis",
-                    "/openapi/v2",
-                    "/openapi/v3",
-                    "/openid/v1/jwks",
-                    "/readyz",
-                    "/version",
-                ]
-                return _indented({"paths": paths})
+                return _indented({"paths": _paths(with_flow=server.flow is not None)})
         return self.unknown(request.info.path)
+
+    def _groups(self, path: str, accept: str) -> Response:
+        """Return which groups and versions there are below ``/api`` or ``/apis``, in the form that was asked for."""
+        core = path == "/api"
+        version, media = discovery.wanted_form(accept)
+        if version:
+            return self._cached((path, version), lambda: tagged(self._aggregated(core, version), media))
+        server = self._server
+        if core:
+            return Response(discovery.core_versions(server.address))
+        return self._cached(
+            (path, ""),
+            lambda: tagged(discovery.group_list(server.registries.scheme, server.aggregator.groups())),
+        )
 
     def _aggregated(self, core: bool, version: str) -> bytes:
         aggregator = self._server.aggregator

@@ -56,27 +56,9 @@ class Watches:
 
     async def answer(self, request: Request, receive: Receive, send: Send) -> None:
         """Answer a watch request until it ends. Raises ApiError before anything is sent."""
-        try:
-            resource = self._registries.scheme.path(
-                request.info.group, request.info.version, request.info.resource
-            )
-        except UnknownKind:
-            raise NotFound("the server could not find the requested resource") from None
-        if request.info.subresource:
-            # Only objects as a whole are watched: who may watch a part of them would see the rest.
-            raise NotFound("the server could not find the requested resource")
-        if "watch" not in resource.verbs:
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        resource = self._watchable(request)
         registry = self._registries.of(resource)
-        query = query_of(request)
-        if request.info.deprecated_watch and request.info.name:
-            from kubelib.labels import parse_field_selector
-
-            query = Query(
-                query.namespace, query.labels, parse_field_selector(f"metadata.name={request.info.name}")
-            )
-        if not resource.namespaced:
-            query = Query("", query.labels, query.fields)
+        query = _query_of(request, resource)
         initial = request.flag("sendInitialEvents")
         require_list_options(request.query, watching=True)
         accepted = request.accepted
@@ -142,6 +124,20 @@ class Watches:
         with anyio.CancelScope(shield=True), anyio.move_on_after(1):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _watchable(self, request: Request) -> Resource:
+        """Return the resource that is to be watched. Raises NotFound, MethodNotAllowed."""
+        info = request.info
+        try:
+            resource = self._registries.scheme.path(info.group, info.version, info.resource)
+        except UnknownKind:
+            raise NotFound("the server could not find the requested resource") from None
+        if info.subresource:
+            # Only objects as a whole are watched: who may watch a part of them would see the rest.
+            raise NotFound("the server could not find the requested resource")
+        if "watch" not in resource.verbs:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        return resource
+
     @staticmethod
     async def _initial(watch: Watcher, writer: "_Writer", send: Send, bookmarks: bool) -> None:
         """Send the present as events, and say when that is all of it."""
@@ -151,6 +147,17 @@ class Watches:
             body += writer.bookmark(version, {"k8s.io/initial-events-end": "true"})
         if body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _query_of(request: Request, resource: Resource) -> Query:
+    query = query_of(request)
+    if request.info.deprecated_watch and request.info.name:
+        from kubelib.labels import parse_field_selector
+
+        query = Query(
+            query.namespace, query.labels, parse_field_selector(f"metadata.name={request.info.name}")
+        )
+    return query if resource.namespaced else Query("", query.labels, query.fields)
 
 
 class _Needed:
