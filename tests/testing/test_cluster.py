@@ -91,7 +91,7 @@ def test_open_connections_and_watches_do_not_keep_a_cluster_from_stopping() -> N
             assert watch.status_code == 200
             begun = time.monotonic()
             cluster.stop()
-            assert time.monotonic() - begun < 20  # and not for as long as a watch may last
+            assert time.monotonic() - begun < 120  # and not for as long as a watch may last
             cluster.stop = lambda: None  # type: ignore[method-assign]
 
 
