@@ -142,10 +142,10 @@ async def idle(tmp_path: Path) -> AsyncIterator[SimNode]:
 
 
 @asynccontextmanager
-async def sim_node(root: Path) -> AsyncIterator[SimNode]:
+async def sim_node(root: Path, *, pull_delay: float = 0.0) -> AsyncIterator[SimNode]:
     async with ResourceRegistries(MemoryStore(), clock=LoopClock(), random=Random(1)) as registries:
         await registries.bootstrap()
-        async with FakeRuntime(random=Random(1)) as runtime:
+        async with FakeRuntime(random=Random(1), pull_delay=pull_delay) as runtime:
             yield SimNode(LocalClient(registries), runtime, root)
 
 

@@ -43,7 +43,7 @@ from kubelib.runtime.ownership import user_of
 from kubelib.runtime.volumes import SHARED_MEMORY, Volumes, in_memory, publish
 from kubelib.testing.objects import make_config_map, make_pod
 from tests.containers import mounts_below
-from tests.runtime.conftest import Configuration, SimNode, container
+from tests.runtime.conftest import Configuration, SimNode, container, sim_node
 
 
 @pytest.fixture
@@ -249,6 +249,20 @@ def test_files_change_all_at_once_behind_one_link(tmp_path: Path) -> None:
     assert files_of(tmp_path)["a"] == (b"2", 0o400)
     publish(tmp_path, {})
     assert files_of(tmp_path) == {}
+
+
+async def test_volumes_are_not_taken_from_a_container_whose_start_takes_longer_than_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sim_node(tmp_path, pull_delay=100) as node, node.running():
+        await node.client.resource(ConfigMap).create(make_config_map("settings", colour="blue"))
+        volume = Volume(name="v", config_map=ConfigMapVolumeSource(name="settings"))
+        spec = container(volume_mounts=(VolumeMount(name="v", mount_path="/etc/v"),))
+        await node.run(containers=(spec,), volumes=(volume,))
+        await node.until(lambda p: p.status.phase == "Running", within=102)
+        [mount] = node.spec_of("main").mounts
+        assert (Path(mount.source) / "colour").read_text() == "blue"
+    assert "failed" not in caplog.text
 
 
 async def test_a_running_container_sees_a_changed_config_map_within_a_minute(node: SimNode) -> None:
