@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -19,16 +20,26 @@ PREFIXES = (f"/store-{n}" for n in itertools.count())
 """Where the tests that share a server keep what is theirs."""
 
 
+PORTS = range(12_000, 30_000)
+"""Below those that the kernel gives to connections and those of Services: nobody takes them by chance, also while who has one is
+started again, and no connection is made from one of them to itself."""
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Return ports that nobody listens on, and that this process has not been given before."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            found.append(port)
+    return found
 
 
 def program(name: str, package: str) -> str:

@@ -2,10 +2,11 @@ import doctest
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.engines import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBELIB = Path(sys.executable).with_name("kubelib")
@@ -31,9 +32,7 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_first_command_ends_with_a_ready_cluster_and_the_guestbook_answering(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     environment = {
         **os.environ,
         "VENV": str(Path(sys.executable).parent.parent),

@@ -72,14 +72,6 @@ class Daemons:
         daemon = self.running[name] = Daemon(self.directory, name, *arguments).start()
         return daemon
 
-    def pin_api_server(self) -> None:
-        """Let the API server have the same port whenever it is started again."""
-        server = self.running["apiserver"]
-        listen = server.log.read_text().partition("https://")[2].partition(":")[2].split(":")[0]
-        server.arguments = tuple(
-            f"127.0.0.1:{listen}" if argument == "127.0.0.1:0" else argument for argument in server.arguments
-        )
-
     def component(self, name: str, kind: str) -> Daemon:
         return self.start(name, kind, "--kubeconfig", str(self.master / f"{kind}.kubeconfig"))
 

@@ -17,6 +17,7 @@ import pytest
 
 from kubelib.client.kubeconfig import load_connection
 from kubelib.client.websocket import open_command
+from tests.engines import free_ports
 from tests.external.conftest import Kubectl, eventually, real_binary
 from tests.external.processes import Daemon, Daemons, kubelib
 from tests.external.test_workloads import AUTOSCALED
@@ -30,10 +31,9 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     tokens = daemons.directory / "tokens.csv"
     tokens.write_text('s3cret,jane,1,"dev,ops"\n')
     daemons.start(
-        "apiserver", "apiserver", "--data-dir", str(daemons.master), "--listen", "127.0.0.1:0", "--service-network",
-        "127.97.0.0/16", "--token-auth-file", str(tokens),
+        "apiserver", "apiserver", "--data-dir", str(daemons.master), "--listen", f"127.0.0.1:{free_ports(1)[0]}",
+        "--service-network", "127.97.0.0/16", "--token-auth-file", str(tokens),
     )  # fmt: skip
-    daemons.pin_api_server()
     daemons.node("node-1")
     daemons.node("node-2")
     daemons.component("scheduler", "scheduler")

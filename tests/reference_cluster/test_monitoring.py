@@ -1,6 +1,5 @@
 """The figures of a scheduler daemon: for those whom the API server lets read them, and true."""
 
-import socket
 import ssl
 from typing import Any
 
@@ -14,13 +13,7 @@ from kubelib.sched.architectures import Architecture
 from kubelib.testing.cluster import Cluster
 from kubelib.testing.objects import make_node, make_pod
 from reference_cluster.scheduler import SchedulerSettings, run_scheduler
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.engines import free_ports
 
 
 def figures(text: str) -> dict[str, float]:
@@ -31,7 +24,7 @@ def figures(text: str) -> dict[str, float]:
 @pytest.fixture
 def settings() -> SchedulerSettings:
     architecture = Architecture(sharing="shared-state", schedulers=2)
-    return SchedulerSettings(architecture=architecture, elect=None, address=("127.0.0.1", free_port()))
+    return SchedulerSettings(architecture=architecture, elect=None, address=("127.0.0.1", free_ports(1)[0]))
 
 
 async def test_figures_are_shown_to_those_who_may_read_them(
