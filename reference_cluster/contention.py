@@ -224,14 +224,22 @@ class _Homes:
             try:
                 async with client.resource(Pod).watch(since=since) as events:
                     async for event in events:
-                        pod, since = event.object, event.document.meta.resource_version
-                        if event.type != "BOOKMARK" and pod.spec.node_name:
-                            self._nodes.setdefault(pod.metadata.uid, set()).add(pod.spec.node_name)
-                            self._news.set()
+                        since = event.document.meta.resource_version
+                        if event.type != "BOOKMARK":
+                            self._note(event.object)
             except Gone:
-                raise
+                # A server that has just been started shows no changes from before that: what came of them is listed.
+                pods = await answered(client.resource(Pod).list)
+                since = pods.resource_version
+                for pod in pods.items:
+                    self._note(pod)
             except ApiError:
                 await anyio.sleep(0.1)
+
+    def _note(self, pod: Pod) -> None:
+        if pod.spec.node_name:
+            self._nodes.setdefault(pod.metadata.uid, set()).add(pod.spec.node_name)
+            self._news.set()
 
 
 def _overcommitted(pods: list[Pod]) -> int:
