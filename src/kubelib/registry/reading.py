@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 WHOLE = ("status", "ephemeralcontainers", "resize", "approval")
 """Subresources that show the object itself, and let a part of it be written."""
+PAGE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the"
+    " continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing"
+    " with the provided token results in an inconsistent list - objects that were created, modified, or deleted between"
+    " the time the first chunk was returned and now may show up in the list."
+)
 
 
 class ReadingRegistry:
@@ -171,13 +177,7 @@ class ReadingRegistry:
             except RevisionCompacted as error:
                 if not page:
                     raise Expired(f"The resourceVersion for the provided list is too old: {error}") from None
-                expired = Expired(
-                    "The provided continue parameter is too old to display a consistent list result. You can start a new"
-                    " list without the continue parameter, or use the continue token in this response to retrieve the"
-                    " remainder of the results. Continuing with the provided token results in an inconsistent list -"
-                    " objects that were created, modified, or deleted between the time the first chunk was returned and"
-                    " now may show up in the list."
-                )
+                expired = Expired(PAGE_EXPIRED)
                 expired.page = token_of(PRESENT, start.removeprefix(self.prefix))
                 raise expired from None
             except RevisionInFuture:

@@ -1,7 +1,7 @@
 """CronJobs: Jobs by the clock."""
 
 from kubelib.api.batch import CronJob, CronJobStatus, Job
-from kubelib.api.errors import AlreadyExists, ApiError, Forbidden, NotFound
+from kubelib.api.errors import AlreadyExists, ApiError, NotFound
 from kubelib.api.meta import Key, controller_of
 from kubelib.api.model import replace
 from kubelib.clock import Clock
@@ -10,6 +10,7 @@ from kubelib.controllers.controller import Controller, itself, owner_of_kind
 from kubelib.controllers.cronjobs import plan, reference
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.expectations import Expectations
+from kubelib.controllers.podcontrol import namespace_is_ending
 from kubelib.informers import BY_CONTROLLER, SharedInformers, revision_of
 from kubelib.registry.base import Preconditions
 
@@ -74,12 +75,9 @@ class CronJobReconciler:
                 raise
             self._expectations.created(key, there)
             return there
-        except Forbidden as error:
-            if any(cause.type == "NamespaceTerminating" for cause in error.causes):
-                return None
-            self._recorder.warning(owner, "FailedCreate", f"Error creating job: {error}")
-            raise
         except ApiError as error:
+            if namespace_is_ending(error):
+                return None
             self._recorder.warning(owner, "FailedCreate", f"Error creating job: {error}")
             raise
         self._expectations.created(key, started)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from kubelib.api.apps import Deployment, ReplicaSet
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
-from kubelib.api.errors import AlreadyExists, ApiError, Forbidden, NotFound
+from kubelib.api.errors import AlreadyExists, ApiError, NotFound
 from kubelib.api.meta import Key, controller_of
 from kubelib.api.model import replace
 from kubelib.clock import Clock
@@ -15,6 +15,7 @@ from kubelib.controllers.controller import Controller, itself, owner_of_kind
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
+from kubelib.controllers.podcontrol import namespace_is_ending
 from kubelib.controllers.rollout import (
     REVISION,
     CreateSet,
@@ -140,13 +141,9 @@ class DeploymentReconciler:
                 deployment, replace(deployment, status=replace(status, collision_count=collisions))
             )
             raise
-        except Forbidden as error:
-            if any(cause.type == "NamespaceTerminating" for cause in error.causes):
-                raise
-            await self._report_failure(deployment, marked, name, error)
-            raise
         except ApiError as error:
-            await self._report_failure(deployment, marked, name, error)
+            if not namespace_is_ending(error):
+                await self._report_failure(deployment, marked, name, error)
             raise
         if new.spec.replicas:
             message = f"Scaled up replica set {name} from 0 to {new.spec.replicas}"

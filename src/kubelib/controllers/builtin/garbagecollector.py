@@ -6,12 +6,13 @@ owner deleted in the foreground waits for the dependents that block it; one dele
 
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, Conflict, NotFound
+from kubelib.api.errors import Conflict, NotFound
 from kubelib.api.meta import Key, Object, OwnerReference
 from kubelib.api.model import replace
 from kubelib.api.scheme import Resource, Scheme, UnknownKind
@@ -245,13 +246,8 @@ class GarbageCollector:
             return replace(obj, metadata=replace(obj.metadata, **change(obj.metadata)))
 
         cls: type[Object] = node.resource.cls
-        try:
+        with suppress(NotFound, Conflict):  # what becomes of it is news, and is looked at again
             await update_with(self._client, cls, node.key, changed)
-        except NotFound:
-            return
-        except ApiError as error:
-            if not isinstance(error, Conflict):
-                raise
 
 
 def collected(scheme: Scheme) -> dict[type[Object], Resource]:
