@@ -117,8 +117,14 @@ async def end_pods(
 ) -> int:
     """End what a node that has ended has left running, and return how many Pods that were. Their volumes and logs stay.
 
-    Containers are asked to end, and killed after `grace` seconds.
+    Containers are asked to end, and killed after `grace` seconds. Those that the runtime process has isolated are ended as such,
+    whatever `isolation` says: their namespaces, networks and control groups end with them.
     """
+    if name == "process":
+        from kubelib.runtime.processstate import network_left
+
+        if (network := network_left(root / "runtime")) is not None:
+            isolation = attrs.evolve(isolation, level="pod", network=network)
     async with open_runtime(name, root, isolation) as runtime:
         sandboxes = await runtime.list_sandboxes()
         async with anyio.create_task_group() as group:

@@ -7,20 +7,29 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
-from kubelib.runtime.base import ContainerSpec, SandboxSpec
+from kubelib.runtime.base import ContainerSpec, Mount, SandboxSpec
 from kubelib.testing.runtime import containers
 from reference_cluster.cli.down import down
 from reference_cluster.datadir import open_data_directory
-from reference_cluster.runtimes import open_runtime
+from reference_cluster.runtimes import NO_ISOLATION, IsolationSettings, open_runtime
+from tests.containers import BUSYBOX, Docker
+from tests.ownnetwork import networks_left, own_network
 from tests.runtime.test_process import processes
 
 
-async def leave_a_pod(node: Path) -> None:
+async def leave_a_pod(node: Path, isolation: IsolationSettings = NO_ISOLATION) -> None:
     """Run a container that says when it is asked to end, as a node that has ended has left it."""
-    async with open_runtime("process", node) as runtime:
-        spec = SandboxSpec(uid="uid", namespace="default", name="a", hostname="a", address="127.0.0.1")
+    async with open_runtime("process", node, isolation) as runtime:
+        address = "10.244.7.2" if isolation.network else "127.0.0.1"
+        spec = SandboxSpec(uid="uid", namespace="default", name="a", hostname="a", address=address)
         words = ("sh", "-c", f"trap 'touch {node}/asked; exit 0' TERM; touch {node}/up; sleep 1000 & wait $!")
-        container = ContainerSpec(name="main", image="x", command=words, env={"PATH": os.environ["PATH"]})
+        container = ContainerSpec(
+            name="main",
+            image="x",
+            command=words,
+            env={"PATH": os.environ["PATH"]},
+            mounts=(Mount(str(node), str(node)),),
+        )
         await runtime.start_container(await runtime.run_sandbox(spec), container)
         while not (node / "up").exists():
             [found] = (await containers(runtime)).values()
@@ -44,6 +53,60 @@ def test_what_a_cluster_has_left_running_is_asked_to_end_and_its_files_stay(left
     assert processes(str(left)) == []
     assert (left / "nodes/node-1/asked").exists()
     assert CliRunner().invoke(down, ["--data-dir", str(left)]).output == "0 Pods ended\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+@pytest.mark.parametrize("network", ["", "10.244.0.0/16"])
+def test_nothing_is_left_of_isolated_pods_also_if_nobody_says_that_they_were(
+    tmp_path: Path, network: str
+) -> None:
+    isolation = IsolationSettings(level="pod", network=network)
+    groups = sorted(Path("/sys/fs/cgroup").rglob("kubelib-*"))
+    with own_network():
+        with open_data_directory(tmp_path / "data") as data:
+            node = data.node("node-1")
+            node.mkdir(parents=True)
+            anyio.run(leave_a_pod, node, isolation)
+        assert (networks_left() != []) is bool(network)
+        done = CliRunner().invoke(down, ["--data-dir", str(data.path)])
+        assert (done.exit_code, done.output) == (0, "1 Pod ended\n")
+        assert (node / "asked").exists()
+        assert processes(str(data.path)) == []
+        assert networks_left() == []
+    assert sorted(Path("/sys/fs/cgroup").rglob("kubelib-*")) == groups
+
+
+@pytest.mark.external
+def test_the_containers_of_an_engine_are_asked_to_end_and_removed(
+    tmp_path: Path, docker_engine: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_engine.url)
+    said = tmp_path / "asked"
+
+    async def leave(node: Path) -> None:
+        async with open_runtime("docker", node) as runtime:
+            spec = SandboxSpec(uid="uid", namespace="default", name="a", hostname="a", address="")
+            line = "trap 'touch /said/asked; exit 0' TERM; touch /said/up; sleep 1000 & wait $!"
+            container = ContainerSpec(
+                name="main",
+                image=BUSYBOX,
+                command=("sh", "-c", line),
+                mounts=(Mount(str(tmp_path), "/said"),),
+            )
+            await runtime.start_container(await runtime.run_sandbox(spec), container)
+            with anyio.fail_after(60):
+                while not (tmp_path / "up").exists():
+                    await anyio.sleep(0.02)
+
+    with open_data_directory(tmp_path / "data") as data:
+        node = data.node("node-1")
+        node.mkdir(parents=True)
+        anyio.run(leave, node)
+    assert len(docker_engine.containers()) == 2
+    done = CliRunner().invoke(down, ["--data-dir", str(data.path), "--runtime", "docker"])
+    assert (done.exit_code, done.output) == (0, "1 Pod ended\n")
+    assert said.exists()
+    assert docker_engine.containers() == []
 
 
 def test_the_pods_of_a_cluster_that_runs_are_left_alone(left: Path) -> None:

@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -68,6 +68,7 @@ from kubelib.runtime.isolation.plan import (
 from kubelib.runtime.news import News
 from kubelib.runtime.processspec import DEFAULT_PATH, in_the_open, shut_in
 from kubelib.runtime.processstate import (
+    ISOLATED,
     claim,
     container_of,
     containers_of,
@@ -79,6 +80,7 @@ from kubelib.runtime.processstate import (
     kill,
     state_of,
     terminate,
+    write_json,
 )
 from kubelib.runtime.processstream import ProcessStream
 from kubelib.runtime.processusage import accounted, limit_memory, usage_of
@@ -131,6 +133,9 @@ class ProcessRuntime(Background, RunsCommands):
         if self._isolator is not None:
             await anyio.to_thread.run_sync(check_rights, self.root / f"attempt-{os.getpid()}")
             await anyio.to_thread.run_sync(self._holders.check_rights)
+            # For whoever ends what is left here without knowing how it was made.
+            network = self._holders.network
+            write_json(self.root / ISOLATED, {"network": str(network.cidr) if network is not None else ""})
         log.info("containers share with this host: %s", self.not_isolated)
         if not self._bell.exists():
             os.mkfifo(self._bell, 0o600)
@@ -200,7 +205,7 @@ class ProcessRuntime(Background, RunsCommands):
             }
             if self._isolator is not None:
                 written |= noted(spec, self._holders.network)
-            _note(directory, written)
+            write_json(directory / "sandbox.json", written)
         if lacking:
             await self._holders.hold(spec.uid, directory, written)
         return SandboxId(spec.uid)
@@ -212,9 +217,8 @@ class ProcessRuntime(Background, RunsCommands):
         if note is None or STOPPED in note:
             return
         await self._end_sandbox(sandbox, directory)
-        _note(
-            directory, {**note, STOPPED: True}
-        )  # not before it is true: whoever is killed has it done again
+        # Not before it is true: where that is interrupted, it is done again.
+        write_json(directory / "sandbox.json", {**note, STOPPED: True})
 
     async def remove_sandbox(self, sandbox: SandboxId) -> None:
         """Kill and remove what is left of a Pod."""
@@ -481,13 +485,6 @@ class ProcessRuntime(Background, RunsCommands):
         found = await anyio.to_thread.run_sync(usage_of, state)
         isolation = (json_of(directory / "spec.json") or {}).get("isolation")
         return accounted(found, groups_of(isolation["note"]).figures()) if isolation else found
-
-
-def _note(directory: Path, note: Mapping[str, Any]) -> None:
-    """Note what a sandbox is: all of it or, where that is interrupted, nothing."""
-    temporary = directory / ".sandbox.json"
-    temporary.write_text(json.dumps(note))
-    temporary.replace(directory / "sandbox.json")
 
 
 async def _leave_groups(directory: Path) -> None:

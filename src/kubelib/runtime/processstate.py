@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,23 @@ def json_of(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return tree
+
+
+def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    """Note something: all of it or, where that is interrupted, nothing."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(tree))
+    temporary.replace(path)
+
+
+ISOLATED = "isolated.json"
+"""The file that says that a runtime has isolated sandboxes, and from which network they have their addresses."""
+
+
+def network_left(root: Path) -> str | None:
+    """Return the network of the isolated sandboxes that a runtime has had, empty if they had the host's; None if it has isolated none."""
+    note = json_of(root / ISOLATED)
+    return str(note["network"]) if note is not None else None
 
 
 def state_of(directory: Path) -> dict[str, Any] | None:
