@@ -122,10 +122,12 @@ class ApiServer:
         request_headers: RequestHeaders | None = None,
         storage: "StoreFigures | None" = None,
     ) -> None:
-        """Make a server. Without `fair`, requests are served as they come, up to `MAX_IN_FLIGHT` at a time.
+        """Make a server; what is to run beside it, `components` names.
 
-        `storage` are the figures of the store that ``/metrics`` shows. `concurrency` is how many seats the requests share that are served at a time, `request_timeout` how many seconds a write
-        may take. What is to run beside the server, `components` names.
+        `nodes` leads to the nodes' own servers, `address` is where clients find this one. With `fair`, requests share
+        `concurrency` seats (see `kubelib.server.flow`); without, they are served as they come, up to `MAX_IN_FLIGHT` at a
+        time. A write may take `request_timeout` seconds. `front_proxy` is how the server shows other API servers for whom
+        it asks, `request_headers` who may show it the same. ``/metrics`` shows the figures of `storage`.
         """
         self.registries = registries
         self.authenticator = authenticator or Authenticator()

@@ -30,7 +30,6 @@ _VERBS = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
-_CONNECT = {"exec", "attach", "portforward", "proxy"}
 
 
 @attrs.frozen(cache_hash=True)
@@ -80,8 +79,6 @@ def parse_request(method: str, path: str) -> RequestInfo:
         namespace = name
     if not name:
         verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
-    if subresource in _CONNECT:
-        verb = {"get": "get", "create": "create"}.get(verb, verb)
     if deprecated:
         verb = "watch"
     return RequestInfo(

@@ -229,24 +229,9 @@ class ResourceVerbs:
         try:
             match info.verb:
                 case "create":
-                    return await self._create(request, body, registry, accepted)
+                    response = await self._create(request, body, registry, accepted)
                 case "update":
-                    cls = body_class(resource, info.subresource)
-                    tree: Tree = await decoded(
-                        body, request, lambda: read_body(body, request, resource, cls=cls)
-                    )
-                    checked = False
-                    if cls is resource.cls:
-                        checked = check_strictly(body, tree, request, resource)
-                        require_kind(tree, resource, self._registries.scheme, body)
-                    require_name(tree, info.name)
-                    document, created = await registry.update(
-                        self.key(info, resource),
-                        tree,
-                        subresource=info.subresource,
-                        options=write_options(request, checked=checked),
-                    )
-                    response = self._one(document, resource, accepted, request, 201 if created else 200)
+                    response = await self._update(request, body, registry, accepted)
                 case "patch":
                     response = await self._patch(request, body, registry, accepted)
                 case "delete" | "deletecollection":
@@ -259,18 +244,23 @@ class ResourceVerbs:
         response.headers += warning_header(request.warnings)
         return response
 
+    async def _document(self, request: Request, body: bytes, resource: Resource) -> tuple[Tree, bool]:
+        """Return the document in a body, and whether its fields have been checked. Raises ApiError."""
+        cls = body_class(resource, request.info.subresource)
+        tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource, cls=cls))
+        if cls is not resource.cls:
+            return tree, False
+        checked = check_strictly(body, tree, request, resource)
+        require_kind(tree, resource, self._registries.scheme, body)
+        return tree, checked
+
     async def _create(
         self, request: Request, body: bytes, registry: GenericRegistry, accepted: Accepted
     ) -> Response:
         info, resource = request.info, registry.resource
         if info.name and not info.subresource:
             raise _not_allowed(info, resource)
-        cls = body_class(resource, info.subresource)
-        tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource, cls=cls))
-        checked = False
-        if cls is resource.cls:
-            checked = check_strictly(body, tree, request, resource)
-            require_kind(tree, resource, self._registries.scheme, body)
+        tree, checked = await self._document(request, body, resource)
         options = write_options(request, checked=checked)
         if resource.kind == "Binding":
             pods = self._registries.of(self._registries.scheme.path("", "v1", "pods"))
@@ -286,9 +276,21 @@ class ResourceVerbs:
                 subresource=info.subresource,
                 options=options,
             )
-        response = self._one(document, resource, accepted, request, 201)
-        response.headers += warning_header(request.warnings)
-        return response
+        return self._one(document, resource, accepted, request, 201)
+
+    async def _update(
+        self, request: Request, body: bytes, registry: GenericRegistry, accepted: Accepted
+    ) -> Response:
+        info, resource = request.info, registry.resource
+        tree, checked = await self._document(request, body, resource)
+        require_name(tree, info.name)
+        document, created = await registry.update(
+            self.key(info, resource),
+            tree,
+            subresource=info.subresource,
+            options=write_options(request, checked=checked),
+        )
+        return self._one(document, resource, accepted, request, 201 if created else 200)
 
     async def _patch(
         self, request: Request, body: bytes, registry: GenericRegistry, accepted: Accepted
@@ -322,9 +324,9 @@ class ResourceVerbs:
     async def _delete(
         self, request: Request, body: bytes, registry: GenericRegistry, accepted: Accepted
     ) -> Response:
-        info, resource = request.info, registry.resource
         from kubelib.api.machinery import DeleteOptions
 
+        info, resource = request.info, registry.resource
         tree: Tree = {}
         if body.strip():
             tree = await decoded(body, request, lambda: read_body(body, request, None, cls=DeleteOptions))
@@ -355,22 +357,20 @@ class ResourceVerbs:
         )
         if deleted.finished and not resource.shows_deleted:
             meta = deleted.document.meta
-            details = {"name": meta.name, "kind": resource.plural, "uid": meta.uid}
-            if resource.group:
-                details["group"] = resource.group
-            status = {
-                "kind": "Status",
-                "apiVersion": "v1",
-                "metadata": {},
-                "status": "Success",
-                "details": details,
-            }
-            return Response(codec.encode_json(status))
+            return Response(codec.encode_json(_success(meta.name, meta.uid, resource)))
         # 202 only for those who asked to wait for dependents: older clients do not expect it otherwise.
         waits = propagation == "Foreground" or tree.get("orphanDependents") is False
         return self._one(
             deleted.document, resource, accepted, request, 202 if waits and not deleted.finished else 200
         )
+
+
+def _success(name: str, uid: str, resource: Resource) -> Tree:
+    """Return what is told of an object that is gone."""
+    details = {"name": name, "kind": resource.plural, "uid": uid}
+    if resource.group:
+        details["group"] = resource.group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
 def _warned(response: Response, resource: Resource) -> Response:
