@@ -17,6 +17,10 @@ from kubelib.controllers.schedules import BadSchedule, BadTimeZone, Schedule, pa
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 TOO_MANY = 100
 """How many missed starts are normal."""
+TOO_MANY_MISSED = (
+    "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+)
+STILL_ACTIVE = "Not starting job because prior execution is running and concurrency policy is Forbid"
 
 Report = tuple[str, str, str]
 """An Event: type, reason, message."""
@@ -130,25 +134,26 @@ def _settle(owner: CronJob, jobs: Sequence[Job], reports: list[Report]) -> CronJ
     return replace(status, active=tuple(active.values()), last_successful_time=successful)
 
 
-def plan(owner: CronJob, jobs: Sequence[Job], now: datetime) -> Plan:
-    """Return what to do. `jobs` are those that the CronJob controls, all of its own starts among them."""
-    reports: list[Report] = []
-    status = _settle(owner, jobs, reports)
-    forget = tuple(beyond_history(owner, jobs))
+@attrs.frozen
+class _Due:
+    """Which start is due, and in how many seconds the next one is; nothing where that cannot be said."""
 
-    def idle(after: float | None = None) -> Plan:
-        return Plan(status=status, forget=forget, reports=tuple(reports), after=after)
+    scheduled: datetime | None = None
+    after: float | None = None
 
+
+def _due(owner: CronJob, now: datetime, reports: list[Report]) -> _Due:
+    """Return what the schedule says, and report what is wrong with it."""
     spec = owner.spec
     if owner.metadata.deletion_timestamp is not None:
-        return idle()
+        return _Due()
     try:
         zone = time_zone(spec.time_zone)
     except BadTimeZone as error:
         reports.append(("Warning", "UnknownTimeZone", f'invalid timeZone: "{spec.time_zone}": {error}'))
-        return idle()
+        return _Due()
     if spec.suspend:
-        return idle()
+        return _Due()
     try:
         schedule = parse_schedule(spec.schedule, zone)
         scheduled, too_many = look_back(owner, schedule, now)
@@ -156,56 +161,41 @@ def plan(owner: CronJob, jobs: Sequence[Job], now: datetime) -> Plan:
         reports.append(
             ("Warning", "UnparseableSchedule", f'unparseable schedule: "{spec.schedule}" : {error}')
         )
-        return idle()
+        return _Due()
     following = schedule.after(max(now, scheduled or now))
     if following is None and scheduled is None:
         why = "time difference between two schedules is less than 1 second"
         reports.append(("Warning", "InvalidSchedule", f"invalid schedule: {spec.schedule} : {why}"))
-        return idle()
+        return _Due()
     if too_many:
-        reports.append(
-            (
-                "Warning",
-                "TooManyMissedTimes",
-                "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew",
-            )
-        )
+        reports.append(("Warning", "TooManyMissedTimes", TOO_MANY_MISSED))
     # A little later than the instant itself, so that the clock has passed it for certain.
     after = max(0.0, (following - now).total_seconds()) + 0.1 if following is not None else None
     if scheduled is None or scheduled == owner.status.last_schedule_time:
-        return idle(after)
+        return _Due(after=after)
     deadline = spec.starting_deadline_seconds
     if deadline is not None and later(scheduled, deadline) < now:
-        reports.append(
-            (
-                "Warning",
-                "MissSchedule",
-                f"Missed scheduled time to start a job: {scheduled.strftime('%a, %d %b %Y %H:%M:%S %z')}",
-            )
-        )
-        return idle(after)
+        missed = f"Missed scheduled time to start a job: {scheduled.strftime('%a, %d %b %Y %H:%M:%S %z')}"
+        reports.append(("Warning", "MissSchedule", missed))
+        return _Due(after=after)
+    return _Due(scheduled, after)
+
+
+def plan(owner: CronJob, jobs: Sequence[Job], now: datetime) -> Plan:
+    """Return what to do. `jobs` are those that the CronJob controls, all of its own starts among them."""
+    reports: list[Report] = []
+    status = _settle(owner, jobs, reports)
+    due = _due(owner, now, reports)
+    forget = tuple(beyond_history(owner, jobs))
+    idle = Plan(status=status, forget=forget, reports=tuple(reports), after=due.after)
+    if due.scheduled is None:
+        return idle
     running = {ref.uid for ref in status.active}
-    start = job_for(owner, scheduled)
+    start = job_for(owner, due.scheduled)
     if any(job.metadata.name == start.metadata.name and job.metadata.uid in running for job in jobs):
-        return idle(after)
-    stop: tuple[Job, ...] = ()
-    if spec.concurrency_policy == "Forbid" and running:
-        reports.append(
-            (
-                "Normal",
-                "JobAlreadyActive",
-                "Not starting job because prior execution is running and concurrency policy is Forbid",
-            )
-        )
-        return idle(after)
-    if spec.concurrency_policy == "Replace":
-        stop = tuple(job for job in jobs if job.metadata.uid in running)
-    return Plan(
-        status=status,
-        start=start,
-        scheduled=scheduled,
-        stop=stop,
-        forget=forget,
-        reports=tuple(reports),
-        after=after,
-    )
+        return idle
+    policy = owner.spec.concurrency_policy
+    if policy == "Forbid" and running:
+        return attrs.evolve(idle, reports=(*idle.reports, ("Normal", "JobAlreadyActive", STILL_ACTIVE)))
+    stop = tuple(job for job in jobs if job.metadata.uid in running) if policy == "Replace" else ()
+    return attrs.evolve(idle, start=start, scheduled=due.scheduled, stop=stop)

@@ -165,20 +165,7 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
             raise BadRequest(
                 "unable to upgrade: SPDY is spoken for commands, attaching and port-forwarding only"
             )
-        if request.remote is not None:
-            passage = server.aggregator.passage
-            await passage.answer_websocket(request.remote, request, scope, receive, send)
-            return
-        if request.watching:
-            await server.watches.answer(request, *lines_over_websocket(scope, receive, send, text=True))
-            return
-        if request.info.subresource == "log":
-            await answer_log(server, request, *lines_over_websocket(scope, receive, send, text=False))
-            return
-        if request.info.subresource == "proxy":
-            from kubelib.server.proxying import answer_proxied_websocket
-
-            await answer_proxied_websocket(server, request, scope, receive, send)
+        if await _passed_on(server, request, scope, receive, send):
             return
         _, pod = await _pod(server, request)
         if request.info.subresource not in COMMANDS:
@@ -220,6 +207,25 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
             await command_over_spdy.serve(opened)
         else:
             await serve_command(opened, protocol, wanted, receive, send)
+
+
+async def _passed_on(
+    server: "ApiServer", request: "Request", scope: Scope, receive: Receive, send: Send
+) -> bool:
+    """Answer a WebSocket that is no command in a Pod: at another server, as lines, or through a proxy. Raises ApiError."""
+    if request.remote is not None:
+        await server.aggregator.passage.answer_websocket(request.remote, request, scope, receive, send)
+    elif request.watching:
+        await server.watches.answer(request, *lines_over_websocket(scope, receive, send, text=True))
+    elif request.info.subresource == "log":
+        await answer_log(server, request, *lines_over_websocket(scope, receive, send, text=False))
+    elif request.info.subresource == "proxy":
+        from kubelib.server.proxying import answer_proxied_websocket
+
+        await answer_proxied_websocket(server, request, scope, receive, send)
+    else:
+        return False
+    return True
 
 
 def wanted_channels(*, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> frozenset[int]:

@@ -1,6 +1,6 @@
 """Namespaces that are being deleted: their content goes first, then they."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import attrs
@@ -34,68 +34,54 @@ class Remains:
     errors: list[str] = attrs.field(factory=list)
 
 
-def conditions(
-    remains: Remains, current: Sequence[NamespaceCondition], now: datetime
-) -> tuple[NamespaceCondition, ...]:
-    """Return what a namespace says about its end. A condition that stays as it was keeps its date."""
+_Told = tuple[str, str]
+"""The reason and the message of a condition."""
+
+
+def _findings(remains: Remains) -> Iterator[tuple[str, bool, _Told]]:
+    """Yield each condition's type, whether it holds, and what it tells."""
+
+    def finding(type: str, fine: _Told, trouble: _Told | None = None) -> tuple[str, bool, _Told]:
+        return type, trouble is not None, trouble or fine
+
+    yield finding(
+        "NamespaceDeletionDiscoveryFailure", ("ResourcesDiscovered", "All resources successfully discovered")
+    )
+    yield finding(
+        "NamespaceDeletionGroupVersionParsingFailure",
+        ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    )
+    yield finding(
+        "NamespaceDeletionContentFailure",
+        ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
+        ("ContentDeletionFailed", "; ".join(remains.errors)) if remains.errors else None,
+    )
     kinds = ", ".join(
         f"{name} has {count} resource instances" for name, count in sorted(remains.instances.items())
+    )
+    yield finding(
+        "NamespaceContentRemaining",
+        ("ContentRemoved", "All content successfully removed"),
+        ("SomeResourcesRemain", f"Some resources are remaining: {kinds}") if kinds else None,
     )
     holders = ", ".join(
         f"{name} in {count} resource instances" for name, count in sorted(remains.finalizers.items())
     )
-    found = [
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            False,
-            "ResourcesDiscovered",
-            "All resources successfully discovered",
-        ),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            False,
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        (
-            ("NamespaceDeletionContentFailure", True, "ContentDeletionFailed", "; ".join(remains.errors))
-            if remains.errors
-            else (
-                "NamespaceDeletionContentFailure",
-                False,
-                "ContentDeleted",
-                "All content successfully deleted, may be waiting on finalization",
-            )
-        ),
-        (
-            (
-                "NamespaceContentRemaining",
-                True,
-                "SomeResourcesRemain",
-                f"Some resources are remaining: {kinds}",
-            )
-            if kinds
-            else ("NamespaceContentRemaining", False, "ContentRemoved", "All content successfully removed")
-        ),
-        (
-            (
-                "NamespaceFinalizersRemaining",
-                True,
-                "SomeFinalizersRemain",
-                f"Some content in the namespace has finalizers remaining: {holders}",
-            )
-            if holders
-            else (
-                "NamespaceFinalizersRemaining",
-                False,
-                "ContentHasNoFinalizers",
-                "All content-preserving finalizers finished",
-            )
-        ),
-    ]
+    some = f"Some content in the namespace has finalizers remaining: {holders}"
+    yield finding(
+        "NamespaceFinalizersRemaining",
+        ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+        ("SomeFinalizersRemain", some) if holders else None,
+    )
+
+
+def conditions(
+    remains: Remains, current: Sequence[NamespaceCondition], now: datetime
+) -> tuple[NamespaceCondition, ...]:
+    """Return what a namespace says about its end. A condition that stays as it was keeps its date."""
     before = {condition.type: condition for condition in current}
     told = []
-    for type, holds, reason, message in found:
+    for type, holds, (reason, message) in _findings(remains):
         old, status = before.pop(type, None), "True" if holds else "False"
         same = old is not None and old.status == status
         date = old.last_transition_time if same and old is not None else now.replace(microsecond=0)
