@@ -74,7 +74,7 @@ class Cluster:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(120)
+        code = code_of(self.process, self.log)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
@@ -83,6 +83,16 @@ class Cluster:
         """End what it has left running; it has ended."""
         command = [sys.executable, "-m", "reference_cluster", "down", "--data-dir", str(self.directory)]
         subprocess.run([*command, "--grace", "0"], check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+def code_of(process: "subprocess.Popen[bytes]", log: Path) -> int:
+    """Return the exit code of a process that has been asked to end; if it does not, kill it, and fail with its log."""
+    try:
+        return process.wait(120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"{process.args!r} does not end:\n{log.read_text()[-10_000:]}") from None
 
 
 class Kubectl:

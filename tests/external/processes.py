@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.external.conftest import eventually
+from tests.external.conftest import code_of, eventually
 
 
 class Daemon:
@@ -44,7 +44,7 @@ class Daemon:
     def end(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(with_signal)
-        return self.process.wait(120)
+        return code_of(self.process, self.log)
 
 
 def kubelib(*arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> str:
