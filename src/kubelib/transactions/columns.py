@@ -45,7 +45,7 @@ def overfull(
         upto[again] = turns(machines[again]) + 2
     conflicts: Bools | None = None
     for taken, there, amount in zip(used, total, need, strict=True):
-        lacking = taken[machines] + upto * amount > there[machines]
+        lacking = taken.take(machines) + upto * amount > there.take(machines)
         conflicts = lacking if conflicts is None else conflicts | lacking
     assert conflicts is not None
     return conflicts
@@ -57,7 +57,7 @@ def repeats(machines: Integers, count: int) -> Integers:
     first = np.empty(count, dtype=np.int64)
     # of claims on the same machine the last one written stays, which is the first
     first[machines[::-1]] = positions[::-1]
-    repeated: Integers = (first[machines] != positions).nonzero()[0]
+    repeated: Integers = (first.take(machines) != positions).nonzero()[0]
     return repeated
 
 

@@ -31,6 +31,8 @@ class Run(ABC):
         self._setup = setup
         self.ledger = Ledger(setup.cell, numbered=setup.architecture.detection == "coarse")
         self._heap: list[Event] = []
+        self._ending: list[Event] = []
+        """When tasks end: far more events than others, and far later ones, which therefore have an agenda of their own."""
         self._serial = 0
         self._events = 0
         self.schedulers = [
@@ -135,11 +137,12 @@ class Run(ABC):
     def push(self, time: float, kind: int, number: int, job: int, what: Any) -> None:
         """Put an event on the agenda."""
         self._serial += 1
-        heappush(self._heap, (time, self._serial, kind, number, job, what))
+        agenda = self._ending if kind == ENDED else self._heap
+        heappush(agenda, (time, self._serial, kind, number, job, what))
 
     def running(self) -> list[Allocation]:
         """Return the tasks that run now."""
-        return [event[5] for event in self._heap if event[2] == ENDED]
+        return [event[5] for event in self._ending]
 
     def results(self) -> Results:
         """Run to the horizon and return what came of it."""
@@ -158,11 +161,13 @@ class Run(ABC):
 
     def _play(self) -> float:
         self.ledger.usage.start()
-        heap, arrivals, horizon, ledger = self._heap, self._arrivals, self._setup.horizon, self.ledger
+        soon, ending, arrivals = self._heap, self._ending, self._arrivals
+        horizon, ledger = self._setup.horizon, self.ledger
         chosen, tenants, exact = self._chosen, self._tenants, self._setup.exact
         stop = int(horizon) + 1 if exact else horizon
         events = 0
-        while heap or arrivals:
+        while soon or ending or arrivals:
+            heap = ending if not soon or (ending and ending[0] < soon[0]) else soon
             arriving = bool(arrivals) and (not heap or arrivals[-1][0] <= heap[0][0])
             now = arrivals[-1][0] if arriving else heap[0][0]
             if now > stop:
@@ -211,7 +216,7 @@ class Run(ABC):
         if self._tenants:
             self._tenants.add(allocation, self._priority[job])
         self._serial += 1
-        heappush(self._heap, (now + self._duration[job], self._serial, ENDED, -1, job, allocation))
+        heappush(self._ending, (now + self._duration[job], self._serial, ENDED, -1, job, allocation))
 
     def repeat_or_abandon(self, number: int, job: int, now: float) -> None:
         """Bring a job back whose tasks are not all placed, unless it has been tried too often."""

@@ -86,7 +86,8 @@ class SerialRun(Run):
         jobs.attempts[job] += 1
         jobs.task_attempts[job] += asked
         cpu, memory, more = self._cpu[job], self._memory[job], self.more(job)
-        eligible = self._worth_a_look(scheduler, number, job)
+        anywhere = self._constraint is None and job not in scheduler.stuck
+        eligible = None if anywhere else self._worth_a_look(scheduler, number, job)
         scheduler.since = ledger.freed.count
         if self._point is not None and scheduler.snapshot is not None:
             scheduler.since = scheduler.snapshot.since

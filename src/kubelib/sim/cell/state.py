@@ -53,9 +53,10 @@ class View:
             np.add.at(self.cpus, rows, cpu)
             np.add.at(self.memories, rows, memory)
             return
+        cpus, memories = self.cpu, self.memory
         for machine in machines:
-            self.cpu[machine] += cpu
-            self.memory[machine] += memory
+            cpus[machine] += cpu
+            memories[machine] += memory
 
 
 class Allocation:
