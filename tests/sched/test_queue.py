@@ -133,3 +133,18 @@ async def test_a_removed_pod_is_gone_and_one_of_the_same_name_starts_afresh() ->
     queue.failed(info)  # of the one that is no more
     queue.remove(fresh.key, "2")
     assert len(queue) == 0 and not queue._stuck
+
+
+async def test_what_is_decided_about_is_what_a_taken_pod_has_become() -> None:
+    queue = SchedulingQueue()
+    for name in ("gone", "new", "changed", "same"):
+        queue.add(pod(name))
+    taken = await queue.take(10)
+    queue.remove(pod("gone").key)
+    queue.add(pod("new", uid="another"))
+    queue.add(pod("changed", app="x"))
+    assert [(info.key.name, dict(info.labels)) for info in queue.current(taken)] == [
+        ("changed", {"app": "x"}),
+        ("same", {}),
+    ]
+    assert [info.uid for info in await queue.take(10)] == ["another"]

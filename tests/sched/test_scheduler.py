@@ -6,9 +6,15 @@ from typing import Any
 import anyio
 import pytest
 
-from kubelib.api.core.affinity import Affinity, PodAffinityTerm, PodAntiAffinity, TopologySpreadConstraint
+from kubelib.api.core.affinity import (
+    Affinity,
+    PodAffinityTerm,
+    PodAntiAffinity,
+    Toleration,
+    TopologySpreadConstraint,
+)
 from kubelib.api.core.container import Container, ContainerPort, ResourceRequirements
-from kubelib.api.core.node import Taint
+from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod, PodSchedulingGate
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import Key, OwnerReference
@@ -18,9 +24,11 @@ from kubelib.client.local import LocalClient
 from kubelib.client.update import update_with
 from kubelib.registry.base import Patch
 from kubelib.sched.base import Policy
-from kubelib.sched.policies import FILTERS, AnyOf, per_node
+from kubelib.sched.policies import FILTERS, AnyOf, default_policy, per_node
+from kubelib.sched.scheduler import Terms
 from kubelib.sim.hardship import Conflicting, Lossy
 from kubelib.testing.objects import make_node
+from kubelib.transactions.base import DecisionTime
 
 SMALL = {"cpu": "2", "memory": "4Gi", "pods": "10"}
 
@@ -230,6 +238,56 @@ async def test_spread_constraints_hold_and_say_so(world: Any) -> None:
         placed = await world.placed()
         assert sum(node == "node-2" for node in placed.values()) == 3
         assert all(placed.values())
+
+
+async def test_a_place_that_is_no_more_holds_nobody_back_who_must_be_spread(world: Any) -> None:
+    for zone in "ab":
+        node = make_node(f"node-{zone}")
+        labels = {**node.metadata.labels, "zone": zone}
+        await world.add_node(replace(node, metadata=replace(node.metadata, labels=labels)))
+    await update_with(
+        world.direct,
+        Node,
+        Key("", "node-b"),
+        lambda node: replace(node, spec=replace(node.spec, unschedulable=True)),
+    )
+    constraint = TopologySpreadConstraint(
+        max_skew=1,
+        topology_key="zone",
+        when_unsatisfiable="DoNotSchedule",
+        label_selector=LabelSelector(match_labels={"app": "web"}),
+    )
+    async with world.running(world.scheduler()):
+        for name in ("first", "second"):
+            await world.add_pod(name, labels={"app": "web"}, topology_spread_constraints=(constraint,))
+        await anyio.sleep(60)
+        assert sorted((await world.placed()).values()) == ["", "node-a"]
+        await world.nodes.delete(Key("", "node-b"))
+        await anyio.sleep(15)
+        assert set((await world.placed()).values()) == {"node-a"}
+
+
+async def test_a_pod_that_changes_while_it_is_to_be_decided_about_is_judged_as_it_is_then(world: Any) -> None:
+    node = make_node("node-0")
+    tainted = replace(node.spec, taints=(Taint(key="dedicated", effect="NoSchedule"),))
+    await world.add_node(replace(node, spec=tainted))
+    everything = (Toleration(operator="Exists"),)
+    slow = Terms(time=DecisionTime(5.0, 0.0))
+    scheduler = world.scheduler(terms=slow, profiles={"other": default_policy()})
+    await world.add_pod("first", tolerations=everything)
+    await world.add_pod("second", scheduler_name="other")
+    async with world.running(scheduler):
+        await anyio.sleep(2)
+        await update_with(
+            world.direct,
+            Pod,
+            Key("default", "second"),
+            lambda pod: replace(
+                pod, spec=replace(pod.spec, tolerations=(*pod.spec.tolerations, *everything))
+            ),
+        )
+        await anyio.sleep(15)
+        assert (await world.placed())["second"] == "node-0"
 
 
 async def test_anti_affinity_keeps_pods_apart_also_from_those_who_come_later(world: Any) -> None:

@@ -161,23 +161,32 @@ class Following:
     def _on_namespace(self, old: Document | None, new: Document | None) -> None:
         about = new or old
         assert about is not None
-        self.table.put_namespace(about.meta.name, new.meta.labels if new is not None else None)
+        if self.table.put_namespace(about.meta.name, new.meta.labels if new is not None else None):
+            # Terms that select namespaces may now mean Pods of it, or mean them no more.
+            self.wake("pod placed")
+            self.wake("pod gone")
 
     def _on_node(self, old: Document | None, new: Document | None) -> None:
         if new is None:
             assert old is not None
-            self.table.remove_node(old.meta.name)
+            self._forget_node(old.meta.name)
             return
         try:
             node = new.view(Node)
             if self._is_ours is not None and not self._is_ours(node):
-                self.table.remove_node(new.meta.name)
+                self._forget_node(new.meta.name)
                 return
             changed = self.table.put_node(node)
         except ValueError as error:
             log.warning("node %s is not understood: %s", new.meta.name, error)
             return
         if changed:
+            self.wake("node")
+
+    def _forget_node(self, name: str) -> None:
+        if name in self.table.rows:
+            self.table.remove_node(name)
+            # Pods that must be spread evenly need not heed a place that is no more.
             self.wake("node")
 
     def _on_storage(

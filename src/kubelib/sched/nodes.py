@@ -251,15 +251,16 @@ class NodeTable(Promises):
         self._free.append(row)
         self._note(row)
 
-    def put_namespace(self, name: str, labels: Labels | None) -> None:
-        """Learn the labels of a namespace, or that it is gone (None)."""
+    def put_namespace(self, name: str, labels: Labels | None) -> bool:
+        """Learn the labels of a namespace, or that it is gone (None); return whether that is news."""
         if self.namespaces.get(name) == labels:
-            return
+            return False
         if labels is None:
             del self.namespaces[name]
         else:
             self.namespaces[name] = labels
         self._counters.clear()
+        return True
 
     def _learn(self, resources: Iterable[str]) -> None:
         fresh = [resource for resource in resources if resource not in self.allocatable]

@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 import anyio
@@ -131,6 +132,11 @@ class SchedulingQueue:
                 self._activate(waiting)
             elif waiting.part == "unschedulable":
                 self._wake(waiting)
+
+    def current(self, pods: Sequence[PodInfo]) -> list[PodInfo]:
+        """Return those of some taken Pods that still wait for a node, as they are now: they may have changed since, or others have their names."""
+        found = ((pod, self._waiting.get(pod.key)) for pod in pods)
+        return [waiting.pod for pod, waiting in found if waiting is not None and waiting.pod.uid == pod.uid]
 
     def history(self, pod: PodInfo) -> tuple[float, int]:
         """Return when a Pod that waits came, by the loop's clock, and how often it was taken."""

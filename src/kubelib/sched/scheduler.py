@@ -249,8 +249,7 @@ class Scheduler:
 
     def _decide(self, job: _Job, now: float) -> _Attempt:
         attempt = _Attempt()
-        # Those that are not in the queue have been deleted since they were taken.
-        pods = [pod for pod in job.pods if pod.key in self.queue]
+        pods = self.queue.current(job.pods)
         if job.group is not None:
             for pod in pods:
                 self._note_wait(pod, attempt, now)

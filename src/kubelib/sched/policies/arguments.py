@@ -121,11 +121,16 @@ def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         refuse(problems.not_supported(f"{path}.type", wanted, STRATEGIES))
     resources = _resources(strategy, path)
     score: Score
+    ratio, at = strategy.get("requestedToCapacityRatio"), f"{path}.requestedToCapacityRatio"
     if wanted == RATIO:
-        ratio = as_object(strategy.get("requestedToCapacityRatio") or {}, f"{path}.requestedToCapacityRatio")
-        only(ratio, ("shape",), f"{path}.requestedToCapacityRatio")
-        score = RequestedToCapacityRatio(_shape(ratio, f"{path}.shape"), resources)
+        if ratio is None:
+            refuse(problems.required(at, f"must be specified when type is {RATIO}"))
+        shape = as_object(ratio, at)
+        only(shape, ("shape",), at)
+        score = RequestedToCapacityRatio(_shape(shape, f"{at}.shape"), resources)
     else:
+        if ratio is not None:
+            refuse(problems.forbidden(at, f"must be nil when type is not {RATIO}"))
         score = (LeastAllocated if wanted == "LeastAllocated" else MostAllocated)(resources)
     return {"score": score}
 
@@ -133,6 +138,10 @@ def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
 def _balance(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     only(args, (*_META, "resources"), path)
     weights = _resources(args, path)
+    names = [item["name"] for item in args.get("resources") or []]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            refuse(problems.duplicate(f"{path}.resources[{at}].name", name))
     for at, weight in enumerate(weights.values()):
         if weight != 1:
             refuse(problems.invalid(f"{path}.resources[{at}].weight", int(weight), "must be 1"))
