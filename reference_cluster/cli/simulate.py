@@ -1,16 +1,31 @@
 """`kubelib simulate`: sweeps over simulated cells."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from kubelib.sim.cell.setup import Engine
     from kubelib.sim.sweep.base import Executor, Outcome
+
+
+MOST_DAYS, MOST_SEEDS, MOST_MACHINES = 10_000, 1000, 10_000_000
+
+
+class Number(click.FloatRange):
+    """A number of a range: click lets what is no number pass any bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 @click.group()
@@ -47,9 +62,9 @@ def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None,
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("figures"), show_default=True, help="The directory to write to.")  # fmt: skip
-@click.option("--days", type=click.FloatRange(0.01), default=1.0, show_default=True, help="How long to simulate; some figures take a part of it.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many times, with other jobs.")  # fmt: skip
-@click.option("--machines", type=click.IntRange(50), default=10_000, show_default=True, help="How many machines the cell has; arrivals go with them.")  # fmt: skip
+@click.option("--days", type=Number(0.01, MOST_DAYS), default=1.0, show_default=True, help="How long to simulate; some figures take a part of it.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1, MOST_SEEDS), default=3, show_default=True, help="How many times, with other jobs.")  # fmt: skip
+@click.option("--machines", type=click.IntRange(50, MOST_MACHINES), default=10_000, show_default=True, help="How many machines the cell has; arrivals go with them.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler.")
 @click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
@@ -71,8 +86,8 @@ def figure(
     unknown = [name for name in chosen if name not in PLANS]
     if unknown:
         raise click.ClickException(f"There is no figure {unknown[0]}: there are {', '.join(PLANS)}, and all.")
-    out.mkdir(parents=True, exist_ok=True)
     with plain_errors(out / "points.csv"), progress("points") as tell:
+        out.mkdir(parents=True, exist_ok=True)
         made = make_figures(
             chosen, out, Scale(days, seeds, machines), executor_of(processes, dask, engine), tell
         )
@@ -131,12 +146,16 @@ def convert(files: tuple[Path, ...], name: str, out: Path, machines: Path | None
 )
 @click.option("--machines", type=click.Path(path_type=Path), required=True, help="The file for the machines.")
 @click.option(
-    "--count", type=click.IntRange(50), default=10_000, show_default=True, help="How many machines."
+    "--count",
+    type=click.IntRange(50, MOST_MACHINES),
+    default=10_000,
+    show_default=True,
+    help="How many machines.",
 )
-@click.option("--hours", type=click.FloatRange(0.01), default=24.0, show_default=True, help="How long.")
-@click.option("--load", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="The rate of batch jobs, times the paper-like day's.")  # fmt: skip
-@click.option("--prefill", type=click.FloatRange(0, 0.99), default=0.6, show_default=True, help="The share of CPUs in use before.")  # fmt: skip
-@click.option("--constrained", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="The share of jobs with constraints.")  # fmt: skip
+@click.option("--hours", type=Number(0.01), default=24.0, show_default=True, help="How long.")
+@click.option("--load", type=Number(0, min_open=True), default=1.0, show_default=True, help="The rate of batch jobs, times the paper-like day's.")  # fmt: skip
+@click.option("--prefill", type=Number(0, 0.99), default=0.6, show_default=True, help="The share of CPUs in use before.")  # fmt: skip
+@click.option("--constrained", type=Number(0, 1), default=0.3, show_default=True, help="The share of jobs with constraints.")  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(1), default=1, show_default=True, help="Another seed is another trace."
 )
@@ -156,9 +175,12 @@ def generate(
 
     cell = mixed_cell(count)
     with plain_errors(out):
-        day = constrained_day(
-            cell, seed=seed, load=load, horizon=3600 * hours, prefill=prefill, share=constrained
-        )
+        try:
+            day = constrained_day(
+                cell, seed=seed, load=load, horizon=3600 * hours, prefill=prefill, share=constrained
+            )
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
         write_day(out, day)
         write_cell(machines, cell)
     click.echo(
@@ -194,6 +216,10 @@ def plain_errors(table: Path) -> Iterator[None]:
         yield
     except (SweepError, PointFailed, Lost, PlotError, TraceError) as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise click.ClickException(f"{error.filename}: {error.strerror}.") from None
     except KeyboardInterrupt:
         kept = journal_of(table)
         if kept.exists():

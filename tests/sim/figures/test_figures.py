@@ -153,3 +153,27 @@ def test_a_figure_that_is_none_is_refused_with_those_there_are() -> None:
     result = CliRunner().invoke(simulate, ["figure", "4"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: There is no figure 4: there are 5a, 5b, ")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("figure 5a --days nan", "Invalid value for '--days': 'nan' is not a finite number."),
+        ("figure 5a --seeds 1000000", "1000000 is not in the range 1<=x<=1000."),
+        ("figure 5a --machines 100000000", "100000000 is not in the range 50<=x<=10000000."),
+        ("figure 5a --out /proc/none", "Error: /proc/none: No such file or directory."),
+        ("trace generate --out t.csv --machines m.csv --hours inf", "'inf' is not a finite number."),
+        ("trace generate --out t.csv --machines m.csv --load 1e9", "Error: Workload batch would have 2e+13 jobs"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_simulated_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = command.split()
+    if arguments[0] == "trace":
+        arguments += ["--count", "50"]
+    result = CliRunner().invoke(simulate, arguments)
+    assert isinstance(result.exception, SystemExit)
+    assert says in result.output
+    assert not list(tmp_path.iterdir())

@@ -209,6 +209,8 @@ HEADER = "workload,submit,tasks,duration,cpu,memory"
         (f"{HEADER}\nbatch,-1,1,1,1,1", "submit is '-1', not a number from 0."),
         (f"{HEADER}\nbatch,0,1.5,1,1,1", "tasks is '1.5', not a whole number from 1."),
         (f"{HEADER}\nbatch,0,0,1,1,1", "tasks is '0', not a whole number from 1."),
+        (f"{HEADER}\nbatch,0,{10**12},1,1,1", "tasks is '1000000000000', further from 0 than 10,000,000."),
+        (f"{HEADER},priority\nbatch,0,1,1,1,1,{-(10**10)}", "priority is '-10000000000', further from 0"),
         (f"{HEADER}\nbatch,0,1,,1,1", "duration is ''"),
         (f"{HEADER}\nbatch,0,1,1,1", "Line 2 of .* has 5 fields, but there are 6 columns."),
         (f"{HEADER}\nother,0,1,1,1,1", "workload is 'other', none of prefill, batch, service."),

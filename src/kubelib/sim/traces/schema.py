@@ -46,6 +46,8 @@ JOB_COLUMNS = (
     "resources",
 )
 MACHINE_COLUMNS = ("count", "cpu", "memory", "labels", "resources")
+MOST = 10_000_000
+"""More tasks of a job, or machines of a kind, are a mistake: there would be no memory for them."""
 _OPTIONAL = ("priority", "constraint", "labels", "resources")
 
 
@@ -129,8 +131,8 @@ class Fields:
             raise TraceError(f"{self._where}: {name} is {text!r}, not a number {bound}.")
         return value
 
-    def whole(self, name: str, *, least: int | None = 1) -> int:
-        """Return a whole number; raises `TraceError` unless it is one, of at least `least`."""
+    def whole(self, name: str, *, least: int | None = 1, most: int = MOST) -> int:
+        """Return a whole number; raises `TraceError` unless it is one, of at least `least`, which is not further from 0 than `most`."""
         text = self.text(name) or ("0" if name in _OPTIONAL else "")
         try:
             value = int(text) if "." not in text else int(float(text)) if float(text).is_integer() else None
@@ -138,6 +140,8 @@ class Fields:
             value = None
         if value is None or (least is not None and value < least):
             raise TraceError(f"{self._where}: {name} is {text!r}, not a whole number{'' if least is None else f' from {least}'}.")  # fmt: skip
+        if abs(value) > most:
+            raise TraceError(f"{self._where}: {name} is {text!r}, further from 0 than {most:,}.")
         return value
 
     def fail(self, message: str) -> TraceError:
@@ -168,7 +172,7 @@ def read_day(path: Path) -> Day:
                 fields.number("duration"),
                 fields.number("cpu"),
                 fields.number("memory"),
-                fields.whole("priority", least=None),
+                fields.whole("priority", least=None, most=2**31 - 1),
                 constraint,
                 _resources(fields),
             )
