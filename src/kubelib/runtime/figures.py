@@ -4,12 +4,14 @@ import os
 import platform
 from typing import Literal
 
+import anyio
+
 from kubelib.api.codec import encode_json
 from kubelib.exposition import Sample, family, text
 from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.stats import NodeStats
 from kubelib.runtime.stats.exposition import cadvisor_metrics, resource_metrics
-from kubelib.runtime.stats.node import own_usage
+from kubelib.runtime.stats.node import SHORTEST_WINDOW, own_usage
 from kubelib.runtime.stats.summary import summary
 
 VERSION = "v1.37.0+kubelib"
@@ -27,6 +29,10 @@ class AgentFigures:
     async def summary(self, *, only_cpu_and_memory: bool) -> bytes:
         """Return the document ``/stats/summary``."""
         figures = await self._summaries.read(disks=not only_cpu_and_memory)
+        if figures.cores is None:
+            # Who asks once is told what is used per second as well, as by a kubelet that always measures.
+            await anyio.sleep(SHORTEST_WINDOW)
+            figures = await self._summaries.read(disks=not only_cpu_and_memory)
         return encode_json(
             summary(self._agent.settings.name, figures, only_cpu_and_memory=only_cpu_and_memory)
         )
