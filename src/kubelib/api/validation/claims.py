@@ -9,8 +9,15 @@ from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.meta import annotation_problems, label_problems
 from kubelib.api.validation.placement import label_selector_problems
-from kubelib.api.validation.podupdates import difference
-from kubelib.api.validation.problems import each, forbidden, immutable, invalid, not_supported, required
+from kubelib.api.validation.problems import (
+    difference,
+    each,
+    forbidden,
+    immutable,
+    invalid,
+    not_supported,
+    required,
+)
 from kubelib.api.validation.resources import amount, is_native
 
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")

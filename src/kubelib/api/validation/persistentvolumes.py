@@ -11,8 +11,8 @@ from kubelib.api.validation import volumesources as sources
 from kubelib.api.validation.claims import basic_amount_problems, mode_problems, volume_mode_problems
 from kubelib.api.validation.devicenames import driver_problems
 from kubelib.api.validation.placement import node_selector_problems
-from kubelib.api.validation.podupdates import difference
 from kubelib.api.validation.problems import (
+    difference,
     each,
     forbidden,
     immutable,

@@ -8,7 +8,7 @@ from kubelib.api.validation.annotations import MIRROR, annotation_update_problem
 from kubelib.api.validation.placement import toleration_problems
 from kubelib.api.validation.pods import existing_pod_problems
 from kubelib.api.validation.podstatuses import pod_status_problems
-from kubelib.api.validation.problems import forbidden, invalid, show
+from kubelib.api.validation.problems import difference, forbidden, invalid
 from kubelib.api.validation.resizes import resize_problems
 
 _UPDATABLE = (
@@ -16,24 +16,6 @@ _UPDATABLE = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
-
-
-def difference(old: Any, new: Any) -> str:
-    """Return what differs between two objects, one line for each field that was and one for each that would be."""
-    lines = []
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines.append(f"  {name}:")
-            lines += [f"  {line}" for line in difference(before, after).splitlines()]
-            continue
-        if before is not None:
-            lines.append(f"- {name}: {show(before)}")
-        if after is not None:
-            lines.append(f"+ {name}: {show(after)}")
-    return "\n".join(lines) + "\n"
 
 
 def pod_update_problems(new: Tree, old: Tree, subresource: str = "") -> list[Problem]:

@@ -30,6 +30,24 @@ def show(value: Any) -> str:
     return encode_json(value).decode()
 
 
+def difference(old: Any, new: Any) -> str:
+    """Return what differs between two objects, one line for each field that was and one for each that would be."""
+    lines = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines.append(f"  {name}:")
+            lines += [f"  {line}" for line in difference(before, after).splitlines()]
+            continue
+        if before is not None:
+            lines.append(f"- {name}: {show(before)}")
+        if after is not None:
+            lines.append(f"+ {name}: {show(after)}")
+    return "\n".join(lines) + "\n"
+
+
 def pointer(value: Any) -> Any:
     """Return what is shown of a field that is a pointer in Go: where it points to nothing that is a text."""
     return "null" if value is None else value
