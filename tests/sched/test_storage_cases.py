@@ -18,6 +18,7 @@ from kubelib.api.core.persistentvolumes import (
 )
 from kubelib.api.core.volumes import Volume
 from kubelib.api.meta import ObjectMeta
+from kubelib.api.storage import VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.storage import IsInVolumeZone, KeepsVolumeLimits, SharesVolumes
@@ -114,6 +115,14 @@ def test_disks_are_shared_as_kube_scheduler_says(wanted: Volume, there: Volume, 
 
 
 OTHER = "other.example"
+ATTACHED: Mapping[str, tuple[str, Sequence[str], int, bool]] = {
+    "room": ("d0", ["d3"], 2, True),
+    "no room": ("d0", ["d3"], 1, False),
+    "what a pod uses too counts once": ("d0", ["d1"], 2, True),
+    "other drivers": ("d0", ["o1", "o2"], 1, True),
+    "what is there already": ("d3", ["d3"], 1, True),
+    "what is not known": ("d0", ["none"], 1, True),
+}
 LIMITS: Mapping[str, tuple[str, Sequence[str], int | None, bool]] = {
     "room": ("d0", ["d3", "d1 d2"], 4, True),
     "no room": ("d0", ["d3", "d1 d2"], 2, False),
@@ -156,3 +165,37 @@ def test_limits_of_volumes_hold_as_kube_scheduler_says(case: str) -> None:
         table.put_pod(PodInfo.of(pod(claims, uid=f"there-{number}")), "one")
     found = answers(KeepsVolumeLimits(), pod(wanted), table)
     assert found == {"one": () if fits else ("node(s) exceed max volume count",)}
+
+
+@pytest.mark.parametrize("case", ATTACHED)
+def test_volumes_that_are_attached_count_whether_a_pod_uses_them_or_not(case: str) -> None:
+    wanted, attached, limit, fits = ATTACHED[case]
+    table = NodeTable()
+    table.put_node(make_node("one"))
+    known = table.volumes
+    for name in ("d0", "d1", "d3"):
+        known.put(make_claim(name, volume_name=name))
+        known.put(volume(name))
+    for name in ("o1", "o2"):
+        known.put(volume(name, driver=OTHER))
+    known.put(make_limits("one", limit))
+    for name in attached:
+        assert not known.put(attachment(name, "one"))
+    assert not known.put(attachment("d0", "another"))
+    if "d1" in attached:
+        table.put_pod(PodInfo.of(make_pod(uid="there", volumes=(claim_volume("d1"),))), "one")
+    pod = make_pod(volumes=(claim_volume(wanted),))
+    assert answers(KeepsVolumeLimits(), pod, table) == {
+        "one": () if fits else ("node(s) exceed max volume count",)
+    }
+    if not fits:
+        assert known.put_attachment("d3-one", None)
+        assert answers(KeepsVolumeLimits(), pod, table) == {"one": ()}
+
+
+def attachment(volume: str, node: str) -> VolumeAttachment:
+    source = VolumeAttachmentSource(persistent_volume_name=volume)
+    return VolumeAttachment(
+        metadata=ObjectMeta(name=f"{volume}-{node}"),
+        spec=VolumeAttachmentSpec(attacher=DRIVER, source=source, node_name=node),
+    )

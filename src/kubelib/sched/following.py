@@ -18,7 +18,7 @@ from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
 from kubelib.api.scheduling_v1beta1 import PodGroup
-from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client, SupportsTransactions
 from kubelib.informers import SharedInformers
 from kubelib.sched.base import Happening
@@ -40,6 +40,7 @@ STORAGE: tuple[type[Object], ...] = (
     CSINode,
     CSIDriver,
     CSIStorageCapacity,
+    VolumeAttachment,
 )
 """The kinds that say something of storage."""
 
@@ -109,6 +110,7 @@ class Following:
         self._learn(CSINode, lambda key, found: known.put_limits(key.name, found))
         self._learn(CSIDriver, lambda key, found: known.capacities.put_driver(key.name, found))
         self._learn(CSIStorageCapacity, known.capacities.put)
+        self._learn(VolumeAttachment, lambda key, found: known.put_attachment(key.name, found))
         self._nodes.subscribe(self._on_node)
         self._disruption_budgets.subscribe(self._on_budget)
         self._pods.subscribe(self.on_pod)

@@ -15,7 +15,7 @@ from kubelib.api.errors import Forbidden, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.policy import PodDisruptionBudget
 from kubelib.api.scheduling_v1beta1 import PodGroup
-from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.groups import Groups
@@ -101,6 +101,7 @@ async def take_snapshot(client: Client, now: datetime) -> Snapshot:
         *(await client.resource(CSINode).list()).items,
         *(await client.resource(CSIDriver).list()).items,
         *(await client.resource(CSIStorageCapacity).list()).items,
+        *(await client.resource(VolumeAttachment).list()).items,
     ]
     return make_snapshot(
         (await client.resource(Node).list()).items,

@@ -17,12 +17,18 @@ from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
-from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.sched.capacities import Capacities
 from kubelib.sched.pods import Disk, PodInfo
 
 StorageObject = (
-    PersistentVolumeClaim | PersistentVolume | StorageClass | CSINode | CSIDriver | CSIStorageCapacity
+    PersistentVolumeClaim
+    | PersistentVolume
+    | StorageClass
+    | CSINode
+    | CSIDriver
+    | CSIStorageCapacity
+    | VolumeAttachment
 )
 
 
@@ -46,6 +52,9 @@ class Volumes:
         self.capacities = Capacities()
         self.limits: dict[str, Mapping[str, int]] = {}
         """By node, then by driver: how many volumes there may be."""
+        self._attachments: dict[str, dict[str, str]] = {}
+        """By node, then by attachment: the volume that it is about."""
+        self._attached_to: dict[str, str] = {}
         self._claims: dict[Key, PersistentVolumeClaim] = {}
         self._volumes: dict[str, PersistentVolume] = {}
         self._by_class: dict[str, dict[str, PersistentVolume]] = {}
@@ -111,6 +120,19 @@ class Volumes:
             self.limits[node] = found
         return found != old
 
+    def put_attachment(self, name: str, attachment: VolumeAttachment | None) -> bool:
+        """Learn of a volume that is attached to a node, or is no more (None); return whether that may help a Pod."""
+        node = self._attached_to.pop(name, None)
+        if node is not None:
+            there = self._attachments[node]
+            del there[name]
+            if not there:
+                del self._attachments[node]
+        if attachment is not None and (volume := attachment.spec.source.persistent_volume_name):
+            self._attached_to[name] = attachment.spec.node_name
+            self._attachments.setdefault(attachment.spec.node_name, {})[name] = volume
+        return node is not None and attachment is None
+
     def put(self, thing: StorageObject) -> bool:
         """Learn of any object about storage; return whether that may help a Pod."""
         match thing:
@@ -126,6 +148,8 @@ class Volumes:
                 return self.capacities.put_driver(thing.metadata.name, thing)
             case CSIStorageCapacity():
                 return self.capacities.put(thing.key, thing)
+            case VolumeAttachment():
+                return self.put_attachment(thing.metadata.name, thing)
 
     # What Pods need
 
@@ -182,6 +206,15 @@ class Volumes:
             if storage_class is not None:
                 # It will have a volume there; until then its own name stands for that one.
                 found.setdefault(storage_class.provisioner, set()).add(f"claim {claim.key}")
+        return found
+
+    def attached(self, node: str) -> dict[str, set[str]]:
+        """Return what is attached to a node, whether a Pod there uses it or not: by driver, the names of volumes there."""
+        found: dict[str, set[str]] = {}
+        for name in self._attachments.get(node, {}).values():
+            volume = self._volumes.get(name)
+            if volume is not None and volume.spec.csi is not None:
+                found.setdefault(volume.spec.csi.driver, set()).add(volume.spec.csi.volume_handle)
         return found
 
     # What was decided

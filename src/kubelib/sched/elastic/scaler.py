@@ -19,7 +19,7 @@ from kubelib.api.errors import ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.policy import PodDisruptionBudget
 from kubelib.api.scheduling_v1beta1 import PodGroup
-from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass
+from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client
 from kubelib.informers import SharedInformers
 from kubelib.labels.fields import parse_field_selector
@@ -75,6 +75,7 @@ class Elastic:
         self._limits = self._informers.of(CSINode)
         self._drivers = self._informers.of(CSIDriver)
         self._capacities = self._informers.of(CSIStorageCapacity)
+        self._attachments = self._informers.of(VolumeAttachment)
         # Servers of earlier versions do not know groups: nobody waits for these informers.
         self._about_groups = SharedInformers(client, random=random)
         self._groups = self._about_groups.of(PodGroup)
@@ -160,6 +161,7 @@ class Elastic:
             *self._limits.lister.list(),
             *self._drivers.lister.list(),
             *self._capacities.lister.list(),
+            *self._attachments.lister.list(),
         )
         return ClusterView(
             nodes=nodes, pods=infos, daemons=daemons, namespaces=labels, storage=storage, groups=groups

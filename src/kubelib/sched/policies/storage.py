@@ -213,7 +213,10 @@ class IsInVolumeZone:
 
 
 class KeepsVolumeLimits:
-    """The node may have as many volumes of each driver as it would have with the Pod: CSINode says how many."""
+    """The node may have as many volumes of each driver as it would have with the Pod: CSINode says how many.
+
+    Those count that Pods there use, and those that are attached to it without one.
+    """
 
     name = "NodeVolumeLimits"
     retry_on = STORAGE_OR_ROOM
@@ -231,7 +234,7 @@ class KeepsVolumeLimits:
         limits = nodes.volumes.limits.get(nodes.names[row])
         if limits is None or not any(driver in limits for driver in wanted):
             return True
-        there: dict[str, set[str]] = {}
+        there = nodes.volumes.attached(nodes.names[row])
         for other in nodes.pods_on(row):
             if other.claims:
                 for driver, handles in nodes.volumes.handles(other).items():

@@ -169,7 +169,11 @@ PLAIN: dict[str, tuple[Tree, ...]] = {
         rule(READ, "core", "namespaces persistentvolumeclaims persistentvolumes pods"),
         rule(READ, "apps", "daemonsets"),
         rule(READ, "policy", "poddisruptionbudgets"),
-        rule(READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses"),
+        rule(
+            READ,
+            "storage.k8s.io",
+            "csidrivers csinodes csistoragecapacities storageclasses volumeattachments",
+        ),
         rule(READ, "scheduling.k8s.io", "podgroups"),
     ),
     "kubelib:transactions": (rule("create", "scheduling.kubelib.dev", "transactions"),),
