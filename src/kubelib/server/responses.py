@@ -210,13 +210,18 @@ def _quality(given: Mapping[str, str]) -> float:
         return 1.0
 
 
+_UNCACHED = (b"cache-control", b"no-cache, private")
+
+
 async def send_response(send: Send, response: Response, *, head: bool = False, gzip: bool = False) -> None:
     """Send a complete answer, compressed if it is large and the client takes `gzip`."""
     body = response.body
     compressed = gzip and len(body) > COMPRESSED_FROM
-    headers: Headers = [(b"content-type", response.content_type)]
-    if not any(name == b"cache-control" for name, _ in response.headers):
-        headers.append((b"cache-control", b"no-cache, private"))
+    headers: Headers = [(b"content-type", response.content_type), _UNCACHED]
+    for name, _ in response.headers:
+        if name == b"cache-control":
+            headers.pop()
+            break
     if compressed:
         headers += [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
     elif response.status != 304:

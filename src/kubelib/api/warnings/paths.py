@@ -9,10 +9,15 @@ from kubelib.api.validation.problems import quote
 Entry = tuple[str, str, str | None]
 """A path, and in words where it is from: empty if that goes without saying, else what it is and what its name is, if it has one."""
 
+_WITH_PATHS = {"configMap", "downwardAPI", "projected", "secret"}
+"""The volumes whose files have paths."""
+
 
 def overlapping_paths(volumes: Iterable[Tree]) -> Iterator[str]:
     """Tell of the paths that overlap within each volume."""
     for volume in volumes:
+        if _WITH_PATHS.isdisjoint(volume):
+            continue
         name = volume.get("name") or ""
         for what, items, shown in _single(volume):
             for said in _overlaps((item.get("path") or "", "", None) for item in items):
@@ -55,6 +60,9 @@ def _projected(source: Tree) -> Iterator[Entry]:
 
 
 def _overlaps(entries: Iterable[Entry]) -> Iterator[str]:
+    entries = list(entries)
+    if len({path.partition("/")[0] for path, _, _ in entries}) == len(entries):
+        return  # what is within the same directory begins alike
     seen: list[Entry] = []
     for path, what, name in entries:
         entry = (path.rstrip("/"), what, name)

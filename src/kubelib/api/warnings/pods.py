@@ -6,7 +6,7 @@ from typing import Any
 from kubelib.api.scheme import Tree
 from kubelib.api.validation.addresses import address_warnings
 from kubelib.api.validation.problems import quote
-from kubelib.api.warnings.common import fractions, label_message, of_claim, of_term, of_volume
+from kubelib.api.warnings.common import VOLUMES, fractions, label_message, of_claim, of_term, of_volume
 from kubelib.api.warnings.paths import overlapping_paths
 
 _Placed = tuple[Tree, str]
@@ -25,30 +25,40 @@ _REQUIRED, _PREFERRED = (
     "requiredDuringSchedulingIgnoredDuringExecution",
     "preferredDuringSchedulingIgnoredDuringExecution",
 )
+_UNUSUAL = {
+    "affinity", "dnsConfig", "hostAliases", "imagePullSecrets", "nodeSelector", "overhead", "topologySpreadConstraints",
+}  # fmt: skip
+"""The parts of a spec beside containers and volumes of which there may be something to tell."""
+_OF_VOLUMES = {"ephemeral", *VOLUMES}
 
 
 def of_pod(path: str, pod: Tree) -> Iterator[str]:
-    """Tell of a Pod, or of a template at a path."""
+    """Tell of a Pod, or of a template at a path. Most have nothing of which there is anything to tell: they are looked at only for that."""
     spec = pod.get("spec") or {}
     where = f"{path}spec"
-    yield from _of_placement(where, spec)
+    is_plain = _UNUSUAL.isdisjoint(spec)
+    if not is_plain:
+        yield from _of_placement(where, spec)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
-    for name, message in _ANNOTATIONS.items():
+    for name, message in _ANNOTATIONS.items() if annotations else ():
         if name in annotations:
             yield f"{path}metadata.annotations[{name}]: {message}"
     volumes = spec.get("volumes") or ()
     for number, volume in enumerate(volumes):
+        if _OF_VOLUMES.isdisjoint(volume):
+            continue
         here = f"{where}.volumes[{number}]"
         yield from of_volume(volume, here)
         if claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate"):
             yield from of_claim(claim.get("spec"), f"{here}.ephemeral.volumeClaimTemplate.spec")
     yield from overlapping_paths(volumes)
-    yield from _repeated(spec.get("hostAliases"), f"{where}.hostAliases", "ip")
-    yield from _repeated(spec.get("imagePullSecrets"), f"{where}.imagePullSecrets", "name")
-    for number, secret in enumerate(spec.get("imagePullSecrets") or ()):
-        if not secret.get("name"):
-            yield f'{where}.imagePullSecrets[{number}].name: invalid empty name ""'
-    yield from fractions(spec.get("overhead"), f"{where}.overhead", "memory", "ephemeral-storage")
+    if not is_plain:
+        yield from _repeated(spec.get("hostAliases"), f"{where}.hostAliases", "ip")
+        yield from _repeated(spec.get("imagePullSecrets"), f"{where}.imagePullSecrets", "name")
+        for number, secret in enumerate(spec.get("imagePullSecrets") or ()):
+            if not secret.get("name"):
+                yield f'{where}.imagePullSecrets[{number}].name: invalid empty name ""'
+        yield from fractions(spec.get("overhead"), f"{where}.overhead", "memory", "ephemeral-storage")
     if any(name.startswith(_REPLACED) for name in annotations):
         yield from _of_annotations(path, spec, annotations)
     containers = list(_containers(where, spec))
@@ -61,6 +71,8 @@ def of_pod(path: str, pod: Tree) -> Iterator[str]:
         yield (
             f"{where}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
         )
+    if is_plain:
+        return
     yield from _of_other_pods(where, spec)
     for number, server in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
         yield from address_warnings(f"{where}.dnsConfig.nameservers[{number}]", server)
@@ -133,9 +145,13 @@ def _repeated(items: Iterable[Tree] | None, path: str, part: str) -> Iterator[st
 def _of_container(container: Tree, path: str) -> Iterator[str]:
     resources = container.get("resources") or {}
     for part in ("limits", "requests"):
-        yield from fractions(resources.get(part), f"{path}.resources.{part}", "memory", "ephemeral-storage")
+        if part in resources:
+            yield from fractions(resources[part], f"{path}.resources.{part}", "memory", "ephemeral-storage")
+    environment = container.get("env") or ()
+    if len({variable.get("name") or "" for variable in environment}) == len(environment):
+        return
     seen: set[str] = set()
-    for number, variable in enumerate(container.get("env") or ()):
+    for number, variable in enumerate(environment):
         name = variable.get("name") or ""
         if name in seen:
             reference, value = f"$({name})", variable.get("value") or ""

@@ -195,10 +195,15 @@ class Level:
         return self.pool.used + more <= self.pool.size
 
     def _take(self, width: int) -> None:
-        before = self.borrowed
-        self.in_use += width
+        self._use(width)
         self.executing += 1
-        self.pool.used += self.borrowed - before
+
+    def _use(self, more: int) -> None:
+        """Count seats that are taken, or given back; within its own a level borrows none."""
+        before, least = self.in_use, self.least
+        after = self.in_use = before + more
+        if before > least or after > least:
+            self.pool.used += max(0, after - least) - max(0, before - least)
 
     def try_take(self, width: int) -> bool:
         """Take seats if there are some and nobody waits for them. Exempt levels always have some."""
@@ -217,9 +222,7 @@ class Level:
         if self.exempt:
             self.in_use -= width
             return
-        before = self.borrowed
-        self.in_use -= width
-        self.pool.used += self.borrowed - before
+        self._use(-width)
         if waited is not None:
             queue, waiting = waited
             assert waiting.begun is not None
