@@ -11,7 +11,7 @@ from kubelib.api import builtin
 from kubelib.api.core.container import Container
 from kubelib.api.core.pod import Pod, PodSpec
 from kubelib.api.core.volumes import Volume
-from kubelib.api.document import RECENT_VIEWS, Document, Documents
+from kubelib.api.document import RECENT_VIEWS, Document, Documents, Reading, SeenDocument, served_size
 from kubelib.api.fields import field_types
 from kubelib.api.merging import merge_facts
 from kubelib.api.meta import Key, ObjectMeta
@@ -142,3 +142,15 @@ def test_a_stored_document_is_served_with_its_version_and_holds_no_second_copy()
     assert document.tree()["metadata"]["resourceVersion"] == "7"
     assert document.view(Pod).metadata.resource_version == "7"
     assert any(held is value for held in (getattr(document, name) for name in Document.__slots__))
+
+
+@pytest.mark.parametrize("revisions", [(7,), (9, 10), (10, 99), (99, 100, 1000), (0, 5), (0,), ()])
+def test_documents_are_together_as_large_as_what_is_served_of_them(revisions: tuple[int, ...]) -> None:
+    value = b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p"}}'
+    documents = [
+        Document.stored(value, revision) if revision else Document(value + b" " * len(revisions))
+        for revision in revisions
+    ]
+    seen = SeenDocument.through(Reading(lambda stored: stored + b"  "), value, 7)
+    for some in (documents, [*documents, seen]):
+        assert served_size(some) == sum(len(document.raw) for document in some)

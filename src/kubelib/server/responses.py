@@ -11,7 +11,7 @@ import anyio.lowlevel
 import attrs
 
 from kubelib.api.codec import encode_json
-from kubelib.api.document import Document
+from kubelib.api.document import Document, served_size
 from kubelib.api.errors import ApiError, NotAcceptable
 
 Scope = MutableMapping[str, Any]
@@ -80,8 +80,7 @@ class Joined:
 
     def __init__(self, head: bytes, documents: Sequence[Document], tail: bytes) -> None:
         self._head, self._documents, self._tail = head, documents, tail
-        sizes = sum([document.size for document in documents])
-        self._size = len(head) + sizes + max(0, len(documents) - 1) + len(tail)
+        self._size = len(head) + served_size(documents) + max(0, len(documents) - 1) + len(tail)
 
     def __len__(self) -> int:
         return self._size
