@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from kubelib.api.core.config import ServiceAccount
+from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import AlreadyExists
 from kubelib.api.meta import Key, ObjectMeta
@@ -30,6 +32,7 @@ from kubelib.testing.objects import make_pod
 from reference_cluster.runtimes import clear_node
 from tests.bench.budgets import at_least, within
 from tests.bench.test_server import Server
+from tests.containers import BUSYBOX
 
 SMALLER = 50
 TICK = os.sysconf("SC_CLK_TCK")
@@ -38,7 +41,8 @@ TICK = os.sysconf("SC_CLK_TCK")
 class Node:
     """A node as a daemon, and a client to give it Pods."""
 
-    def __init__(self, directory: Path, server: Path, number: int) -> None:
+    def __init__(self, directory: Path, server: Path, number: int, runtime: str = "process") -> None:
+        self.runtime = runtime
         self.directory, self.name = directory / "data", "node-1"
         command = [sys.executable, "-m", "reference_cluster"]
         home = directory / "credentials"
@@ -53,6 +57,7 @@ class Node:
             f"pods={number + 10},cpu=1000",
             "--pod-network",
             "127.249.0.0/16",
+            *("--runtime", runtime),
         ]
         self.process = subprocess.Popen(
             [*command, "kubelet", self.name, "--kubeconfig", str(home / "kubeconfig"), "--data-dir", str(self.directory), *options],
@@ -67,7 +72,7 @@ class Node:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        anyio.run(clear_node, "process", self.directory)
+        anyio.run(clear_node, self.runtime, self.directory)
 
     def cpu(self) -> float:
         """Return the seconds of processor time that the node has used."""
@@ -78,7 +83,19 @@ class Node:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def run(self, names: list[str]) -> float:
+    def in_the_runtime(self) -> float:
+        """Return how many seconds its runtime has been at work so far to start Pods, as the node's metrics tell."""
+        wanted = ("run_podsandbox", "image_status", "start_container")
+
+        async def ask() -> str:
+            async with HttpClient(load_connection([self._kubeconfig])) as client:
+                path = f"/api/v1/nodes/{self.name}/proxy/metrics"
+                return (await client.request("GET", path, accept="*/*")).body.decode()
+
+        lines = [line for line in anyio.run(ask).splitlines() if "operations_duration_seconds_sum" in line]
+        return sum(float(line.split()[-1]) for line in lines if any(kind in line for kind in wanted))
+
+    def run(self, names: list[str], **spec: Any) -> float:
         """Bind Pods to the node; return how many seconds it takes until all run."""
 
         async def run() -> float:
@@ -90,9 +107,8 @@ class Node:
                 began = time.perf_counter()
                 async with anyio.create_task_group() as group:
                     for name in names:
-                        group.start_soon(
-                            pods.create, make_pod(name, node=self.name, automount_service_account_token=False)
-                        )
+                        pod = make_pod(name, node=self.name, automount_service_account_token=False, **spec)
+                        group.start_soon(pods.create, pod)
                 while True:
                     found = {
                         pod.metadata.name: pod.status.phase
@@ -100,7 +116,7 @@ class Node:
                     }
                     if all(found.get(name) == "Running" for name in names):
                         return time.perf_counter() - began
-                    await anyio.sleep(0.02 if len(names) == 1 else 0.2)
+                    await anyio.sleep(0.01 if len(names) == 1 else 0.2)
 
         return anyio.run(run)
 
@@ -113,12 +129,12 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Callable[[int], Node]]:
+def node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
     server = Server(tmp_path / "server")
     nodes: list[Node] = []
 
-    def opened(number: int) -> Node:
-        nodes.append(Node(tmp_path, tmp_path / "server", number))
+    def opened(number: int, runtime: str = "process") -> Node:
+        nodes.append(Node(tmp_path, tmp_path / "server", number, runtime))
         return nodes[-1]
 
     try:
@@ -171,6 +187,40 @@ def test_one_pod_on_a_node_that_has_some(benchmark: BenchmarkFixture, node: Call
     seconds = benchmark.pedantic(each, rounds=1)  # type: ignore[no-untyped-call]
     alone = min(anyio.run(_alone, one.directory.parent / "alone") for _ in range(5))
     within(benchmark, "seconds_beyond_the_runtime", seconds - alone, 0.05)
+
+
+@pytest.mark.external
+@pytest.mark.parametrize(("kind", "variable"), [("docker", "DOCKER_HOST"), ("podman", "CONTAINER_HOST")])
+def test_one_pod_on_an_engine(
+    benchmark: BenchmarkFixture,
+    monkeypatch: pytest.MonkeyPatch,  # before the node, which is cleared while it holds
+    node: Callable[..., Node],
+    request: pytest.FixtureRequest,
+    kind: str,
+    variable: str,
+) -> None:
+    """Budget: from its creation, bound already, until it runs, 50 ms beyond what the runtime, and its engine, has been asked for."""
+    engine = request.getfixturevalue("docker_engine" if kind == "docker" else "podman_service")
+    monkeypatch.setenv(variable, engine.url)
+    main = ContainerDefinition(name="main", image=BUSYBOX, command=("sleep", "100000"))
+    one = node(10, kind)
+    one.run(["first"], containers=(main,))
+    names = [f"p{n}" for n in range(scaled(benchmark, 50) or 1)]
+
+    def each() -> tuple[float, float]:
+        found = []
+        for name in names:
+            before = one.in_the_runtime()
+            seconds = one.run([name], containers=(main,))
+            alone = one.in_the_runtime() - before
+            found.append((seconds - alone, alone))
+            one.delete(name)
+        return min(found)
+
+    beyond, alone = benchmark.pedantic(each, rounds=1)  # type: ignore[no-untyped-call]
+    assert alone > 0
+    benchmark.extra_info["seconds_in_the_runtime"] = round(alone, 3)
+    within(benchmark, "seconds_beyond_the_runtime", beyond, 0.05)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from kubelib.runtime.base import (
     SandboxSpec,
     Security,
 )
+from kubelib.runtime.counts import Counts
 from kubelib.runtime.credentials import credentials_for, parse_docker_config
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.names import dns_of, hosts_file
@@ -337,7 +338,7 @@ async def test_an_image_is_pulled_with_the_credentials_of_the_pods_secrets_in_tu
         containers=(definition,), image_pull_secrets=tuple(LocalObjectReference(name=name) for name in names)
     )
     registry, said = Registry("second"), Said()
-    assert await Pulls(registry, said, configuration).ensure(wanted, definition) is None  # type: ignore[arg-type]
+    assert await Pulls(registry, said, configuration, Counts()).ensure(wanted, definition) is None  # type: ignore[arg-type]
     assert registry.asked == ["first", "second"]
     assert said.reasons == [
         "Pulling",
@@ -347,7 +348,7 @@ async def test_an_image_is_pulled_with_the_credentials_of_the_pods_secrets_in_tu
         "Pulled",
     ]
     stranger = Registry("nobody")
-    waiting = await Pulls(stranger, said, configuration).ensure(wanted, definition)  # type: ignore[arg-type]
+    waiting = await Pulls(stranger, said, configuration, Counts()).ensure(wanted, definition)  # type: ignore[arg-type]
     assert waiting == ("ErrImagePull", "unauthorized: authentication required")
     assert stranger.asked == ["first", "second"]
 
@@ -355,7 +356,7 @@ async def test_an_image_is_pulled_with_the_credentials_of_the_pods_secrets_in_tu
 async def test_without_credentials_an_image_is_asked_for_by_nobody(configuration: Configuration) -> None:
     registry = Registry("")
     definition = pod().spec.containers[0]
-    assert await Pulls(registry, Said(), configuration).ensure(pod(), definition) is None  # type: ignore[arg-type]
+    assert await Pulls(registry, Said(), configuration, Counts()).ensure(pod(), definition) is None  # type: ignore[arg-type]
     assert registry.asked == [""]
 
 

@@ -271,4 +271,10 @@ async def test_an_agent_tells_what_its_containers_use_between_two_readings(
     assert pod["memory"]["workingSetBytes"] == 3 << 20
     own = (await figures.metrics("own")).decode()
     assert "kubelet_running_pods 1\n" in own and "kubelet_started_containers_total 1\n" in own
+    assert 'kubelet_runtime_operations_total{operation_type="start_container"} 1\n' in own
+    assert (
+        'kubelet_runtime_operations_duration_seconds_bucket{operation_type="run_podsandbox",le="0.005"} 1\n'
+        in own
+    )
+    assert "kubelet_runtime_operations_errors_total" not in own
     assert json.loads(figures.configuration())["kubeletconfig"]["kind"] == "KubeletConfiguration"

@@ -85,6 +85,19 @@ class AgentFigures:
                 "kubelet_evictions", "counter", "[ALPHA] Cumulative number of pod evictions by eviction signal",
                 [Sample(count, {"eviction_signal": signal}) for signal, count in sorted(counts.evictions.items())],
             ),
+            family(
+                "kubelet_runtime_operations_total", "counter", "[ALPHA] Cumulative number of runtime operations by operation type.",
+                [Sample(taken.count, {"operation_type": kind}) for kind, taken in sorted(counts.operations.items())],
+            ),
+            family(
+                "kubelet_runtime_operations_duration_seconds", "histogram",
+                "[ALPHA] Duration in seconds of runtime operations. Broken down by operation type.",
+                [s for kind, taken in sorted(counts.operations.items()) for s in taken.samples({"operation_type": kind})],
+            ),
+            family(
+                "kubelet_runtime_operations_errors_total", "counter", "[ALPHA] Cumulative number of runtime operation errors by operation type.",
+                [Sample(count, {"operation_type": kind}) for kind, count in sorted(counts.failed_operations.items())],
+            ),
             family("kubernetes_build_info", "gauge", "[ALPHA] The version of what runs here.", [Sample(1, {"git_version": VERSION, "platform": f"linux/{platform.machine()}"})]),
             family("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", [Sample(own.cpu_seconds)]),
             family("process_open_fds", "gauge", "Number of open file descriptors.", [Sample(own.descriptors)]),

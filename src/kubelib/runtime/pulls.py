@@ -13,6 +13,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.meta import Object
 from kubelib.runtime import lifecycle
 from kubelib.runtime.base import Credentials, ImageNotFound, InvalidImageName, Runtime
+from kubelib.runtime.counts import Counts
 from kubelib.runtime.credentials import credentials_for, parse_docker_config
 from kubelib.runtime.environment import ConfigMissing, ConfigSource
 
@@ -49,10 +50,11 @@ class _Failure:
 class Pulls:
     """The images of one Pod's containers."""
 
-    def __init__(self, runtime: Runtime, recorder: Recorder, source: ConfigSource) -> None:
+    def __init__(self, runtime: Runtime, recorder: Recorder, source: ConfigSource, counts: Counts) -> None:
         self._runtime = runtime
         self._recorder = recorder
         self._source = source
+        self._counts = counts
         self._failures: dict[str, _Failure] = {}
         """By container name."""
 
@@ -69,7 +71,7 @@ class Pulls:
     async def _ensure(self, pod: Pod, definition: ContainerDefinition) -> Waiting | None:
         name, image = definition.name, definition.image
         policy = definition.image_pull_policy or "IfNotPresent"
-        if policy != "Always" and await self._runtime.has_image(image):
+        if policy != "Always" and await self._is_here(image):
             self._failures.pop(name, None)
             message = f'Container image "{image}" already present on machine and can be accessed by the pod'
             self._recorder.normal(pod, "Pulled", message)
@@ -84,7 +86,8 @@ class Pulls:
             return self._put_off(pod, image, failed, now)
         self._recorder.normal(pod, "Pulling", f'Pulling image "{image}"')
         try:
-            await self._pull(pod, image)
+            with self._counts.operation("pull_image"):
+                await self._pull(pod, image)
         except ImageNotFound as error:
             delay = min(failed.delay * 2, lifecycle.LONGEST_BACKOFF) if failed else lifecycle.FIRST_BACKOFF
             since = anyio.current_time()
@@ -96,6 +99,10 @@ class Pulls:
         took = anyio.current_time() - now
         self._recorder.normal(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
         return None
+
+    async def _is_here(self, image: str) -> bool:
+        with self._counts.operation("image_status"):
+            return await self._runtime.has_image(image)
 
     def _put_off(self, pod: Pod, image: str, failed: _Failure, now: float) -> Waiting:
         if now < failed.since + SHOWN:

@@ -43,7 +43,7 @@ class Starter:
 
     def __init__(self, worker: "PodWorker") -> None:
         self.worker = worker
-        self._pulls = Pulls(worker.agent.runtime, worker.agent.recorder, worker.agent)
+        self._pulls = Pulls(worker.agent.runtime, worker.agent.recorder, worker.agent, worker.agent.counts)
 
     async def start(self, pod: Pod, step: lifecycle.Start, address: str) -> None:
         """Do a step: whatever keeps the container from starting is noted as what it waits for, and told."""
@@ -64,7 +64,8 @@ class Starter:
             wanted = sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
             if not (wanted.host_users or has_user_namespaces(agent.runtime)):
                 raise CannotCreate(NO_USER_NAMESPACES)
-            sandbox = await agent.runtime.run_sandbox(wanted)
+            with agent.counts.operation("run_podsandbox"):
+                sandbox = await agent.runtime.run_sandbox(wanted)
             if not worker.resizing.runs:  # what cannot be changed keeps no container from being started again
                 await worker.resizing.limit_whole(pod, sandbox)
         except (CannotCreate, CannotResize) as error:
@@ -81,7 +82,8 @@ class Starter:
             return
         try:
             spec = await self._spec(pod, step, address)
-            identity = await agent.runtime.start_container(sandbox, spec)
+            with agent.counts.operation("start_container"):
+                identity = await agent.runtime.start_container(sandbox, spec)
         except (ConfigMissing, QuantityError, BadContainerConfig) as error:
             agent.recorder.warning(pod, "Failed", f"Error: {error}")
             worker.memory.waiting[name] = ("CreateContainerConfigError", str(error))

@@ -160,7 +160,7 @@ class PodWorker:
         assert pod is not None
         agent = self.agent
         if self._gone:
-            await agent.runtime.remove_sandbox(SandboxId(self.uid))
+            await self._remove_sandbox()
             agent.forget(self.uid)
             self._finished = True
             return None
@@ -299,7 +299,12 @@ class PodWorker:
         """Give back what a Pod that has ended needs no more: as the kubelet does it, before it tells of the end."""
         sandbox = await self._sandbox()
         if sandbox is not None and (sandbox.ready or sandbox.address):
-            await self.agent.runtime.stop_sandbox(sandbox.id)
+            with self.agent.counts.operation("stop_podsandbox"):
+                await self.agent.runtime.stop_sandbox(sandbox.id)
+
+    async def _remove_sandbox(self) -> None:
+        with self.agent.counts.operation("remove_podsandbox"):
+            await self.agent.runtime.remove_sandbox(SandboxId(self.uid))
 
     async def _look(self, pod: Pod) -> None:
         """See what runs."""
@@ -313,7 +318,8 @@ class PodWorker:
     async def _collect(self, pod: Pod) -> None:
         """Remove the attempts that nobody asks of any more, with their logs."""
         for container in lifecycle.superfluous(self.containers):
-            await self.agent.runtime.remove_container(container.id)
+            with self.agent.counts.operation("remove_container"):
+                await self.agent.runtime.remove_container(container.id)
             path = self.agent.log_path(pod, container.name, container.attempt)
             for log_file in (path, path.with_name(f"{path.name}.1")):
                 log_file.unlink(missing_ok=True)
@@ -390,7 +396,8 @@ class PodWorker:
             # However long the hook took, the container gets a moment of its own.
             left = max(SHORTEST_GRACE, until - anyio.current_time())
         try:
-            await runtime.stop_container(container.id, grace=max(0.0, left))
+            with self.agent.counts.operation("stop_container"):
+                await runtime.stop_container(container.id, grace=max(0.0, left))
         except NoSuchContainer:
             return
 
@@ -434,7 +441,7 @@ class PodWorker:
 
     async def _forget(self, pod: Pod) -> None:
         """Remove what is left of a Pod that is being deleted, then its object."""
-        await self.agent.runtime.remove_sandbox(SandboxId(self.uid))
+        await self._remove_sandbox()
         self.agent.forget(self.uid)  # before others learn that the Pod is gone: as the kubelet does it
         await self._forget_object(pod)
         self._finished = True
