@@ -139,6 +139,29 @@ def test_a_json_patch_that_cannot_be_carried_out_is_refused(operations: Any) -> 
     assert tree == {"a": 1, "list": [1]}
 
 
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        ({"op": "add", "path": "/b/c", "value": 1}, 'add operation does not apply: doc is missing path: "/b/c": missing value'),
+        ({"op": "add", "path": "/l/9", "value": 1}, "error in add for path: '/l/9': Unable to access invalid index: 9: invalid index referenced"),
+        ({"op": "remove", "path": "/b/c"}, 'remove operation does not apply: doc is missing path: "/b/c": missing value'),
+        ({"op": "remove", "path": "/b"}, "error in remove for path: '/b': Unable to remove nonexistent key: b: missing value"),
+        ({"op": "replace", "path": "/b/c", "value": 1}, "replace operation does not apply: doc is missing path: /b/c: missing value"),
+        ({"op": "test", "path": "/b/c", "value": 1}, "test operation does not apply: is missing path: /b/c: missing value"),
+        ({"op": "test", "path": "/a", "value": 2}, "testing value /a failed: test failed"),
+        ({"op": "move", "from": "/b/c", "path": "/d"}, "move operation does not apply: doc is missing from path: /b/c: missing value"),
+        ({"op": "move", "from": "/a", "path": "/b/c"}, "move operation does not apply: doc is missing destination path: /b/c: missing value"),
+        ({"op": "copy", "from": "/b/c", "path": "/d"}, "copy operation does not apply: doc is missing from path: /b/c: missing value"),
+        ({"op": "copy", "from": "/a", "path": "/b/c"}, "copy operation does not apply: doc is missing destination path: /b/c: missing value"),
+        ({"op": "remove"}, "remove operation failed to decode path: missing value"),
+    ],
+)  # fmt: skip
+def test_a_json_patch_says_which_operation_does_not_fit(operation: Any, message: str) -> None:
+    with pytest.raises(Invalid) as failure:
+        apply_json_patch({"a": 1, "l": []}, [operation])
+    assert failure.value.message == message
+
+
 # Merge patch
 
 

@@ -210,7 +210,7 @@ def test_patches_that_are_wrong_are_refused(send: Send) -> None:
 
 
 def test_warnings_are_said_once_and_no_more_than_clients_can_take() -> None:
-    assert warning_header(["a", 'b "c"', "a"]) == [
+    assert warning_header(["a", "", 'b "c"', "a"]) == [
         (b"warning", b'299 - "a"'),
         (b"warning", b'299 - "b \\"c\\""'),
     ]

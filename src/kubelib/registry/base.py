@@ -100,6 +100,10 @@ class WriteOptions:
     """The form in which the write was asked for, where that is not the one that is stored."""
     admitted: bool = False
     """Admission has seen the write as that of a subresource: it need not be asked again."""
+    unnamed: bool = False
+    """The object is one of many that are deleted together: admission is not told its name, as in Kubernetes."""
+    given: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
+    """What the client said of these options itself, by their names in Kubernetes: all that admission sees of them."""
     applied: bool = False
     """The document comes from server-side apply, which has noted its managed fields."""
     dry_run: bool = False

@@ -1,6 +1,7 @@
 """How objects come about."""
 
 import copy
+from functools import partial
 
 from kubelib.api.document import Document
 from kubelib.api.errors import BadRequest, MethodNotAllowed, already_exists
@@ -14,6 +15,9 @@ from kubelib.registry.base import DEFAULT_OPTIONS, WriteOptions
 from kubelib.registry.keys import store_key
 from kubelib.registry.writing import OWNED_BY_SERVER, RETRIES, WritingRegistry
 from kubelib.store import ABSENT, Put, RevisionMismatch
+
+_IDENTITY = ("uid", "creationTimestamp", "generation")
+"""What a new object has only once admission has changed it: as in Kubernetes, those who change it do not see it, nor a generated name."""
 
 
 class CreatingRegistry(WritingRegistry):
@@ -50,13 +54,16 @@ class CreatingRegistry(WritingRegistry):
                 if not options.applied:
                     # What admission adds belongs to nobody, as it does in Kubernetes.
                     managed = track_create(tree, self._applier(options), self.shape, without=self._unsettable)
+                identity = {part: meta.pop(part) for part in _IDENTITY if part in meta}
+                if base:
+                    identity["name"] = meta.pop("name")
                 admitted = await self.admit(
                     "create",
-                    key,
+                    Key(key.namespace, meta.get("name", "")),
                     tree,
                     None,
                     options,
-                    check=lambda: self._complete(tree, options),
+                    check=partial(self._complete, tree, identity, options),
                     managed=managed,
                 )
                 if admitted is not None:
@@ -102,10 +109,12 @@ class CreatingRegistry(WritingRegistry):
         self.strategy.note_requester(tree, options.user)
         self.strategy.prepare_for_create(self.whole, tree)
 
-    def _complete(self, tree: Tree, options: WriteOptions) -> None:
-        """Finish a new object that admission may have changed. Raises Invalid."""
-        self._keep_owners_once(tree["metadata"], options, admitted=True)
+    def _complete(self, tree: Tree, identity: Tree, options: WriteOptions) -> Key:
+        """Finish a new object that admission may have changed; return where it will be. Raises Invalid."""
+        meta = tree["metadata"] = {**identity, **{k: v for k, v in tree["metadata"].items() if v is not None}}
+        self._keep_owners_once(meta, options, admitted=True)
         self.strategy.complete(self.whole, tree)
         self._require_valid_create(tree)
         if options.may_create is not None:
             options.may_create()
+        return Key(meta.get("namespace", ""), meta.get("name", ""))

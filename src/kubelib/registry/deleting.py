@@ -1,5 +1,7 @@
 """How objects end: at once, or after what has to happen before."""
 
+import attrs
+
 from kubelib.api import codec
 from kubelib.api.document import Document
 from kubelib.api.errors import Conflict, NotFound, conflict
@@ -43,7 +45,7 @@ class DeletingRegistry(WritingRegistry):
             if document is None:
                 raise self.not_found(key)
             self._require(preconditions, document)
-            deleted = await self._delete_once(key, document, grace, propagation, options)
+            deleted = await self._delete_once(key, document, preconditions, grace, propagation, options)
             if deleted is not None:
                 return deleted
         raise conflict(self.resource.group_resource, key.name)
@@ -64,12 +66,16 @@ class DeletingRegistry(WritingRegistry):
         self,
         key: Key,
         document: Document,
+        preconditions: Preconditions,
         grace: float | None,
         propagation: Propagation | None,
         options: WriteOptions,
     ) -> Deleted | None:
         tree = document.tree()
         given: Tree = {}
+        wanted = {"uid": preconditions.uid, "resourceVersion": preconditions.resource_version}
+        if any(wanted.values()):
+            given["preconditions"] = {name: value for name, value in wanted.items() if value}
         if grace is not None:
             given["gracePeriodSeconds"] = min(int(grace), LONGEST)
         if propagation is not None:
@@ -138,6 +144,7 @@ class DeletingRegistry(WritingRegistry):
         await self.catch_up()
         found = await self.shown(self.cache.select(query))
         revision = str(self.cache.revision)
+        options = attrs.evolve(options, unnamed=True)
         for document in found:
             try:
                 await self.delete(document.key, grace=grace, propagation=propagation, options=options)

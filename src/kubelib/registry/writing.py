@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+import attrs
+
 from kubelib.api import codec
 from kubelib.api.defaults import apply_defaults
 from kubelib.api.document import Document
@@ -145,14 +147,15 @@ class WritingRegistry(ReadingRegistry):
         options: WriteOptions,
         subresource: str = "",
         *,
-        check: Callable[[], None] | None = None,
+        check: Callable[[], Key | None] | None = None,
         given: Tree | None = None,
         managed: ManagedFields | None = None,
         managed_before: Sequence[Tree] = (),
     ) -> Attributes | None:
         """Let the plug-ins of admission change a document, and refuse it; None if none of them wants to see it.
 
-        `check` refuses what is not valid, once all have changed what they wanted. `given` are the options of a delete. The managed
+        `check` refuses what is not valid, once all have changed what they wanted, and returns where the object is if that is known
+        only then. `given` are the options of a delete. The managed
         fields, which the documents do not contain, are shown to those outside of the server.
         """
         admission = self.owner.admission
@@ -174,8 +177,8 @@ class WritingRegistry(ReadingRegistry):
             given=given or {},
         )
         await admission.mutate(attributes)
-        if check is not None:
-            check()
+        if check is not None and (found := check()) is not None:
+            attributes = attrs.evolve(attributes, key=found)
         await admission.validate(attributes)
         return attributes
 

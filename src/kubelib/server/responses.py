@@ -292,7 +292,7 @@ MOST_WARNINGS, LONGEST_WARNING, WARNING_SIGNS = 64, 256, 4096
 
 def warning_header(messages: Sequence[str]) -> Headers:
     """Return Warning headers for messages to the client: each once, and no more than clients can take."""
-    distinct = list(dict.fromkeys(messages))[:MOST_WARNINGS]
+    distinct = list(dict.fromkeys(filter(None, messages)))[:MOST_WARNINGS]
     if sum(map(len, distinct)) > WARNING_SIGNS:
         distinct = [message[:LONGEST_WARNING] for message in distinct]
     headers: Headers = []

@@ -83,6 +83,7 @@ def write_options(request: Request, *, checked: bool = False, repeated: Sequence
         warn=request.warnings.append,
         annotate=request.audit.annotate if request.audit is not None else None,
         repeated=tuple(repeated),
+        given={name: query[name] for name in ("fieldManager", "fieldValidation") if query.get(name)},
         may_create=None if verb == "create" else partial(_require_create, request),
     )
 
@@ -265,8 +266,13 @@ class ResourceVerbs:
         if resource.kind == "Binding":
             pods = self._registries.of(self._registries.scheme.path("", "v1", "pods"))
             name = (tree.get("metadata") or {}).get("name") or ""
+            await registry.admit("create", Key(info.namespace, name), tree, None, options)
             document = await pods.create(
-                tree, namespace=info.namespace, name=name, subresource="binding", options=options
+                tree,
+                namespace=info.namespace,
+                name=name,
+                subresource="binding",
+                options=attrs.evolve(options, admitted=True),
             )
         else:
             document = await registry.create(

@@ -39,6 +39,7 @@ class Api:
         return WriteOptions(
             user=JANE,
             manager="tests",
+            given={"fieldManager": "tests"},
             warn=self.warnings.append,
             annotate=lambda name, value: self.notes.update({name: value}),
             **options,

@@ -140,7 +140,10 @@ async def test_an_unusable_answer_counts_by_the_failure_policy(
 BAD_PATCHES = [
     ({"patch": "e30="}, "webhook returned response.patch but not response.patchType"),
     ({"patchType": "JSONPatch"}, "webhook returned response.patchType but not response.patch"),
-    ({"patchType": "JSONPatch", "patch": "e30="}, "received undecodable patch in webhook response"),
+    (
+        {"patchType": "JSONPatch", "patch": "e30="},
+        "received undecodable patch in webhook response: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+    ),
     ({"patchType": "JSONPatch", "patch": "!"}, "received undecodable patch in webhook response"),
     ({"patchType": "Merge", "patch": "e30="}, 'unsupported patch type "Merge"'),
 ]

@@ -58,7 +58,6 @@ async def test_a_webhook_sees_the_whole_request(api: Api) -> None:
         "kind": "CreateOptions",
         "apiVersion": "meta.k8s.io/v1",
         "fieldManager": "tests",
-        "fieldValidation": "Warn",
     }
     assert (update["operation"], update["object"]["data"], update["oldObject"]["data"]) == (
         "UPDATE",
@@ -81,7 +80,7 @@ async def test_a_webhook_sees_the_whole_request(api: Api) -> None:
 
 async def test_each_object_of_a_collection_is_asked_about(api: Api) -> None:
     def keep_b(request: Tree) -> Tree:
-        return {"allowed": request["name"] != "b"}
+        return {"allowed": request["oldObject"]["metadata"]["name"] != "b"}
 
     async with hook(answering(keep_b)) as seen:
         for name in "abc":
@@ -90,6 +89,27 @@ async def test_each_object_of_a_collection_is_asked_about(api: Api) -> None:
         with pytest.raises(ApiError, match="denied the request without explanation"):
             await api.of("ConfigMap").delete_collection(Query("default"), options=api.options())
     assert api.of("ConfigMap").cache.get(Key("default", "b")) is not None
+    assert not any("name" in request for request in asked(seen))
+
+
+async def test_who_changes_a_new_object_does_not_know_its_identity_yet(api: Api) -> None:
+    tree = config_map()
+    tree["metadata"] = {"generateName": "made-", "namespace": "default"}
+    async with hook(answering(agree)) as first, hook(answering(agree)) as second:
+        await api.configure(MUTATING, first)
+        await api.configure(VALIDATING, second)
+        made = (await api.create(tree))["metadata"]
+        named = await api.create(config_map())
+    (changing, known), (judging, _) = asked(first), asked(second)
+    parts = {"name", "uid", "creationTimestamp", "generation"}
+    assert "name" not in changing
+    assert not parts & changing["object"]["metadata"].keys()
+    assert (known["name"], known["object"]["metadata"]["name"]) == ("x", "x")
+    assert judging["name"] == made["name"] != ""
+    assert {part: judging["object"]["metadata"].get(part) for part in parts} == {
+        part: made.get(part) for part in parts
+    }
+    assert named["metadata"]["uid"] and named["metadata"]["creationTimestamp"]
 
 
 RULES = [

@@ -1,5 +1,7 @@
 """JSON patch (RFC 6902), as Kubernetes' library carries it out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kubelib.api.checking import json_type
@@ -15,10 +17,34 @@ def _no_patch(value: Any, expected: str) -> BadRequest:
     return BadRequest(f"json: cannot unmarshal {json_type(value)} into Go value of type jsonpatch.{expected}")
 
 
+_WHERE = {
+    "add": 'add operation does not apply: doc is missing path: "{}"',
+    "remove": 'remove operation does not apply: doc is missing path: "{}"',
+    "replace": "replace operation does not apply: doc is missing path: {}",
+    "test": "test operation does not apply: is missing path: {}",
+    "move": "move operation does not apply: doc is missing from path: {}",
+    "move to": "move operation does not apply: doc is missing destination path: {}",
+    "copy": "copy operation does not apply: doc is missing from path: {}",
+    "copy to": "copy operation does not apply: doc is missing destination path: {}",
+}
+"""What is said of each use of a path where nothing could hold what it names."""
+_WRONG = {
+    "add": "error in add for path: '{}'",
+    "remove": "error in remove for path: '{}'",
+    "replace": "error in remove for path: '{}'",  # the library's own slip
+    "test": "error in test for path: '{}'",
+    "move": "error in move for path: '{}'",
+    "move to": "error in move for path: '{}'",
+    "copy": "error in copy for from: '{}'",
+    "copy to": "error while adding value during copy",
+}
+"""What is said before the reason, of each use of a path whose end does not fit."""
+
+
 def _place(tree: Any, path: Any, verb: str) -> tuple[Any, str]:
     """Return what holds the place that a pointer names, and its name or index there. Null holds nothing."""
     if not isinstance(path, str):
-        raise Invalid(f"{verb} operation failed to decode path: missing value")
+        raise Invalid(f"{verb.split()[0]} operation failed to decode path: missing value")
     _, *parts = path.split("/")
     if not parts:
         raise _missing(verb, path)
@@ -34,7 +60,16 @@ def _place(tree: Any, path: Any, verb: str) -> tuple[Any, str]:
 
 
 def _missing(verb: str, path: str) -> Invalid:
-    return Invalid(f"{verb} operation does not apply: doc is missing path: {path!r}: missing value")
+    return Invalid(f"{_WHERE[verb].format(path)}: missing value")
+
+
+@contextmanager
+def _told(verb: str, path: Any) -> Iterator[None]:
+    """Say which operation, and where, it is that does not fit. Raises Invalid."""
+    try:
+        yield
+    except Invalid as error:
+        raise Invalid(f"{_WRONG[verb].format(path)}: {error.message}") from None
 
 
 def _index(part: str, length: int) -> int:
@@ -108,33 +143,46 @@ def apply_json_patch(tree: Any, operations: Any) -> Any:
         match verb:
             case "replace" | "test" if path == "":
                 tree = _whole(tree, str(verb), value)
-            case "add":
-                _add(*_place(tree, path, "add"), copied(value))
-            case "remove":
-                _remove(*_place(tree, path, "remove"))
-            case "replace":
-                parent, name = _place(tree, path, "replace")
-                _set(parent, name, copied(value))
+            case "add" | "remove" | "replace":
+                parent, name = _place(tree, path, verb)
+                with _told(verb, path):
+                    if verb == "remove":
+                        _remove(parent, name)
+                    else:
+                        (_add if verb == "add" else _set)(parent, name, copied(value))
             case "test":
-                if not _same(_get(*_place(tree, path, "test")), value):
+                if not _same(_read(tree, path, "test"), value):
                     raise Invalid(f"testing value {path} failed: test failed")
             case "move":
-                parent, name = _place(tree, operation.get("from"), "move")
-                moved = _get(parent, name)
-                _remove(parent, name)
-                _add(*_place(tree, path, "move"), moved)
+                source = operation.get("from")
+                moved = _read(tree, source, "move")
+                with _told("move", path):
+                    _remove(*_place(tree, source, "move"))
+                _put(tree, path, "move to", moved)
             case "copy":
-                found = _get(*_place(tree, operation.get("from"), "copy"))
+                found = _read(tree, operation.get("from"), "copy")
                 added += len(encode_json(found))
                 if added > MAX_COPIED:
                     raise Invalid(
                         "Unable to complete the copy, the accumulated size increase of copy is"
                         f" {added}, exceeding the limit {MAX_COPIED}"
                     )
-                _add(*_place(tree, path, "copy"), copied(found))
+                _put(tree, path, "copy to", copied(found))
             case _:
                 raise Invalid(f"Unexpected kind: {verb}")
     return tree
+
+
+def _read(tree: Any, path: Any, verb: str) -> Any:
+    place = _place(tree, path, verb)
+    with _told(verb, path):
+        return _get(*place)
+
+
+def _put(tree: Any, path: Any, verb: str, value: Any) -> None:
+    place = _place(tree, path, verb)
+    with _told(verb, path):
+        _add(*place, value)
 
 
 def _whole(tree: Any, verb: str, value: Any) -> Any:

@@ -213,7 +213,8 @@ async def _delete(
     grace: float | None,
     options: WriteOptions,
 ) -> None:
-    """Note in the Pod why it goes, then delete it."""
+    """Note in the Pod why it goes, then delete it: admission has seen the eviction, and is asked about neither, as in Kubernetes."""
+    options = attrs.evolve(options, admitted=True)
     if not options.dry_run and not pod["metadata"].get("deletionTimestamp"):
         preconditions = await _note(registry, key, pod, preconditions)
     await registry.delete(key, grace=grace, preconditions=preconditions, options=options)
@@ -247,7 +248,7 @@ async def _note(
     status["conditions"] = conditions
     if not preconditions.resource_version:
         pod["metadata"].pop("resourceVersion", None)
-    noted, _ = await registry.update(key, pod, subresource="status", options=WriteOptions())
+    noted, _ = await registry.update(key, pod, subresource="status", options=WriteOptions(admitted=True))
     if preconditions.resource_version:
         return attrs.evolve(preconditions, resource_version=noted.meta.resource_version)
     return preconditions

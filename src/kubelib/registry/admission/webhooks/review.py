@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from kubelib.api.checking import json_type
 from kubelib.api.codec import encode_json
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.admission.base import Attributes
@@ -48,7 +49,7 @@ def request_of(form: Resource, attributes: Attributes, tree: Tree | None) -> Tre
     request["requestResource"] = {"group": asked.group, "version": asked.version, "resource": asked.plural}
     if attributes.subresource:
         request["requestSubResource"] = attributes.subresource
-    if attributes.key.name:
+    if attributes.key.name and not attributes.options.unnamed:
         request["name"] = attributes.key.name
     if namespace := namespace_of(attributes):
         request["namespace"] = namespace
@@ -93,10 +94,7 @@ def _options(attributes: Attributes) -> Tree | None:
     tree: Tree = {"kind": kind, "apiVersion": "meta.k8s.io/v1", **attributes.given}
     if options.dry_run:
         tree["dryRun"] = ["All"]
-    if attributes.verb != "delete":
-        tree["fieldManager"] = options.manager
-        tree["fieldValidation"] = options.field_validation
-    return tree
+    return tree if attributes.verb == "delete" else {**tree, **options.given}
 
 
 class _Response(msgspec.Struct, rename="camel"):
@@ -194,5 +192,6 @@ def _patch(response: _Response, version: str) -> list[Any]:
     if operations is None:
         return []
     if not isinstance(operations, list):
-        raise CallFailed("received undecodable patch in webhook response: it is not a list of operations")
+        why = f"json: cannot unmarshal {json_type(operations)} into Go value of type jsonpatch.Patch"
+        raise CallFailed(f"received undecodable patch in webhook response: {why}")
     return operations
