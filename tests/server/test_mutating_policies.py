@@ -160,7 +160,18 @@ async def test_updates_are_changed_and_deletes_are_not_asked_about() -> None:
             apply("Object{metadata: Object.spec{labels: {}}}"),
             'type mismatch: unexpected type name "Object.spec", expected "Object.metadata"',
         ),
-        (patch("[JSONPatch{op: 'replace', path: '/zz/y', value: 1}]"), "JSON Patch: "),
+        (
+            apply("Object{spec: Object.spec{x: 1}}"),
+            "error applying patch: failed to convert patch object to typed object: .spec: field not declared in schema",
+        ),
+        (
+            apply("Object{x: 1, metadata: Object.metadata{y: 2}}"),
+            "typed object: errors:\n  .x: field not declared in schema\n  .metadata.y: field not declared in schema",
+        ),
+        (
+            patch("[JSONPatch{op: 'replace', path: '/zz/y', value: 1}]"),
+            "JSON Patch: replace operation does not apply: doc is missing path: /zz/y: missing value",
+        ),
     ],
 )
 async def test_what_cannot_be_done_refuses_unless_the_policy_fails_open(mutation: Tree, why: str) -> None:

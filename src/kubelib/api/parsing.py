@@ -21,10 +21,23 @@ class DecodeError(ValueError):
     """A body that is not what it should be; the message is meant for the client."""
 
 
-def parse_json(raw: bytes) -> Any:
-    """Decode a JSON body. Raises `DecodeError` for what is not JSON or nested too deeply."""
+def _whole_if_it_can_be(text: str) -> float | int:
+    number = float(text)
+    if math.isinf(number):
+        raise DecodeError("Number out of range")
+    return int(number) if number.is_integer() and abs(number) < _EXPONENTIAL else number
+
+
+_decode_untyped = msgspec.json.Decoder(float_hook=_whole_if_it_can_be).decode
+
+
+def parse_json(raw: bytes, *, untyped: bool = False) -> Any:
+    """Decode a JSON body. Raises `DecodeError` for what is not JSON or nested too deeply.
+
+    Of an `untyped` one, whose kind a definition defines, numbers such as ``1.0`` and ``1e3`` are whole: Kubernetes writes them so.
+    """
     try:
-        tree = _decode_json(raw)
+        tree = (_decode_untyped if untyped else _decode_json)(raw)
     except msgspec.DecodeError as error:
         raise DecodeError(_TRUNCATED.get(str(error), str(error))) from None
     except RecursionError:

@@ -119,7 +119,7 @@ def read_body(
     media = request.media_type or "application/json"
     try:
         if media in ("application/json", "*/*"):
-            tree = codec.parse_json(body)
+            tree = codec.parse_json(body, untyped=resource is not None and resource.structure is not None)
         elif media in YAML_TYPES:
             repeated: list[str] = []
             tree = codec.parse_yaml(body, repeated)
@@ -336,17 +336,18 @@ def _require_operation(operation: Any) -> None:
             raise codec.DecodeError(f"json: cannot unmarshal {json_type(value)} into {where}")
 
 
-def parse_patch(body: bytes, kind: PatchType, request: Request) -> Any:
+def parse_patch(body: bytes, kind: PatchType, request: Request, *, untyped: bool = False) -> Any:
     """Decode a patch, and look for what it names twice: `kubelib.server.request.Request.repeated`. Raises BadRequest.
 
-    What an applied configuration names twice is refused or warned of at once, as the request asks.
+    What an applied configuration names twice is refused or warned of at once, as the request asks. `untyped`: see
+    `kubelib.api.codec.parse_json`.
     """
     if kind == "apply":
         repeated: list[str] = []
         # YAML is what the type says, JSON is what most clients send: and that is read twenty times as fast.
         if body.lstrip()[:1] == b"{":
             try:
-                tree = codec.parse_json(body)
+                tree = codec.parse_json(body, untyped=untyped)
                 if codec.duplicate_fields(body, tree):  # which lines those are, only the slow way tells
                     codec.parse_yaml(body.replace(b"\t", b" "), repeated)
             except codec.DecodeError:
@@ -357,7 +358,7 @@ def parse_patch(body: bytes, kind: PatchType, request: Request) -> Any:
             text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
             _refuse_repeated(repeated, request, f"error strict decoding YAML: {text}")
         return tree
-    tree = _as_patch(codec.parse_json(body), kind)
+    tree = _as_patch(codec.parse_json(body, untyped=untyped), kind)
     if request.query.get("fieldValidation") == "Ignore":
         return tree
     twice = codec.duplicate_fields(body, tree)

@@ -310,7 +310,10 @@ class ResourceVerbs:
                 + ", ".join(accepted_types)
             )
         try:
-            tree: Any = await decoded(body, request, lambda: parse_patch(body, kind, request))
+            untyped = resource.structure is not None
+            tree: Any = await decoded(
+                body, request, lambda: parse_patch(body, kind, request, untyped=untyped)
+            )
         except codec.DecodeError as error:
             raise BadRequest(f"{_UNDECODED.get(kind, '')}{error}") from None
         whole = body_class(resource, info.subresource) is resource.cls

@@ -1,5 +1,7 @@
 """Versions, subresources, defaults, selectable fields and columns of custom kinds."""
 
+import json
+
 from tests.server.definitions import CRDS, OPEN, Api, Tree, definition, paths_of, thing
 
 
@@ -162,3 +164,23 @@ def test_columns_show_what_their_paths_find(api: Api, names: tuple[str, str]) ->
     cells = table["rows"][0]["cells"]
     assert cells[3].endswith("s")
     assert [*cells[:3], *cells[4:]] == ["a", "True", 3, "x", '{"name":"x"}', None]
+
+
+def test_whole_numbers_are_written_as_such_however_they_came(api: Api, names: tuple[str, str]) -> None:
+    path = api.define(definition(*names, OPEN))
+    spec = '{"a":1.0,"b":1.5e3,"c":1E2,"d":0.5,"e":9223372036854775807,"f":-2.0,"g":"1.0"}'
+    body = json.dumps(thing(names[1], "n"))[:-1] + f',"spec":{spec}}}'
+    headers = {"content-type": "application/json"}
+    kept = '"spec":{"a":1,"b":1500,"c":100,"d":0.5,"e":9223372036854775807,"f":-2,"g":"1.0"'
+    assert kept in api.client.post(path, content=body, headers=headers).text
+    merge = {"content-type": "application/merge-patch+json"}
+    patched = api.client.patch(f"{path}/n", content='{"spec":{"h":3.0}}', headers=merge).text
+    assert f'{kept},"h":3}}' in patched
+    api.refused("POST", path, 400, content=body.replace("1.5e3", "1e400"), headers=headers)
+
+
+def test_a_kind_without_columns_shows_its_age_as_a_date(api: Api, names: tuple[str, str]) -> None:
+    path = api.define(definition(*names, OPEN))
+    shown = api.made("GET", path, headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"})
+    columns = [(column["name"], column["type"]) for column in shown["columnDefinitions"]]
+    assert columns == [("Name", "string"), ("Age", "date")]

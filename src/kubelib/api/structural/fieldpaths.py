@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import attrs
+
 from kubelib.api.codec import encode_json
 from kubelib.api.columns.cells import AGE, NAME
 from kubelib.api.scheme import Column, Tree
@@ -144,7 +146,7 @@ def _literal(text: str) -> Any:
 def columns_of(definitions: list[Tree]) -> tuple[Column, ...]:
     """Return the columns of a custom kind: the name, and those of its definition, or the age."""
     if not definitions:
-        return (NAME, AGE)
+        return (NAME, attrs.evolve(AGE, type="date"))
     return (NAME, *map(_column, definitions))
 
 

@@ -14,7 +14,7 @@ from kubelib.api.document import Document
 from kubelib.api.errors import ApiError
 from kubelib.api.patch import apply_json_patch
 from kubelib.api.patch.apply import merge
-from kubelib.api.patch.comparing import UnknownItem
+from kubelib.api.patch.comparing import faults_of
 from kubelib.api.patch.shapes import ATOMIC, Shape, field_in
 from kubelib.api.scheme import Resource, Tree, UnknownKind
 from kubelib.registry.admission.base import Attributes, Verb
@@ -186,12 +186,12 @@ def _patched(attributes: Attributes, form: Resource, kind: str, value: Any) -> T
             "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: "
             + ", ".join(atomic)
         )
-    try:
-        merged: Tree = merge(copied(tree), value, shape)
-    except UnknownItem as error:
-        raise MutationFailed(
-            f"error applying patch: failed to convert patch object to typed object: {error}"
-        ) from None
+    # Kind and version say what it is, and belong to no kind's fields.
+    fields = {name: part for name, part in value.items() if name not in ("kind", "apiVersion")}
+    if faults := list(faults_of(fields, shape)):
+        text = faults[0] if len(faults) == 1 else "\n  ".join(["errors:", *faults])
+        raise MutationFailed(f"error applying patch: failed to convert patch object to typed object: {text}")
+    merged: Tree = merge(copied(tree), value, shape)
     return merged
 
 
