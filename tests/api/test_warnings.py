@@ -235,6 +235,10 @@ def test_names_that_are_no_host_names_are_told_of() -> None:
         ("Job", {"spec": {"completionMode": "Indexed", "completions": 100_000, "parallelism": 10_001}}, []),
         ("CronJob", {"spec": {"schedule": "TZ=UTC * * * * *"}}, []),
         ("ConfigMap", {}, []),
+        ("ValidatingWebhookConfiguration", {"webhooks": [{"rules": [{"apiGroups": ["*"], "resources": ["tokenreviews"]}, {"apiGroups": [""], "resources": ["pods"]}]}]}, []),
+        ("MutatingWebhookConfiguration", {"webhooks": [{}, {"rules": [{"apiGroups": ["authorization.k8s.io", ""], "resources": ["pods", "subjectaccessreviews"]}]}]}, [
+            "webhooks[1].rules[0]: subjectaccessreviews.authorization.k8s.io is excluded from admission webhooks; this rule will have no effect",
+        ]),
     ],
 )  # fmt: skip
 def test_other_kinds_are_looked_at(kind: str, tree: Tree, expected: list[str]) -> None:

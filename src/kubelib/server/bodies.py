@@ -119,7 +119,8 @@ def read_body(
     media = request.media_type or "application/json"
     try:
         if media in ("application/json", "*/*"):
-            tree = codec.parse_json(body, untyped=resource is not None and resource.structure is not None)
+            defined = resource is not None and resource.structure is not None and cls in (None, resource.cls)
+            tree = codec.parse_json(body, untyped=defined)
         elif media in YAML_TYPES:
             repeated: list[str] = []
             tree = codec.parse_yaml(body, repeated)

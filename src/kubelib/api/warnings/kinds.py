@@ -303,6 +303,28 @@ def _schemas(schema: Any) -> Iterator[Tree]:
             yield from _schemas(inner)
 
 
+_UNSEEN = {
+    ("authentication.k8s.io", "tokenreviews"), ("authentication.k8s.io", "selfsubjectreviews"),
+    *(("authorization.k8s.io", f"{name}reviews") for name in (
+        "subjectaccess", "selfsubjectaccess", "selfsubjectrules", "localsubjectaccess",
+    )),
+}  # fmt: skip
+"""What no webhook is asked about: questions that are answered and not stored."""
+
+
+def _of_webhooks(tree: Tree, old: Tree | None) -> Iterator[str]:
+    for number, webhook in enumerate(tree.get("webhooks") or ()):
+        for position, rule in enumerate(webhook.get("rules") or ()):
+            groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
+            if "*" in groups or "*" in resources:
+                continue
+            named = dict.fromkeys((group, name) for group in groups for name in resources)
+            for group, name in named:
+                if (group, name) in _UNSEEN:
+                    where = f"webhooks[{number}].rules[{position}]"
+                    yield f"{where}: {name}.{group} is excluded from admission webhooks; this rule will have no effect"
+
+
 _RULES: dict[str, Callable[[Tree, Tree | None], Iterator[str]]] = {
     "Service": _of_service,
     "Endpoints": _of_endpoints,
@@ -317,6 +339,8 @@ _RULES: dict[str, Callable[[Tree, Tree | None], Iterator[str]]] = {
     "Node": _of_node,
     "ServiceAccount": _of_service_account,
     "CustomResourceDefinition": _of_definition,
+    "MutatingWebhookConfiguration": _of_webhooks,
+    "ValidatingWebhookConfiguration": _of_webhooks,
 }
 TOLD = {"Pod", *_TEMPLATES, *_RULES}
 """The built-in kinds of which there is something to tell."""

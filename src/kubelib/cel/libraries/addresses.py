@@ -51,7 +51,7 @@ def parse_ip(text: str) -> Ip:
         address = ip_address(text)
     except ValueError:
         raise EvaluationError(
-            f'IP Address "{text}" parse error during conversion from string: ParseAddr("{text}"): unable to parse IP'
+            f'IP Address "{text}" parse error during conversion from string: ParseAddr("{text}"): {_problem(text)}'
         ) from None
     if isinstance(address, IPv6Address):
         if "%" in text:
@@ -59,6 +59,29 @@ def parse_ip(text: str) -> Ip:
         if address.ipv4_mapped is not None:
             raise EvaluationError(f'IPv4-mapped IPv6 address "{text}" is not allowed')
     return Ip(address)
+
+
+def _problem(text: str) -> str:
+    """Return what is wrong with a text that is no address, as Go says it of those with dots; the rest cannot be read, in short."""
+    if next((sign for sign in text if sign in ".:%"), "") != ".":
+        return "unable to parse IP"
+    fields, digits = 0, ""
+    for at, sign in enumerate(text):
+        if sign in "0123456789":
+            if digits == "0":
+                return "IPv4 field has octet with leading zero"
+            digits += sign
+            if int(digits) > 255:
+                return "IPv4 field has value >255"
+        elif sign == ".":
+            if not digits or at == len(text) - 1:
+                return f'IPv4 field must have at least one digit (at "{text[at:]}")'
+            if fields == 3:
+                return "IPv4 address too long"
+            fields, digits = fields + 1, ""
+        else:
+            return f'unexpected character (at "{text[at:]}")'
+    return "IPv4 address too short"
 
 
 def parse_cidr(text: str) -> Cidr:

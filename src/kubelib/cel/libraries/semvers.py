@@ -16,6 +16,7 @@ from kubelib.cel.values import Opaque
 SEMVER = types.opaque("kubernetes.Semver")
 _NUMBER = r"(0|[1-9][0-9]{0,18})"
 _IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_WORD = re.compile(r"[0-9A-Za-z-]+", re.ASCII)
 _VERSION = re.compile(
     rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_IDENTIFIERS}))?(?:\+({_IDENTIFIERS}))?", re.ASCII
 )
@@ -65,6 +66,37 @@ def parse(text: str, *, normalize: bool = False) -> Semver | None:
     return Semver((int(found[1]), int(found[2]), int(found[3])), pre, found[5] or "")
 
 
+def _problem(text: str) -> str:
+    """Return what is wrong with a text that is no version, as Kubernetes' library says it."""
+    if not text:
+        return "Version string empty"
+    parts = text.split(".", 2)
+    if len(parts) != 3:
+        return "No Major.Minor.Patch elements found"
+    rest, plus, build = parts[2].partition("+")
+    patch, dash, pre = rest.partition("-")
+    for name, number in (("major", parts[0]), ("minor", parts[1]), ("patch", patch)):
+        if not number or not re.fullmatch(r"[0-9]+", number):
+            return f'Invalid character(s) found in {name} number "{number}"'
+        if len(number) > 1 and number[0] == "0":
+            return f'{name.capitalize()} number must not contain leading zeroes "{number}"'
+    for part in pre.split(".") if dash else ():
+        if not part:
+            return "Prerelease is empty"
+        if not _WORD.fullmatch(part):
+            return f'Invalid character(s) found in prerelease "{part}"'
+        if part.isdigit() and len(part) > 1 and part[0] == "0":
+            return f'Numeric PreRelease version must not contain leading zeroes "{part}"'
+    for part in build.split(".") if plus else ():
+        if not _WORD.fullmatch(part):
+            return (
+                f'Invalid character(s) found in build meta data "{part}"'
+                if part
+                else "Build meta data is empty"
+            )
+    return "invalid semantic version"
+
+
 SEMVERS = Library()
 SEMVERS.types["kubernetes.Semver"] = SEMVER
 _add = SEMVERS.add
@@ -73,7 +105,7 @@ _add = SEMVERS.add
 def _semver(text: str, normalize: bool = False) -> Semver:  # the arguments of the CEL function
     found = parse(text, normalize=normalize)
     if found is None:
-        raise EvaluationError("invalid semantic version")
+        raise EvaluationError(_problem(text))
     return found
 
 
