@@ -8,12 +8,14 @@ import pytest
 
 from kubelib.api.core.affinity import (
     Affinity,
+    PodAffinity,
     PodAffinityTerm,
     PodAntiAffinity,
     Toleration,
     TopologySpreadConstraint,
 )
 from kubelib.api.core.container import Container, ContainerPort, ResourceRequirements
+from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod, PodSchedulingGate
 from kubelib.api.machinery import LabelSelector
@@ -27,7 +29,7 @@ from kubelib.sched.base import Policy
 from kubelib.sched.policies import FILTERS, AnyOf, default_policy, per_node
 from kubelib.sched.scheduler import Terms
 from kubelib.sim.hardship import Conflicting, Lossy
-from kubelib.testing.objects import make_node
+from kubelib.testing.objects import make_namespace, make_node, make_pod
 from kubelib.transactions.base import DecisionTime
 
 SMALL = {"cpu": "2", "memory": "4Gi", "pods": "10"}
@@ -265,6 +267,27 @@ async def test_a_place_that_is_no_more_holds_nobody_back_who_must_be_spread(worl
         await world.nodes.delete(Key("", "node-b"))
         await anyio.sleep(15)
         assert set((await world.placed()).values()) == {"node-a"}
+
+
+async def test_a_new_label_of_a_namespace_helps_who_wants_company_from_there(world: Any) -> None:
+    await world.add_nodes(1)
+    namespaces = world.direct.resource(Namespace)
+    await namespaces.create(make_namespace("team"))
+    term = PodAffinityTerm(
+        label_selector=LabelSelector(match_labels={"app": "web"}),
+        namespace_selector=LabelSelector(match_labels={"of": "ours"}),
+        topology_key="kubernetes.io/hostname",
+    )
+    near = PodAffinity(required_during_scheduling_ignored_during_execution=(term,))
+    async with world.running(world.scheduler()):
+        web = make_pod("web", labels={"app": "web"}, containers=containers(cpu="1"))
+        await world.pods.create(replace(web, metadata=replace(web.metadata, namespace="team")))
+        await world.add_pod("client", affinity=Affinity(pod_affinity=near))
+        await anyio.sleep(60)
+        assert await world.placed() == {"client": ""}
+        await namespaces.patch(Key("", "team"), Patch("merge", {"metadata": {"labels": {"of": "ours"}}}))
+        await anyio.sleep(15)
+        assert await world.placed() == {"client": "node-0"}
 
 
 async def test_a_pod_that_changes_while_it_is_to_be_decided_about_is_judged_as_it_is_then(world: Any) -> None:
