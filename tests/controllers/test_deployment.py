@@ -304,6 +304,53 @@ async def test_a_rollback_reuses_the_old_replica_set(world: Any, running_pods: A
         assert await images(world) == ["v1"] * 2
 
 
+async def test_an_annotation_asks_for_an_earlier_revision(world: Any, running_pods: Any) -> None:
+    def asking(revision: int) -> Callable[[Deployment], Deployment]:
+        asked = {"deprecated.deployment.rollback.to": str(revision)}
+        return lambda d: replace(
+            d, metadata=replace(d.metadata, annotations={**d.metadata.annotations, **asked})
+        )
+
+    def because(why: str, image: str) -> Callable[[Deployment], Deployment]:
+        said = {"kubernetes.io/change-cause": why}
+
+        def change(d: Deployment) -> Deployment:
+            d = change_image(image)(d)
+            return replace(d, metadata=replace(d.metadata, annotations={**d.metadata.annotations, **said}))
+
+        return change
+
+    async with world.running(running_pods(world), *controllers(world)):
+        await world.create(because("first", "v1")(make_deployment("web", replicas=2)))
+        await world.settled(10)
+        await world.change(Deployment, "web", because("second", "v2"))
+        await world.settled(20)
+        # Each is carried out once: the last one, the same as now, and two that are not there.
+        for revision, images_now, cause in (
+            (0, "v1", "first"),
+            (3, "v1", "first"),
+            (1, "v1", "first"),
+            (2, "v2", "second"),
+        ):
+            await world.change(Deployment, "web", asking(revision))
+            await world.settled(20)
+            deployment = await world.get(Deployment, "web")
+            assert "deprecated.deployment.rollback.to" not in deployment.metadata.annotations
+            assert deployment.metadata.annotations["kubernetes.io/change-cause"] == cause
+            assert await images(world) == [images_now] * 2
+        assert deployment.metadata.annotations["deployment.kubernetes.io/revision"] == "4"
+        told = [event for event in await world.events() if event[0].startswith("DeploymentRollback")]
+        assert set(told) == {
+            ("DeploymentRollback", 'Rolled back deployment "web" to revision 1'),
+            (
+                "DeploymentRollbackTemplateUnchanged",
+                'The rollback revision contains the same template as current deployment "web"',
+            ),
+            ("DeploymentRollbackRevisionNotFound", "Unable to find the revision to rollback to."),
+            ("DeploymentRollback", 'Rolled back deployment "web" to revision 2'),
+        }
+
+
 async def test_a_stuck_rollout_is_reported_after_its_deadline_and_keeps_the_old_pods(
     world: Any, running_pods: Any
 ) -> None:

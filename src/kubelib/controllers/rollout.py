@@ -23,9 +23,10 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAXIMUM = "deployment.kubernetes.io/max-replicas"
-_NOT_COPIED = {
+ROLLBACK = "deprecated.deployment.rollback.to"
+NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration", REVISION, REVISION_HISTORY, DESIRED, MAXIMUM,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK,
 }  # fmt: skip
 HISTORY_LENGTH = 2000
 NO_LIMIT = 2**31 - 1
@@ -145,14 +146,15 @@ def template_hash(template: PodTemplateSpec, collisions: int | None) -> str:
     return safe_encode(value)
 
 
-def _without_hash(template: PodTemplateSpec) -> PodTemplateSpec:
+def without_hash(template: PodTemplateSpec) -> PodTemplateSpec:
+    """Return a template as a deployment holds it."""
     labels = {key: value for key, value in template.metadata.labels.items() if key != HASH}
     return replace(template, metadata=replace(template.metadata, labels=labels))
 
 
 def same_template(a: PodTemplateSpec, b: PodTemplateSpec) -> bool:
     """Return whether two templates differ in nothing but the hash."""
-    return _without_hash(a) == _without_hash(b)
+    return without_hash(a) == without_hash(b)
 
 
 def revision_of(replica_set: ReplicaSet) -> int:
@@ -167,9 +169,9 @@ def _by_age(sets: Sequence[ReplicaSet]) -> list[ReplicaSet]:
 
 def find_new(deployment: Deployment, sets: Sequence[ReplicaSet]) -> ReplicaSet | None:
     """Return the oldest ReplicaSet that has the deployment's present template, or None."""
-    template = _without_hash(deployment.spec.template)
+    template = without_hash(deployment.spec.template)
     for candidate in _by_age(sets):
-        if _without_hash(candidate.spec.template) == template:
+        if without_hash(candidate.spec.template) == template:
             return candidate
     return None
 
@@ -304,7 +306,7 @@ def _sizes(deployment: Deployment) -> Mapping[str, str]:
 
 def _annotated(deployment: Deployment, replica_set: ReplicaSet, revision: int, *, exists: bool) -> ReplicaSet:
     annotations = dict(replica_set.metadata.annotations)
-    annotations.update((k, v) for k, v in deployment.metadata.annotations.items() if k not in _NOT_COPIED)
+    annotations.update((k, v) for k, v in deployment.metadata.annotations.items() if k not in NOT_COPIED)
     before = revision_of(replica_set)
     if before < revision:
         if before:

@@ -16,6 +16,7 @@ from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.matching import owner_or_matching, selector_of
 from kubelib.controllers.ownership import Claims
 from kubelib.controllers.podcontrol import namespace_is_ending
+from kubelib.controllers.rollback import Rollback, roll_back
 from kubelib.controllers.rollout import (
     REVISION,
     CreateSet,
@@ -64,6 +65,11 @@ class DeploymentReconciler:
         if deployment.metadata.deletion_timestamp is None:
             conditions = progress.paused_or_resumed(deployment, now)
             current = replace(deployment, status=replace(deployment.status, conditions=conditions))
+        if not deployment.spec.paused and deployment.metadata.deletion_timestamp is None:
+            rollback = roll_back(deployment, sets)
+            if rollback is not None:
+                await self._roll_back(rollback)
+                return None
         step = plan(current, sets, old_pods_exist=lambda new: self._old_pods_exist(sets, new))
         current = await self._carry_out(current, step)
         if step.new is not None:
@@ -75,6 +81,12 @@ class DeploymentReconciler:
             return None
         wait = progress.seconds_until_stuck(current, status, self._clock.now())
         return After(wait) if wait is not None else None
+
+    async def _roll_back(self, rollback: Rollback) -> None:
+        changed = rollback.deployment
+        await self._deployment_registry.update(changed)
+        report = self._recorder.normal if rollback.done else self._recorder.warning
+        report(changed, rollback.reason, rollback.message)
 
     def _old_pods_exist(self, sets: Iterable[ReplicaSet], new: ReplicaSet | None) -> bool:
         for replica_set in sets:
