@@ -11,7 +11,11 @@ from kubelib.api.core.claims import (
     PersistentVolumeClaimTemplate,
     VolumeResourceRequirements,
 )
-from kubelib.api.core.persistentvolumes import PersistentVolume, PersistentVolumeSpec
+from kubelib.api.core.persistentvolumes import (
+    CSIPersistentVolumeSource,
+    PersistentVolume,
+    PersistentVolumeSpec,
+)
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.core.volumes import (
@@ -23,12 +27,14 @@ from kubelib.api.core.volumes import (
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.model import replace
-from kubelib.api.storage import StorageClass
+from kubelib.api.storage import StorageClass, VolumeAttributesClass
 from kubelib.controllers.builtin.ephemeralvolume import ephemeral_volume_controller
 from kubelib.controllers.builtin.garbagecollector import garbage_collector
 from kubelib.controllers.builtin.persistentvolume import persistent_volume_controller
+from kubelib.controllers.builtin.volumeexpand import volume_expand_controller
 from kubelib.controllers.builtin.volumeprotection import (
     claim_protection_controller,
+    class_protection_controller,
     volume_protection_controller,
 )
 from kubelib.controllers.provisioning import DIRECTORY, DirectoryProvisioner
@@ -94,6 +100,8 @@ def components(world: Any, root: Path) -> list[Any]:
         persistent_volume_controller(world.informers, provisioners=[DirectoryProvisioner(root)], **how),
         claim_protection_controller(world.informers, **how),
         volume_protection_controller(world.informers, **how),
+        class_protection_controller(world.informers, **how),
+        volume_expand_controller(world.informers, **how),
         ephemeral_volume_controller(world.informers, **how),
     ]
 
@@ -198,6 +206,14 @@ async def test_a_retained_volume_is_released_and_a_lost_one_is_reported(cluster:
     await cluster.settled(3)
     assert (await claim_of(cluster, "next")).status.phase == "Bound"
     await removed(cluster, PersistentVolume, "two", "")
+    assert (await claim_of(cluster, "next")).status.phase == "Bound"  # what holds it is still there
+    await cluster.change(
+        PersistentVolume,
+        "two",
+        lambda v: replace(v, metadata=replace(v.metadata, finalizers=())),
+        namespace="",
+    )
+    await cluster.settled(3)
     assert (await claim_of(cluster, "next")).status.phase == "Lost"
     assert any(reason == "ClaimLost" for reason, _ in await cluster.events())
 
@@ -271,11 +287,12 @@ async def test_waiting_for_the_first_consumer(cluster: Any) -> None:
 
 
 async def test_what_is_used_stays_until_it_is_not(cluster: Any) -> None:
-    volume, claim = make_volume("one"), make_claim()
-    for obj, finalizer in ((volume, "kubernetes.io/pv-protection"), (claim, "kubernetes.io/pvc-protection")):
-        await cluster.create(replace(obj, metadata=replace(obj.metadata, finalizers=(finalizer,))))
+    await cluster.create(make_volume("one"))
+    await cluster.create(make_claim())
     await cluster.create(with_claim(make_pod("user", node="n"), "data"))
     await cluster.settled(3)
+    assert (await volume_of(cluster, "one")).metadata.finalizers == ("kubernetes.io/pv-protection",)
+    assert (await claim_of(cluster)).metadata.finalizers == ("kubernetes.io/pvc-protection",)
     await removed(cluster, PersistentVolume, "one", "")
     await removed(cluster, PersistentVolumeClaim, "data")
     assert (await volume_of(cluster, "one")).metadata.deletion_timestamp is not None
@@ -284,6 +301,42 @@ async def test_what_is_used_stays_until_it_is_not(cluster: Any) -> None:
     await cluster.settled(5)
     assert await cluster.names(PersistentVolumeClaim) == []
     assert await cluster.names(PersistentVolume, "") == []
+
+
+async def test_a_class_of_attributes_stays_while_a_claim_or_a_volume_has_it(cluster: Any) -> None:
+    await cluster.create(
+        VolumeAttributesClass(
+            metadata=ObjectMeta(name="fast"), driver_name="d.example", parameters={"iops": "5"}
+        )
+    )
+    volume = make_volume("one")
+    source = CSIPersistentVolumeSource(driver="d.example", volume_handle="1")
+    spec = replace(volume.spec, host_path=None, csi=source, volume_attributes_class_name="fast")
+    await cluster.create(replace(volume, spec=spec))
+    await cluster.create(make_claim(volume_attributes_class_name="fast"))
+    await cluster.settled(3)
+    found = await cluster.get(VolumeAttributesClass, "fast", "")
+    assert found.metadata.finalizers == ("kubernetes.io/vac-protection",)
+    await removed(cluster, VolumeAttributesClass, "fast", "")
+    assert await cluster.names(VolumeAttributesClass, "") == ["fast"]
+    await removed(cluster, PersistentVolumeClaim, "data")
+    assert await cluster.names(VolumeAttributesClass, "") == ["fast"]
+    await removed(cluster, PersistentVolume, "one", "")
+    assert await cluster.names(VolumeAttributesClass, "") == []
+
+
+async def test_who_wants_more_than_there_is_is_told_once_to_wait(cluster: Any) -> None:
+    await cluster.create(make_class())
+    await cluster.create(make_claim(cls="dirs"))
+    await cluster.until(lambda: is_bound(cluster))
+    message = ("ExternalExpanding", "waiting for an external controller to expand this PVC")
+    assert message not in await cluster.events()
+    larger = VolumeResourceRequirements(requests={"storage": "2Gi"})
+    await cluster.change(
+        PersistentVolumeClaim, "data", lambda c: replace(c, spec=replace(c.spec, resources=larger))
+    )
+    await cluster.settled(3)
+    assert message in await cluster.events()
 
 
 async def test_ephemeral_claims_come_and_go_with_their_pod(world: Any, tmp_path: Path) -> None:

@@ -69,8 +69,10 @@ def builtin_controllers(
     from kubelib.controllers.builtin.storageversionmigrator import storage_version_migrator
     from kubelib.controllers.builtin.tokencleaner import token_cleaner
     from kubelib.controllers.builtin.ttlafterfinished import ttl_after_finished_controller
+    from kubelib.controllers.builtin.volumeexpand import volume_expand_controller
     from kubelib.controllers.builtin.volumeprotection import (
         claim_protection_controller,
+        class_protection_controller,
         volume_protection_controller,
     )
     from kubelib.controllers.events import EventRecorder
@@ -93,6 +95,8 @@ def builtin_controllers(
         persistent_volume_controller(informers, clock=clock, recorder=events, provisioners=provisioners),
         claim_protection_controller(informers, clock=clock, recorder=events),
         volume_protection_controller(informers, clock=clock, recorder=events),
+        class_protection_controller(informers, clock=clock, recorder=events),
+        volume_expand_controller(informers, clock=clock, recorder=events),
         ephemeral_volume_controller(informers, clock=clock, recorder=events),
         resource_claim_controller(informers, clock=clock, recorder=events),
         endpoints_controller(informers, clock=clock, recorder=events),

@@ -224,4 +224,9 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("get patch update", "admissionregistration.k8s.io", "validatingadmissionpolicies/status"),
         EVENTS,
     ),
+    "volumeattributesclass-protection-controller": (
+        rule(READ, "core", "persistentvolumeclaims persistentvolumes"),
+        rule("get list update watch", "storage.k8s.io", "volumeattributesclasses"),
+        EVENTS,
+    ),
 }
