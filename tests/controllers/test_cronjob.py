@@ -10,7 +10,7 @@ from kubelib.api.batch import CronJob, CronJobSpec, Job, JobCondition, JobSpec, 
 from kubelib.api.meta import ObjectMeta, controller_of
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.cronjob import cron_job_controller
-from kubelib.controllers.cronjobs import look_back
+from kubelib.controllers.cronjobs import look_back, plan
 from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.schedules import BadSchedule, parse_schedule
 from kubelib.sim import Conflicting, Lossy
@@ -101,6 +101,30 @@ def test_a_time_zone_moves_with_daylight_saving() -> None:
 def test_what_is_not_a_schedule_is_refused(schedule: str) -> None:
     with pytest.raises(BadSchedule):
         parse_schedule(schedule)
+
+
+async def test_a_zone_in_the_schedule_is_told_to_be_unsupported_and_heeded(world: Any) -> None:
+    owner = make_cron_job(schedule="TZ=UTC * * * * *")
+    step = plan(owner, [], at("2026-01-01T00:00"))
+    what = (
+        'CRON_TZ or TZ used in schedule "TZ=UTC * * * * *" is not officially supported, see'
+        " https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+    )
+    assert step.reports == (("Warning", "UnsupportedSchedule", what),)
+    assert step.after is not None
+
+
+async def test_a_name_that_somebody_else_has_is_left_to_them(world: Any) -> None:
+    owner = make_cron_job(schedule="* * * * *")
+    async with running(world):
+        created = await world.create(owner)
+        began = created.metadata.creation_timestamp
+        name = f"{owner.metadata.name}-{int(began.timestamp()) // 60 + 1}"
+        await world.create(Job(metadata=make_meta(name), spec=owner.spec.job_template.spec))
+        await world.settled(150)
+        others = [one for one in await world.names(Job) if one != name]
+        assert len(others) >= 1
+        assert not [reason for reason, _ in await world.events() if reason == "FailedCreate"]
 
 
 async def test_of_a_date_that_no_month_has_it_is_told_and_nothing_is_started(world: Any) -> None:

@@ -107,6 +107,15 @@ async def test_every_namespace_gets_its_account_and_certificate_and_gets_them_ba
         assert await world.names(ServiceAccount, "team") == ["default"]
         for namespace in ("team", "default"):
             assert (await world.get(ConfigMap, "kube-root-ca.crt", namespace)).data == {"ca.crt": "PEM"}
+        await world.change(
+            ConfigMap,
+            "kube-root-ca.crt",
+            lambda c: replace(c, metadata=replace(c.metadata, annotations={"mine": "stays"})),
+            namespace="team",
+        )
+        await world.settled(5)
+        annotations = (await world.get(ConfigMap, "kube-root-ca.crt", "team")).metadata.annotations
+        assert set(annotations) == {"mine", "kubernetes.io/description"}
 
 
 def test_pods_of_lost_nodes_and_the_oldest_of_too_many_that_ended_are_garbage() -> None:

@@ -7,14 +7,16 @@ import anyio
 import pytest
 
 from kubelib.api.apps import ReplicaSet
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.container import Container
+from kubelib.api.core.container_status import ContainerStatus
+from kubelib.api.core.pod import Pod, PodTemplateSpec
 from kubelib.api.core.replication import ReplicationController
 from kubelib.api.meta import Key, controller_of
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.replicaset import replica_set_controller
 from kubelib.controllers.builtin.replicationcontroller import replication_controller
 from kubelib.controllers.pods import choose_to_delete
-from kubelib.controllers.replication import Create, Remove, plan
+from kubelib.controllers.replication import Create, Remove, observe, plan, status_of
 from kubelib.sim import Conflicting, Lossy
 from kubelib.testing.objects import make_pod, make_replica_set, make_replication_controller
 
@@ -71,6 +73,35 @@ def test_pods_on_crowded_nodes_go_before_lonely_ones() -> None:
 def test_pods_ready_for_magnitudes_less_go_first() -> None:
     old = pod("old", node="a", ready=True, since=NOW - timedelta(days=1))
     assert first_to_go(old, pod("new", node="b", ready=True, since=NOW - timedelta(seconds=9))) == "new"
+
+
+def test_pods_whose_containers_restart_more_go_first_and_then_those_whose_sidecars_do() -> None:
+    def restarted(name: str, main: int, sidecar: int, setup: int) -> Pod:
+        added = (Container(name="s", restart_policy="Always"), Container(name="i"))
+        one = pod(name, node=name, ready=True, init_containers=added)
+        status = replace(
+            one.status,
+            container_statuses=(ContainerStatus(name="main", restart_count=main),),
+            init_container_statuses=(
+                ContainerStatus(name="s", restart_count=sidecar),
+                ContainerStatus(name="i", restart_count=setup),
+            ),
+        )
+        return replace(one, status=status)
+
+    assert first_to_go(restarted("a", 1, 5, 0), restarted("b", 2, 0, 0)) == "b"
+    assert first_to_go(restarted("a", 1, 1, 9), restarted("b", 1, 2, 0)) == "b"
+
+
+def test_what_failed_first_stays_in_the_status_until_nothing_fails() -> None:
+    owner = make_replica_set("web")
+    nothing = observe([], PodTemplateSpec(), 0, NOW)
+    first = status_of(owner, nothing, ("FailedCreate", RuntimeError("full")), NOW)
+    owner = replace(owner, status=first)
+    assert (
+        status_of(owner, nothing, ("FailedDelete", RuntimeError("held")), NOW).conditions == first.conditions
+    )
+    assert status_of(owner, nothing, None, NOW).conditions == ()
 
 
 def test_deleting_more_than_there_are_deletes_all() -> None:

@@ -184,8 +184,17 @@ def test_a_secret_of_the_type_gets_the_token_of_its_account_which_dies_with_it(
     assert found["metadata"]["annotations"]["kubernetes.io/service-account.uid"] == uid
     user = who(admin, data["token"]).json()["status"]["userInfo"]
     assert user["username"] == "system:serviceaccount:default:robot"
+    listed = {"secrets": [{"name": "t"}, {"name": "other"}]}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    assert admin.patch(f"{ACCOUNTS}/robot", json=listed, headers=headers).status_code == 200
     admin.delete(f"{secrets}/t")
     assert who(admin, data["token"]).status_code == 401
+
+    def unlisted() -> bool:
+        account = admin.get(f"{ACCOUNTS}/robot").json()
+        return bool(account["secrets"] == [{"name": "other"}])
+
+    kubelib_cluster.eventually(unlisted)
     assert admin.post(secrets, json=secret).status_code == 201
     kubelib_cluster.eventually(filled)
     admin.delete(f"{ACCOUNTS}/robot")

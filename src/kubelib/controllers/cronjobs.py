@@ -1,5 +1,6 @@
 """What a CronJob does next: which Job to start, which to stop or forget, and when to look again. Pure."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -154,6 +155,12 @@ def _due(owner: CronJob, now: datetime, reports: list[Report]) -> _Due:
         return _Due()
     if spec.suspend:
         return _Due()
+    if "TZ" in spec.schedule:
+        what = (
+            f"CRON_TZ or TZ used in schedule {json.dumps(spec.schedule)} is not officially supported, see"
+            " https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+        reports.append(("Warning", "UnsupportedSchedule", what))
     try:
         schedule = parse_schedule(spec.schedule, zone)
         scheduled, too_many = look_back(owner, schedule, now)

@@ -112,8 +112,9 @@ def choose_to_delete(
             return -1 if first < second else 1
         if is_ready(a) and (ready := _by_age(ready_since(a), ready_since(b), a, b, now)):
             return ready
-        if restarts := _restarts(b) - _restarts(a):
-            return restarts
+        more, less = _restarts(b), _restarts(a)
+        if more != less:
+            return 1 if more > less else -1
         age = _by_age(a.metadata.creation_timestamp, b.metadata.creation_timestamp, a, b, now)
         return age or (-1 if a.metadata.uid < b.metadata.uid else 1)
 
@@ -137,8 +138,14 @@ def _cost(pod: Pod) -> int:
         return 0
 
 
-def _restarts(pod: Pod) -> int:
-    return max((status.restart_count for status in pod.status.container_statuses), default=0)
+def _restarts(pod: Pod) -> tuple[int, int]:
+    """Return how often the container of a Pod that restarts most has done so, and the sidecar."""
+    sidecars = {c.name for c in pod.spec.init_containers if c.restart_policy == "Always"}
+    statuses = pod.status
+    return (
+        max((status.restart_count for status in statuses.container_statuses), default=0),
+        max((s.restart_count for s in statuses.init_container_statuses if s.name in sidecars), default=0),
+    )
 
 
 def _by_age(t1: datetime | None, t2: datetime | None, a: Pod, b: Pod, now: datetime) -> int:

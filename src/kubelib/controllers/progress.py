@@ -180,7 +180,8 @@ def _with_failure(
     for replica_set in (*((new,) if new is not None else ()), *sets):
         for condition in replica_set.status.conditions:
             if condition.type == FAILURE and condition.status == "True":
-                return set_condition(conditions, FAILURE, "True", condition.reason, condition.message, now)
+                since = condition.last_transition_time or now
+                return set_condition(conditions, FAILURE, "True", condition.reason, condition.message, since)
     return drop(conditions, FAILURE)
 
 

@@ -232,10 +232,9 @@ def _conditions(
     others = tuple(condition for condition in current if condition.type != "ReplicaFailure")
     if failure is None:
         return others
+    if len(others) < len(current):
+        return tuple(current)  # what failed first stays until nothing does
     reason, error = failure
-    there = next((c for c in current if c.type == "ReplicaFailure" and c.reason == reason), None)
-    if there is not None:
-        return tuple(current)
     condition = cls(
         type="ReplicaFailure",
         status="True",

@@ -18,12 +18,13 @@ NAME = "clusterrole-aggregation-controller"
 
 
 def gathered_rules(selectors: Iterable[Selector], roles: Iterable[ClusterRole]) -> tuple[PolicyRule, ...]:
-    """Return the rules of the roles that any selector finds: each once, in the order of the roles' names."""
-    selectors = tuple(selectors)
+    """Return the rules of the roles that the selectors find, each once: those of the first selector first, by the roles' names."""
+    by_name = sorted(roles, key=lambda role: role.metadata.name)
     rules: dict[PolicyRule, None] = {}
-    for role in sorted(roles, key=lambda role: role.metadata.name):
-        if any(selector.matches(role.metadata.labels) for selector in selectors):
-            rules.update(dict.fromkeys(role.rules))
+    for selector in selectors:
+        for role in by_name:
+            if selector.matches(role.metadata.labels):
+                rules.update(dict.fromkeys(role.rules))
     return tuple(rules)
 
 

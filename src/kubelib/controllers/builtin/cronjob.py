@@ -64,7 +64,7 @@ class CronJobReconciler:
         return After(step.after) if step.after is not None else None
 
     async def _start(self, key: Key, owner: CronJob, job: Job) -> Job | None:
-        """Start a Job; return None if the namespace is going."""
+        """Start a Job; return None if somebody else has the name, or the namespace is going."""
         try:
             started = await self._job_registry.create(job)
         except AlreadyExists:
@@ -72,7 +72,7 @@ class CronJobReconciler:
             there = await self._job_registry.get(job.key)
             holder = controller_of(there)
             if holder is None or holder.uid != owner.metadata.uid:
-                raise
+                return None
             self._expectations.created(key, there)
             return there
         except ApiError as error:

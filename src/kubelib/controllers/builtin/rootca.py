@@ -41,8 +41,10 @@ class RootCertificates:
             if current is None:
                 meta = ObjectMeta(name=CONFIG_MAP, namespace=key.name, annotations={DESCRIPTION: PURPOSE})
                 await self._registry.create(ConfigMap(metadata=meta, data=self._data))
-            elif dict(current.data) != self._data:
-                await self._registry.update(replace(current, data=self._data))
+            elif dict(current.data) != self._data or not current.metadata.annotations.get(DESCRIPTION):
+                annotations = {**current.metadata.annotations, DESCRIPTION: PURPOSE}
+                meta = replace(current.metadata, annotations=annotations)
+                await self._registry.update(replace(current, metadata=meta, data=self._data))
         except (AlreadyExists, NotFound, Forbidden):
             return None  # somebody was quicker, or the namespace is going
         return None

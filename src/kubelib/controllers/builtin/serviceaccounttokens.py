@@ -12,6 +12,7 @@ from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.client.base import SupportsTokens
+from kubelib.client.update import update_with
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller
@@ -32,18 +33,48 @@ class TokenSecrets:
     def __init__(self, informers: SharedInformers, tokens: SupportsTokens, root_ca: str) -> None:
         self._secrets = informers.of(Secret).cache
         self._accounts = informers.of(ServiceAccount).cache
+        self._client = informers.client
         self._registry = informers.client.resource(Secret)
         self._live = informers.client.resource(ServiceAccount)
         self._tokens = tokens
         self._root_ca = root_ca
+        self._account_names: dict[Key, str] = {}
+        """Whose token each secret is."""
+
+    def of_secret(self, document: Document) -> tuple[Key, ...]:
+        """Return the secret itself if it is one of ours, and remember whose it is for when it is gone."""
+        if not _is_token(document):
+            return ()
+        account = document.view(Secret).metadata.annotations.get(ACCOUNT)
+        if account:
+            self._account_names.setdefault(document.key, account)
+        return (document.key,)
+
+    async def _forget(self, key: Key) -> None:
+        """Take a secret that is gone off the list of its account."""
+        account = self._accounts.view(Key(key.namespace, self._account_names.pop(key, "")))
+        if account is None or all(reference.name != key.name for reference in account.secrets):
+            return
+
+        def without(current: ServiceAccount) -> ServiceAccount:
+            return replace(current, secrets=tuple(r for r in current.secrets if r.name != key.name))
+
+        try:
+            await update_with(self._client, ServiceAccount, account.key, without)
+        except NotFound:
+            return
 
     async def reconcile(self, key: Key) -> After | None:
         """Fill in what a secret lacks, or delete one whose account is gone."""
         secret = self._secrets.view(key)
-        if secret is None or secret.type != TYPE or secret.metadata.deletion_timestamp is not None:
+        if secret is None:
+            await self._forget(key)
+            return None
+        if secret.type != TYPE or secret.metadata.deletion_timestamp is not None:
             return None
         annotations = dict(secret.metadata.annotations)
-        where = Key(key.namespace, annotations.get(ACCOUNT, ""))
+        self._account_names[key] = annotations.get(ACCOUNT, "")
+        where = Key(key.namespace, self._account_names[key])
         try:
             account = self._accounts.view(where) or await self._live.get(where)
         except NotFound:
@@ -104,7 +135,7 @@ def token_secrets_controller(
         NAME,
         reconciler,
         [
-            (informers.of(Secret), lambda document: (document.key,) if _is_token(document) else ()),
+            (informers.of(Secret), reconciler.of_secret),
             (informers.of(ServiceAccount), reconciler.of_account),
         ],
         workers=1,
