@@ -17,7 +17,7 @@ from kubelib.api.core.service import (
 from kubelib.api.discovery import EndpointSlice
 from kubelib.api.meta import ObjectMeta, controller_of
 from kubelib.api.model import replace
-from kubelib.controllers.builtin.endpoints import endpoints_controller
+from kubelib.controllers.builtin.endpoints import endpoints_controller, within_capacity
 from kubelib.controllers.builtin.endpoints import plan as plan_endpoints
 from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
 from kubelib.controllers.builtin.endpointslice import plan as plan_slices
@@ -85,6 +85,45 @@ def test_a_hostname_counts_only_in_the_services_own_subdomain() -> None:
     assert [a.hostname for a in subset.addresses] == ["h", ""]
     (part,) = plan_slices(service, pods)
     assert [e.hostname for e in part.endpoints] == ["h", ""]
+
+
+def test_endpoints_hold_a_thousand_addresses_the_ready_ones_first() -> None:
+    def subset(ready: int, unready: int) -> EndpointSubset:
+        one = EndpointAddress(ip="10.0.0.1")
+        return EndpointSubset(addresses=(one,) * ready, not_ready_addresses=(one,) * unready)
+
+    def sizes(*subsets: EndpointSubset) -> list[tuple[int, int]]:
+        return [(len(s.addresses), len(s.not_ready_addresses)) for s in within_capacity(subsets)]
+
+    assert sizes(subset(500, 300), subset(100, 100)) == [(500, 300), (100, 100)]
+    assert sizes(subset(500, 450), subset(200, 150)) == [(500, 225), (200, 75)]
+    assert sizes(subset(1000, 5), subset(500, 5)) == [(667, 0), (333, 0)]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "zones", "nodes"),
+    [
+        ("", None, None),
+        ("PreferClose", ["z"], []),
+        ("PreferSameZone", ["z"], []),
+        ("PreferSameNode", ["z"], ["n"]),
+    ],
+)
+def test_endpoints_tell_their_zone_and_for_whom_they_are_meant_first(
+    distribution: str, zones: list[str] | None, nodes: list[str] | None
+) -> None:
+    service = make_service("web", selector=WEB, ports=[NAMED])
+    service = replace(service, spec=replace(service.spec, traffic_distribution=distribution))
+    pods = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2", ready=False)]
+    (part,) = plan_slices(service, pods, lambda node: {"n": "z"}[node])
+    ready, unready = part.endpoints
+    assert (ready.zone, unready.zone, unready.hints) == ("z", "z", None)
+    if zones is None or nodes is None:
+        assert ready.hints is None
+    else:
+        assert ready.hints is not None
+        assert [zone.name for zone in ready.hints.for_zones] == zones
+        assert [node.name for node in ready.hints.for_nodes] == nodes
 
 
 def test_a_slice_holds_a_hundred_endpoints() -> None:

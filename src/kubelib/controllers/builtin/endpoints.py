@@ -1,5 +1,6 @@
 """Endpoints: the addresses behind each Service that chooses Pods, in the classic form."""
 
+import math
 from collections.abc import Iterable
 
 from kubelib.api.core.pod import Pod
@@ -19,6 +20,9 @@ from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
 
 NAME = "endpoint-controller"
+CAPACITY = 1000
+"""How many addresses Endpoints hold at most: more are in EndpointSlices only."""
+OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 
 
 def _address(service: Service, backend: Backend) -> EndpointAddress:
@@ -51,6 +55,30 @@ def plan(service: Service, pods: Iterable[Pod]) -> tuple[EndpointSubset, ...]:
     )
 
 
+def within_capacity(subsets: tuple[EndpointSubset, ...]) -> tuple[EndpointSubset, ...]:
+    """Return subsets with no more than a thousand addresses in all, those that are ready first.
+
+    Each gives up in proportion to what it has; the last one has what is left.
+    """
+    ready = sum(len(subset.addresses) for subset in subsets)
+    unready = sum(len(subset.not_ready_addresses) for subset in subsets)
+    if ready + unready <= CAPACITY:
+        return subsets
+    crowded = ready > CAPACITY
+    room = CAPACITY if crowded else CAPACITY - ready
+    total, left = (ready if crowded else unready), room
+    kept = []
+    for subset in subsets:
+        has = len(subset.addresses if crowded else subset.not_ready_addresses)
+        part = min(left, math.ceil(has / total * room))
+        left -= part
+        if crowded:
+            kept.append(replace(subset, addresses=subset.addresses[:part], not_ready_addresses=()))
+        else:
+            kept.append(replace(subset, not_ready_addresses=subset.not_ready_addresses[:part]))
+    return tuple(kept)
+
+
 class EndpointsOfServices:
     """Keeps the Endpoints of one Service."""
 
@@ -75,19 +103,26 @@ class EndpointsOfServices:
             return None  # somebody else says what is behind it
         selector = selector_from_match_labels(service.spec.selector)
         pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
-        subsets = plan(service, pods)
+        all_subsets = plan(service, pods)
+        subsets = within_capacity(all_subsets)
         labels = {**service.metadata.labels, "endpoints.kubernetes.io/managed-by": NAME}
         if service.spec.cluster_ip == "None":
             labels["service.kubernetes.io/headless"] = ""
         current = self._endpoints.view(key)
+        annotations = dict(current.metadata.annotations) if current is not None else {}
+        annotations.pop(OVER_CAPACITY, None)
+        if subsets is not all_subsets:
+            annotations[OVER_CAPACITY] = "truncated"
         try:
             if current is None:
-                meta = ObjectMeta(name=key.name, namespace=key.namespace, labels=labels)
-                await registry.create(Endpoints(metadata=meta, subsets=subsets))
-            elif current.subsets != subsets or dict(current.metadata.labels) != labels:
-                await registry.update(
-                    replace(current, metadata=replace(current.metadata, labels=labels), subsets=subsets)
+                meta = ObjectMeta(
+                    name=key.name, namespace=key.namespace, labels=labels, annotations=annotations
                 )
+                await registry.create(Endpoints(metadata=meta, subsets=subsets))
+            else:
+                meta = replace(current.metadata, labels=labels, annotations=annotations)
+                if (meta, subsets) != (current.metadata, current.subsets):
+                    await registry.update(replace(current, metadata=meta, subsets=subsets))
         except (AlreadyExists, Conflict):
             return After(0.05)  # the cache is behind
         except (NotFound, Forbidden):

@@ -1,17 +1,26 @@
 """EndpointSlices: the addresses behind each Service that chooses Pods, in parts of at most a hundred."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.core.service import Service
-from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from kubelib.api.discovery import (
+    Endpoint,
+    EndpointConditions,
+    EndpointHints,
+    EndpointPort,
+    EndpointSlice,
+    ForNode,
+    ForZone,
+)
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.clock import Clock
 from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
-from kubelib.controllers.controller import Controller, itself
+from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder
 from kubelib.controllers.services import services_of_pod
 from kubelib.controllers.slices import LARGEST, MANAGER, SERVICE_NAME, Part, write_slices
@@ -20,6 +29,7 @@ from kubelib.labels import selector_from_match_labels
 
 NAME = "endpointslice-controller"
 MANAGED_BY = "endpointslice-controller.k8s.io"
+ZONE = "topology.kubernetes.io/zone"
 
 
 def labels_of(service: Service) -> dict[str, str]:
@@ -30,9 +40,24 @@ def labels_of(service: Service) -> dict[str, str]:
     return labels
 
 
-def _endpoint(service: Service, backend: Backend) -> Endpoint:
+def _hints(service: Service, backend: Backend, zone: str) -> EndpointHints | None:
+    """Return for whom an endpoint is meant first, by what its Service says of where its traffic is to go."""
+    preference = service.spec.traffic_distribution
+    if not backend.ready or not zone:
+        zones: tuple[ForZone, ...] = ()
+    else:
+        zones = (ForZone(name=zone),)
+    if preference in ("PreferClose", "PreferSameZone"):
+        return EndpointHints(for_zones=zones) if zones else None
+    if preference == "PreferSameNode" and backend.ready and (node := backend.pod.spec.node_name):
+        return EndpointHints(for_zones=zones, for_nodes=(ForNode(name=node),))
+    return None
+
+
+def _endpoint(service: Service, backend: Backend, zone_of: Callable[[str], str]) -> Endpoint:
     meta = backend.pod.metadata
     spec = backend.pod.spec
+    zone = zone_of(spec.node_name)
     return Endpoint(
         addresses=(backend.address,),
         conditions=EndpointConditions(
@@ -40,19 +65,23 @@ def _endpoint(service: Service, backend: Backend) -> Endpoint:
         ),
         hostname=spec.hostname if spec.hostname and spec.subdomain == service.metadata.name else "",
         node_name=spec.node_name,
+        zone=zone,
+        hints=_hints(service, backend, zone),
         target_ref=ObjectReference(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid),
     )
 
 
-def plan(service: Service, pods: Iterable[Pod]) -> list[Part]:
-    """Return the slices that a Service should have."""
+def plan(
+    service: Service, pods: Iterable[Pod], zone_of: Callable[[str], str] = lambda node: ""
+) -> list[Part]:
+    """Return the slices that a Service should have. `zone_of` knows where nodes are."""
     groups: dict[tuple[EndpointPort, ...], list[Endpoint]] = {}
     for backend in backends(service, pods):
         ports = tuple(
             EndpointPort(name=p.name, port=number, protocol=p.protocol or "TCP", app_protocol=p.app_protocol)
             for p, number in resolved_ports(service, backend)
         )
-        groups.setdefault(ports, []).append(_endpoint(service, backend))
+        groups.setdefault(ports, []).append(_endpoint(service, backend, zone_of))
     parts: list[Part] = []
     labels = labels_of(service)
     for ports, endpoints in sorted(groups.items(), key=lambda item: repr(item[0])):
@@ -69,6 +98,11 @@ class SlicesOfServices:
         self._services = informers.of(Service).cache
         self._pods = informers.of(Pod).cache
         self._slices = informers.of(EndpointSlice).cache
+        self._nodes = informers.of(Node).cache
+
+    def _zone_of(self, node: str) -> str:
+        document = self._nodes.get(Key("", node)) if node else None
+        return document.meta.labels.get(ZONE, "") if document is not None else ""
 
     async def reconcile(self, key: Key) -> After | None:
         """Look at one Service."""
@@ -84,7 +118,8 @@ class SlicesOfServices:
             return None  # somebody else says what is behind it
         else:
             selector = selector_from_match_labels(service.spec.selector)
-            wanted = plan(service, [d.view(Pod) for d in self._pods.select(selector, key.namespace)])
+            pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
+            wanted = plan(service, pods, self._zone_of)
         return await write_slices(self._client, service, wanted, existing)
 
 
@@ -104,6 +139,7 @@ def endpoint_slice_controller(
             (informers.of(Service), itself),
             (informers.of(Pod), services_of_pod(informers.of(Service))),
             (informers.of(EndpointSlice), service_of),
+            (informers.of(Node), nothing),
         ],
         workers=5,
         recorder=recorder.source(NAME),

@@ -136,7 +136,7 @@ class AutoscalerReconciler:
         )
         verdict = await self._verdict(autoscaler, target, conditions, memory)
         if verdict is None:
-            status = replace(status, current_replicas=target.replicas, desired_replicas=target.wanted)
+            status = replace(status, current_replicas=target.replicas)
             await write_status(self._registry, autoscaler, replace(status, conditions=tuple(conditions.all)))
             return
         if verdict.desired != target.wanted:
@@ -224,7 +224,7 @@ class AutoscalerReconciler:
                 reason = f"FailedGet{metric.type}Metric"
                 problems.append((reason, f"failed to get {_name(metric)}: {error}"))
         # With part of the metrics missing, less is never right; more can be.
-        if problems and (not found or max(c.replicas for c in found) <= target.wanted):
+        if problems and (not found or max(c.replicas for c in found) < target.wanted):
             reason, message = problems[0]
             self._recorder.warning(autoscaler, reason, message)
             total = f"invalid metrics ({len(problems)} invalid out of {len(autoscaler.spec.metrics)}), first error is: {message}"
