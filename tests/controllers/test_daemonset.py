@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -19,9 +20,12 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.daemonset import daemon_set_controller
-from kubelib.controllers.daemons import node_of
+from kubelib.controllers.daemons import Eligible, node_of, plan
+from kubelib.controllers.daemons import status_of as observed
 from kubelib.sim import Conflicting, Lossy
-from kubelib.testing.objects import CONTAINER, make_meta, make_node, make_pod_status, make_template
+from kubelib.testing.objects import CONTAINER, make_meta, make_node, make_pod, make_pod_status, make_template
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def make_daemon_set(
@@ -49,6 +53,17 @@ def imaged(image: str) -> Callable[[DaemonSet], DaemonSet]:
         return replace(obj, spec=replace(obj.spec, template=replace(template, spec=spec)))
 
     return change
+
+
+def test_of_several_pods_on_a_node_the_one_that_is_there_counts_and_stays() -> None:
+    owner = replace(make_daemon_set(), metadata=make_meta("agent", generation=2))
+    waits = make_pod("a", uid="a", metadata={"creation_timestamp": NOW})
+    there = make_pod("b", node="n", ready=True, uid="b", metadata={"creation_timestamp": NOW})
+    nodes, pods = {"n": Eligible(True, True)}, {"n": [waits, there]}
+    assert [pod.metadata.name for pod in plan(owner, nodes, pods, "h", NOW).delete] == ["a"]
+    seen = observed(owner, nodes, pods, "h", 0, NOW, acted=False)
+    assert (seen.number_ready, seen.observed_generation) == (1, 0)
+    assert observed(owner, nodes, pods, "h", 0, NOW).observed_generation == 2
 
 
 async def placed(world: Any) -> dict[str, list[str]]:

@@ -168,8 +168,9 @@ def _is_terminating(pod: Pod) -> bool:
     return pod.metadata.deletion_timestamp is not None
 
 
-def _age(pod: Pod) -> tuple[str, str]:
-    return str(pod.metadata.creation_timestamp or "now"), pod.metadata.name
+def _age(pod: Pod) -> tuple[bool, str, str]:
+    """Return in which order the Pods of a node come: those that are there first, then the old ones."""
+    return not pod.spec.node_name, str(pod.metadata.creation_timestamp or "now"), pod.metadata.name
 
 
 def by_node(pods: Sequence[Pod]) -> dict[str, list[Pod]]:
@@ -335,8 +336,10 @@ def status_of(
     hash_: str,
     collisions: int,
     now: datetime,
+    *,
+    acted: bool = True,
 ) -> DaemonSetStatus:
-    """Return what is to be seen of a set."""
+    """Return what is to be seen of a set. Without having `acted` on its present generation, that is not said to be observed."""
     desired = current = misscheduled = ready = updated = available = 0
     for name, node in nodes.items():
         there = pods.get(name, ())
@@ -357,7 +360,7 @@ def status_of(
         number_misscheduled=misscheduled,
         desired_number_scheduled=desired,
         number_ready=ready,
-        observed_generation=owner.metadata.generation,
+        observed_generation=owner.metadata.generation if acted else owner.status.observed_generation,
         updated_number_scheduled=updated,
         number_available=available,
         number_unavailable=desired - available,

@@ -83,9 +83,8 @@ class DaemonSetReconciler:
             waits, doomed = self._due(key, owner, step.ended)
             errors = await self._delete(key, owner, [*step.delete, *doomed])
             errors += await self._create(key, owner, hash_, step.create)
-        await write_status(
-            self._owner_registry, owner, status_of(owner, nodes, found, hash_, collisions, now)
-        )
+        status = status_of(owner, nodes, found, hash_, collisions, now, acted=up_to_date)
+        await write_status(self._owner_registry, owner, status)
         errors = failures(errors)
         if errors:
             raise errors[0]
