@@ -216,6 +216,26 @@ async def test_without_metrics_the_bounds_still_hold_and_the_reason_is_said(
         assert any(reason == "FailedGetResourceMetric" for reason, _ in await world.events())
 
 
+async def test_two_autoscalers_of_the_same_pods_leave_them_alone_and_say_so(
+    world: Any, running_pods: Any
+) -> None:
+    async with world.running(*components(world, running_pods, Load(300))):
+        await world.create(asking_deployment(1))
+        for name in ("web", "other"):
+            one = make_autoscaler()
+            await world.create(replace(one, metadata=replace(one.metadata, name=name)))
+        await world.settled(60)
+        assert (await world.get(Deployment, "web")).spec.replicas == 1
+        for name in ("web", "other"):
+            autoscaler = await world.get(HorizontalPodAutoscaler, name)
+            assert conditions(autoscaler)["ScalingActive"] == ("False", "AmbiguousSelector")
+        message = "pods by selector app=web are controlled by multiple HPAs: [{other default} {web default}]"
+        assert ("AmbiguousSelector", message) in await world.events()
+        await world.delete(HorizontalPodAutoscaler, "other")
+        await world.settled(60)
+        assert (await world.get(Deployment, "web")).spec.replicas > 1
+
+
 async def test_a_target_that_is_not_there_is_said(world: Any, running_pods: Any) -> None:
     async with world.running(*components(world, running_pods, Load(1))):
         await world.create(make_autoscaler())

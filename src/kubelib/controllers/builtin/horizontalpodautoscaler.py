@@ -1,6 +1,7 @@
 """HorizontalPodAutoscalers: as many replicas as what their Pods use calls for."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 import anyio
@@ -34,7 +35,7 @@ from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.statuses import write_status
-from kubelib.informers import SharedInformers
+from kubelib.informers import BY_NAMESPACE, SharedInformers
 from kubelib.labels import Selector, selector_from_label_selector, selector_from_match_labels
 from kubelib.registry.base import Patch
 
@@ -214,7 +215,17 @@ class AutoscalerReconciler:
     ) -> list[Computed]:
         """Return what the metrics call for; nothing if they must not be acted upon."""
         namespace = autoscaler.metadata.namespace
-        pods = [d.view(Pod) for d in self._pods.cache.select(target.selector, namespace)]
+        selected = self._pods.cache.select(target.selector, namespace)
+        rivals = self._rivals(autoscaler, {frozenset(d.meta.labels.items()) for d in selected})
+        if rivals:
+            keys = sorted([autoscaler.key, *rivals])
+            named = " ".join(f"{{{key.name} {key.namespace}}}" for key in keys)
+            message = f"pods by selector {target.selector} are controlled by multiple HPAs: [{named}]"
+            self._recorder.warning(autoscaler, "AmbiguousSelector", message)
+            self._recorder.warning(autoscaler, "FailedComputeMetricsReplicas", message)
+            conditions.set("ScalingActive", "False", "AmbiguousSelector", message)
+            return []
+        pods = [d.view(Pod) for d in selected]
         found: list[Computed] = []
         problems: list[tuple[str, str]] = []
         for metric in autoscaler.spec.metrics:
@@ -239,6 +250,19 @@ class AutoscalerReconciler:
         best = max(found, key=lambda c: c.replicas)
         message = f"the HPA was able to successfully calculate a replica count from {best.name}"
         conditions.set("ScalingActive", "True", "ValidMetricFound", message)
+        return found
+
+    def _rivals(
+        self, autoscaler: HorizontalPodAutoscaler, labels: AbstractSet[frozenset[tuple[str, str]]]
+    ) -> list[Key]:
+        """Return the other autoscalers whose Pods some of those with these labels are: each would undo what the other does."""
+        found = []
+        for document in self._autoscalers.cache.by_index(BY_NAMESPACE, autoscaler.metadata.namespace):
+            if document.meta.name == autoscaler.metadata.name:
+                continue
+            other = self._target(document.view(HorizontalPodAutoscaler))
+            if isinstance(other, _Target) and any(other.selector.matches(dict(one)) for one in labels):
+                found.append(document.key)
         return found
 
     async def _one(
