@@ -50,6 +50,8 @@ EMPTY = Environment({})
         ("[1, 2, 3, 4].slice(1, 3)", [2, 3]),
         ("[[1], [2, 3]].flatten()", [1, 2, 3]),
         ("[3, 1, 2].sort()", [1, 2, 3]),
+        ("[3, 1, 2].sortBy(x, -x) + ['bb', 'a'].sortBy(x, x.size()).map(x, x.size())", [3, 2, 1, 1, 2]),
+        ("[{'n': 'b'}, {'n': 'a'}].sortBy(x, x.n).map(x, x.n) == ['a', 'b'] && [1].sortBy(x, dyn('k')) == [1]", True),
         ("[1, 2, 1].distinct()", [1, 2]),
         ("[1, 2].reverse() + lists.range(2)", [2, 1, 0, 1]),
         # sets

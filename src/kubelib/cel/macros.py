@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from kubelib.cel.syntax import Bind, Ident, Loop, MacroName, Node, OptionalMap, Select
+from kubelib.cel.syntax import Bind, Call, Ident, Loop, MacroName, Node, OptionalMap, Select
 
 
 class MacroError(Exception):
@@ -15,6 +15,8 @@ class MacroError(Exception):
 
 Method = Callable[[int, Node, list[Node]], Node | None]
 Function = Callable[[int, list[Node]], Node]
+_SORTED = "@__sortBy_input__"
+"""What a list is called while it is sorted by keys. Nobody can write this name."""
 
 
 def _name(node: Node, macro: str, what: str = "variable name must be a simple identifier") -> str:
@@ -56,6 +58,12 @@ def _map(at: int, target: Node, args: list[Node]) -> Node:
     return Loop(at, "map", target, name, None, args[1] if len(args) == 3 else None, args[-1])
 
 
+def _sort_by(at: int, target: Node, args: list[Node]) -> Node:
+    name = _name(args[0], "sortBy")
+    keys = Loop(at, "map", Ident(at, _SORTED), name, None, None, args[1])
+    return Bind(at, _SORTED, target, Call(at, "@sortByAssociatedKeys", None, [Ident(at, _SORTED), keys]))
+
+
 def _transform(macro: MacroName) -> Method:
     def expand(at: int, target: Node, args: list[Node]) -> Node:
         first, second = _two(macro, args)
@@ -92,6 +100,7 @@ METHOD_MACROS: Mapping[tuple[str, int], Method] = {
     ("filter", 2): _predicate("filter"),
     ("map", 2): _map,
     ("map", 3): _map,
+    ("sortBy", 2): _sort_by,
     ("all", 3): _predicate_of_two("all"),
     ("exists", 3): _predicate_of_two("exists"),
     ("existsOne", 3): _predicate_of_two("exists_one"),

@@ -148,6 +148,22 @@ def _sort(items: list[Any]) -> list[Any]:
     return sorted(items, key=cmp_to_key(_compare))
 
 
+def _sort_by(items: list[Any], keys: list[Any]) -> list[Any]:
+    if len(items) != len(keys):
+        raise EvaluationError(f"a list of {len(items)} cannot be sorted by {len(keys)} keys")
+    order = cmp_to_key(_compare)
+    return [items[at] for at in sorted(range(len(items)), key=lambda at: order(keys[at]))]
+
+
+for _kind in _ORDERED:
+    SEQUENCES.add(
+        f"@sortByAssociatedKeys(list(A), list({_kind})) list(A)",
+        _sort_by,
+        cost=costs.squared,
+        estimate=costs.quadratic,
+    )
+
+
 @_declare("list(A).distinct() list(A)", cost=costs.squared, estimate=costs.quadratic)
 def _distinct(items: list[Any]) -> list[Any]:
     out: list[Any] = []
