@@ -18,7 +18,6 @@ from kubelib.sim.cell import (
     SchedulerSpec,
     Setup,
     Workload,
-    placement,
     simulate,
 )
 from kubelib.sim.cell.architecture import Commit, Detection
@@ -306,15 +305,3 @@ def test_nothing_fits_where_a_stuck_job_does_not_look(sharing: str, monkeypatch:
     monkeypatch.setattr(Drawn, "place", looked)
     run.results()
     assert checked > 100
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_run_is_the_same_whether_draws_are_looked_at_one_by_one_or_at_once(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setup = crowded(omega(), seed, blacklist=0.9)
-    found = simulate(setup)
-    assert found.schedulers[0].misses > 1000
-    for few in (0, 10**9):
-        monkeypatch.setattr(placement, "FEW", few)
-        assert simulate(setup) == found

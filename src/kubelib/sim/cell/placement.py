@@ -19,8 +19,6 @@ BLOCK = 2048
 SPARE = (
     2  # draws for each task of a large job: if they do not suffice, too, looking at all machines is cheaper
 )
-FEW = 256
-"""Draws up to this many are looked at one by one: numpy takes longer for them."""
 NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 
 
@@ -218,8 +216,6 @@ class Drawn:
 
     def _accept(self, view: View, drawn: Integers, tasks: int, need: Amounts) -> Integers:
         """Take the first `tasks` of the drawn machines that have room, one task for each time they are drawn."""
-        if len(drawn) <= FEW and len(need) == 2:
-            return self._accept_few(view, drawn.tolist(), tasks, *need)
         used, total = view.used[: len(need)], self._ledger.total[: len(need)]
         fitting = (~overfull(drawn, used, total, need)).nonzero()[0]
         rows = fitting[:tasks]
@@ -227,32 +223,6 @@ class Drawn:
         taken: Integers = drawn[rows]
         view.take(taken, need[0], need[1], need[2:])
         return taken
-
-    def _accept_few(self, view: View, drawn: list[int], tasks: int, cpu: float, memory: float) -> Integers:
-        """Do what `_accept` does, down to the last bit, at less cost for few draws."""
-        used_cpu, used_memory = view.cpu, view.memory
-        all_cpu, all_memory = self._ledger.cpu_capacity, self._ledger.memory_capacity
-        taken: list[int] = []
-        asked: dict[int, int] = {}
-        refused = before = 0
-        for machine in drawn:
-            turn = asked[machine] = asked.get(machine, 0) + 1
-            if (
-                used_cpu[machine] + turn * cpu <= all_cpu[machine]
-                and used_memory[machine] + turn * memory <= all_memory[machine]
-            ):
-                if len(taken) == tasks:
-                    self.misses += before
-                    break
-                taken.append(machine)
-                before = refused
-            else:
-                refused += 1
-        else:
-            self.misses += refused
-        rows = np.array(taken, dtype=np.int64)
-        view.take(rows if len(taken) > LARGE else taken, cpu, memory)
-        return rows
 
 
 def distinct(machines: Integers) -> Integers:
