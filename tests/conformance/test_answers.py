@@ -202,7 +202,8 @@ def test_other_patches_are_objects_whose_kind_only_some_are_asked_for(api: Api) 
     assert refused["message"] == f"error decoding patch: {wrong}"
     assert api.patch(f"{maps}/typed", [], STRATEGIC, status=400)["message"] == wrong
     assert api.patch(f"{maps}/typed", "null", MERGE, status=400)["message"] == "Invalid JSON Patch"
-    api.patch(f"{maps}/typed", {"kind": "Secret"}, MERGE, status=400)
+    refused = api.patch(f"{maps}/typed", {"kind": "Secret"}, MERGE, status=422)
+    assert refused["message"].endswith(": converting (v1.Secret) to (core.ConfigMap): unknown conversion")
     assert api.patch(f"{maps}/typed", {"kind": "Secret"}, STRATEGIC)["kind"] == "ConfigMap"
     assert api.patch(f"{maps}/typed", "null", STRATEGIC)["kind"] == "ConfigMap"
     assert api.patch(f"{maps}/typed", "null", JSON_PATCH)["kind"] == "ConfigMap"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from kubelib.testing.cluster import Cluster, ClusterOptions
-from tests.server.definitions import CRDS, definition
+from tests.server.definitions import CRDS, OPEN, definition
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 JSON = """{"apiVersion": "apps/v1", "kind": "Deployment",
@@ -138,6 +138,164 @@ def test_custom_kinds_are_told_of_what_is_there_twice_first(client: httpx.Client
     kind = 'Stool in version "v1" cannot be handled as a Stool: '
     assert refused(client, "POST", path, body, "json") == kind + STRICT + ", ".join(told)
     assert warned(client, "POST", path, body, "json") == told
+
+
+EMBEDDED = """{"apiVersion": "example.com/v1", "kind": "%s", "metadata": {"name": "s", "zz": 1, "odd": 1},
+ "spec": {"zeta": 1, "inner": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "odd": 1}},
+  "list": [{"odd": 1}]}, "alpha": 1}"""
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("open_ended", [False, True])
+def test_metadata_are_told_of_first_and_those_of_embedded_objects_last(
+    client: httpx.Client, kind: str, twice: bool, open_ended: bool
+) -> None:
+    name = "Vase" if open_ended else "Vat"
+    items = {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "string"}}}}
+    inner = {**OPEN, "x-kubernetes-embedded-resource": True}
+    spec = {**(OPEN if open_ended else {"type": "object"}), "properties": {"inner": inner, "list": items}}
+    plural = f"{name.lower()}s"
+    assert client.post(CRDS, json=definition(plural, name, spec)).status_code in (201, 409)
+    body = EMBEDDED % name
+    if twice:
+        body = body.replace('"zeta": 1', '"zeta": 1, "zeta": 2')
+    unknown = [
+        "metadata.odd",
+        "metadata.zz",
+        "alpha",
+        "spec.list[0].odd",
+        "spec.zeta",
+        "spec.inner.metadata.odd",
+    ]
+    told = [f'unknown field "{path}"' for path in unknown if not (open_ended and path == "spec.zeta")]
+    if twice:
+        told.insert(
+            0, 'duplicate field "spec.zeta"' if kind == "json" else 'line 2: key "zeta" already set in map'
+        )
+    path = f"/apis/example.com/v1/namespaces/default/{plural}"
+    assert warned(client, "POST", path, body, kind) == told
+    if twice and kind == "yaml":
+        told[0] = f"yaml: unmarshal errors:\n  {told[0]}"
+    of = f'{name} in version "v1" cannot be handled as a {name}: '
+    assert refused(client, "POST", path, body, kind) == of + STRICT + ", ".join(told)
+
+
+NO_KIND = 'no kind "{}" is registered for version "{}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+POD = "/api/v1/namespaces/default/pods/p"
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "kind", "why"),
+    [
+        ("d/scale", "autoscaling/v2", "Scale", NO_KIND.format("Scale", "autoscaling/v2")),
+        ("d/scale", "autoscaling/v1", "Odd", NO_KIND.format("Odd", "autoscaling/v1")),
+        ("d/scale", "apps/v1", "Deployment", "converting (v1.Deployment) to (autoscaling.Scale): unknown conversion"),
+        ("p/eviction", "v1", "Pod", "converting (v1.Pod) to (policy.Eviction): unknown conversion"),
+        ("p/binding", "policy/v1", "Eviction", NO_KIND.format("Eviction", "policy/v1")),
+    ],
+)  # fmt: skip
+def test_bodies_of_parts_are_of_their_kind(
+    client: httpx.Client, path: str, version: str, kind: str, why: str
+) -> None:
+    body = {"apiVersion": version, "kind": kind, "metadata": {"name": path[0]}}
+    wanted = path.partition("/")[2].capitalize()
+    method, of = ("PUT", DEPLOYMENTS) if wanted == "Scale" else ("POST", POD.removesuffix("/p"))
+    message = refused(client, method, f"{of}/{path}", json.dumps(body), "json")
+    prefix = f'{kind} in version "{version.rpartition("/")[2]}" cannot be handled as a {wanted}: '
+    assert message == prefix + why
+
+
+def test_scales_are_read_strictly(client: httpx.Client) -> None:
+    path = f"{DEPLOYMENTS}/d/scale"
+    kind = 'Scale in version "v1" cannot be handled as a Scale: '
+    told = ['unknown field "spec.odd"', 'duplicate field "spec.replicas"']
+    body = '{"metadata": {"name": "d"}, "spec": {"odd": 1, "replicas": 1, "replicas": 2}}'
+    assert refused(client, "PUT", path, body, "json") == kind + STRICT + ", ".join(told)
+    assert warned(client, "PUT", path, body, "json") == told
+    wrong = '{"metadata": {"name": "d"}, "spec": {"replicas": "x"}}'
+    why = "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32"
+    assert refused(client, "PUT", path, wrong, "json") == kind + why
+    old = '{"apiVersion": "extensions/v1beta1", "kind": "Scale", "metadata": {"name": "d"}}'
+    assert refused(client, "PUT", path, old, "json") == (
+        "the API version in the data (extensions/v1beta1) does not match the expected API version (autoscaling/v1)"
+    )
+
+
+@pytest.mark.parametrize("kind", ["merge-patch+json", "strategic-merge-patch+json"])
+def test_patches_of_scales_are_read_strictly(client: httpx.Client, kind: str) -> None:
+    path, told = f"{DEPLOYMENTS}/d/scale", ['duplicate field "spec.odd"', 'unknown field "spec.odd"']
+    patch = '{"spec": {"odd": 1, "odd": 2}}'
+    assert refused(client, "PATCH", path, patch, kind, 422).endswith(f": {STRICT}{', '.join(told)}")
+    assert warned(client, "PATCH", path, patch, kind) == told
+    why = "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32"
+    message = refused(client, "PATCH", path, '{"spec": {"replicas": "x"}}', kind, 422)
+    assert message.endswith(f": {why if kind.startswith('merge') else 'unrecognized type: int32'}")
+
+
+DEPLOYMENT = f"{DEPLOYMENTS}/d"
+
+
+@pytest.mark.parametrize(
+    ("path", "patch", "why"),
+    [
+        (DEPLOYMENT, {"kind": "Odd"}, NO_KIND.format("Odd", "apps/v1")),
+        (DEPLOYMENT, {"apiVersion": "odd/v1"}, NO_KIND.format("Deployment", "odd/v1")),
+        (DEPLOYMENT, {"kind": "DaemonSet"}, "converting (v1.DaemonSet) to (apps.Deployment): unknown conversion"),
+        (DEPLOYMENT, {"apiVersion": "a/b/c"}, "unexpected GroupVersion string: a/b/c"),
+        (DEPLOYMENT, {"kind": 1}, "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string"),
+        (f"{DEPLOYMENT}/scale", {"apiVersion": "autoscaling/v2"}, NO_KIND.format("Scale", "autoscaling/v2")),
+    ],
+)  # fmt: skip
+def test_patches_do_not_make_another_kind_of_an_object(
+    client: httpx.Client, path: str, patch: dict[str, object], why: str
+) -> None:
+    operations = [{"op": "replace", "path": f"/{name}", "value": value} for name, value in patch.items()]
+    for body, kind in ((patch, "merge-patch+json"), (operations, "json-patch+json")):
+        message = refused(client, "PATCH", path, json.dumps(body), kind, 422)
+        assert message.startswith(' "" is invalid: patch: Invalid value: "{') and message.endswith(f": {why}")
+        assert '\\"metadata\\":' in message
+    # What a strategic patch says of them, nobody reads.
+    assert warned(client, "PATCH", path, json.dumps(patch), "strategic-merge-patch+json") == []
+
+
+def test_what_a_patch_takes_away_of_the_kind_is_as_it_was(client: httpx.Client) -> None:
+    for patch in ({"kind": None}, {"apiVersion": None}, {"apiVersion": "apps/v1beta2"}):
+        answer = client.patch(f"{DEPLOYMENT}?dryRun=All", json=patch, headers=of("merge-patch+json"))
+        tree = answer.json()
+        assert (answer.status_code, tree["kind"], tree["apiVersion"]) == (200, "Deployment", "apps/v1")
+
+
+def test_a_patch_may_be_made_for_another_version(client: httpx.Client) -> None:
+    path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    spec = {"scaleTargetRef": target, "maxReplicas": 3}
+    assert client.post(path, json={"metadata": {"name": "h"}, "spec": spec}).status_code == 201
+    percent = {"spec": {"metrics": None, "targetCPUUtilizationPercentage": 35}}
+    patch = {"apiVersion": "autoscaling/v1", **percent}
+    answer = client.patch(f"{path}/h?dryRun=All", json=patch, headers=of("merge-patch+json"))
+    assert answer.status_code == 200, answer.text
+    [metric] = answer.json()["spec"]["metrics"]
+    assert metric["resource"]["target"]["averageUtilization"] == 35
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        ({"kind": "Odd"}, 'Odd.example.com "s" is invalid: kind: Invalid value: "Odd": must be Stand'),
+        ({"apiVersion": "odd/v1"}, 'Stand.odd "s" is invalid: apiVersion: Invalid value: "odd/v1": must be example.com/v1'),
+        ({"apiVersion": None}, 'Stand "s" is invalid: apiVersion: Invalid value: "": must be example.com/v1'),
+        ({"kind": None}, "Object 'Kind' is missing in '{"),
+    ],
+)  # fmt: skip
+def test_patches_do_not_make_another_kind_of_a_custom_object(
+    client: httpx.Client, patch: dict[str, object], message: str
+) -> None:
+    assert client.post(CRDS, json=definition("stands", "Stand")).status_code in (201, 409)
+    path = "/apis/example.com/v1/namespaces/default/stands"
+    tree = {"apiVersion": "example.com/v1", "kind": "Stand", "metadata": {"name": "s"}}
+    assert client.post(path, json=tree).status_code in (201, 409)
+    assert message in refused(client, "PATCH", f"{path}/s", json.dumps(patch), "merge-patch+json", 422)
 
 
 def test_wrong_types_are_told_of_first(client: httpx.Client) -> None:

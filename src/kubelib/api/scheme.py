@@ -70,6 +70,14 @@ class Resource:
     rules: "Rules | None" = attrs.field(default=None, eq=False, repr=False)
     """What a kind that is defined in Python says of its documents beyond their types; None for built-in kinds."""
 
+    terminating: bool = False
+    """Whether the definition of the kind is being deleted: its objects may still be changed, but that is not offered any more."""
+
+    @property
+    def offered(self) -> list[str]:
+        """The verbs that discovery lists."""
+        return sorted(set(self.verbs) - ({"create", "patch", "update"} if self.terminating else set()))
+
     @property
     def builtin(self) -> bool:
         """Whether the rules that Kubernetes has for kinds of this name are meant."""

@@ -9,18 +9,19 @@ from kubelib.api.autoscaling import Scale
 from kubelib.api.document import Document, as_written
 from kubelib.api.errors import BadRequest, Conflict, Invalid, Problem, conflict, invalid
 from kubelib.api.meta import Key
+from kubelib.api.otherkinds import form_of, identity, why_unreadable
 from kubelib.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
 from kubelib.api.patch.apply import Applier, server_side_apply, track_update, with_managed_fields
 from kubelib.api.patch.scaled import SCALE_VERSION, managed_by_scale, managed_in_scale
 from kubelib.api.patch.shapes import shape_of
-from kubelib.api.scheme import Tree
+from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind
 from kubelib.api.times import format_time
 from kubelib.api.validation import validate_update
 from kubelib.registry.base import DEFAULT_OPTIONS, Patch, WriteOptions
 from kubelib.registry.creating import CreatingRegistry
 from kubelib.registry.keys import store_key
 from kubelib.registry.reading import WHOLE
-from kubelib.registry.writing import OWNED_BY_SERVER, RETRIES, ManagedFields
+from kubelib.registry.writing import OWNED_BY_SERVER, RETRIES, UNCHECKED, ManagedFields, not_applicable
 from kubelib.store import Delete, Put, Revision, RevisionMismatch
 
 
@@ -152,10 +153,7 @@ class ChangingRegistry(CreatingRegistry):
                 view = _json_patched(view, patch.body)
             else:
                 view = apply_merge_patch(view, patch.body)
-            try:
-                codec.typed_check(view, Scale)
-            except codec.DecodeError as error:
-                raise BadRequest(f"Scale: {error}") from None
+            self._check_scale(view, patch, options if attempt == 1 else UNCHECKED)
             try:
                 return await self.strategy.update_subresource(self.whole, key, "scale", view, options)
             except Conflict:
@@ -163,6 +161,28 @@ class ChangingRegistry(CreatingRegistry):
                 if pinned or attempt == RETRIES:
                     raise
         raise conflict(self.resource.group_resource, key.name)
+
+    def _check_scale(self, view: Tree, patch: Patch, options: WriteOptions) -> None:
+        """Check what a patch makes of a scale, and tell what is unknown in it. Raises Invalid."""
+        messages: list[str] = []
+        try:
+            if patch.type != "strategic":
+                kind, version = identity(view)
+                kind, version = kind or "Scale", version or SCALE_VERSION
+                if (kind, version) != ("Scale", SCALE_VERSION) and (
+                    why := why_unreadable(kind, version, form_of(Scale), self.owner.scheme)
+                ):
+                    raise codec.DecodeError(why)
+            view |= {"kind": "Scale", "apiVersion": SCALE_VERSION}
+            codec.typed_check(view, Scale)
+            if options.field_validation != "Ignore":
+                unknown = sorted(codec.unknown_fields(view, Scale))
+                messages = [*options.repeated, *(f'unknown field "{path}"' for path in unknown)]
+            if messages and options.field_validation == "Strict":
+                raise codec.DecodeError(f"strict decoding error: {', '.join(messages)}")
+        except codec.DecodeError as error:
+            raise not_applicable(patch, view, str(error)) from None
+        self._tell(messages, options)
 
     async def _applied_scale(self, key: Key, view: Tree, patch: Patch) -> Tree:
         """Return what server-side apply makes of a scale, with the managed fields that the object has then."""
@@ -200,8 +220,23 @@ class ChangingRegistry(CreatingRegistry):
         managed = meta.pop("managedFields", None) if isinstance(meta, dict) else None
         result = {name: value for name, value in result.items() if value is not None}
         if result.get("kind") != self.resource.kind or result.get("apiVersion") != self.resource.api_version:
-            raise BadRequest("a patch cannot change kind or apiVersion")
+            result = self._identified(result, patch, key.name)
         return result, managed
+
+    def _identified(self, tree: Tree, patch: Patch, name: str) -> Tree:
+        """Return a patched document that says that it is of another kind or version, in this one. Raises Invalid."""
+        resource, scheme = self.resource, self.owner.scheme
+        try:
+            kind, version = identity(tree)
+            kind, version = kind or resource.kind, version or resource.api_version
+            if why := why_unreadable(kind, version, resource, scheme):
+                raise codec.DecodeError(why)
+            if version != resource.api_version and (form := _known(scheme, version, kind)) is not None:
+                codec.typed_check(tree, form.cls)
+                tree = self.translated(self.owner.of(form).untranslated(tree))
+        except codec.DecodeError as error:
+            raise not_applicable(patch, tree, str(error)) from None
+        return {**tree, "kind": resource.kind, "apiVersion": resource.api_version}
 
     def _applied(
         self, key: Key, live: Tree | None, patch: Patch, subresource: str, options: WriteOptions
@@ -327,6 +362,14 @@ class _Stored:
         return (
             {**whole, "spec": spec} if spec is not None and tree.get("spec") is self.tree["spec"] else whole
         )
+
+
+def _known(scheme: Scheme, api_version: str, kind: str) -> Resource | None:
+    """Return the resource of a kind, None for what is not served any more: its fields are those of its successor."""
+    try:
+        return scheme.kind(api_version, kind)
+    except UnknownKind:
+        return None
 
 
 def _json_patched(tree: Tree, operations: Any) -> Any:

@@ -26,7 +26,17 @@ ManagedFields = list[Tree]
 OWNED_BY_SERVER = (
     "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
 )  # fmt: skip
-_UNCHECKED = WriteOptions(field_validation="Ignore")
+UNCHECKED = WriteOptions(field_validation="Ignore")
+
+
+def not_applicable(patch: Patch, patched: Tree, why: str) -> Invalid:
+    """Return the refusal of a patch after which a document cannot be read. `why` is what is said of that in JSON."""
+    if patch.type == "strategic":
+        # Kubernetes makes the object from the patched map; of other patches it reads the patched document as JSON.
+        shown, why = problems.show_map(patch.body), codec.of_map(why)
+    else:
+        shown = codec.encode_json(patched).decode()
+    return invalid("", "", "", [problems.invalid("patch", shown, why)])
 
 
 class WritingRegistry(ReadingRegistry):
@@ -37,7 +47,7 @@ class WritingRegistry(ReadingRegistry):
         changed = {name: value for name, value in tree.items() if value != old.get(name)}
         kept = old.keys() - changed.keys()
         codec.drop_nulls(changed)
-        self._check_patched(changed, patch, options)
+        self._check_patched(changed, patch, options, whole=tree)
         return {
             name: changed.get(name, value) for name, value in tree.items() if name in changed or name in kept
         }
@@ -94,25 +104,23 @@ class WritingRegistry(ReadingRegistry):
         for message in messages:
             self._warn(options, message)
 
-    def _check_patched(self, changed: Tree, patch: Patch, options: WriteOptions) -> None:
-        """Check what a patch has made; in Kubernetes it is then the patch that is invalid, not the request."""
+    def _check_patched(self, changed: Tree, patch: Patch, options: WriteOptions, *, whole: Tree) -> None:
+        """Check what a patch has made of a part or the whole of a document.
+
+        In Kubernetes it is then the patch that is invalid, not the request.
+        """
         try:
             self._check_fields(changed, options, patched=True)
         except BadRequest as error:
             why = (
                 error.message.partition(f" cannot be handled as a {self.resource.kind}: ")[2] or error.message
             )
-            if patch.type == "strategic":
-                # Kubernetes makes the object from the patched map; of other patches it reads the patched document as JSON.
-                shown, why = problems.show_map(patch.body), codec.of_map(why)
-            else:
-                shown = codec.encode_json(changed).decode()
-            raise invalid("", "", "", [problems.invalid("patch", shown, why)]) from None
+            raise not_applicable(patch, whole, why) from None
 
     def conform(self, tree: Tree) -> None:
         """Bring a document that admission has changed into the form of the kind, in place. Raises BadRequest."""
         codec.drop_nulls(tree)
-        self._check_fields(tree, _UNCHECKED)
+        self._check_fields(tree, UNCHECKED)
         self.fill_in(tree)
 
     def fill_in(self, tree: Tree) -> None:

@@ -17,40 +17,16 @@ from kubelib.api.errors import (
 )
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
-from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind
-from kubelib.api.structural.normalizing import METADATA
+from kubelib.api.otherkinds import UNREADABLE, form_of, identity, why_unreadable
+from kubelib.api.scheme import Resource, Scheme, Tree
+from kubelib.api.structural.normalizing import METADATA, in_order
 from kubelib.api.validation import problems
 from kubelib.registry.base import PatchType
 from kubelib.server.request import Request
 
+_FORMER_EVICTION = ("Eviction", "policy/v1beta1")
+"""What evictions may say they are, beside what they are: the version from before Kubernetes 1.22."""
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
-_NOT_SERVED = {
-    "admissionregistration.k8s.io": (
-        "admissionregistration.k8s.io/v1beta1",
-        "admissionregistration.k8s.io/v1alpha1",
-    ),
-    "apiextensions.k8s.io": ("apiextensions.k8s.io/v1beta1",),
-    "apiregistration.k8s.io": ("apiregistration.k8s.io/v1beta1",),
-    "apps": ("apps/v1beta1", "apps/v1beta2", "extensions/v1beta1"),
-    "authentication.k8s.io": ("authentication.k8s.io/v1beta1", "authentication.k8s.io/v1alpha1"),
-    "authorization.k8s.io": ("authorization.k8s.io/v1beta1",),
-    "autoscaling": ("autoscaling/v2beta1", "autoscaling/v2beta2"),
-    "batch": ("batch/v1beta1",),
-    "certificates.k8s.io": ("certificates.k8s.io/v1beta1",),
-    "coordination.k8s.io": ("coordination.k8s.io/v1beta1",),
-    "discovery.k8s.io": ("discovery.k8s.io/v1beta1",),
-    "events.k8s.io": ("events.k8s.io/v1beta1",),
-    "flowcontrol.apiserver.k8s.io": tuple(
-        f"flowcontrol.apiserver.k8s.io/v1beta{number}" for number in (1, 2, 3)
-    ),
-    "networking.k8s.io": ("networking.k8s.io/v1beta1", "extensions/v1beta1"),
-    "node.k8s.io": ("node.k8s.io/v1beta1", "node.k8s.io/v1alpha1"),
-    "policy": ("policy/v1beta1",),
-    "rbac.authorization.k8s.io": ("rbac.authorization.k8s.io/v1beta1", "rbac.authorization.k8s.io/v1alpha1"),
-    "scheduling.k8s.io": ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha1"),
-    "storage.k8s.io": ("storage.k8s.io/v1beta1", "storage.k8s.io/v1alpha1"),
-}
-"""Versions of groups that are not served any more, and that Kubernetes still can read."""
 
 
 def _of_another_version(api_version: str, resource: Resource) -> BadRequest:
@@ -93,23 +69,11 @@ async def decoded(body: bytes, request: Request, decode: Callable[[], T]) -> T:
 
 def _of_another_kind(kind: str, api_version: str, resource: Resource, scheme: Scheme) -> BadRequest:
     """Return Kubernetes' error for a body of another kind than its path is for."""
-    version = api_version.rpartition("/")[2]
-    prefix = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
-    try:
-        other = scheme.kind(api_version, kind)
-    except UnknownKind:
-        if kind == resource.kind and api_version in _NOT_SERVED.get(resource.storage_group, ()):
-            return _of_another_version(api_version, resource)
-        return BadRequest(
-            f'{prefix}no kind "{kind}" is registered for version "{api_version}" in scheme'
-            ' "pkg/api/legacyscheme/scheme.go:30"'
-        )
-    if (other.storage_group, other.kind) == (resource.storage_group, resource.kind):
+    why = why_unreadable(kind, api_version, resource, scheme)
+    if not why:
         return _of_another_version(api_version, resource)
-    package = resource.group.partition(".")[0] or "core"
-    return BadRequest(
-        f"{prefix}converting ({version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
-    )
+    version = api_version.rpartition("/")[2]
+    return BadRequest(f'{kind} in version "{version}" cannot be handled as a {resource.kind}: {why}')
 
 
 def read_body(
@@ -156,10 +120,10 @@ def read_body(
                 " application/yaml, application/vnd.kubernetes.protobuf"
             )
     except codec.DecodeError as error:
-        raise _unrecognized(resource, f"{_UNREADABLE}{error}", body) from None
+        raise _unrecognized(resource, f"{UNREADABLE}{error}", body) from None
     if not isinstance(tree, dict):
         raise _unrecognized(
-            resource, f"{_UNREADABLE}json: cannot unmarshal {json_type(tree)} into Go value", body
+            resource, f"{UNREADABLE}json: cannot unmarshal {json_type(tree)} into Go value", body
         )
     if media == "application/json" and b"null" not in body:
         return tree  # there is nothing to drop, and the depth has been looked at
@@ -177,20 +141,17 @@ def require_kind(tree: Tree, resource: Resource, scheme: Scheme, body: bytes) ->
 
     Raises BadRequest, and Invalid for another kind than that of a definition.
     """
-    for name in ("kind", "apiVersion"):
-        if (value := tree.get(name)) is not None and not isinstance(value, str):
-            why = f"json: cannot unmarshal {json_type(value)} into Go struct field .{name} of type string"
-            raise _unrecognized(resource, f"{_UNREADABLE}{why}", body)
-    kind, version = tree.get("kind") or "", tree.get("apiVersion") or ""
-    if version.count("/") > 1:
-        raise _unrecognized(resource, f"unexpected GroupVersion string: {version}", body)
+    try:
+        kind, version = identity(tree)
+    except codec.DecodeError as error:
+        raise _unrecognized(resource, str(error), body) from None
     if resource.structure is not None:
         _require_custom_kind(tree, kind, version, resource)
         return
     kind, version = kind or resource.kind, version or resource.api_version
-    if (kind, version) != (resource.kind, resource.api_version):
+    if (kind, version) not in ((resource.kind, resource.api_version), _FORMER_EVICTION):
         raise _of_another_kind(kind, version, resource, scheme)
-    tree["kind"], tree["apiVersion"] = kind, version
+    tree["kind"], tree["apiVersion"] = resource.kind, resource.api_version
 
 
 def _require_custom_kind(tree: Tree, kind: str, version: str, resource: Resource) -> None:
@@ -211,9 +172,6 @@ def _require_custom_kind(tree: Tree, kind: str, version: str, resource: Resource
             str(name or ""),
             [problems.invalid("kind", kind, f"must be {resource.kind}")],
         )
-
-
-_UNREADABLE = "couldn't get version/kind; json parse error: "
 
 
 def require_name(tree: Tree, name: str) -> None:
@@ -256,10 +214,18 @@ def body_class(resource: Resource, subresource: str) -> type[Object]:
     return resource.cls
 
 
-def check_strictly(body: bytes, tree: Tree, request: Request, resource: Resource) -> bool:
+def body_form(resource: Resource, subresource: str) -> Resource:
+    """Return what the body of a write is read as: the resource itself, but for subresources that have bodies of their own kind."""
+    cls = body_class(resource, subresource)
+    return resource if cls is resource.cls else form_of(cls)  # type: ignore[arg-type]
+
+
+def check_strictly(
+    body: bytes, tree: Tree, request: Request, resource: Resource, *, alone: bool = False
+) -> bool:
     """Refuse or warn of what a body names twice, and of what is unknown beside it, as the request asks. Raises BadRequest.
 
-    The tree is what has been read of the body, and nothing else yet.
+    The tree is what has been read of the body, and nothing else yet. `alone`: nobody else looks for what is unknown.
     Returns whether nothing is left to be told: elsewhere the registry finds what is unknown, and what has the wrong type.
     """
     if request.query.get("fieldValidation") == "Ignore":
@@ -269,7 +235,9 @@ def check_strictly(body: bytes, tree: Tree, request: Request, resource: Resource
         messages = [*request.repeated, *unknown]
         lines = "yaml: unmarshal errors:\n  " + "\n  ".join(request.repeated)
         told = [lines, *unknown] if request.repeated else unknown
-    elif request.media_type in ("", "application/json") and (names := codec.duplicate_fields(body, tree)):
+    elif request.media_type in ("", "application/json") and (
+        (names := codec.duplicate_fields(body, tree)) or alone
+    ):
         if resource.structure is None:
             messages = codec.strict_findings(body, resource.cls)
         else:
@@ -293,13 +261,15 @@ def check_strictly(body: bytes, tree: Tree, request: Request, resource: Resource
 
 def _unknown_fields(tree: Tree, resource: Resource) -> list[str]:
     if resource.structure is None:
-        unknown = codec.unknown_fields(tree, resource.cls)
+        unknown = sorted(codec.unknown_fields(tree, resource.cls))
     else:
         metadata = tree.get("metadata")
         members = metadata if isinstance(metadata, dict) else ()
-        unknown = [f"metadata.{name}" for name in members if name not in METADATA]
-        resource.structure.normalize(codec.copied(tree), unknown)
-    return [f'unknown field "{path}"' for path in sorted(unknown)]
+        of_meta = sorted(f"metadata.{name}" for name in members if name not in METADATA)
+        found: list[str] = []
+        resource.structure.normalize(codec.copied(tree), found)
+        unknown = of_meta + in_order(found)
+    return [f'unknown field "{path}"' for path in unknown]
 
 
 def _refuse_repeated(messages: list[str], request: Request, text: str) -> None:
@@ -381,12 +351,3 @@ def parse_patch(body: bytes, kind: PatchType, request: Request, *, untyped: bool
 
 
 _OF_OPERATION = re.compile(r"\[(\d+)\]\.[^.\[]+")
-
-
-def refuse_repeated_in_patch(request: Request, body: bytes) -> None:
-    """Refuse or warn of what a patch names twice, where nobody looks for unknown fields. Raises Invalid."""
-    messages = request.repeated
-    if messages and request.query.get("fieldValidation") == "Strict":
-        why = f"strict decoding error: {', '.join(messages)}"
-        raise invalid("", "", "", [problems.invalid("patch", body.decode(errors="replace"), why)])
-    request.warnings += messages

@@ -74,7 +74,7 @@ def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
             "singularName": resource.singular,
             "namespaced": resource.namespaced,
             "kind": resource.kind,
-            "verbs": sorted(resource.verbs),
+            "verbs": resource.offered,
         }
         if resource.short_names:
             entry["shortNames"] = list(resource.short_names)
@@ -214,7 +214,7 @@ def _aggregated_version(scheme: Scheme, group: str, version: str) -> dict[str, A
             "responseKind": {"group": group, "version": version, "kind": resource.kind},
             "scope": "Namespaced" if resource.namespaced else "Cluster",
             "singularResource": resource.singular,
-            "verbs": sorted(resource.verbs),
+            "verbs": resource.offered,
         }
         if resource.short_names:
             entry["shortNames"] = list(resource.short_names)

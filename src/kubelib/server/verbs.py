@@ -23,12 +23,11 @@ from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import table
 from kubelib.server.bodies import (
-    body_class,
+    body_form,
     check_strictly,
     decoded,
     parse_patch,
     read_body,
-    refuse_repeated_in_patch,
     require_applied_kind,
     require_kind,
     require_name,
@@ -247,12 +246,15 @@ class ResourceVerbs:
 
     async def _document(self, request: Request, body: bytes, resource: Resource) -> tuple[Tree, bool]:
         """Return the document in a body, and whether its fields have been checked. Raises ApiError."""
-        cls = body_class(resource, request.info.subresource)
-        tree: Tree = await decoded(body, request, lambda: read_body(body, request, resource, cls=cls))
-        if cls is not resource.cls:
-            return tree, False
-        checked = check_strictly(body, tree, request, resource)
-        require_kind(tree, resource, self._registries.scheme, body)
+        form = body_form(resource, request.info.subresource)
+        tree: Tree = await decoded(body, request, lambda: read_body(body, request, form, cls=form.cls))
+        checked = check_strictly(body, tree, request, form, alone=form is not resource)
+        require_kind(tree, form, self._registries.scheme, body)
+        if form is not resource:
+            try:
+                codec.check_types(tree, form)
+            except codec.DecodeError as error:
+                raise BadRequest(str(error)) from None
         return tree, checked
 
     async def _create(
@@ -316,10 +318,7 @@ class ResourceVerbs:
             )
         except codec.DecodeError as error:
             raise BadRequest(f"{_UNDECODED.get(kind, '')}{error}") from None
-        whole = body_class(resource, info.subresource) is resource.cls
-        options = write_options(request, repeated=request.repeated if whole else ())
-        if not whole:
-            refuse_repeated_in_patch(request, body)
+        options = write_options(request, repeated=request.repeated)
         if kind == "apply":
             if not isinstance(tree, dict):
                 raise BadRequest("the applied configuration is not an object")

@@ -114,6 +114,9 @@ def test_with_a_definition_its_objects_go_and_watches_end(api: Api, names: tuple
         threading.Event().wait(0.02)
     status = api.refused("POST", path, 405, json=thing(names[1], "late", {}))
     assert status["message"] == "create not allowed while custom resource definition is terminating"
+    group = api.made("GET", "/apis/example.com/v1")["resources"]
+    [shown] = [resource for resource in group if resource["name"] == names[0]]
+    assert shown["verbs"] == ["delete", "deletecollection", "get", "list", "watch"]
     assert api.client.get(f"{path}/a").status_code == 404
     patch = {"content-type": "application/merge-patch+json"}
     api.made("PATCH", f"{path}/held", json={"metadata": {"finalizers": None}}, headers=patch)

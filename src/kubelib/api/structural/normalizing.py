@@ -18,6 +18,11 @@ class OfEmbedded(str):
     __slots__ = ()
 
 
+def in_order(unknown: Unknown) -> list[str]:
+    """Return paths of unknown fields in the order in which Kubernetes tells them."""
+    return sorted(unknown, key=lambda path: (isinstance(path, OfEmbedded), path))
+
+
 Normalize = Callable[[Any, Unknown], None]
 """Changes a value in place, and notes what it dropped."""
 

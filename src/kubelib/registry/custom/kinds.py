@@ -6,7 +6,7 @@ names that have become free are given to those who wait for them. What handles d
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -33,6 +33,10 @@ LOOK_AGAIN = 0.2
 _OPTIONS = WriteOptions(manager="kube-apiserver", field_validation="Ignore", trusted=True)
 
 log = logging.getLogger("kubelib.registry")
+
+
+def _offered(resources: Iterable[Resource], terminating: bool) -> tuple[Resource, ...]:
+    return tuple(attrs.evolve(resource, terminating=terminating) for resource in resources)
 
 
 @attrs.define(eq=False)
@@ -101,7 +105,9 @@ class CustomKinds:
             known.document = document
             if known.terminating != terminating:
                 known.terminating = terminating
-                for resource in known.resources:
+                before, known.resources = known.resources, _offered(known.resources, terminating)
+                self._owner.scheme.replace(before, known.resources)
+                for resource in before:
                     self._forget(resource)
             return
         classes = {
@@ -111,10 +117,13 @@ class CustomKinds:
         # What the server serves by itself stays as it is, whatever a definition says.
         if (spec["group"], names["plural"]) in self._builtin_plurals:
             return
-        resources = tuple(
-            resource
-            for resource in resources_of(tree, classes)
-            if (resource.group, resource.version) not in self._builtin_versions
+        resources = _offered(
+            (
+                resource
+                for resource in resources_of(tree, classes)
+                if (resource.group, resource.version) not in self._builtin_versions
+            ),
+            terminating,
         )
         stored = next((r for r in resources if r.version == r.storage_version), None)
         if stored is None:

@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, cast
 
 from kubelib.api import codec
 from kubelib.api.document import Document
-from kubelib.api.errors import BadRequest, MethodNotAllowed
+from kubelib.api.errors import BadRequest, MethodNotAllowed, invalid
 from kubelib.api.meta import Key, ObjectMeta
+from kubelib.api.otherkinds import identity
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.structural import Structure
-from kubelib.api.structural.normalizing import METADATA, OfEmbedded
+from kubelib.api.structural.normalizing import METADATA, in_order
+from kubelib.api.validation import problems
 from kubelib.registry.base import DEFAULT_OPTIONS, WHOLE_CLUSTER, DocumentList, Patch, Query, WriteOptions
 from kubelib.registry.custom.conversion import Converter
 from kubelib.registry.custom.selecting import ConvertedWatch, selects_by_content, without_fields
 from kubelib.registry.fields import FieldReader
 from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.watchers import Watcher
+from kubelib.registry.writing import UNCHECKED, not_applicable
 from kubelib.store import Entry
 
 if TYPE_CHECKING:
     from kubelib.registry.registries import ResourceRegistries
     from kubelib.registry.strategies.base import Strategy
-
-_UNCHECKED = WriteOptions(field_validation="Ignore")
 
 
 def head_of(resource: Resource, version: str) -> bytes:
@@ -170,11 +171,29 @@ class CustomRegistry(GenericRegistry):
 
     def conform(self, tree: Tree) -> None:
         """Bring a document that admission has changed into the form of the kind, in place. Raises BadRequest."""
-        self._check_fields(tree, _UNCHECKED)
+        self._check_fields(tree, UNCHECKED)
+
+    def _identified(self, tree: Tree, patch: Patch, name: str) -> Tree:
+        """Require that a patch has left a document of its kind and version. Raises Invalid."""
+        try:
+            kind, version = identity(tree)
+            if not kind:
+                raise codec.DecodeError(f"Object 'Kind' is missing in '{codec.encode_json(tree).decode()}'")
+        except codec.DecodeError as error:
+            raise not_applicable(patch, tree, str(error)) from None
+        expected = {"kind": (kind, self.resource.kind), "apiVersion": (version, self.resource.api_version)}
+        wrong = [
+            problems.invalid(field, found, f"must be {wanted}")
+            for field, (found, wanted) in expected.items()
+            if found != wanted
+        ]
+        if wrong:
+            raise invalid(kind, version.rpartition("/")[0], name, wrong)
+        return tree
 
     def accept(self, tree: Tree, old: Tree, patch: Patch, options: WriteOptions) -> Tree:
         """Check what a patch makes of a document."""
-        self._check_patched(tree, patch, options)
+        self._check_patched(tree, patch, options, whole=tree)
         return tree
 
     def translated(self, tree: Tree) -> Tree:
@@ -210,5 +229,4 @@ class CustomRegistry(GenericRegistry):
             kind, version = self.resource.kind, self.resource.version
             raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {unreadable}')
         if not options.trusted and options.field_validation != "Ignore":
-            unknown.sort(key=lambda path: (isinstance(path, OfEmbedded), path))
-            self._tell_unknown(of_meta + unknown, options)
+            self._tell_unknown(of_meta + in_order(unknown), options)
