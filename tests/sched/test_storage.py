@@ -347,7 +347,7 @@ async def add(world: Any, *objects: Any) -> None:
         await world.direct.resource(type(thing)).create(thing)
 
 
-@pytest.mark.seeds(3)
+@pytest.mark.seeds(8)
 async def test_a_claim_that_waits_for_a_consumer_is_told_the_node_and_the_pod_goes_there(world: Any) -> None:
     await world.add_nodes(3)
     await add(world, make_class("late"), make_claim("c"))

@@ -5,6 +5,7 @@ claims ever reach for the same volume at once.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from kubelib.api.core.claims import PersistentVolumeClaim, PersistentVolumeClaimStatus
 from kubelib.api.core.node import Node
@@ -99,7 +100,12 @@ class VolumeReconciler:
 
     async def _keep(self, claim: PersistentVolumeClaim) -> None:
         """See to it that a bound claim still has its volume."""
-        volume = self._volumes.cache.view(Key("", claim.spec.volume_name))
+        key = Key("", claim.spec.volume_name)
+        volume = self._volumes.cache.view(key)
+        if volume is None:
+            # It may be so new that our cache does not know it.
+            with suppress(NotFound):
+                volume = await self._volume_registry.get(key)
         if volume is None:
             await self._lost(
                 claim, "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
