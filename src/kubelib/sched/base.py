@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 else:
     BoolColumn = FloatColumn = Rows = Any
 
-Happening = Literal["node", "pod placed", "pod gone", "storage"]
+Happening = Literal["node", "pod placed", "pod gone", "storage", "devices"]
 """What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or has left one; a claim, volume,
-storage class or limit is new or has changed.
+storage class or limit is new or has changed; a claim to devices is new or has got some, or a class of them is new.
 """
 
 T = TypeVar("T")
 
-ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone", "storage"})
+ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone", "storage", "devices"})
 
 
 class Filter(Protocol):

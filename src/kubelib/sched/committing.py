@@ -15,6 +15,7 @@ from kubelib.client.base import Client, SupportsTransactions, TransactionsUnsupp
 from kubelib.registry.binding import NO_ROOM
 from kubelib.sched.following import Following
 from kubelib.sched.pods import PodInfo
+from kubelib.sched.reserving import Reserver
 from kubelib.store import StoreError
 from kubelib.transactions.base import Cause, Claim, Commit, Detection, Outcome, Transaction
 
@@ -61,6 +62,7 @@ class Committer:
         self._detection: Detection = detection
         self._commit: Commit = commit
         self._own: dict[str, int] = {}
+        self._reserver = Reserver(client, following.table.devices, limit=limit)
         self._binder = client.binder if isinstance(client, SupportsTransactions) else None
 
     def look(self) -> int:
@@ -74,8 +76,32 @@ class Committer:
     ) -> Sequence[Fate]:
         """Commit placements that were decided on what was `seen`; return what became of each.
 
-        With `together` all land or none, where the server knows transactions.
+        With `together` all land or none, where the server knows transactions. Claims to devices are reserved first.
         """
+        refused = await self._reserver.reserve(pod for pod, _ in placed if pod.devices)
+        if not refused:
+            return await self._place(placed, seen, together)
+        whole = together or self._commit == "all-or-nothing"
+        fates = [
+            Fate(pod, node, "", refused.get(pod.uid), "" if pod.uid in refused else "Together")
+            for pod, node in placed
+            if whole or pod.uid in refused
+        ]
+        await self._reserver.release(fate.pod for fate in fates if fate.pod.devices)
+        rest = [(pod, node) for pod, node in placed if not whole and pod.uid not in refused]
+        return [*fates, *(await self._place(rest, seen, together) if rest else ())]
+
+    async def _place(
+        self, placed: Sequence[tuple[PodInfo, str]], seen: int, together: bool
+    ) -> Sequence[Fate]:
+        """Bind Pods, and take those out of their claims that surely have no node."""
+        fates = await self._put(placed, seen, together)
+        lost = [fate for fate in fates if fate.pod.devices and not fate.on]
+        unsure = (NotFound, ServiceUnavailable)
+        await self._reserver.release(fate.pod for fate in lost if not isinstance(fate.error, unsure))
+        return fates
+
+    async def _put(self, placed: Sequence[tuple[PodInfo, str]], seen: int, together: bool) -> Sequence[Fate]:
         if self._binder is not None:
             try:
                 return await self._transact(placed, seen, "all-or-nothing" if together else self._commit)

@@ -17,6 +17,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.resource import DeviceClass, ResourceClaim
 from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client, SupportsTransactions
@@ -29,7 +30,7 @@ from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo, has_resources, resources_said
 from kubelib.sched.queue import SchedulingQueue
 
-StorageObject = TypeVar("StorageObject", bound=Object)
+AnyObject = TypeVar("AnyObject", bound=Object)
 
 log = logging.getLogger("kubelib.sched")
 
@@ -81,9 +82,9 @@ class Following:
         self._disruption_budgets = self._informers.of(PodDisruptionBudget)
         for kind in STORAGE:
             self._informers.of(kind)
-        # Servers of earlier versions do not know groups: nobody waits for these informers.
-        self._about_groups = SharedInformers(client, random=random)
-        self._pod_groups = self._about_groups.of(PodGroup)
+        # Servers of earlier versions do not know groups and devices: nobody waits for these informers.
+        self._unawaited = SharedInformers(client, random=random)
+        self._pod_groups = self._unawaited.of(PodGroup)
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once nodes and Pods are known."""
@@ -98,7 +99,8 @@ class Following:
 
         async with anyio.create_task_group() as tasks:
             self._pod_groups.subscribe(self._on_group)
-            tasks.start_soon(self._about_groups.run)
+            self._learn_devices()
+            tasks.start_soon(self._unawaited.run)
             await self._informers.run(task_status=Started())
 
     def _subscribe(self) -> None:
@@ -115,13 +117,25 @@ class Following:
         self._disruption_budgets.subscribe(self._on_budget)
         self._pods.subscribe(self.on_pod)
 
-    def _learn(self, model: type[StorageObject], learn: Callable[[Key, StorageObject | None], bool]) -> None:
-        """Let `learn` hear of what becomes of objects about storage."""
+    def _learn_devices(self) -> None:
+        known, where = self.table.devices, self._unawaited
+        self._learn(ResourceClaim, known.put_claim, where, "devices")
+        self._learn(DeviceClass, lambda key, found: known.put_class(key.name, found), where, "devices")
+
+    def _learn(
+        self,
+        model: type[AnyObject],
+        learn: Callable[[Key, AnyObject | None], bool],
+        informers: SharedInformers | None = None,
+        what: Happening = "storage",
+    ) -> None:
+        """Let `learn` hear of what becomes of objects, and Pods be tried again that this may help."""
 
         def take(key: Key, document: Document | None) -> bool:
             return learn(key, document.view(model) if document is not None else None)
 
-        self._informers.of(model).subscribe(lambda old, new: self._on_storage(old, new, take))
+        informer = (informers or self._informers).of(model)
+        informer.subscribe(lambda old, new: self._on_thing(old, new, take, what))
 
     @property
     def seen(self) -> int:
@@ -191,18 +205,22 @@ class Following:
             # Pods that must be spread evenly need not heed a place that is no more.
             self.wake("node")
 
-    def _on_storage(
-        self, old: Document | None, new: Document | None, learn: Callable[[Key, Document | None], bool]
+    def _on_thing(
+        self,
+        old: Document | None,
+        new: Document | None,
+        learn: Callable[[Key, Document | None], bool],
+        what: Happening,
     ) -> None:
         about = new or old
         assert about is not None
         try:
             helps = learn(about.key, new)
         except ValueError as error:
-            log.warning("what is said of storage by %s is not understood: %s", about.key, error)
+            log.warning("what is said of %s by %s is not understood: %s", what, about.key, error)
             return
         if helps:
-            self.wake("storage")
+            self.wake(what)
 
     def _on_group(self, old: Document | None, new: Document | None) -> None:
         about = new or old

@@ -111,6 +111,7 @@ def _trimmed(pod: Pod) -> Pod:
             init_container_statuses=_sizes(status.init_container_statuses),
             resources=status.resources,
             allocated_resources=status.allocated_resources,
+            resource_claim_statuses=status.resource_claim_statuses,
         ),
     )
 

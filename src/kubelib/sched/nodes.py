@@ -15,6 +15,7 @@ from kubelib.api.core.node import Node, Taint
 from kubelib.api.model import replace
 from kubelib.sched.base import Rows
 from kubelib.sched.columns import CodedColumn
+from kubelib.sched.devices import Devices
 from kubelib.sched.images import Images
 from kubelib.sched.layers import Layers
 from kubelib.sched.pods import CPU, MEMORY, PODS, STORAGE, PodInfo, amount
@@ -70,6 +71,7 @@ class NodeTable(Promises):
         """How many Pods on each row have which term of Pod (anti-)affinity."""
         self.namespaces: dict[str, Labels] = {}
         self.volumes = Volumes()
+        self.devices = Devices()
         self.images = Images()
         self.log: list[int] = []
         """Rows in the order in which they changed; the first has the position `log_start`."""

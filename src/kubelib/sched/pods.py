@@ -134,6 +134,8 @@ class PodInfo:
     """The images of all containers and of volumes, one for each, by their full names."""
     claims: tuple[tuple[str, bool], ...] = ()
     """The names of the Pod's claims, and whether each was made for it alone."""
+    devices: tuple[tuple[str, bool], ...] = ()
+    """The names of the Pod's claims to devices, and whether each was made for it alone; "" for one that is still to be made."""
     disks: tuple[Disk, ...] = ()
     gated: bool = False
     going: bool = False
@@ -168,6 +170,7 @@ class PodInfo:
         if affinity is not None or spec.topology_spread_constraints:
             wishes = _wishes(pod)
         claims = tuple(claim_names(pod)) if spec.volumes else ()
+        devices = _devices(pod) if spec.resource_claims else ()
         counted = _counted(pod, requests)
         shape = (
             meta.namespace,
@@ -182,6 +185,7 @@ class PodInfo:
             owner,
             _pairs(meta.labels),
             claims,
+            devices,
         )
         # Most Pods are replicas: what they have in common is kept once, for hundreds of thousands of them.
         like = _LIKE.get(shape)
@@ -216,6 +220,7 @@ class PodInfo:
             counted=counted,
             images=_images(pod),
             claims=claims,
+            devices=devices,
             disks=_disks(pod) if spec.volumes else (),
             gated=bool(spec.scheduling_gates),
             going=meta.deletion_timestamp is not None,
@@ -273,6 +278,17 @@ def _disks(pod: Pod) -> tuple[Disk, ...]:
             # Who shares one monitor means the same cluster.
             disks += ((f"rbd {at} {rbd.pool}/{rbd.image}", rbd.read_only) for at in rbd.monitors)
     return tuple(disks)
+
+
+def _devices(pod: Pod) -> tuple[tuple[str, bool], ...]:
+    made = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
+    found = [
+        (claim.resource_claim_name or made.get(claim.name, ""), not claim.resource_claim_name)
+        for claim in pod.spec.resource_claims
+        # One of which the status says no name is not needed.
+        if claim.resource_claim_name or made.get(claim.name) != ""
+    ]
+    return tuple(found)
 
 
 def _images(pod: Pod) -> tuple[str, ...]:

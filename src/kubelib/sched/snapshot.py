@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
 import attrs
 
@@ -12,16 +13,20 @@ from kubelib.api.core.node import Node
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import Forbidden, NotFound
-from kubelib.api.meta import Key
+from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
+from kubelib.api.resource import DeviceClass, ResourceClaim
 from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client
 from kubelib.sched.budgets import Budgets
+from kubelib.sched.devices import DeviceObject
 from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo, group_of
 from kubelib.sched.volumes import StorageObject
+
+T = TypeVar("T", bound=Object)
 
 
 @attrs.frozen(eq=False)
@@ -68,6 +73,7 @@ def make_snapshot(
     budgets: Iterable[PodDisruptionBudget] = (),
     storage: Iterable[StorageObject] = (),
     groups: Iterable[PodGroup] = (),
+    devices: Iterable[DeviceObject] = (),
 ) -> Snapshot:
     """Lay out what a scheduler would know. Objects that make no sense are left out, as a scheduler leaves them out."""
     snapshot = Snapshot(NodeTable(), Budgets(), {pod.key: pod for pod in pods}, now)
@@ -75,6 +81,8 @@ def make_snapshot(
         snapshot.table.put_namespace(namespace.metadata.name, namespace.metadata.labels)
     for thing in storage:
         snapshot.table.volumes.put(thing)
+    for claim in devices:
+        snapshot.table.devices.put(claim)
     for node in nodes:
         with suppress(ValueError):
             snapshot.table.put_node(node)
@@ -110,14 +118,15 @@ async def take_snapshot(client: Client, now: datetime) -> Snapshot:
         namespaces=(await client.resource(Namespace).list()).items,
         budgets=(await client.resource(PodDisruptionBudget).list()).items,
         storage=storage,
-        groups=await _groups(client),
+        groups=await _if_any(client, PodGroup),
+        devices=[*await _if_any(client, ResourceClaim), *await _if_any(client, DeviceClass)],
     )
 
 
-async def _groups(client: Client) -> Iterable[PodGroup]:
-    """List the groups, where the server knows any and the user may."""
+async def _if_any(client: Client, kind: type[T]) -> Iterable[T]:
+    """List the objects of a kind, where the server knows any and the user may."""
     try:
-        return (await client.resource(PodGroup).list()).items
+        return (await client.resource(kind).list()).items
     except (NotFound, Forbidden):
         return ()
 

@@ -12,6 +12,7 @@ from kubelib.sched.policies.allocation import (
     RequestedToCapacityRatio,
 )
 from kubelib.sched.policies.choosers import AnyOf, Best, InTurn
+from kubelib.sched.policies.devices import HasDevices
 from kubelib.sched.policies.filters import (
     FitsResources,
     HasFreePorts,
@@ -47,6 +48,7 @@ FILTERS: tuple[Filter, ...] = (
     IsInVolumeZone(),
     SpreadsEvenly(),
     KeepsCompany(),
+    HasDevices(),
 )
 """The conditions that every Pod may rely on, in kube-scheduler's order."""
 
@@ -135,6 +137,7 @@ __all__ = [
     "Best",
     "FindsVolumes",
     "FitsResources",
+    "HasDevices",
     "HasFreePorts",
     "HasImages",
     "HasName",

@@ -1,0 +1,98 @@
+"""Devices for Pods that are about to be bound: each claim is told which Pods use it, without which a kubelet starts none of them.
+
+As in kube-scheduler: who is written into a claim before its Pod is bound is taken out again if that does not come about.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+import anyio
+
+from kubelib.api.errors import ApiError, Conflict
+from kubelib.api.meta import Key
+from kubelib.api.model import replace
+from kubelib.api.resource import ResourceClaim, ResourceClaimConsumerReference
+from kubelib.client.base import Client
+from kubelib.sched.devices import Devices
+from kubelib.sched.pods import PodInfo
+
+log = logging.getLogger("kubelib.sched")
+
+TRIES = 5
+"""How often a claim is written that others write, too."""
+
+Users = tuple[ResourceClaimConsumerReference, ...]
+
+
+class Reserver:
+    """Writes Pods into the claims that they use, and takes them out."""
+
+    def __init__(self, client: Client, devices: Devices, *, limit: anyio.CapacityLimiter) -> None:
+        self._registry = client.resource(ResourceClaim)
+        self._devices = devices
+        self._limit = limit
+
+    async def reserve(self, pods: Iterable[PodInfo]) -> dict[str, Exception]:
+        """Reserve the claims of Pods for them; return, by uid, the Pods for which that failed, and what the server said."""
+
+        def joined(users: Users, new: list[PodInfo]) -> Users:
+            there = {user.uid for user in users}
+            more = (
+                ResourceClaimConsumerReference(resource="pods", name=pod.key.name, uid=pod.uid)
+                for pod in new
+                if pod.uid not in there
+            )
+            return (*users, *more)
+
+        return await self._write(pods, joined)
+
+    async def release(self, pods: Iterable[PodInfo]) -> None:
+        """Take Pods out of their claims. If that fails, the claims stay theirs until the Pods are bound, or gone."""
+
+        def left(users: Users, going: list[PodInfo]) -> Users:
+            uids = {pod.uid for pod in going}
+            return tuple(user for user in users if user.uid not in uids)
+
+        for uid, error in (await self._write(pods, left)).items():
+            log.info("claims of pod %s stay reserved: %s", uid, error)
+
+    async def _write(
+        self, pods: Iterable[PodInfo], change: Callable[[Users, list[PodInfo]], Users]
+    ) -> dict[str, Exception]:
+        # One write for each claim, however many Pods share it: they would only be in each other's way.
+        by_claim: dict[Key, dict[str, PodInfo]] = {}
+        for pod in pods:
+            for name, _ in pod.devices:
+                by_claim.setdefault(Key(pod.namespace, name), {})[pod.uid] = pod
+        failed: dict[str, Exception] = {}
+
+        async def write(key: Key, users: list[PodInfo]) -> None:
+            try:
+                await self._change(key, lambda before: change(before, users))
+            except (ApiError, OSError) as error:
+                failed.update((pod.uid, error) for pod in users)
+
+        if by_claim:
+            async with anyio.create_task_group() as group:
+                for key, users in by_claim.items():
+                    group.start_soon(write, key, list(users.values()))
+        return failed
+
+    async def _change(self, key: Key, change: Callable[[Users], Users]) -> None:
+        claim = self._devices.claim(key)
+        for left in reversed(range(TRIES)):
+            async with self._limit:
+                if claim is None:
+                    claim = await self._registry.get(key)
+                users = change(claim.status.reserved_for)
+                if users == claim.status.reserved_for:
+                    return
+                status = replace(claim.status, reserved_for=users)
+                try:
+                    await self._registry.update(replace(claim, status=status), subresource="status")
+                except Conflict:
+                    if not left:
+                        raise
+                    claim = None
+                else:
+                    return

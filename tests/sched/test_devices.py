@@ -1,0 +1,222 @@
+"""Pods with claims to devices: they wait until somebody has given them some, and go where these can be used."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from kubelib.api import codec
+from kubelib.api.core.pod import Pod, PodResourceClaim, PodResourceClaimStatus, PodSchedulingGate
+from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.document import Document
+from kubelib.api.meta import Key, ObjectMeta, OwnerReference
+from kubelib.api.model import replace
+from kubelib.api.resource import (
+    AllocationResult,
+    DeviceClaim,
+    DeviceClass,
+    DeviceRequest,
+    DeviceSubRequest,
+    ExactDeviceRequest,
+    ResourceClaim,
+    ResourceClaimSpec,
+    ResourceClaimStatus,
+)
+from kubelib.sched.committing import Committer
+from kubelib.sched.cycle import Cycle
+from kubelib.sched.devices import DeviceObject
+from kubelib.sched.following import Following
+from kubelib.sched.keeping import trimmed
+from kubelib.sched.pods import PodInfo
+from kubelib.sched.policies import default_policy
+from kubelib.sched.snapshot import make_snapshot, take_snapshot
+from kubelib.sim.hardship import Lossy
+from kubelib.testing.objects import make_node, make_pod
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CLASS = DeviceClass(metadata=ObjectMeta(name="gpu"))
+LACKING = "2 cannot allocate all claims"
+ELSEWHERE = "resourceclaim not available on the node"
+
+
+def on(*nodes: str) -> AllocationResult:
+    """Return devices that can be used on some nodes; without names on all."""
+    term = NodeSelectorTerm(
+        match_expressions=(
+            NodeSelectorRequirement(key="kubernetes.io/hostname", operator="In", values=nodes),
+        )
+    )
+    return AllocationResult(node_selector=NodeSelector(node_selector_terms=(term,)) if nodes else None)
+
+
+def make_claim(name: str, allocation: AllocationResult | None = None, **meta: Any) -> ResourceClaim:
+    request = DeviceRequest(name="one", exactly=ExactDeviceRequest(device_class_name="gpu"))
+    return ResourceClaim(
+        metadata=ObjectMeta(name=name, namespace="default", **meta),
+        spec=ResourceClaimSpec(devices=DeviceClaim(requests=(request,))),
+        status=ResourceClaimStatus(allocation=allocation),
+    )
+
+
+def of(uid: str) -> dict[str, Any]:
+    owner = OwnerReference(api_version="v1", kind="Pod", name="p", uid=uid, controller=True)
+    return {"owner_references": (owner,)}
+
+
+def using(*names: str, made: Sequence[tuple[str, str]] = ()) -> Pod:
+    """Return a Pod that uses claims by their names, and some from templates: ``+`` before its own name for it."""
+    claims = tuple(
+        PodResourceClaim(name=name[1:], resource_claim_template_name="t")
+        if name.startswith("+")
+        else PodResourceClaim(name=name, resource_claim_name=name)
+        for name in names
+    )
+    pod = make_pod("p", uid="1", resource_claims=claims)
+    statuses = tuple(PodResourceClaimStatus(name=name, resource_claim_name=claim) for name, claim in made)
+    return replace(pod, status=replace(pod.status, resource_claim_statuses=statuses))
+
+
+CHOICE = DeviceRequest(name="any", first_available=(DeviceSubRequest(name="big", device_class_name="big"),))
+
+
+@pytest.mark.parametrize(
+    ("pod", "things", "found"),
+    [
+        (using("c"), [CLASS, make_claim("c", on())], "a b"),
+        (using("c"), [make_claim("c", on("b"))], "b"),
+        (using("c", "d"), [make_claim("c", on("b")), make_claim("d", on("a", "b"))], "b"),
+        (using("c", "d"), [make_claim("c", on("b")), make_claim("d", on("a"))], f"2 {ELSEWHERE}"),
+        (using("c"), [CLASS, make_claim("c")], LACKING),
+        (using("c", "d"), [CLASS, make_claim("c", on("b")), make_claim("d")], LACKING),
+        (using("c"), [make_claim("c")], "request one: device class gpu does not exist"),
+        (
+            using("c"),
+            [replace(make_claim("c"), spec=ResourceClaimSpec(devices=DeviceClaim(requests=(CHOICE,))))],
+            "request any/big: device class big does not exist",
+        ),
+        (using("c"), [], 'could not find ResourceClaim "default/c"'),
+        (
+            using("c"),
+            [make_claim("c", on(), deletion_timestamp=NOW)],
+            'resourceclaim "c" is being deleted',
+        ),
+        (using("+mine"), [], "Pod default/p: ResourceClaim not created yet"),
+        (using("+mine", made=[("mine", "")]), [], "a b"),
+        (using("+mine", made=[("mine", "c")]), [make_claim("c", on("a"), **of("1"))], "a"),
+        (
+            using("+mine", made=[("mine", "c")]),
+            [make_claim("c", on("a"), **of("2"))],
+            "ResourceClaim default/c was not created for Pod default/p (Pod is not owner)",
+        ),
+    ],
+)
+def test_pods_go_where_their_devices_can_be_used(
+    pod: Pod, things: Sequence[DeviceObject], found: str
+) -> None:
+    snapshot = make_snapshot([make_node("a"), make_node("b")], [], now=NOW, devices=things)
+    info = PodInfo.of(pod)
+    cycle = Cycle(snapshot.table, default_policy(), Random(1))
+    fitting = [name for name, row in snapshot.table.rows.items() if cycle.passes(info, row)]
+    verdict = cycle.decide(info)
+    if fitting:
+        assert " ".join(fitting) == found and verdict.node in fitting
+    else:
+        assert verdict.message == f"0/2 nodes are available: {found}."
+
+
+def test_what_is_kept_of_a_pod_says_which_claims_are_its_own() -> None:
+    pod = using("c", "+mine", made=[("mine", "p-mine-x")])
+    kept = trimmed(Document(codec.encode_json(pod))).view(Pod)
+    assert PodInfo.of(kept).devices == (("c", False), ("p-mine-x", True))
+
+
+async def allocate(world: Any, name: str, allocation: AllocationResult) -> None:
+    claims = world.direct.resource(ResourceClaim)
+    claim = await claims.get(Key("default", name))
+    status = replace(claim.status, allocation=allocation)
+    await claims.update(replace(claim, status=status), subresource="status")
+
+
+async def users(world: Any, name: str = "c") -> list[str]:
+    claim = await world.direct.resource(ResourceClaim).get(Key("default", name))
+    return sorted(user.name for user in claim.status.reserved_for)
+
+
+async def begin(world: Any, nodes: int = 2) -> Callable[..., Any]:
+    """Make nodes, a class and an unallocated claim; return what makes Pods that use it."""
+    await world.add_nodes(nodes)
+    await world.direct.resource(DeviceClass).create(CLASS)
+    await world.direct.resource(ResourceClaim).create(make_claim("c"))
+    uses = (PodResourceClaim(name="c", resource_claim_name="c"),)
+
+    async def add(name: str, **spec: Any) -> PodInfo:
+        return PodInfo.of(await world.add_pod(name, resource_claims=uses, **spec))
+
+    return add
+
+
+async def test_a_pod_waits_for_its_devices_and_they_are_reserved_for_it(world: Any) -> None:
+    add = await begin(world)
+    async with world.running(world.scheduler()):
+        await add("p")
+        await add("q")
+        await anyio.sleep(5)
+        assert (await world.refusal("p"))[1].startswith(f"0/2 nodes are available: {LACKING}. preemption: ")
+        assert "Preemption is not helpful for scheduling" in (await world.refusal("p"))[1]
+        snapshot = await take_snapshot(world.direct, NOW)
+        assert snapshot.table.devices.claim(Key("default", "c")) is not None
+        await allocate(world, "c", on("node-1"))
+        await anyio.sleep(15)
+        assert await world.placed() == {"p": "node-1", "q": "node-1"}
+        assert await users(world) == ["p", "q"]
+
+
+@pytest.mark.seeds(3)
+async def test_many_pods_share_one_claim_under_hardship(make_world: Callable[..., Any]) -> None:
+    random = Random(8)
+    world = make_world(lambda client: Lossy(client, random, rate=0.1))
+    add = await begin(world, 3)
+    await allocate(world, "c", on())
+    names = [f"p{number}" for number in range(12)]
+    async with world.running(world.scheduler()):
+        for name in names:
+            await add(name)
+        await anyio.sleep(400)
+        assert all((await world.placed()).values())
+        assert await users(world) == sorted(names)
+
+
+async def test_devices_are_given_back_by_pods_that_could_not_be_bound(world: Any) -> None:
+    add = await begin(world)
+    await allocate(world, "c", on())
+    following = Following(world.direct, queues=(), route=lambda pod: None, random=Random(1))
+    committer = Committer("s", world.direct, following, random=Random(1), limit=anyio.CapacityLimiter(4))
+    gated, ready = await add("gated", scheduling_gates=(PodSchedulingGate(name="g"),)), await add("ready")
+    placed = [(gated, "node-0"), (ready, "node-0")]
+    fates = await committer.commit(placed, seen=0)
+    assert {fate.pod.key.name: (fate.on, fate.cause) for fate in fates} == {
+        "gated": ("", "Refused"),
+        "ready": ("node-0", ""),
+    }
+    assert await users(world) == ["ready"]
+
+
+async def test_a_group_is_not_bound_if_one_of_it_cannot_have_its_devices(world: Any) -> None:
+    add = await begin(world)
+    await allocate(world, "c", on())
+    following = Following(world.direct, queues=(), route=lambda pod: None, random=Random(1))
+    committer = Committer("s", world.direct, following, random=Random(1), limit=anyio.CapacityLimiter(4))
+    other = PodResourceClaim(name="d", resource_claim_name="d")
+    placed = [
+        (await add("one"), "node-0"),
+        (PodInfo.of(await world.add_pod("two", resource_claims=(other,))), "node-0"),
+    ]
+    fates = await committer.commit(placed, seen=0, together=True)
+    assert {fate.pod.key.name: fate.cause for fate in fates} == {"one": "Together", "two": ""}
+    assert await users(world) == [] and set((await world.placed()).values()) == {""}
+    alone = await committer.commit(placed, seen=0)
+    assert {fate.pod.key.name: fate.on for fate in alone} == {"one": "node-0", "two": ""}
+    assert await users(world) == ["one"]
