@@ -218,17 +218,20 @@ class Docker:
     def __exit__(self, *_: object) -> None:
         assert self.network is not None
         assert self.server is not None
+        cgroups = {self.cgroup}
         if self.server.running:
             self.server.resume()
             with contextlib.suppress(*AWAY), self.client() as client:
                 for line in client.containers(all=True):
+                    cgroups.add(client.inspect_container(line["Id"])["HostConfig"]["CgroupParent"])
                     client.remove_container(line["Id"], force=True, v=True)
             self.stop()
         self.network.remove()
-        for cgroup in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
-            for inner in (*cgroup.glob("*/"), cgroup):  # a container's may be left for a moment after it
-                with contextlib.suppress(OSError):
-                    inner.rmdir()
+        for name in filter(None, cgroups):
+            for cgroup in Path("/sys/fs/cgroup").glob(f"*{name}"):
+                for inner in (*cgroup.glob("*/"), cgroup):  # a container's may be left for a moment after it
+                    with contextlib.suppress(OSError):
+                        inner.rmdir()
         shutil.rmtree(self.data, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 

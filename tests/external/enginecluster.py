@@ -142,8 +142,6 @@ class EngineClusterSuite:
     """How a node says what runs its containers."""
     absent: str
     """What is said when the engine at URL is not there."""
-    holds_pods: bool
-    """Whether containers are held below the limits of their Pod as a whole."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -365,7 +363,7 @@ class EngineClusterSuite:
             return {who: mounts_below(cluster.directory, who) for who in ("self", str(engine.pid))}
 
         before = mounted()
-        a_whole_pod_lives_and_ends(kubectl, BUSYBOX, holds_pods=self.holds_pods)
+        a_whole_pod_lives_and_ends(kubectl, BUSYBOX)
         assert mounted() == before
 
     def test_volumes_belong_to_the_pods_group(self, kubectl: Kubectl) -> None:

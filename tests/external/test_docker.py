@@ -11,7 +11,6 @@ class TestOnDocker(EngineClusterSuite):
     kind = "docker"
     variable = "DOCKER_HOST"
     addresses = "172.31."
-    holds_pods = False
     version = "docker://20."
     absent = (
         "Error: cannot reach Docker at URL: No such file or directory;"

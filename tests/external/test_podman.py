@@ -15,7 +15,6 @@ class TestOnPodman(EngineClusterSuite):
     kind = "podman"
     variable = "CONTAINER_HOST"
     addresses = "172.30."
-    holds_pods = True
     version = "podman://4."
     absent = (
         "Error: cannot reach Podman at URL: No such file or directory;"

@@ -136,11 +136,8 @@ spec:
 """.replace("ANSWER", "".join(f"\\\\{byte:03o}" for byte in _frames(b"%")).replace("\\\\045", "\\\\00$state"))
 
 
-def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, holds_pods: bool = True) -> None:
-    """Create the Pod, see all that it asks for, make it ill and well again, and end it.
-
-    `holds_pods` says whether containers are held below the limits of their Pod as a whole.
-    """
+def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str) -> None:
+    """Create the Pod, see all that it asks for, make it ill and well again, and end it."""
     kubectl("apply", "-f", "-", stdin=_MANIFEST.replace("IMAGE", image))
     inside = ("exec", "whole", "-c", "main", "--", "busybox")
 
@@ -179,7 +176,7 @@ def a_whole_pod_lives_and_ends(kubectl: Kubectl, image: str, *, holds_pods: bool
         size = {"spec": {"containers": [{"name": "main", "resources": {"limits": {"memory": "96Mi"}}}]}}
         kubectl("patch", "pod", "whole", "--subresource", "resize", "--patch", json.dumps(size))
         eventually(lambda: main()["resources"]["limits"] == {"memory": "96Mi"})
-        _is_held_below_its_own_limits(kubectl, inside, holds_pods)
+        _is_held_below_its_own_limits(kubectl, inside)
         assert main()["restartCount"] == 0
 
         kubectl(*inside, "sh", "-c", "echo waiting > /work/health")
@@ -258,11 +255,10 @@ def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
     assert pages.split() == ["alive", "ready"]
 
 
-def _is_held_below_its_own_limits(kubectl: Kubectl, inside: tuple[str, ...], holds_pods: bool) -> None:
+def _is_held_below_its_own_limits(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
     groups = own_paths(kubectl(*inside, "cat", "/proc/self/cgroup"))
-    if holds_pods:
-        limits = limits_at(groups, above=True)
-        assert (limits.cpu, limits.memory) == (2, 512 << 20)
+    limits = limits_at(groups, above=True)
+    assert (limits.cpu, limits.memory) == (2, 512 << 20)
     size = {"spec": {"resources": {"limits": {"cpu": "1500m", "memory": "384Mi"}}}}
     kubectl("patch", "pod", "whole", "--subresource", "resize", "--patch", json.dumps(size))
     done = "go-template={{.status.resources.limits.memory}}{{range .status.conditions}} {{.type}}{{end}}"
@@ -272,9 +268,8 @@ def _is_held_below_its_own_limits(kubectl: Kubectl, inside: tuple[str, ...], hol
         return memory == "384Mi" and "PodResizeInProgress" not in conditions
 
     eventually(is_done)
-    if holds_pods:
-        limits = limits_at(groups, above=True)
-        assert (limits.cpu, limits.memory) == (1.5, 384 << 20)
+    limits = limits_at(groups, above=True)
+    assert (limits.cpu, limits.memory) == (1.5, 384 << 20)
 
 
 def _sees_a_change_of_its_settings(kubectl: Kubectl, inside: tuple[str, ...]) -> None:

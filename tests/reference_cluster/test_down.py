@@ -14,6 +14,7 @@ from reference_cluster.datadir import open_data_directory
 from reference_cluster.runtimes import NO_ISOLATION, IsolationSettings, open_runtime
 from tests.containers import BUSYBOX, Docker
 from tests.ownnetwork import networks_left, own_network
+from tests.runtime.test_isolation import groups_left
 from tests.runtime.test_process import processes
 
 
@@ -61,19 +62,19 @@ def test_nothing_is_left_of_isolated_pods_also_if_nobody_says_that_they_were(
     tmp_path: Path, network: str
 ) -> None:
     isolation = IsolationSettings(level="pod", network=network)
-    groups = sorted(Path("/sys/fs/cgroup").rglob("kubelib-*"))
     with own_network():
         with open_data_directory(tmp_path / "data") as data:
             node = data.node("node-1")
             node.mkdir(parents=True)
             anyio.run(leave_a_pod, node, isolation)
         assert (networks_left() != []) is bool(network)
+        assert groups_left(node / "runtime") != []
         done = CliRunner().invoke(down, ["--data-dir", str(data.path)])
         assert (done.exit_code, done.output) == (0, "1 Pod ended\n")
         assert (node / "asked").exists()
         assert processes(str(data.path)) == []
         assert networks_left() == []
-    assert sorted(Path("/sys/fs/cgroup").rglob("kubelib-*")) == groups
+    assert groups_left(node / "runtime") == []
 
 
 @pytest.mark.external
@@ -103,10 +104,12 @@ def test_the_containers_of_an_engine_are_asked_to_end_and_removed(
         node.mkdir(parents=True)
         anyio.run(leave, node)
     assert len(docker_engine.containers()) == 2
+    assert groups_left(node) != []
     done = CliRunner().invoke(down, ["--data-dir", str(data.path), "--runtime", "docker"])
     assert (done.exit_code, done.output) == (0, "1 Pod ended\n")
     assert said.exists()
     assert docker_engine.containers() == []
+    assert groups_left(node) == []
 
 
 def test_the_pods_of_a_cluster_that_runs_are_left_alone(left: Path) -> None:

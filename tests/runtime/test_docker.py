@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from kubelib.runtime.base import (
+    Resources,
     RuntimeUnavailable,
 )
 from kubelib.runtime.containers import KIND, OWNER, POD_NAME, POD_NAMESPACE, POD_UID, container_name
 from kubelib.runtime.docker import DockerRuntime
+from kubelib.runtime.docker.podgroups import PodGroups
 from kubelib.testing.runtime import (
     AttachSuite,
     DurableSuite,
@@ -25,6 +27,7 @@ from kubelib.testing.runtime import (
     Program,
     ResizeSuite,
     RuntimeSuite,
+    SandboxLimitSuite,
     StatsSuite,
     TerminalSuite,
     containers,
@@ -32,6 +35,10 @@ from kubelib.testing.runtime import (
 )
 from tests.containers import BUSYBOX, Docker, mounts_below
 from tests.enginesuite import EngineSuite
+from tests.runtime.test_isolation import groups_left
+
+EATER = ("sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x)")
+"""Wants 200 MB."""
 
 
 class TestDockerRuntime(
@@ -42,6 +49,7 @@ class TestDockerRuntime(
     TerminalSuite,
     StatsSuite,
     ResizeSuite,
+    SandboxLimitSuite,
     DurableSuite,
     ImageSuite,
     ImageNameSuite,
@@ -53,6 +61,10 @@ class TestDockerRuntime(
         self.engine, self.owner = docker_engine, str(tmp_path)
         yield lambda: self.opened(self.owner)
         assert docker_engine.containers() == []
+        assert groups_left(Path(self.owner)) == []
+
+    def held(self) -> dict[str, int]:
+        return {**super().held(), "control groups": len(groups_left(Path(self.owner)))}
 
     def opened(self, owner: str) -> AbstractAsyncContextManager[Any]:
         return DockerRuntime(owner, url=self.engine.url)
@@ -81,6 +93,43 @@ class TestDockerRuntime(
             assert len(client.inspect_network("bridge")["Containers"]) == 1
             await runtime.stop_sandbox((await self.in_sandbox(runtime)).id)
             assert client.inspect_network("bridge")["Containers"] == {}
+
+    async def test_limits_of_a_pod_outlive_the_agent_and_go_with_the_pod(
+        self, runtime: DockerRuntime, docker_engine: Docker
+    ) -> None:
+        limits = Resources(memory=32 << 20, cpu=0.5)
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        await runtime.limit_sandbox(sandbox, limits)
+        async with self.opened(self.owner) as other:
+            identity = await self.start(other, Program(), command=EATER)
+            found = await ended(other, identity)
+            assert (found.exit_code, found.reason) == (137, "OOMKilled")
+            sleeper = await self.start(other, Program(), name="sleeper")
+            now = (await containers(other))[sleeper]
+            has = self.sandbox_limits(other, now)
+            assert (has.memory, has.cpu) == (limits.memory, limits.cpu)
+            await other.limit_sandbox(sandbox, Resources(cpu=0.75))
+            has = self.sandbox_limits(other, now)
+            assert (has.memory, has.cpu) == (limits.memory, 0.75)
+            assert groups_left(Path(self.owner)) != []
+            with docker_engine.client() as client:  # behind the agent's back
+                for line in client.containers(all=True):
+                    client.remove_container(line["Id"], force=True)
+        assert groups_left(Path(self.owner)) != []
+        async with self.opened(self.owner):
+            assert groups_left(Path(self.owner)) == []
+
+    async def test_without_a_control_group_a_pod_runs_as_before_and_that_is_logged(
+        self, runtime: DockerRuntime, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        why = "Docker's cgroup driver is systemd, not cgroupfs"
+        runtime._groups = PodGroups(self.owner, why)
+        identity = await self.start(runtime, Program())
+        sandbox = await self.in_sandbox(runtime)
+        await runtime.limit_sandbox(sandbox.id, Resources(memory=32 << 20))
+        assert (await containers(runtime))[identity].state == "running"
+        assert f"pod default/{sandbox.name} is not limited as a whole: {why}" in caplog.messages
+        assert groups_left(Path(self.owner)) == []
 
     async def test_an_engine_that_is_not_there_is_said_in_one_sentence(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeUnavailable, match=r"cannot reach Docker at .*: No such file or directory"):

@@ -23,6 +23,7 @@ from kubelib.runtime.docker import readings
 from kubelib.runtime.docker.configs import SHARES, container_config, sandbox_config
 from kubelib.runtime.docker.engine import negotiated
 from kubelib.runtime.docker.logs import LARGEST, PIECE, Lines, LogFile, records
+from kubelib.runtime.docker.podgroups import PodGroups, obstacle
 from kubelib.runtime.docker.runtime import _processes, stats_of
 from kubelib.runtime.podman.requests import container_request
 
@@ -250,6 +251,98 @@ def test_figures_are_read_in_either_version_of_cgroups_and_memory_that_can_be_dr
         major_page_faults=2,
         processes=3,
     )
+
+
+# Control groups of Pods
+
+V1 = ("blkio", "cpu", "memory")
+
+
+def hierarchy(root: Path, *, unified: bool, **groups: dict[str, str]) -> Path:
+    """Make what a machine's control groups look like, with groups of these names and files."""
+    tops = [root] if unified else [root / controller for controller in V1]
+    for top in tops:
+        top.mkdir(parents=True)
+        for name, files in groups.items():
+            (top / name).mkdir()
+            for file, text in files.items():
+                (top / name / file).write_text(text)
+    if unified:
+        (root / "cgroup.controllers").write_text("cpu memory pids\n")
+        (root / "cgroup.subtree_control").write_text("")
+    return root
+
+
+def test_all_that_is_of_a_pod_is_in_its_control_group() -> None:
+    spec = SandboxSpec(uid="u", namespace="shop", name="web", hostname="front", address="")
+    path = PodGroups("me").path("u")
+    assert path.startswith("/kubelib-")
+    assert path.endswith("-podu")
+    assert path != PodGroups("another").path("u")
+    assert sandbox_config(spec, "pause", "me", path)["HostConfig"]["CgroupParent"] == path
+    container = ContainerSpec(name="main", image="image")
+    config = container_config(container, "abc", LABELS, pid="", parent=path)
+    assert config["HostConfig"]["CgroupParent"] == path
+    assert created()["HostConfig"]["CgroupParent"] == PodGroups("me", "a reason").path("u") == ""
+
+
+def test_limits_of_a_pod_are_written_in_version_2_and_its_group_goes_with_it(tmp_path: Path) -> None:
+    files = dict.fromkeys(("cpu.weight", "cpu.max", "memory.max", "memory.oom.group"), "")
+    name = PodGroups("me").path("u").strip("/")
+    root = hierarchy(tmp_path / "v2", unified=True, **{name: files, "system.slice": {}})
+    groups = PodGroups("me", root=root)
+    assert groups.limit(f"/{name}", Resources(memory=64 << 20, cpu=0.25))
+    assert {file: (root / name / file).read_text() for file in files} == files | {
+        "memory.max": str(64 << 20),
+        "cpu.max": "25000 100000",
+        "cpu.weight": "10",
+    }
+    assert (groups.left(), PodGroups("another", root=root).left()) == ({"u"}, set())
+    assert not groups.remove("u")  # what is in it has not gone yet
+    for file in files:
+        (root / name / file).unlink()  # the kernel's go with the directory
+    assert groups.remove("u")
+    assert groups.remove("u")
+    assert groups.left() == set()
+    assert (root / "system.slice").exists()
+
+
+def test_in_version_1_the_group_goes_in_every_hierarchy_and_one_that_is_not_seen_is_not_limited(
+    tmp_path: Path,
+) -> None:
+    name = PodGroups("me").path("u").strip("/")
+    root = hierarchy(tmp_path / "v1", unified=False, **{name: {}})
+    groups = PodGroups("me", root=root)
+    written = {"cpu": ("cpu.cfs_period_us", "cpu.cfs_quota_us"), "memory": ("memory.limit_in_bytes",)}
+    for controller, names in written.items():
+        for file in names:
+            (root / controller / name / file).write_text("")
+    assert groups.limit(f"/{name}", Resources(memory=64 << 20, cpu=0.25))
+    has = [(root / c / name / file).read_text() for c, names in written.items() for file in names]
+    assert has == ["100000", "25000", str(64 << 20)]
+    for controller, names in written.items():
+        for file in names:
+            (root / controller / name / file).unlink()
+    assert groups.remove("u")
+    assert list(root.rglob("kubelib-*")) == []
+    assert not groups.limit(f"/{name}", Resources(memory=64 << 20))
+    assert list(root.rglob("kubelib-*")) == []
+
+
+def test_why_a_pod_has_no_control_group(tmp_path: Path) -> None:
+    first, second = (
+        hierarchy(tmp_path / "1", unified=False),
+        hierarchy(tmp_path / "2", unified=True),
+    )
+    info = {"CgroupDriver": "cgroupfs", "CgroupVersion": "1"}
+    assert obstacle(info, local=True, root=first) == ""
+    assert obstacle(info | {"CgroupVersion": "2"}, local=True, root=second) == ""
+    assert obstacle({}, local=False) == "Docker is not on this machine"
+    other = "Docker's cgroup driver is systemd, not cgroupfs"
+    assert obstacle(info | {"CgroupDriver": "systemd"}, local=True, root=first) == other
+    assert "another version" in obstacle(info, local=True, root=second)
+    (first / "memory").rmdir()
+    assert obstacle(info, local=True, root=first) == "this process may not write control groups"
 
 
 # Logs

@@ -28,9 +28,10 @@ SHARES = "kubelib.dev/share-processes"
 LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 
 
-def sandbox_config(spec: SandboxSpec, image: str, owner: str) -> Tree:
-    """Return what is created to hold what the containers of a Pod share."""
+def sandbox_config(spec: SandboxSpec, image: str, owner: str, parent: str = "") -> Tree:
+    """Return what is created to hold what the containers of a Pod share; `parent` is the control group of them all, if they have one."""
     host: Tree = {
+        "CgroupParent": parent,
         "NetworkMode": "host" if spec.host_network else "bridge",
         "IpcMode": "host" if spec.host_ipc else "shareable",
         "PidMode": "host" if spec.host_pid else "",
@@ -60,11 +61,17 @@ def sandbox_config(spec: SandboxSpec, image: str, owner: str) -> Tree:
 
 
 def container_config(
-    spec: ContainerSpec, sandbox: str, labels: Mapping[str, str], *, pid: str, seccomp: str = ""
+    spec: ContainerSpec,
+    sandbox: str,
+    labels: Mapping[str, str],
+    *,
+    pid: str,
+    seccomp: str = "",
+    parent: str = "",
 ) -> Tree:
     """Return what is created for a container: `sandbox` is its sandbox's container, `labels` are that one's.
 
-    `pid` says whose processes it sees, `seccomp` is the text of the profile that it asks for.
+    `pid` says whose processes it sees, `seccomp` is the text of the profile that it asks for, `parent` its Pod's control group.
     """
     security, resources = spec.security, spec.resources
     options = ["no-new-privileges"] if security.no_new_privileges else []
@@ -76,6 +83,7 @@ def container_config(
         options.append(f"apparmor={apparmor_name(security)}")
     options += [f"label={name}:{value}" for name, value in security.selinux.items()]
     host: Tree = {
+        "CgroupParent": parent,
         "NetworkMode": f"container:{sandbox}",
         "IpcMode": f"container:{sandbox}",
         "PidMode": pid,

@@ -1,6 +1,7 @@
 """The runtime itself: what it is asked to do, it asks of the engine; what there is, the inventory knows."""
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ from kubelib.runtime.containers import (
     CPU_PERIOD,
     KIND,
     OWNER,
+    POD_NAME,
+    POD_NAMESPACE,
     check_non_root,
     container_name,
     cpu_quota,
@@ -40,13 +43,19 @@ from kubelib.runtime.docker import configs, readings
 from kubelib.runtime.docker.engine import Engine
 from kubelib.runtime.docker.images import Images
 from kubelib.runtime.docker.inventory import Inventory, each
+from kubelib.runtime.docker.podgroups import PodGroups, obstacle
 from kubelib.runtime.docker.streamed import DockerCommand
 from kubelib.runtime.engines import EngineRuntime, connect
 from kubelib.runtime.enginestreams import EngineRefused, EngineStream
 from kubelib.runtime.news import News
 from kubelib.runtime.streams import Answer
 
+log = logging.getLogger("kubelib.runtime.docker")
+
 Tree = Mapping[str, Any]
+
+LEAVING = (0.0, 0.02, 0.1, 0.5, 2.0)
+"""Seconds before each try to remove a Pod's control group: those of its containers may take a moment to go."""
 
 
 class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
@@ -62,6 +71,13 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         await self.engine.open()
         self._inventory = Inventory(self.engine, self.owner, group)
         await group.start(self._inventory.watch)
+        local = self.engine.is_local()
+        info = await self.engine.call(lambda client: client.info()) if local else {}
+        self._groups = PodGroups(self.owner, obstacle(info, local=local))
+        for uid in (
+            self._groups.left() - self._inventory.sandboxes.keys()
+        ):  # whoever removed the rest was killed
+            self._groups.remove(uid)
 
     @property
     def version(self) -> str:
@@ -89,7 +105,11 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         if known is not None:
             known = await self._now(known)
         if known is None:
-            await self._start_sandbox(await self._create_sandbox(spec), fresh=True)
+            try:
+                await self._start_sandbox(await self._create_sandbox(spec), fresh=True)
+            except CannotCreate:
+                await self._leave_groups(spec.uid)
+                raise
         elif not readings.is_running(known):
             await self._start_sandbox(known["Id"], fresh=False)
 
@@ -104,7 +124,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
 
     async def _create_sandbox(self, spec: SandboxSpec) -> str:
         image = await self.images.pause()
-        config = configs.sandbox_config(spec, image, self.owner)
+        config = configs.sandbox_config(spec, image, self.owner, self._groups.path(spec.uid))
         return await self._create(config, sandbox_name(spec))
 
     async def _start_sandbox(self, identity: str, *, fresh: bool) -> None:
@@ -137,7 +157,34 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         lines = await self._inventory.listed(sandbox)
         for kind in ("container", "sandbox"):
             await each(self._remove, [line["Id"] for line in lines if line["Labels"][KIND] == kind])
+        await self._leave_groups(sandbox)
         self._locks.pop(sandbox, None)
+
+    async def _leave_groups(self, uid: str) -> None:
+        """Remove a Pod's control group. If it stays all the same, the next agent removes it."""
+        for delay in LEAVING:
+            await anyio.sleep(delay)
+            if await anyio.to_thread.run_sync(self._groups.remove, uid):
+                return
+
+    async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
+        """Change what a Pod's containers may use together. Where they have no control group that is not limited, and logged."""
+        tree = self._of(sandbox)
+        parent, why = tree["HostConfig"]["CgroupParent"], self._groups.why_not
+        if parent and not why:
+            try:
+                if await anyio.to_thread.run_sync(self._groups.limit, parent, resources):
+                    return
+            except OSError as error:
+                raise CannotResize(str(error)) from error
+            why = f"its control group {parent} is not seen from here"
+        labels = readings.labels_of(tree)
+        log.warning(
+            "pod %s/%s is not limited as a whole: %s",
+            labels[POD_NAMESPACE],
+            labels[POD_NAME],
+            why or "its sandbox was made without a control group for that",
+        )
 
     async def _remove(self, identity: str) -> None:
         """Remove a container, whatever it does, and wait until it is gone."""
@@ -200,7 +247,12 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
         await self._show_mounts(container, tree)
         pid = _processes(container, tree)
         config = configs.container_config(
-            container, tree["Id"], readings.labels_of(tree), pid=pid, seccomp=seccomp
+            container,
+            tree["Id"],
+            readings.labels_of(tree),
+            pid=pid,
+            seccomp=seccomp,
+            parent=tree["HostConfig"]["CgroupParent"],
         )
         name = container_name(container, readings.labels_of(tree))
         try:
