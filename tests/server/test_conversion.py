@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -214,31 +214,37 @@ def _as(**changed: Any) -> Spoil:
     return spoil
 
 
+OF_ONE = "returned invalid object: "
+AT_ONE = "returned invalid object at index 0: "
+OF_LIST = "returned invalid converted object at index 1: "
 SPOILT: list[tuple[Spoil, str]] = [
-    (_with_meta(uid="other"), "invalid metadata: uid changed from "),
-    (
-        _with_meta(namespace="kube-system"),
-        "invalid metadata: namespace changed from default to kube-system",
-    ),
-    (_as(kind="Secret"), "invalid "),
-    (_as(apiVersion="v1"), "invalid "),
-    (_as(metadata=None), "invalid metadata"),
-    (_as(metadata="text"), "invalid metadata"),
-    (lambda r: {**r, "convertedObjects": [1]}, "invalid "),
-    (lambda r: {**r, "convertedObjects": "all"}, ""),
-    (
-        lambda r: {**r, "convertedObjects": r["convertedObjects"] * 10_000},
-        "webhook returned 10000 objects, expected 1",
-    ),
-    (lambda r: {**r, "result": 7}, ""),
-    (lambda r: None, "no response provided"),
-    (_renamed, "invalid metadata: name changed from a to other"),
-    (lambda r: {**r, "uid": "other"}, 'expected response.uid="'),
-    (lambda r: {**r, "convertedObjects": []}, "webhook returned 0 objects, expected 1"),
-    (lambda r: {**r, "result": {"status": "Failure", "message": "no way"}}, "no way"),
-    (lambda r: {**r, "convertedObjects": [{"kind": "CronTab"}]}, "invalid metadata"),
-    (lambda r: "nonsense", "no response provided"),
-]
+    (_with_meta(uid="other"), f"{OF_ONE}must have the same UID: "),
+    (_with_meta(namespace="x"), f"{OF_ONE}must have the same namespace: default != x"),
+    (_renamed, f"{OF_ONE}must have the same name: a != other"),
+    (_as(metadata=None), f"{OF_ONE}must have the same name: a != "),
+    (_as(metadata="text"), f"{OF_ONE}must have the same name: a != "),
+    (_as(kind="Secret"), f"{AT_ONE}invalid kind (expected CronTab, received Secret)"),
+    (_as(apiVersion="v1"), f"{AT_ONE}invalid groupVersion (expected {GROUP}/v2, received v1)"),
+    (_with_meta(labels=["a"]), "returned invalid metadata: invalid metadata.labels of type []interface {} in converted object"),
+    (_with_meta(annotations={"a": 1}), "returned invalid metadata: metadata.annotations[a] must be a string, but is int64 in converted object"),
+    (_with_meta(annotations={"-": "x"}), 'returned invalid metadata: metadata.annotation: Invalid value: "-": '),
+    (lambda r: {**r, "convertedObjects": [1]}, "returned invalid "),
+    (lambda r: {**r, "convertedObjects": "all"}, "returned 0 objects, expected 1"),
+    (lambda r: {**r, "convertedObjects": []}, "returned 0 objects, expected 1"),
+    (lambda r: {**r, "convertedObjects": r["convertedObjects"] * 10_000}, "returned 10000 objects, expected 1"),
+    (lambda r: {**r, "result": 7}, "failed: response.result.status was '', not 'Success'"),
+    (lambda r: {**r, "result": {"status": "Failure"}}, "failed: response.result.status was 'Failure', not 'Success'"),
+    (lambda r: {**r, "result": {"status": "Failure", "message": "no way"}}, "failed: no way"),
+    (lambda r: None, "failed: no response provided"),
+    (lambda r: "nonsense", "failed: no response provided"),
+    (lambda r: {**r, "uid": "other"}, 'failed: expected response.uid="'),
+]  # fmt: skip
+"""What is wrong with an answer, and what is said of that."""
+OF_LISTS = {
+    OF_ONE: OF_LIST,
+    AT_ONE: OF_LIST,
+    "returned invalid metadata: ": "returned invalid metadata in object at index 1: ",
+}
 
 
 @pytest.mark.parametrize(
@@ -247,12 +253,38 @@ SPOILT: list[tuple[Spoil, str]] = [
 async def test_a_webhook_that_does_not_do_its_duty_is_an_error_and_no_more(spoil: Spoil, why: str) -> None:
     async with served(spoil) as (registries, _):
         await of(registries, "v1").create(crontab("v1", hostPort="here:80"), namespace="default")
-        with pytest.raises(
-            InternalError, match=f"conversion webhook for {GROUP}/v1, Kind=CronTab failed: "
-        ) as caught:
-            await of(registries, "v2").get(KEY)
-        assert why in caught.value.message
+        v2 = of(registries, "v2")
+        with pytest.raises(InternalError) as caught:
+            await v2.get(KEY)
+        assert f"conversion webhook for {GROUP}/v1, Kind=CronTab {why}" in caught.value.message
+        with pytest.raises(InternalError) as caught:
+            await v2.list()
+        for of_one, of_list in OF_LISTS.items():
+            why = why.replace(of_one, of_list)
+        assert f"conversion webhook for {GROUP}/v1, Kind=CronTabList {why}" in caught.value.message
         assert (await of(registries, "v1").get(KEY)).tree()["hostPort"] == "here:80"
+
+
+async def test_no_verb_of_a_version_does_anything_that_cannot_be_converted() -> None:
+    async with served(lambda response: {**response, "convertedObjects": []}) as (registries, _):
+        v1, v2 = of(registries, "v1"), of(registries, "v2")
+        meta = (await v1.create(crontab("v1", hostPort="here:80"), namespace="default")).tree()["metadata"]
+        same = {**crontab("v2", host="here", port="80"), "metadata": meta}
+        annotated = Patch("merge", {"metadata": {"annotations": {"a": "b"}}}, "me")
+        acts: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: v2.get(KEY),
+            lambda: v2.list(),
+            lambda: v2.create(crontab("v2", "b", host="here", port="80"), namespace="default"),
+            lambda: v2.update(KEY, same),
+            lambda: v2.patch(KEY, annotated),
+            lambda: v2.delete(KEY),
+            lambda: v2.delete_collection(Query()),
+        )
+        for act in acts:
+            with pytest.raises(InternalError, match=r"returned 0 objects, expected 1"):
+                await act()
+        document = await v1.get(KEY)
+        assert document.meta.resource_version == meta["resourceVersion"]
 
 
 async def test_a_webhook_changes_no_metadata_but_labels_and_annotations() -> None:

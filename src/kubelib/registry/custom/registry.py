@@ -64,12 +64,17 @@ class CustomRegistry(GenericRegistry):
     # Forms
 
     async def shown(self, documents: list[Document]) -> list[Document]:
-        """Return documents in the form of this version."""
+        """Return the documents of a list in the form of this version."""
+        return await self._converted(documents, listed=True)
+
+    async def _converted(self, documents: list[Document], *, listed: bool = False) -> list[Document]:
         head = self._head
         foreign = [at for at, document in enumerate(documents) if not document.begins_with(head)]
         if not foreign:
             return documents
-        converted = await self._converter.convert([documents[at] for at in foreign], self.resource.version)
+        converted = await self._converter.convert(
+            [documents[at] for at in foreign], self.resource.version, listed=listed
+        )
         result = list(documents)
         for at, document in zip(foreign, converted, strict=True):
             result[at] = document
@@ -80,7 +85,7 @@ class CustomRegistry(GenericRegistry):
         document = self.cache.get(key)
         if document is None or document.begins_with(self._head):
             return document
-        return (await self.shown([document]))[0]
+        return (await self._converted([document]))[0]
 
     async def encoded(self, tree: Tree) -> bytes:
         """Return a document as it is stored."""
@@ -137,7 +142,7 @@ class CustomRegistry(GenericRegistry):
         by_content = not self._is_stored and selects_by_content(query)
         asked = without_fields(query) if by_content else query
         async with super().watch(asked, since=since, initial_events=initial_events) as watcher:
-            watch = ConvertedWatch(watcher, self.shown, self._head)
+            watch = ConvertedWatch(watcher, self._converted, self._head)
             if by_content:
                 present = await self.shown(self.cache.select(asked))
                 watch.select(query.fields, self._fields, present if since not in ("", "0") else ())
