@@ -48,8 +48,8 @@ def node_with(name: str, cpu: str, pods: str = "110") -> Node:
     return make_node(name, capacity=amounts, allocatable=amounts)
 
 
-def pod_of(name: str, cpu: str) -> Pod:
-    resources = ResourceRequirements(requests={"cpu": cpu})
+def pod_of(name: str, cpu: str, **more: str) -> Pod:
+    resources = ResourceRequirements(requests={"cpu": cpu, **more}, limits=more)
     return make_pod(name, containers=(Container(name="main", image="x", resources=resources),))
 
 
@@ -170,6 +170,28 @@ async def test_room_that_is_given_back_can_be_taken_again(servers: list[LocalCli
     patch = Patch("merge", {"status": {"allocatable": {**node.status.allocatable, "cpu": "4"}}})
     await client.resource(Node).patch(node.key, patch, subresource="status")
     await bind(client, "c", "n")
+
+
+async def test_extended_resources_count_where_the_node_says_how_much_it_has(
+    servers: list[LocalClient],
+) -> None:
+    client, gpu = servers[0], "example.com/gpu"
+    node = await client.resource(Node).create(node_with("n", "1"))
+    for name in ("a", "b", "c"):
+        await client.resource(Pod).create(pod_of(name, "100m", **{gpu: "1"}))
+    await bind(client, "a", "n")  # somebody else minds it: a scheduler that ignores it placed the Pod
+
+    async def has(count: str) -> None:
+        patch = Patch("merge", {"status": {"allocatable": {**node.status.allocatable, gpu: count}}})
+        await client.resource(Node).patch(node.key, patch, subresource="status")
+
+    await has("2")
+    await bind(client, "b", "n")
+    with pytest.raises(Conflict, match=f"no longer has room.*{gpu}"):
+        await bind(client, "c", "n")
+    await has("0")
+    with pytest.raises(Conflict, match=gpu):
+        await bind(client, "c", "n")
 
 
 async def test_a_node_that_nobody_knows_takes_what_it_is_given(servers: list[LocalClient]) -> None:

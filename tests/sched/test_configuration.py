@@ -167,12 +167,22 @@ def make_odd() -> object:
                 (f"defaultConstraints: [{EVEN}]", 'defaultingType: Invalid value: "System": when .defaultConstraints are not empty'),
                 ("defaultingType: List, defaultConstraints: [{maxSkew: 0}]", "defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf)"),
                 ("defaultingType: List, defaultConstraints: [{maxSkew: 1}]", "defaultConstraints[0].topologyKey: Required value: can not be empty"),
+                ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: a/b/c}]", 'defaultConstraints[0].topologyKey: Invalid value: "a/b/c": a qualified name must consist of '),
                 ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z}]", "defaultConstraints[0].whenUnsatisfiable: Required value: can not be empty"),
                 ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: Never}]", 'defaultConstraints[0].whenUnsatisfiable: Unsupported value: "Never"'),
                 ("defaultingType: List, defaultConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: ScheduleAnyway, labelSelector: {}}]",
                  "defaultConstraints[0].labelSelector: Forbidden: constraint must not define a selector, as they deduced for each pod"),
                 (f"defaultingType: List, defaultConstraints: [{EVEN}, {EVEN}]", 'defaultConstraints[1]: Duplicate value: "{zone, ScheduleAnyway}"'),
                 ("defaultingType: List, defaultConstraints: [{maxSkew: many}]", "defaultConstraints[0]: "),
+            )
+        ),
+        *(
+            (HEAD + f"profiles: [{{pluginConfig: [{{name: NodeResourcesFit, args: {{{args}}}}}]}}]", f"profiles[0].pluginConfig[0].args.{why}")
+            for args, why in (
+                ("ignoredResources: [a, 'b c']", 'ignoredResources[1]: Invalid value: "b c": name part must consist of '),
+                ("ignoredResources: [1]", "ignoredResources[0]: must be a text"),
+                ("ignoredResourceGroups: [example.com/gpu]", 'ignoredResourceGroups[0]: Invalid value: "example.com/gpu": resource group name can\'t contain \'/\''),
+                ("ignoredResourceGroups: ['']", 'ignoredResourceGroups[0]: Invalid value: "": name part must be non-empty'),
             )
         ),
         (HEAD + "profiles: [{pluginConfig: [{name: Odd}]}]", "profiles[0].pluginConfig[0]: Odd takes no arguments here"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kubelib.api.core.affinity import Affinity, NodeAffinity
@@ -263,6 +264,34 @@ ROOM = {"cpu": "10m", "memory": "20", "pods": "32", A: "5", "ephemeral-storage":
 def test_what_is_short_is_what_kube_scheduler_says(wanted: str, there: str, short: str) -> None:
     found = ask(FitsResources(), asking(wanted), make_node("one", allocatable=ROOM), [asking(there)])
     assert sorted(found) == [f"Insufficient {name}" for name in short.split()]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "groups", "wanted", "short"),
+    [
+        ([B], [], f"1m 1 {B}=1", ""),
+        ([A], [], f"1m 1 {A}=9 {B}=1", B),
+        ([], [B.partition("/")[0]], f"1m 1 {A}=9 {B}=1", ""),
+        ([], ["other.example"], f"{B}=1", B),
+        (["cpu", H, K], ["kubernetes.io"], f"20m 1 {K}=1 {H}=9", f"{H} {K} cpu"),
+        ([B], [], f"20m 1 {B}=1", "cpu"),
+    ],
+)
+def test_extended_resources_that_are_ignored_are_another_s_to_mind(
+    ignored: list[str], groups: list[str], wanted: str, short: str
+) -> None:
+    fitting, pod = FitsResources(ignored, groups), PodInfo.of(asking(wanted))
+    nodes = NodeTable()
+    nodes.put_node(make_node("one", allocatable=ROOM))
+    expected = [f"Insufficient {name}" for name in sorted(short.split())]
+    everywhere = np.array([0])
+    assert sorted(fitting.reasons(pod, nodes, 0)) == expected
+    assert fitting.fits_row(pod, nodes, 0) == (not expected)
+    assert np.all(fitting.fits(pod, nodes, everywhere)) == (not expected)
+    for verdict in (fitting.may_pass(pod, nodes), fitting.fits_with(pod, nodes, np.zeros_like(nodes.free))):
+        assert np.broadcast_to(verdict, nodes.size)[0] == (not expected)
+    if expected:
+        assert sorted(fitting.count_reasons(pod, nodes, everywhere)) == expected
 
 
 @pytest.mark.parametrize(

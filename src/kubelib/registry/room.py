@@ -19,6 +19,7 @@ from kubelib.api.meta import Key
 from kubelib.api.podresources import Amounts, add, amounts, pod_requests
 from kubelib.api.quantity import ZERO
 from kubelib.api.scheme import Tree
+from kubelib.api.validation.resources import is_extended
 from kubelib.store import ABSENT, Put, Revision, RevisionMismatch
 from kubelib.transactions.base import Party
 
@@ -99,7 +100,10 @@ class NodeRoom:
         self._shares: Shares | None = None
 
     def lacks(self, node: str, wanted: Wanted) -> tuple[str, ...]:
-        """Return what the node has too little of for one more such Pod; nothing where it fits or nobody knows the node."""
+        """Return what the node has too little of for one more such Pod; nothing where it fits or nobody knows the node.
+
+        An extended resource of which the node does not say how much it has is another's to mind, as for kubelets.
+        """
         self._catch_up()
         allocatable = self._of(node)
         if not allocatable:
@@ -109,6 +113,8 @@ class NodeRoom:
         if _PODS in allocatable and load.pods + 1 > allocatable[_PODS].value():
             lacking.append(_PODS)
         for name, amount in wanted.requests.items():
+            if name not in allocatable and is_extended(name):
+                continue
             taken = load.total.get(name)
             if (taken + amount if taken is not None else amount) > allocatable.get(name, ZERO):
                 lacking.append(name)

@@ -8,7 +8,7 @@ import msgspec
 
 from kubelib.api.core.affinity import NodeAffinity, TopologySpreadConstraint
 from kubelib.api.errors import Problem
-from kubelib.api.validation import problems
+from kubelib.api.validation import problems, texts
 from kubelib.sched.base import Score
 from kubelib.sched.policies.allocation import (
     CPU_AND_MEMORY,
@@ -19,7 +19,7 @@ from kubelib.sched.policies.allocation import (
     Shape,
     Weights,
 )
-from kubelib.sched.policies.filters import IsAllowed
+from kubelib.sched.policies.filters import FitsResources, IsAllowed
 from kubelib.sched.policies.neighbours import SYSTEM_DEFAULTS, LikesCompany, PrefersEven, SpreadsEvenly
 from kubelib.sched.policies.scores import PrefersNodeAffinity
 from kubelib.sched.selectors import SpreadTerm, spread_term
@@ -112,7 +112,13 @@ def _shape(tree: Mapping[str, Any], path: str) -> Shape:
 
 
 def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    only(args, (*_META, "scoringStrategy"), path)
+    only(args, (*_META, "ignoredResources", "ignoredResourceGroups", "scoringStrategy"), path)
+    ignored = _names(args, "ignoredResources", path)
+    groups = _names(args, "ignoredResourceGroups", path)
+    for number, group in enumerate(groups):
+        if "/" in group:
+            why = "resource group name can't contain '/'"
+            refuse(problems.invalid(f"{path}.ignoredResourceGroups[{number}]", group, why))
     path = f"{path}.scoringStrategy"
     strategy = as_object(args.get("scoringStrategy") or {}, path)
     only(strategy, ("type", "resources", "requestedToCapacityRatio"), path)
@@ -132,7 +138,21 @@ def _fit(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         if ratio is not None:
             refuse(problems.forbidden(at, f"must be nil when type is not {RATIO}"))
         score = (LeastAllocated if wanted == "LeastAllocated" else MostAllocated)(resources)
-    return {"score": score}
+    return {"filter": FitsResources(ignored, groups), "score": score}
+
+
+def _names(args: Mapping[str, Any], field: str, path: str) -> Sequence[str]:
+    names = as_list(args.get(field) or [], f"{path}.{field}")
+    for at, name in enumerate(names):
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{path}.{field}[{at}]: must be a text")
+        _check_label_name(name, f"{path}.{field}[{at}]")
+    return names
+
+
+def _check_label_name(name: str, path: str) -> None:
+    for why in texts.qualified(name):
+        refuse(problems.invalid(path, name, why))
 
 
 def _balance(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
@@ -205,6 +225,7 @@ def _constraint(item: Any, path: str) -> SpreadTerm:
         refuse(problems.invalid(f"{path}.maxSkew", constraint.max_skew, "not in valid range (0, inf)"))
     if not constraint.topology_key:
         refuse(problems.required(f"{path}.topologyKey", "can not be empty"))
+    _check_label_name(constraint.topology_key, f"{path}.topologyKey")
     if not constraint.when_unsatisfiable:
         refuse(problems.required(f"{path}.whenUnsatisfiable", "can not be empty"))
     if constraint.when_unsatisfiable not in UNSATISFIABLE:

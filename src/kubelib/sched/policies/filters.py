@@ -1,7 +1,7 @@
 """Filters with kube-scheduler's semantics and words."""
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.validation.resources import is_extended
 from kubelib.sched.base import BoolColumn, Happening, Rows, SupportsCandidates
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import EVERYWHERE, PODS, PodInfo
@@ -24,9 +25,30 @@ class FitsResources:
     name = "NodeResourcesFit"
     retry_on = ROOM
 
+    def __init__(self, ignored: Collection[str] = (), groups: Collection[str] = ()) -> None:
+        """Make one. Extended resources that are `ignored`, or of these `groups` (what is before the slash), are another's to mind."""
+        self._ignored = frozenset(ignored)
+        self._groups = frozenset(groups)
+
+    def _asked(self, pod: PodInfo) -> Mapping[str, int]:
+        """Return what a Pod asks for that is looked at."""
+        if not (self._ignored or self._groups):
+            return pod.requests
+        return {name: wanted for name, wanted in pod.requests.items() if not self._is_ignored(name)}
+
+    def _is_ignored(self, resource: str) -> bool:
+        named = resource in self._ignored or resource.partition("/")[0] in self._groups
+        return named and is_extended(resource)
+
+    def _is_unknown(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Return whether a Pod asks for what no node has."""
+        return any(
+            wanted and resource not in nodes.allocatable for resource, wanted in self._asked(pod).items()
+        )
+
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
+        if self._is_unknown(pod, nodes):
             return False
         return self._offers(pod, nodes, nodes.free[:, rows])
 
@@ -34,19 +56,21 @@ class FitsResources:
         wanted = nodes.wanted(pod)
         # What is not asked for may be short already.
         asked = wanted > 0
+        if self._ignored or self._groups:
+            asked &= ~np.array([self._is_ignored(resource) for resource in nodes.allocatable])
         if asked.all():
             return np.asarray((offer >= wanted[:, None]).all(axis=0))
         return np.asarray((offer[asked] >= wanted[asked, None]).all(axis=0))
 
     def fits_with(self, pod: PodInfo, nodes: NodeTable, extra: NDArray[np.int64]) -> BoolColumn | bool:
         """Judge all nodes as if so much more were free."""
-        if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
+        if self._is_unknown(pod, nodes):
             return False
         return self._offers(pod, nodes, nodes.free + extra)
 
     def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
         """Return where the Pod fits if it is alone."""
-        if any(wanted and resource not in nodes.allocatable for resource, wanted in pod.requests.items()):
+        if self._is_unknown(pod, nodes):
             return False
         return self._offers(pod, nodes, np.array(list(nodes.allocatable.values())))
 
@@ -57,7 +81,7 @@ class FitsResources:
         free = nodes.free[:, rows] if extra is None else nodes.free[:, rows] + extra[:, rows]
         left = dict(zip(nodes.allocatable, free, strict=True))
         short = {"Too many pods": int(np.count_nonzero(left[PODS] < 1))}
-        for resource, wanted in pod.requests.items():
+        for resource, wanted in self._asked(pod).items():
             if wanted:
                 known = resource in left
                 short[f"Insufficient {resource}"] = (
@@ -68,7 +92,7 @@ class FitsResources:
     def fits_row(self, pod: PodInfo, nodes: NodeTable, row: int) -> bool:
         """Judge one node."""
         left = nodes.left
-        for resource, wanted in pod.requests.items():
+        for resource, wanted in self._asked(pod).items():
             if wanted and (resource not in left or left[resource][row] < wanted):
                 return False
         return bool(left[PODS][row] >= 1)
@@ -77,7 +101,7 @@ class FitsResources:
         """Name what is short."""
         left = nodes.left
         reasons = [] if left[PODS][row] >= 1 else ["Too many pods"]
-        for resource, wanted in pod.requests.items():
+        for resource, wanted in self._asked(pod).items():
             if wanted and (resource not in left or left[resource][row] < wanted):
                 reasons.append(f"Insufficient {resource}")
         return reasons
