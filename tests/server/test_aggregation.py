@@ -208,6 +208,37 @@ def api_service(**spec: Any) -> Tree:
     }
 
 
+async def test_groups_and_their_versions_are_listed_by_priority(api: Api) -> None:
+    services, group = "/apis/apiregistration.k8s.io/v1/apiservices", "travel.example.com"
+    form = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    for version, priority, of_version in (
+        ("v1", 20000, 15),
+        ("v1alpha1", 1, 15),
+        ("v1beta1", 17300, 15),
+        ("v2alpha1", 1, 16),
+    ):
+        priorities = {"groupPriorityMinimum": priority, "versionPriority": of_version}
+        service = api_service(version=version, **priorities)
+        await api.send("POST", services, {**service, "metadata": {"name": f"{version}.{group}"}})
+    groups = (await api.get("/apis"))["groups"]
+    # The group of the registrations themselves is before all others, whatever those ask for.
+    assert [item["name"] for item in groups[:2]] == ["apiregistration.k8s.io", group]
+    versions = ["v2alpha1", "v1", "v1beta1", "v1alpha1"]
+    assert [item["version"] for item in groups[1]["versions"]] == versions
+    listed = [(item["name"], [v["version"] for v in item["versions"]]) for item in groups]
+    items = (await api.get("/apis", accept=form))["items"]
+    assert [(item["metadata"]["name"], [v["version"] for v in item["versions"]]) for item in items] == listed
+    assert {v["freshness"] for v in items[1]["versions"]} == {"Stale"}
+    paths = (await api.get("/"))["paths"]
+    assert paths == sorted(paths)
+    mine = [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in sorted(versions))]
+    assert [path for path in paths if group in path] == mine
+    assert {"/apis/", "/apis/apps", "/apis/apps/v1", "/apis/autoscaling/v2"} <= set(paths)
+    for version in versions:
+        await api.send("DELETE", f"{services}/{version}.{group}", code=200)
+    assert not [path for path in (await api.get("/"))["paths"] if group in path]
+
+
 async def test_the_condition_says_what_is_missing(api: Api) -> None:
     name, core = "v1.travel.example.com", "/api/v1/namespaces/default"
     await api.send("POST", "/apis/apiregistration.k8s.io/v1/apiservices", api_service())

@@ -1,6 +1,6 @@
 """The paths that are no resources: version, health, figures, discovery, descriptions, and what is behind them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,12 +26,17 @@ def _indented(tree: Any) -> Response:
     return Response(msgspec.json.format(encode_json(tree), indent=2), is_document=False)
 
 
-def _paths(*, with_flow: bool) -> list[str]:
-    return [
+def _paths(groups: Mapping[str, Sequence[str]], *, with_flow: bool) -> list[str]:
+    """Return the paths that the index lists, sorted: those of all groups among them, whoever answers for them."""
+    versions = {f"/apis/{group}": names for group, names in groups.items() if group}
+    paths = [
         "/.well-known/openid-configuration",
         "/api",
         "/api/v1",
         "/apis",
+        "/apis/",
+        *versions,
+        *(f"{path}/{version}" for path, names in versions.items() for version in names),
         *(f"/debug/api_priority_and_fairness/{name}" for name in DUMPS if with_flow),
         "/healthz",
         "/livez",
@@ -43,6 +48,7 @@ def _paths(*, with_flow: bool) -> list[str]:
         "/readyz",
         "/version",
     ]
+    return sorted(paths)
 
 
 class PlainPaths:
@@ -101,7 +107,8 @@ class PlainPaths:
                     raise NotFound("the server could not find the requested resource")
                 return Response(table, content_type=b"text/plain; charset=utf-8")
             case [""]:
-                return _indented({"paths": _paths(with_flow=server.flow is not None)})
+                groups = server.aggregator.groups()
+                return _indented({"paths": _paths(groups, with_flow=server.flow is not None)})
         return self.unknown(request.info.path)
 
     def _groups(self, path: str, accept: str) -> Response:

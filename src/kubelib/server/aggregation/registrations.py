@@ -112,8 +112,10 @@ class Registrations:
         highest: dict[str, int] = {}
         for (group, _), (priority, _) in known.items():
             highest[group] = max(highest.get(group, 0), priority)
+        # Whatever others ask for, the group in which they ask comes first.
+        own = self.resource.group if self.enabled else ""
         groups: dict[str, list[str]] = {
-            group: [] for group in sorted(highest, key=lambda name: (-highest[name], name))
+            group: [] for group in sorted(highest, key=lambda name: (name != own, -highest[name], name))
         }
         for group, version in sorted(known, key=lambda key: (-known[key][1], version_order(key[1]))):
             groups[group].append(version)
