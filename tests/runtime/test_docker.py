@@ -98,7 +98,7 @@ class TestDockerRuntime(
         self, runtime: DockerRuntime, docker_engine: Docker
     ) -> None:
         limits = Resources(memory=32 << 20, cpu=0.5)
-        sandbox = await runtime.run_sandbox(self.sandbox())
+        sandbox = await runtime.run_sandbox(self.sandbox(limited=True))
         await runtime.limit_sandbox(sandbox, limits)
         async with self.opened(self.owner) as other:
             identity = await self.start(other, Program(), command=EATER)
@@ -123,12 +123,19 @@ class TestDockerRuntime(
         self, runtime: DockerRuntime, caplog: pytest.LogCaptureFixture
     ) -> None:
         why = "Docker's cgroup driver is systemd, not cgroupfs"
-        runtime._groups = PodGroups(self.owner, why)
-        identity = await self.start(runtime, Program())
-        sandbox = await self.in_sandbox(runtime)
-        await runtime.limit_sandbox(sandbox.id, Resources(memory=32 << 20))
-        assert (await containers(runtime))[identity].state == "running"
-        assert f"pod default/{sandbox.name} is not limited as a whole: {why}" in caplog.messages
+        name = self.sandbox().name
+        for limited, able, reason in (
+            (False, True, "its sandbox was made when it had no such limits"),
+            (True, False, why),
+        ):
+            if not able:
+                runtime._groups = PodGroups(self.owner, why)
+            sandbox = await runtime.run_sandbox(self.sandbox(limited=limited))
+            identity = await self.start(runtime, Program())
+            await runtime.limit_sandbox(sandbox, Resources(memory=32 << 20))
+            assert (await containers(runtime))[identity].state == "running"
+            assert f"pod default/{name} is not limited as a whole: {reason}" in caplog.messages
+            await runtime.remove_sandbox(sandbox)
         assert groups_left(Path(self.owner)) == []
 
     async def test_an_engine_that_is_not_there_is_said_in_one_sentence(self, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def hierarchy(root: Path, *, unified: bool, **groups: dict[str, str]) -> Path:
     for top in tops:
         top.mkdir(parents=True)
         for name, files in groups.items():
-            (top / name).mkdir()
+            (top / name).mkdir(parents=True)
             for file, text in files.items():
                 (top / name / file).write_text(text)
     if unified:
@@ -276,7 +276,7 @@ def hierarchy(root: Path, *, unified: bool, **groups: dict[str, str]) -> Path:
 def test_all_that_is_of_a_pod_is_in_its_control_group() -> None:
     spec = SandboxSpec(uid="u", namespace="shop", name="web", hostname="front", address="")
     path = PodGroups("me").path("u")
-    assert path.startswith("/kubelib-")
+    assert path.startswith("/docker/kubelib-")
     assert path.endswith("-podu")
     assert path != PodGroups("another").path("u")
     assert sandbox_config(spec, "pause", "me", path)["HostConfig"]["CgroupParent"] == path

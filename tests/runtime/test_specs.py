@@ -84,6 +84,9 @@ def test_a_sandbox_has_the_namespaces_ports_and_sysctls_that_its_pod_asks_for() 
     )
     assert (spec.hostname, spec.address, spec.dns) == ("front", "10.0.0.1", HOST)
     assert spec.sysctls == {"net.core.somaxconn": "99"}
+    assert not spec.limited
+    whole = ResourceRequirements(limits={"memory": "64Mi"})
+    assert sandbox_spec(pod(containers=(ContainerDefinition(name="main"),), resources=whole)).limited
 
 
 def test_a_pod_on_the_nodes_network_maps_no_ports() -> None:

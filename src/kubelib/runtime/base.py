@@ -90,6 +90,8 @@ class SandboxSpec:
     ports: Sequence[PortMapping] = ()
     dns: Dns = Dns()
     sysctls: Mapping[str, str] = attrs.field(factory=dict)
+    limited: bool = False
+    """Whether its containers are to be held below limits together: `SupportsSandboxLimits`."""
 
 
 @attrs.frozen
@@ -387,7 +389,7 @@ class ContainerStats:
 
 @runtime_checkable
 class SupportsSandboxLimits(Protocol):
-    """Can hold all containers of a sandbox, together, below limits."""
+    """Can hold all containers of a sandbox, together, below limits; of one that was not made for that (`SandboxSpec.limited`), perhaps."""
 
     async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
         """Set limits, or other ones, also for what is started later; what is None stays as it is. Raises `CannotResize`, `NoSuchContainer`."""

@@ -65,6 +65,7 @@ def sandbox_spec(pod: Pod, *, address: str = "", dns: Dns | None = None) -> Sand
         ports=() if spec.host_network else _ports(pod),
         dns=dns or Dns(),
         sysctls={sysctl.name: sysctl.value for sysctl in security.sysctls} if security is not None else {},
+        limited=spec.resources is not None,
     )
 
 

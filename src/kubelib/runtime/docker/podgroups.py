@@ -14,6 +14,9 @@ from kubelib.runtime.base import Resources
 from kubelib.runtime.isolation.cgroups import groups_at
 from kubelib.runtime.stats.cgroups import ROOT, is_unified
 
+TOP = "docker"
+"""Where an engine has its containers unless it was told otherwise: a Pod's share of the processors is compared with theirs."""
+
 
 def obstacle(info: Mapping[str, Any], *, local: bool, root: Path = ROOT) -> str:
     """Return why an engine's Pods cannot have control groups, given what it says of itself; empty if they can."""
@@ -41,7 +44,7 @@ class PodGroups:
 
     def path(self, uid: str) -> str:
         """Return the path of a Pod's control group; empty, for the engine to choose one, if there are none."""
-        return "" if self.why_not else f"/{self._stem}{uid}"
+        return "" if self.why_not else f"/{TOP}/{self._stem}{uid}"
 
     def limit(self, path: str, resources: Resources) -> bool:
         """Set limits of all that is in a control group; return False if it is not seen from here. Raises OSError."""
@@ -70,6 +73,6 @@ class PodGroups:
     def _places(self, pattern: str) -> Iterator[Path]:
         if self.why_not:
             return
-        yield from self._root.glob(pattern)
+        yield from self._root.glob(f"{TOP}/{pattern}")
         if not is_unified(self._root):
-            yield from self._root.glob(f"*/{pattern}")
+            yield from self._root.glob(f"*/{TOP}/{pattern}")

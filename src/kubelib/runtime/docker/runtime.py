@@ -124,7 +124,9 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
 
     async def _create_sandbox(self, spec: SandboxSpec) -> str:
         image = await self.images.pause()
-        config = configs.sandbox_config(spec, image, self.owner, self._groups.path(spec.uid))
+        # Only who needs it: what requests weigh is compared among the containers in one control group.
+        parent = self._groups.path(spec.uid) if spec.limited else ""
+        config = configs.sandbox_config(spec, image, self.owner, parent)
         return await self._create(config, sandbox_name(spec))
 
     async def _start_sandbox(self, identity: str, *, fresh: bool) -> None:
@@ -183,7 +185,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
             "pod %s/%s is not limited as a whole: %s",
             labels[POD_NAMESPACE],
             labels[POD_NAME],
-            why or "its sandbox was made without a control group for that",
+            why or "its sandbox was made when it had no such limits",
         )
 
     async def _remove(self, identity: str) -> None:

@@ -67,7 +67,7 @@ class SandboxLimitSuite(OfRuntimes):
 
     async def test_containers_have_no_more_together_than_their_sandbox(self, runtime: Runtime) -> None:
         assert isinstance(runtime, SupportsSandboxLimits)
-        sandbox = await runtime.run_sandbox(self.sandbox())
+        sandbox = await runtime.run_sandbox(self.sandbox(limited=True))
         first, second = Resources(memory=128 << 20, cpu=1.5), Resources(memory=32 << 20, cpu=0.5)
         await runtime.limit_sandbox(sandbox, first)
         sleeper = await self.start(runtime, Program())
