@@ -191,3 +191,9 @@ class Policy:
     """Whether Pods of lower priority may have to leave for one that fits nowhere."""
     watch: Watch | None = None
     """What limits the time of plug-ins that are not this library's; None: they have as long as they like."""
+
+    @property
+    def by_services(self) -> bool:
+        """Whether something in it looks at Services, of which a scheduler otherwise need not know."""
+        parts = (*self.filters, *(score for score, _ in self.scores))
+        return any(getattr(part, "by_services", False) for part in parts)

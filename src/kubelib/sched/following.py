@@ -14,6 +14,7 @@ from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.service import Service
 from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
@@ -61,8 +62,12 @@ class Following:
         random: Random,
         nodes: Callable[[Node], bool] | None = None,
         groups: Groups | None = None,
+        services: bool = False,
     ) -> None:
-        """Make one. Only `nodes` of which that is true are in the table: a partition. The queues look at the same `groups`."""
+        """Make one. Only `nodes` of which that is true are in the table: a partition. The queues look at the same `groups`.
+
+        Services are followed if they are asked for.
+        """
         self.name = "following"
         self.table = NodeTable()
         self.budgets = Budgets()
@@ -80,8 +85,9 @@ class Following:
         self._nodes = self._informers.of(Node)
         self._namespaces = self._informers.of(Namespace)
         self._disruption_budgets = self._informers.of(PodDisruptionBudget)
-        for kind in STORAGE:
+        for kind in (*STORAGE, Service) if services else STORAGE:
             self._informers.of(kind)
+        self._by_services = services
         # Servers of earlier versions do not know groups and devices: nobody waits for these informers.
         self._unawaited = SharedInformers(client, random=random)
         self._pod_groups = self._unawaited.of(PodGroup)
@@ -105,6 +111,8 @@ class Following:
 
     def _subscribe(self) -> None:
         self._namespaces.subscribe(self._on_namespace)
+        if self._by_services:
+            self._learn(Service, self.table.services.put)
         known = self.table.volumes
         self._learn(StorageClass, lambda key, found: known.put_class(key.name, found))
         self._learn(PersistentVolume, lambda key, found: known.put_volume(key.name, found))

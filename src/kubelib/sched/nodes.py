@@ -21,6 +21,7 @@ from kubelib.sched.layers import Layers
 from kubelib.sched.pods import CPU, MEMORY, PODS, STORAGE, PodInfo, amount
 from kubelib.sched.promises import Placed, Promises
 from kubelib.sched.selectors import Labels, PodSelector, PodTerm
+from kubelib.sched.services import Services
 from kubelib.sched.volumes import Volumes
 
 Column = NDArray[np.int64]
@@ -72,6 +73,7 @@ class NodeTable(Promises):
         self.namespaces: dict[str, Labels] = {}
         self.volumes = Volumes()
         self.devices = Devices()
+        self.services = Services()
         self.images = Images()
         self.log: list[int] = []
         """Rows in the order in which they changed; the first has the position `log_start`."""

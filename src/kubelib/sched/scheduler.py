@@ -142,6 +142,8 @@ class Scheduler:
         self.queue = SchedulingQueue(self._groups)
         self._terms = terms = terms or Terms()
         self.queue.first_backoff, self.queue.longest_backoff = terms.first_backoff, terms.longest_backoff
+        policies = {name: policy or default_policy(), **(profiles or {})}
+        paths = [path.policy for path in terms.paths]
         self._following = Following(
             client,
             queues=[self.queue],
@@ -149,6 +151,7 @@ class Scheduler:
             random=random,
             nodes=terms.nodes,
             groups=self._groups,
+            services=any(policy.by_services for policy in (*policies.values(), *paths)),
         )
         self._limit = anyio.CapacityLimiter(32)
         self._reporter = Reporter(
@@ -168,7 +171,7 @@ class Scheduler:
         self._claimer = Claimer(client, self.table, limit=self._limit)
         self._lines: dict[tuple[str, str], _Line] = {}
         """By the name in the Pods, and their workload if that has a path of its own."""
-        for profile, usual in {name: policy or default_policy(), **(profiles or {})}.items():
+        for profile, usual in policies.items():
             for path in (Path("", usual, terms.time), *terms.paths):
                 cycle = Cycle(self.table, path.policy, random)
                 displacement = Displacement(

@@ -12,6 +12,7 @@ from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.service import Service
 from kubelib.api.errors import Forbidden, NotFound
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
@@ -74,6 +75,7 @@ def make_snapshot(
     storage: Iterable[StorageObject] = (),
     groups: Iterable[PodGroup] = (),
     devices: Iterable[DeviceObject] = (),
+    services: Iterable[Service] = (),
 ) -> Snapshot:
     """Lay out what a scheduler would know. Objects that make no sense are left out, as a scheduler leaves them out."""
     snapshot = Snapshot(NodeTable(), Budgets(), {pod.key: pod for pod in pods}, now)
@@ -83,6 +85,8 @@ def make_snapshot(
         snapshot.table.volumes.put(thing)
     for claim in devices:
         snapshot.table.devices.put(claim)
+    for service in services:
+        snapshot.table.services.put(service.key, service)
     for node in nodes:
         with suppress(ValueError):
             snapshot.table.put_node(node)
@@ -120,6 +124,7 @@ async def take_snapshot(client: Client, now: datetime) -> Snapshot:
         storage=storage,
         groups=await _if_any(client, PodGroup),
         devices=[*await _if_any(client, ResourceClaim), *await _if_any(client, DeviceClass)],
+        services=await _if_any(client, Service),
     )
 
 

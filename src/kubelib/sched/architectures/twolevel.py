@@ -109,6 +109,7 @@ class Framework:
         self.queue = SchedulingQueue()
         self.time = time
         self._offered = Offered()
+        self.by_services = policy.by_services
         self._policy = attrs.evolve(policy, filters=(*policy.filters, self._offered))
         self._cycle: Cycle | None = None
         self._gathered: Gathered
@@ -224,7 +225,11 @@ class ResourceManager:
         self._random = random
         self._by_workload = {framework.workload: framework for framework in frameworks}
         self._following = following = Following(
-            client, queues=[f.queue for f in frameworks], route=self._route, random=random
+            client,
+            queues=[f.queue for f in frameworks],
+            route=self._route,
+            random=random,
+            services=any(framework.by_services for framework in frameworks),
         )
         limit = anyio.CapacityLimiter(32)
         self._reporter = Reporter(client, following, clock=clock, recorder=recorder, limit=limit)

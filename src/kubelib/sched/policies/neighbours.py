@@ -128,17 +128,25 @@ class LikesCompany:
         return np.floor(100.0 * ((total - least) / (most - least))) if most > least else 0.0
 
 
-def _chosen(pod: PodInfo, defaults: Sequence[SpreadTerm], *, required: bool) -> Sequence[SpreadTerm]:
-    """Return the Pod's constraints that must be met, or that need not be; a controller's Pod without any has the `defaults`."""
-    terms = pod.spread or (defaults if pod.owner else ())
-    return [term for term in terms if term.required == required]
+def _chosen(
+    pod: PodInfo, nodes: NodeTable, defaults: Sequence[SpreadTerm], *, required: bool
+) -> Sequence[SpreadTerm]:
+    """Return the Pod's constraints that must be met, or that need not be.
+
+    One without any, of a controller or selected by Services, has the `defaults`.
+    """
+    terms = [term for term in pod.spread or defaults if term.required == required]
+    if pod.spread or pod.owner or not terms or nodes.services.peers(pod) is not None:
+        return terms
+    return ()
 
 
 def _count(nodes: NodeTable, term: SpreadTerm, pod: PodInfo) -> Column:
     """Return how many Pods on each row count for a constraint."""
-    if term.pods is None:
-        return nodes.owned(pod.owner, slice(0, nodes.size))
-    return nodes.count(term.pods)
+    if term.pods is not None:
+        return nodes.count(term.pods)
+    peers = nodes.services.peers(pod) if not pod.owner else None
+    return nodes.count(peers) if peers is not None else nodes.owned(pod.owner, slice(0, nodes.size))
 
 
 def _labelled(terms: Sequence[SpreadTerm], nodes: NodeTable) -> BoolColumn:
@@ -173,20 +181,25 @@ class SpreadsEvenly:
     name = "PodTopologySpread"
 
     def __init__(self, defaults: Sequence[SpreadTerm] = ()) -> None:
-        """Make one. Pods of controllers that have no constraints have those of the `defaults` that must be met."""
+        """Make one. Pods of controllers and Services that have no constraints have those of the `defaults` that must be met."""
         self._eligible = _Eligible()
         self._defaults = tuple(defaults)
 
-    def _terms(self, pod: PodInfo) -> Sequence[SpreadTerm]:
-        return _chosen(pod, self._defaults, required=True)
+    @property
+    def by_services(self) -> bool:
+        """Whether it looks at Services."""
+        return bool(self._defaults)
+
+    def _terms(self, pod: PodInfo, nodes: NodeTable) -> Sequence[SpreadTerm]:
+        return _chosen(pod, nodes, self._defaults, required=True)
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod has such constraints."""
-        return bool(pod.spread or self._defaults) and bool(self._terms(pod))
+        return bool(pod.spread or self._defaults) and bool(self._terms(pod, nodes))
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
-        terms = self._terms(pod)
+        terms = self._terms(pod, nodes)
         labelled = _labelled(terms, nodes)
         result = labelled[rows]
         for term in terms:
@@ -195,7 +208,7 @@ class SpreadsEvenly:
 
     def may_pass(self, pod: PodInfo, nodes: NodeTable) -> BoolColumn | bool:
         """Return which nodes have the labels that the constraints are about."""
-        return _labelled(self._terms(pod), nodes)
+        return _labelled(self._terms(pod, nodes), nodes)
 
     def _within(self, term: SpreadTerm, labelled: BoolColumn, pod: PodInfo, nodes: NodeTable) -> BoolColumn:
         eligible = self._eligible.rows(term, labelled, pod, nodes)
@@ -210,7 +223,7 @@ class SpreadsEvenly:
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say whether the label is missing or the skew too large, by the first constraint that is not met."""
         reason = "node(s) didn't match pod topology spread constraints"
-        terms = self._terms(pod)
+        terms = self._terms(pod, nodes)
         missing = [number for number, term in enumerate(terms) if nodes.label(term.topology)[row] is None]
         if not missing:
             return (reason,)
@@ -233,7 +246,7 @@ class PrefersEven:
     name = "PodTopologySpread"
 
     def __init__(self, defaults: Sequence[SpreadTerm] = (), *, anywhere: bool = False) -> None:
-        """Make one. Pods of controllers that have no constraints have those of the `defaults` that need not be met.
+        """Make one. Pods of controllers and Services that have no constraints have those of the `defaults` that need not be met.
 
         With `anywhere` nodes need not have the labels of the defaults.
         """
@@ -241,16 +254,21 @@ class PrefersEven:
         self._defaults = tuple(defaults)
         self._anywhere = anywhere
 
-    def _terms(self, pod: PodInfo) -> Sequence[SpreadTerm]:
-        return _chosen(pod, self._defaults, required=False)
+    @property
+    def by_services(self) -> bool:
+        """Whether it looks at Services."""
+        return bool(self._defaults)
+
+    def _terms(self, pod: PodInfo, nodes: NodeTable) -> Sequence[SpreadTerm]:
+        return _chosen(pod, nodes, self._defaults, required=False)
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod has such constraints."""
-        return bool(pod.spread or self._defaults) and bool(self._terms(pod))
+        return bool(pod.spread or self._defaults) and bool(self._terms(pod, nodes))
 
     def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
         """Judge the nodes: the fewer Pods in the same places, the better; those without a label come last."""
-        terms = self._terms(pod)
+        terms = self._terms(pod, nodes)
         labelled = nodes.present if self._anywhere and not pod.spread else _labelled(terms, nodes)
         known = labelled[rows]
         cost: Any = np.zeros(len(known))
