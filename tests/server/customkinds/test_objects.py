@@ -222,3 +222,24 @@ def test_applying_what_the_schema_does_not_have_is_refused(api: Api, names: tupl
     answer = api.client.patch(f"{path}/a?fieldManager=me", json=body, headers=headers)
     assert not answer.is_success
     assert ".spec.colour: field not declared in schema" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "message"),
+    [
+        ("apiVersion", {"pattern": "/v2$"}, "apiVersion in body should match '/v2$'"),
+        ("apiVersion", {"maxLength": 3}, "may not be more than 3 bytes"),
+        ("kind", {"enum": ["Odd"]}, 'supported values: "Odd"'),
+    ],
+)
+def test_the_kind_and_version_of_an_object_are_checked_by_the_schema_too(
+    api: Api, names: tuple[str, str], name: str, schema: Tree, message: str
+) -> None:
+    tree = definition(*names)
+    [version] = tree["spec"]["versions"]
+    version["schema"]["openAPIV3Schema"]["properties"][name] = {"type": "string", **schema}
+    path = api.define(tree)
+    status = api.refused("POST", path, 422, json=thing(names[1], "a", {}))
+    [cause] = status["details"]["causes"]
+    assert cause["field"] == name
+    assert message in cause["message"]

@@ -101,7 +101,8 @@ class _Types:
         if root:
             if properties.get("metadata", {}).get("properties") or preserves:
                 raise _Unsayable
-            properties |= {"kind": {"type": "string"}, "apiVersion": {"type": "string"}}
+            for name in ("kind", "apiVersion"):
+                properties.setdefault(name, {"type": "string"})
             properties["metadata"] = {"x-kubernetes-preserve-unknown-fields": True}
         if isinstance(extra, dict) and not properties and not schema.get("required"):
             return _bounded(dict[str, self.of(extra)], min_length=fewest, max_length=most)  # type: ignore[misc]
