@@ -184,3 +184,25 @@ def test_a_kind_without_columns_shows_its_age_as_a_date(api: Api, names: tuple[s
     shown = api.made("GET", path, headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"})
     columns = [(column["name"], column["type"]) for column in shown["columnDefinitions"]]
     assert columns == [("Name", "string"), ("Age", "date")]
+
+
+def test_what_only_the_stored_version_fills_in_is_there_in_all_versions(
+    api: Api, names: tuple[str, str]
+) -> None:
+    """The version of a request fills in what is stored; the stored version fills in what is read, and others nothing."""
+    every = ("v1", "v2", "v3")
+    versions = []
+    for name in every:
+        fields: Tree = {other: {"type": "boolean"} for other in every}
+        fields[name] = {"type": "boolean", "default": True}
+        root = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
+        schema = {"openAPIV3Schema": root}
+        versions.append({"name": name, "served": True, "storage": name == "v1", "schema": schema})
+    paths = paths_of(tree := definition(*names, versions=versions))
+    api.define(tree)
+    for made, path in zip(every, paths, strict=True):
+        filled = {made: True, "v1": True}
+        created = api.made("POST", path, json=thing(names[1], f"of-{made}", {}, version=made))
+        assert created["spec"] == filled
+        for other in paths:
+            assert api.made("GET", f"{other}/of-{made}")["spec"] == filled

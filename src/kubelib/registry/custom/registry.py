@@ -93,8 +93,9 @@ class CustomRegistry(GenericRegistry):
         if not self._is_stored:
             document = Document(raw)
             raw = (await self._converter.convert([document], self.resource.storage_version))[0].raw
-        # A status that was taken out on the way in is filled in again when what is stored is looked at.
-        if "status" in tree or not self._fills_status:
+        # A status that was taken out on the way in is filled in again when what is stored is looked at, and so is what only the stored
+        # version fills in, as in Kubernetes.
+        if self._is_stored and ("status" in tree or not self._fills_status):
             self.cache.written.add(raw)
         return raw
 
