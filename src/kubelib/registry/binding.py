@@ -176,6 +176,7 @@ class _Landing:
         for _ in range(TRIES):
             with self._owner.room.holding() as held:
                 puts = self._decide(remaining, held)
+                guards = self._guards(puts)
                 if self._record and self._outcomes:
                     # What is in the way may be ourselves, the first time that this was sent.
                     known = await self._known()
@@ -189,7 +190,7 @@ class _Landing:
                     self._landed(puts)
                     break
                 try:
-                    return await self._commit(puts)
+                    return await self._commit(puts, guards)
                 except RevisionMismatch as mismatch:
                     if mismatch.key == self._record:
                         known = await self._known()
@@ -276,11 +277,20 @@ class _Landing:
 
     # Committing
 
-    async def _commit(self, puts: Mapping[int, Put]) -> Result:
+    def _guards(self, positions: Iterable[int]) -> list[Put]:
+        """Return the guards of the nodes that are given Pods, as they were when it was decided: at once, before anything else is known.
+
+        Where one server has the store to itself all bindings are made here, and what others have under way is held.
+        """
+        if not self._owner.shared:
+            return []
+        claims = self._transaction.claims
+        return [self._owner.room.guard(node) for node in sorted({claims[p].node for p in positions})]
+
+    async def _commit(self, puts: Mapping[int, Put], guards: Sequence[Put]) -> Result:
         claims = [self._transaction.claims[position] for position in puts]
         room, nodes, shared = self._owner.room, {claim.node for claim in claims}, self._owner.shared
-        # Where one server has the store to itself all bindings are made here: what others have under way is held.
-        writes = [*puts.values(), *(room.guard(node) for node in (sorted(nodes) if shared else ()))]
+        writes = [*puts.values(), *guards]
         self._landed(puts)
         try:
             if self._record:

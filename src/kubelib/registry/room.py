@@ -190,18 +190,25 @@ class NodeRoom:
             self._guards.update(dict.fromkeys(nodes, revision))
 
     async def learn(self, mismatch: RevisionMismatch, nodes: "set[str]") -> None:
-        """Take from a lost transaction who has been on its nodes. Raises `StoreError`."""
+        """Take from a lost transaction who has been on its nodes. Raises `StoreError`, ServiceUnavailable.
+
+        A guard is known only once the Pods of the commit that wrote it are, too: whoever decided in between would hold a guard
+        that nobody has written since, without having counted what it guards.
+        """
         if not mismatch.key.startswith(GUARDS):
             return
-        self._guards[mismatch.key.removeprefix(GUARDS)] = mismatch.found
+        found = {mismatch.key.removeprefix(GUARDS): mismatch.found}
         store = self._pods.owner.store
         if len(nodes) > ONE_BY_ONE:
             for entry in (await store.list(GUARDS)).entries:
-                self._guards[entry.key.removeprefix(GUARDS)] = entry.modified
-            return
-        for node in nodes - {mismatch.key.removeprefix(GUARDS)}:
-            found = await store.get(GUARDS + node)
-            self._guards[node] = found.modified if found is not None else ABSENT
+                found[entry.key.removeprefix(GUARDS)] = entry.modified
+        else:
+            for node in nodes - found.keys():
+                guard = await store.get(GUARDS + node)
+                found[node] = guard.modified if guard is not None else ABSENT
+        if max(found.values()) > self._pods.cache.revision:
+            await self._pods.catch_up()
+        self._guards.update(found)
 
     def _of(self, node: str) -> Amounts:
         document = self._nodes.get(Key("", node))
