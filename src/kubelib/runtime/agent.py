@@ -132,7 +132,7 @@ class NodeAgent:
 
         A node with static Pods runs those before, and does not need an API server for that.
         """
-        async with anyio.create_task_group() as group, self.runtime.events() as events:
+        async with self.runtime.events() as events, anyio.create_task_group() as group:
             self._group = group
             sandboxes = {sandbox.uid: sandbox for sandbox in await self.runtime.list_sandboxes()}
             for sandbox in sandboxes.values():

@@ -7,8 +7,6 @@ the same, but can take very long for some: a server that is open to others has R
 import functools
 from collections.abc import Callable
 
-from kubelib.cel.patterns import as_go_says
-
 
 class PatternError(ValueError):
     """The text is no regular expression."""
@@ -27,6 +25,8 @@ def compile_pattern(pattern: str) -> Callable[[str], object]:
     try:
         return re2.compile(pattern, options=options).search  # type: ignore[no-any-return]
     except re2.error as error:
+        from kubelib.cel.patterns import as_go_says  # only now: what starts a cluster needs no CEL
+
         raise PatternError(f"error parsing regexp: {as_go_says(_text(error))}") from None
 
 
