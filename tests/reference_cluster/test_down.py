@@ -105,12 +105,14 @@ def test_the_containers_of_an_engine_are_asked_to_end_and_removed(
         node = data.node("node-1")
         node.mkdir(parents=True)
         anyio.run(leave, node)
-    assert len(docker_engine.containers()) == 2
+    # Others may have left some of theirs in the engine.
+    left = [name for name in docker_engine.containers() if name.endswith(("_default_uid", "_default_uid_0"))]
+    assert len(left) == 2
     assert groups_left(node) != []
     done = CliRunner().invoke(down, ["--data-dir", str(data.path), "--runtime", "docker"])
     assert (done.exit_code, done.output) == (0, "1 Pod ended\n")
     assert said.exists()
-    assert docker_engine.containers() == []
+    assert not {*left} & {*docker_engine.containers()}
     assert groups_left(node) == []
 
 
