@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import TASK_STATUS_IGNORED
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from kubelib.api.coordination import Lease, LeaseSpec
 from kubelib.api.errors import ServiceUnavailable
@@ -117,17 +117,23 @@ def election(
     )
 
 
+def runs(tasks: TaskGroup, contender: LeaderElection) -> anyio.CancelScope:
+    """Let a contender run; return what ends it alone."""
+    scope = anyio.CancelScope()
+
+    async def run() -> None:
+        with scope:
+            await contender.run()
+
+    tasks.start_soon(run)
+    return scope
+
+
 async def test_one_leads_and_on_a_clean_stop_the_next_follows_at_once(world: Any) -> None:
     log: list[str] = []
     one, two = election(world, "one", log), election(world, "two", log)
     async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def run_one() -> None:
-            with scope:
-                await one.run()
-
-        tasks.start_soon(run_one)
+        scope = runs(tasks, one)
         await anyio.sleep(5)
         tasks.start_soon(two.run)
         await anyio.sleep(60)
@@ -177,13 +183,7 @@ async def test_a_lease_is_given_back_also_over_a_busy_line_and_a_renewal_that_co
     line = Busy(world.direct)
     one, two = election(world, "one", log, line=line), election(world, "two", log)
     async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def run_one() -> None:
-            with scope:
-                await one.run()
-
-        tasks.start_soon(run_one)
+        scope = runs(tasks, one)
         await anyio.sleep(5)
         tasks.start_soon(two.run)
         await anyio.sleep(1)
@@ -199,13 +199,7 @@ async def test_who_cannot_watch_the_lease_follows_all_the_same(world: Any) -> No
     log: list[str] = []
     one, two = election(world, "one", log), election(world, "two", log, line=Refused(world.direct, "watch"))
     async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def run_one() -> None:
-            with scope:
-                await one.run()
-
-        tasks.start_soon(run_one)
+        scope = runs(tasks, one)
         await anyio.sleep(5)
         tasks.start_soon(two.run)
         await anyio.sleep(60)
@@ -220,13 +214,7 @@ async def test_who_has_heard_of_a_free_lease_and_could_not_write_tries_again_at_
     line = Refused(world.direct)
     one, two = election(world, "one", log), election(world, "two", log, line=line)
     async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def run_one() -> None:
-            with scope:
-                await one.run()
-
-        tasks.start_soon(run_one)
+        scope = runs(tasks, one)
         await anyio.sleep(5)
         tasks.start_soon(two.run)
         await anyio.sleep(60)
@@ -245,13 +233,7 @@ async def test_a_leader_renews_and_hands_over_without_reading_what_it_knows(worl
     lines = [Refused(world.direct), Refused(world.direct)]
     one, two = (election(world, n, log, line=line) for n, line in zip(("one", "two"), lines, strict=True))
     async with anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def run_one() -> None:
-            with scope:
-                await one.run()
-
-        tasks.start_soon(run_one)
+        scope = runs(tasks, one)
         await anyio.sleep(1)
         tasks.start_soon(two.run)
         await anyio.sleep(1)

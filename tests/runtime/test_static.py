@@ -15,6 +15,7 @@ from kubelib.registry.base import Preconditions
 from kubelib.runtime.fake import Life
 from kubelib.runtime.mirrors import HASH, MIRROR, SEEN, SOURCE
 from kubelib.runtime.static import BadManifest, StaticPodWorker, static_pod
+from tests.runtime.agent.watching import gone
 from tests.runtime.conftest import SimNode
 
 NAME = "web-node-1"
@@ -51,16 +52,6 @@ async def found(node: SimNode, name: str = NAME, within: float = 30) -> Pod:
             await anyio.sleep(0.1)
 
 
-async def gone(node: SimNode, name: str = NAME, within: float = 60) -> None:
-    with anyio.fail_after(within):
-        while True:
-            try:
-                await node.pod(name)
-            except NotFound:
-                return
-            await anyio.sleep(0.1)
-
-
 async def test_a_file_becomes_a_pod_that_runs_and_a_mirror_that_shows_it(
     static: tuple[SimNode, Path],
 ) -> None:
@@ -80,7 +71,7 @@ async def test_a_file_becomes_a_pod_that_runs_and_a_mirror_that_shows_it(
         assert pod.status.container_statuses[0].ready and pod.status.pod_ip
         assert [s.uid for s in await node.runtime.list_sandboxes()] == [worker.uid]
         (directory / "web.yaml").unlink()
-        await gone(node)
+        await gone(node, name=NAME)
         assert await node.runtime.list_sandboxes() == ()
 
 
@@ -133,7 +124,7 @@ async def test_what_was_removed_while_the_node_was_away_ends_and_the_rest_is_ado
         await found(node, "other-node-1")
     (directory / "other.yaml").unlink()
     async with node.running():
-        await gone(node, "other-node-1")
+        await gone(node, name="other-node-1")
         after = await found(node)
         assert (
             after.status.container_statuses[0].container_id
@@ -200,7 +191,7 @@ async def test_static_pods_run_while_the_api_server_is_away_and_are_shown_when_i
             while len(node.running_containers()) > 1:
                 await anyio.sleep(0.1)
         away.away = False
-        await gone(node, "net-node-1")
+        await gone(node, name="net-node-1")
         group.cancel_scope.cancel()
     assert node.agent.node.pod_cidr == node._new_agent().node.pod_cidr != "", "kept for the next start"
 
