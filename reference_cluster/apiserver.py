@@ -28,6 +28,7 @@ from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.tokens import ServiceAccountTokens
 from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.nodes import NodeProxy
 from kubelib.server.resourcemetrics import ResourceMetrics
 from kubelib.store import Store, open_store
 from kubelib.store.encryption import Rule, encrypted
@@ -40,6 +41,10 @@ from reference_cluster.presence import Presence
 from reference_cluster.remote_nodes import RemoteNodes
 
 DEFAULT_PORT = 6443
+OWN_NAMES = (
+    "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+)  # fmt: skip
+"""What every API server is called, beside the addresses where clients find it."""
 DAEMONS = {
     "controller-manager": pki.CONTROLLER_MANAGER,
     "scheduler": pki.SCHEDULER,
@@ -122,6 +127,74 @@ async def _open(
         yield encrypted(counted, encryption), counted.figures
 
 
+def _remote_nodes(registries: ResourceRegistries, authority: pki.Authority) -> RemoteNodes:
+    """Return the way to nodes in other processes, by what their Node objects say."""
+    registry = registries.of(registries.scheme.of(Node))
+
+    def node(name: str) -> Node | None:
+        document = registry.cache.get(Key("", name))
+        return document.view(Node) if document is not None else None
+
+    return RemoteNodes(
+        node,
+        ca=authority.ca.read_bytes(),
+        credential=authority.client("apiserver-kubelet-client", pki.KUBELET_CLIENT),
+    )
+
+
+def _front_proxy(access: AccessSettings, directory: Path, clock: Clock) -> tuple[RequestHeaders, FrontProxy]:
+    """Return whom the server believes for whom they ask, and as whom it asks others: by an authority of its own if nothing is said."""
+    if access.request_headers is not None and access.front_proxy is not None:
+        return access.request_headers, access.front_proxy
+    authority = pki.Authority(directory, clock)
+    own = authority.client("front-proxy-client", pki.FRONT_PROXY)
+    return (
+        access.request_headers or RequestHeaders(ca=authority.ca, names=(pki.FRONT_PROXY.user,)),
+        access.front_proxy or FrontProxy(own.cert, own.key),
+    )
+
+
+def _application(
+    registries: ResourceRegistries,
+    access: AccessSettings,
+    authority: pki.Authority,
+    clock: Clock,
+    *,
+    nodes: NodeProxy,
+    address: str,
+    tokens: Mapping[str, User],
+    request_headers: RequestHeaders,
+    front_proxy: FrontProxy,
+    storage: StoreFigures,
+) -> ApiServer:
+    """Return the API server over the registries, with all the ways to authenticate that a cluster has."""
+    signer = access.signer(authority.signing_key("sa"), clock)
+    app = ApiServer(
+        registries,
+        nodes=nodes,
+        address=address,
+        authenticator=Authenticator(
+            [
+                StaticTokens(tokens),
+                ServiceAccountTokens(signer, registries),
+                BootstrapTokens(registries),
+                *access.providers(clock),
+            ]
+        ),
+        authorizer=authorizer_of(registries, access.modes),
+        tokens=signer,
+        fair=access.fair,
+        concurrency=access.concurrency,
+        request_timeout=access.request_timeout,
+        auditor=access.auditor(clock),
+        front_proxy=front_proxy,
+        request_headers=request_headers,
+        storage=storage,
+    )
+    app.aggregator.add(ResourceMetrics(app, clock))
+    return app
+
+
 @asynccontextmanager
 async def run_api_server(
     *,
@@ -136,9 +209,10 @@ async def run_api_server(
     access: AccessSettings = DEFAULT_ACCESS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[RunningServer]:
-    """Serve the API while the context is open; clients reach it at `public`, one address or several with commas, where that is said. `nodes` are those in this process; others are reached over HTTPS.
+    """Serve the API while the context is open; clients reach it at `public`, one address or several with commas, where that is said.
 
-    `admission` are the plug-ins of admission, those of kube-apiserver when nothing is said.
+    `nodes` are those in this process; others are reached over HTTPS. `admission` are the plug-ins of admission, those of
+    kube-apiserver when nothing is said.
     """
     admission = default_admission() if admission is None else admission
     host, port = parse_address(listen)
@@ -155,61 +229,34 @@ async def run_api_server(
             await registries.bootstrap()
             registries.set_commit_policies(access.commit_policies)
             await ensure_policy(registries)
-            port = listening.getsockname()[1]
+            bound, port = listening.getsockname()[:2]
             authority = pki.Authority(pki_directory, clock)
-            names = [
-                host, *(parse_address(address)[0] for address in addresses), "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-                "kubernetes.default.svc.cluster.local", registries.api_service_address,
-            ]  # fmt: skip
-            credential = authority.server("apiserver", dict.fromkeys(names))
-            shown = f"[{host}]" if ":" in host else ("127.0.0.1" if host == "0.0.0.0" else host)
-            node_registry = registries.of(registries.scheme.of(Node))
-
-            def node(name: str) -> Node | None:
-                document = node_registry.cache.get(Key("", name))
-                return document.view(Node) if document is not None else None
-
-            remote = RemoteNodes(
-                node,
-                ca=authority.ca.read_bytes(),
-                credential=authority.client("apiserver-kubelet-client", pki.KUBELET_CLIENT),
-            )
+            remote = _remote_nodes(registries, authority)
             if nodes is not None:
                 nodes.elsewhere = remote
-            proxies = pki.Authority(pki_directory / "front-proxy", clock)
-            request_headers, front_proxy = access.request_headers, access.front_proxy
-            if request_headers is None:
-                request_headers = RequestHeaders(ca=proxies.ca, names=(pki.FRONT_PROXY.user,))
-            if front_proxy is None:
-                own = proxies.client("front-proxy-client", pki.FRONT_PROXY)
-                front_proxy = FrontProxy(own.cert, own.key)
+            request_headers, front_proxy = _front_proxy(access, pki_directory / "front-proxy", clock)
             await publish_authentication(registries, request_headers, authority.ca.read_text())
-            signer = access.signer(authority.signing_key("sa"), clock)
-            app = ApiServer(
+            shown = f"[{host}]" if ":" in host else ("127.0.0.1" if host == "0.0.0.0" else host)
+            app = _application(
                 registries,
+                access,
+                authority,
+                clock,
                 nodes=nodes or remote,
                 address=f"{shown}:{port}",
-                authenticator=Authenticator(
-                    [
-                        StaticTokens(tokens or {}),
-                        ServiceAccountTokens(signer, registries),
-                        BootstrapTokens(registries),
-                        *access.providers(clock),
-                    ]
-                ),
-                authorizer=authorizer_of(registries, access.modes),
-                tokens=signer,
-                fair=access.fair,
-                concurrency=access.concurrency,
-                request_timeout=access.request_timeout,
-                auditor=access.auditor(clock),
-                front_proxy=front_proxy,
+                tokens=tokens or {},
                 request_headers=request_headers,
+                front_proxy=front_proxy,
                 storage=figures,
             )
-            app.aggregator.add(ResourceMetrics(app, clock))
+            names = [
+                host,
+                *(parse_address(address)[0] for address in addresses),
+                *OWN_NAMES,
+                registries.api_service_address,
+            ]
+            credential = authority.server("apiserver", dict.fromkeys(names))
             tls = Tls(credential.cert, credential.key, authority.ca, request_headers)
-            bound = listening.getsockname()[0]
             presence = Presence(registries, "127.0.0.1" if bound == "0.0.0.0" else bound, port)
             await presence.show()
             async with anyio.create_task_group() as group:

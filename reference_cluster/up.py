@@ -2,10 +2,11 @@
 
 import importlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +14,7 @@ import attrs
 
 from kubelib.api.core.node import Node
 from kubelib.client import LocalClient
-from kubelib.clock import SYSTEM_CLOCK, system_random
+from kubelib.clock import SYSTEM_CLOCK, Clock, system_random
 from kubelib.controllers.events import EventRecorder
 from kubelib.controllers.manager import Manager
 from kubelib.informers import Component
@@ -38,9 +39,10 @@ from reference_cluster.runtimes import (
     own_pod_networks,
     with_network,
 )
+from reference_cluster.storage_class import ensure_storage_class
 
 if TYPE_CHECKING:
-    from kubelib.sched.elastic import NodeTemplate
+    from kubelib.sched.elastic import LocalProvider, NodeTemplate
     from reference_cluster.elastic import ElasticPlan
 
 log = logging.getLogger("kubelib")
@@ -83,30 +85,194 @@ class RunningCluster:
     nodes: tuple[str, ...]
 
 
-def _user(identity: pki.Identity) -> User:
-    return User(identity.user, (*identity.groups, "system:authenticated"))
+@attrs.frozen(kw_only=True)
+class _Parts:
+    """Makes the components of one cluster; all of them share what is here."""
+
+    directory: DataDirectory
+    settings: ClusterSettings
+    server: RunningServer
+    nodes: LocalNodes
+    clock: Clock
+    random: Random
+    events: EventRecorder = attrs.field(init=False)
+
+    @events.default
+    def _of_the_administrator(self) -> EventRecorder:
+        return EventRecorder(self.client(pki.ADMIN), clock=self.clock, random=self.random)
+
+    @staticmethod
+    def user(identity: pki.Identity) -> User:
+        """Return whom the API server takes the bearer of a certificate for."""
+        return User(identity.user, (*identity.groups, "system:authenticated"))
+
+    def client(self, identity: pki.Identity) -> LocalClient:
+        """Return a client that acts as `identity`."""
+        return LocalClient(self.server.registries, user=self.user(identity), manager=identity.user)
+
+    def controllers(self) -> list[Component]:
+        """Return the controllers that Kubernetes has, and one that makes directories for claims to volumes."""
+        from kubelib.controllers.autoscaling.asking import AskedMetrics
+        from kubelib.controllers.builtin import builtin_controllers
+        from kubelib.controllers.certificates import CertificateAuthority
+        from kubelib.controllers.provisioning import DirectoryProvisioner
+
+        authority = self.server.authority
+        return builtin_controllers(
+            self.client(pki.CONTROLLER_MANAGER),
+            clock=self.clock,
+            random=self.random,
+            root_ca=authority.ca.read_text(),
+            provisioners=[DirectoryProvisioner(self.directory.volumes)],
+            metrics=AskedMetrics(partial(get_from, self.server.app, self.user(pki.CONTROLLER_MANAGER))),
+            authority=CertificateAuthority(*authority.pair()),
+        )
+
+    async def agent(
+        self, stack: AsyncExitStack, name: str, template: "NodeTemplate | None" = None
+    ) -> Component:
+        """Return the agent of a node, made as `template` says; its runtime is open as long as `stack` is."""
+        from kubelib.runtime.agent import NodeAgent
+        from kubelib.runtime.eviction import DEFAULT_HARD
+        from kubelib.runtime.settings import NodeSettings
+
+        settings, root = self.settings, self.directory.node(name)
+        runtime = await stack.enter_async_context(open_runtime(settings.runtime, root, settings.isolation))
+        agent = NodeAgent(
+            self.client(pki.node_identity(name)),
+            runtime,
+            NodeSettings(
+                name=name,
+                labels=template.node(name).metadata.labels if template is not None else {},
+                taints=template.taints if template is not None else (),
+                capacity=template.capacity if template is not None else {},
+                pod_network=settings.pod_network,
+                annotations=node_annotations(settings.runtime, settings.isolation),
+                pids_limit=settings.isolation.pids,
+                # The disk is its owner's, who may like it full.
+                eviction_hard={"memory.available": DEFAULT_HARD["memory.available"]},
+            ),
+            root,
+            random=self.random,
+            recorder=self.events.source("kubelet", name),
+        )
+        self.nodes.add(agent)
+        return agent
+
+    def proxy(self) -> Component:
+        """Return what leads from the addresses of Services to Pods."""
+        from kubelib.network.userspace import ServiceProxy
+
+        return ServiceProxy(self.client(pki.PROXY), random=self.random)
+
+    def scheduler(self) -> Component:
+        """Return the scheduler, loaded once the cluster is ready. Raises ValueError for a policy that there is not."""
+        policy = self.settings.policy
+        if policy != DEFAULT_POLICY:
+            from reference_cluster.scheduler import policy_named
+
+            policy_named(policy)  # refused now, and not when it is loaded
+
+        def make() -> Component:
+            from kubelib.sched.guarding import Alarm
+            from kubelib.sched.scheduler import Scheduler
+            from reference_cluster.scheduler import policy_named
+
+            return Scheduler(
+                self.client(pki.SCHEDULER),
+                random=self.random,
+                clock=self.clock,
+                policy=attrs.evolve(policy_named(policy), watch=Alarm()),
+                recorder=self.events.source("default-scheduler"),
+            )
+
+        return Later("scheduler", _load_what_is_not_needed_at_once, make)
+
+    async def elastic(self, stack: AsyncExitStack, plan: "ElasticPlan") -> list[Component]:
+        """Return what lets nodes come and go as `plan` says. Raises ValueError for options that nodes here do not have."""
+        from kubelib.sched.elastic import Elastic, NodeProvider
+        from kubelib.sched.elastic.plugins import provider_named
+
+        components: list[Component] = []
+        local = await self._local_nodes(plan)
+        if plan.provider == "local":
+            if plan.options:
+                raise ValueError("Nodes in this process have no options: those are for kubelib elastic.")
+            components.append(local)
+            provider: NodeProvider = local
+        else:
+            opening = provider_named(plan.provider, {})
+            provider = await stack.enter_async_context(opening(plan.templates, plan.options))
+        recorder = self.events.source("elastic")
+        components.append(
+            Elastic(
+                self.client(pki.ADMIN),
+                provider,
+                random=self.random,
+                settings=plan.settings,
+                recorder=recorder,
+            )
+        )
+        return components
+
+    async def _local_nodes(self, plan: "ElasticPlan") -> "LocalProvider":
+        """Return what starts and ends nodes in this process; those of the run before go on."""
+        from kubelib.sched.elastic import TEMPLATE_LABEL, LocalProvider, ProvidedNode
+
+        @asynccontextmanager
+        async def open_node(name: str, template: "NodeTemplate") -> AsyncIterator[Component]:
+            async with AsyncExitStack() as opened:
+                agent = await self.agent(opened, name, template)
+                try:
+                    yield agent
+                finally:
+                    self.nodes.remove(name)
+
+        async def dispose(name: str) -> None:
+            # What DaemonSets had there would run on.
+            await clear_node(self.settings.runtime, self.directory.node(name), self.settings.isolation)
+
+        known = await self.client(pki.ADMIN).resource(Node).list()
+        return LocalProvider(
+            plan.templates,
+            open_node,
+            dispose=dispose,
+            resume=[
+                ProvidedNode(node.metadata.name, node.metadata.labels[TEMPLATE_LABEL])
+                for node in known.items
+                if TEMPLATE_LABEL in node.metadata.labels
+            ],
+        )
+
+
+def _on_networks(
+    settings: ClusterSettings, directory: DataDirectory, stack: AsyncExitStack
+) -> ClusterSettings:
+    """Return the settings with the networks of Pods and Services in them; they are the cluster's own as long as `stack` is open."""
+    pods, services = settings.pod_network, settings.service_network
+    if not (pods and services):
+        apart = own_pod_networks(settings.isolation) and not is_loopback(pods)
+        routed = apart or settings.runtime in ENGINES
+        own = (
+            pair(0, routed=routed, pods_routed=apart)
+            if settings.store
+            else stack.enter_context(own_networks(directory, routed=routed, pods_routed=apart))
+        )
+        pods, services = pods or own.pods, services or own.services
+    return attrs.evolve(
+        settings,
+        pod_network=pods,
+        service_network=services,
+        isolation=with_network(settings.isolation, pods),
+    )
 
 
 @asynccontextmanager
 async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> AsyncIterator[RunningCluster]:
     """Run a cluster while the context is open. Its Pods go on when it is closed, and are found again when it is reopened."""
-    clock, random = SYSTEM_CLOCK, system_random()
-    nodes = LocalNodes(clock)
+    clock, nodes = SYSTEM_CLOCK, LocalNodes(SYSTEM_CLOCK)
     async with AsyncExitStack() as stack:
-        if not (settings.pod_network and settings.service_network):
-            apart = own_pod_networks(settings.isolation) and not is_loopback(settings.pod_network)
-            routed = apart or settings.runtime in ENGINES
-            own = (
-                pair(0, routed=routed, pods_routed=apart)
-                if settings.store
-                else stack.enter_context(own_networks(directory, routed=routed, pods_routed=apart))
-            )
-            settings = attrs.evolve(
-                settings,
-                pod_network=settings.pod_network or own.pods,
-                service_network=settings.service_network or own.services,
-            )
-        settings = attrs.evolve(settings, isolation=with_network(settings.isolation, settings.pod_network))
+        settings = _on_networks(settings, directory, stack)
         server = await stack.enter_async_context(
             run_api_server(
                 store=settings.store or directory.store_url,
@@ -123,111 +289,23 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
         kubeconfig = server.kubeconfig(directory.admin_kubeconfig, "admin", pki.ADMIN)
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
-
-        def client(identity: pki.Identity) -> LocalClient:
-            return LocalClient(server.registries, user=_user(identity), manager=identity.user)
-
-        events = EventRecorder(client(pki.ADMIN), clock=clock, random=random)
-        components: list[Component] = [events]
-        from kubelib.controllers.autoscaling.asking import AskedMetrics
-        from kubelib.controllers.builtin import builtin_controllers
-        from kubelib.controllers.certificates import CertificateAuthority
-        from kubelib.controllers.provisioning import DirectoryProvisioner
-        from reference_cluster.storage_class import ensure_storage_class
-
-        await ensure_storage_class(server.registries)
-        components += builtin_controllers(
-            client(pki.CONTROLLER_MANAGER),
+        parts = _Parts(
+            directory=directory,
+            settings=settings,
+            server=server,
+            nodes=nodes,
             clock=clock,
-            random=random,
-            root_ca=server.authority.ca.read_text(),
-            provisioners=[DirectoryProvisioner(directory.volumes)],
-            metrics=AskedMetrics(partial(get_from, server.app, _user(pki.CONTROLLER_MANAGER))),
-            authority=CertificateAuthority(*server.authority.pair()),
+            random=system_random(),
         )
+        await ensure_storage_class(server.registries)
         names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
-        components += [
-            await _agent(stack, name, directory, settings, client, events, nodes) for name in names
-        ]
+        components = [parts.events, *parts.controllers(), *[await parts.agent(stack, name) for name in names]]
         if settings.proxy == "userspace":
-            from kubelib.network.userspace import ServiceProxy
-
             stack.enter_context(local_addresses(settings.service_network))
-            components.append(ServiceProxy(client(pki.PROXY), random=random))
-        if settings.policy != DEFAULT_POLICY:
-            from reference_cluster.scheduler import policy_named
-
-            policy_named(settings.policy)  # refused now, and not when it is loaded
-
-        def scheduler() -> Component:
-            from kubelib.sched.guarding import Alarm
-            from kubelib.sched.scheduler import Scheduler
-            from reference_cluster.scheduler import policy_named
-
-            return Scheduler(
-                client(pki.SCHEDULER),
-                random=random,
-                clock=clock,
-                policy=attrs.evolve(policy_named(settings.policy), watch=Alarm()),
-                recorder=events.source("default-scheduler"),
-            )
-
-        components.append(Later("scheduler", _load_what_is_not_needed_at_once, scheduler))
+            components.append(parts.proxy())
+        components.append(parts.scheduler())
         if settings.elastic is not None:
-            from kubelib.sched.elastic import (
-                TEMPLATE_LABEL,
-                Elastic,
-                LocalProvider,
-                NodeProvider,
-                ProvidedNode,
-            )
-            from kubelib.sched.elastic.plugins import provider_named
-
-            @asynccontextmanager
-            async def open_node(name: str, template: "NodeTemplate") -> AsyncIterator[Component]:
-                async with AsyncExitStack() as opened:
-                    agent = await _agent(
-                        opened, name, directory, settings, client, events, nodes, template=template
-                    )
-                    try:
-                        yield agent
-                    finally:
-                        nodes.remove(name)
-
-            async def dispose(name: str) -> None:
-                # What DaemonSets had there would run on.
-                await clear_node(settings.runtime, directory.node(name), settings.isolation)
-
-            known = await client(pki.ADMIN).resource(Node).list()
-            local = LocalProvider(
-                settings.elastic.templates,
-                open_node,
-                dispose=dispose,
-                resume=[
-                    ProvidedNode(node.metadata.name, node.metadata.labels[TEMPLATE_LABEL])
-                    for node in known.items
-                    if TEMPLATE_LABEL in node.metadata.labels
-                ],
-            )
-            if settings.elastic.provider == "local":
-                if settings.elastic.options:
-                    raise ValueError("Nodes in this process have no options: those are for kubelib elastic.")
-                components.append(local)
-                provider: NodeProvider = local
-            else:
-                opening = provider_named(settings.elastic.provider, {})
-                provider = await stack.enter_async_context(
-                    opening(settings.elastic.templates, settings.elastic.options)
-                )
-            components += [
-                Elastic(
-                    client(pki.ADMIN),
-                    provider,
-                    random=random,
-                    settings=settings.elastic.settings,
-                    recorder=events.source("elastic"),
-                ),
-            ]
+            components += await parts.elastic(stack, settings.elastic)
         await group.start(Manager(components, name="cluster").run)
         yield RunningCluster(server=server, kubeconfig=kubeconfig, nodes=names)
 
@@ -236,45 +314,6 @@ def _load_what_is_not_needed_at_once() -> None:
     """Import what the first answers do not need, and later ones do: above all numpy, for the scheduler."""
     for name in ("kubelib.sched.scheduler", "cryptography.x509", "uvicorn.protocols.websockets.wsproto_impl"):
         importlib.import_module(name)
-
-
-async def _agent(
-    stack: AsyncExitStack,
-    name: str,
-    directory: DataDirectory,
-    settings: ClusterSettings,
-    client: Callable[[pki.Identity], LocalClient],
-    events: EventRecorder,
-    nodes: LocalNodes,
-    *,
-    template: "NodeTemplate | None" = None,
-) -> Component:
-    from kubelib.runtime.agent import NodeAgent
-    from kubelib.runtime.eviction import DEFAULT_HARD
-    from kubelib.runtime.settings import NodeSettings
-
-    root = directory.node(name)
-    runtime = await stack.enter_async_context(open_runtime(settings.runtime, root, settings.isolation))
-    agent = NodeAgent(
-        client(pki.node_identity(name)),
-        runtime,
-        NodeSettings(
-            name=name,
-            labels=template.node(name).metadata.labels if template is not None else {},
-            taints=template.taints if template is not None else (),
-            capacity=template.capacity if template is not None else {},
-            pod_network=settings.pod_network,
-            annotations=node_annotations(settings.runtime, settings.isolation),
-            pids_limit=settings.isolation.pids,
-            # The disk is its owner's, who may like it full.
-            eviction_hard={"memory.available": DEFAULT_HARD["memory.available"]},
-        ),
-        root,
-        random=system_random(),
-        recorder=events.source("kubelet", name),
-    )
-    nodes.add(agent)
-    return agent
 
 
 @asynccontextmanager

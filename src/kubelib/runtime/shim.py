@@ -167,6 +167,147 @@ def widen(descriptor):
         pass
 
 
+def open_ends(spec):
+    """Open what the container's process reads and writes: its three descriptors, and our ends of them.
+
+    Ours are the streams by what is read from, the input's `entrance`, and the `terminal`; -1 where there is none.
+    """
+    if spec.get("tty"):
+        terminal, theirs = os.openpty()
+        return (theirs, theirs, theirs), {terminal: "stdout"}, os.dup(terminal), terminal
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
+    stdin, entrance = os.pipe() if spec.get("stdin") else (os.open("/dev/null", os.O_RDONLY), -1)
+    return (stdin, out_write, err_write), {out_read: "stdout", err_read: "stderr"}, entrance, -1
+
+
+def enter_processes(isolation):
+    """Let the next child be in the process namespace that it is to be in. Returns what is wrong, or nothing."""
+    try:
+        if isolation and isolation["pid_of"]:
+            isolated().enter(isolation["pid_of"], "pid")
+        elif isolation and isolation["own_processes"]:
+            isolated().unshare(isolated().NEWPID)
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}"
+    return ""
+
+
+def fork(spec, theirs):
+    """Start the container's process. Returns its number, and why it could not be started, or nothing."""
+    failed_read, failed_write = os.pipe()
+    problem = enter_processes(spec.get("isolation"))
+    pid = os.fork()
+    if pid == 0:
+        if problem:
+            os.write(failed_write, problem.encode())
+            os._exit(127)
+        start(spec, *theirs, failed_write)
+    for descriptor in {*theirs, failed_write}:
+        os.close(descriptor)
+    # The other end is closed by exec: an empty read means that the command runs.
+    failure = os.read(failed_read, 4096).decode(errors="replace")
+    os.close(failed_read)
+    return pid, failure
+
+
+def reap(pid):
+    """Reap all children that have ended. Returns the status of `pid` if it was among them."""
+    status = None
+    while True:
+        try:
+            ended, code = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status
+        if ended == 0:
+            return status
+        if ended == pid:
+            status = code
+
+
+class Output:
+    """What the container writes, on its way to the log and to the visitors."""
+
+    def __init__(self, streams, log, visitors, poll):
+        self._streams, self._log, self._visitors, self._poll = streams, log, visitors, poll
+        self._reading, self._wide = set(streams), set()
+        self.held = False
+        """Whether nothing is read for now, since visitors do not keep up."""
+        for descriptor in streams:
+            poll.register(descriptor, select.POLLIN)
+
+    def hold(self, held):
+        """Read on, or do not."""
+        if held != self.held:
+            self.held = held
+            for descriptor in self._reading:
+                # Without events, only that a stream has ended is told.
+                self._poll.modify(descriptor, 0 if held else select.POLLIN)
+
+    def read(self, descriptor):
+        """Take what there is on a stream; nothing if the descriptor is none of them, as that of a visitor who has just left."""
+        if descriptor not in self._reading:
+            return
+        try:
+            data = os.read(descriptor, READ)
+        except BlockingIOError:
+            return
+        except OSError:  # a terminal that nobody has open any more
+            data = b""
+        if data:
+            if len(data) == PIPE and descriptor not in self._wide:
+                self._wide.add(descriptor)
+                widen(descriptor)
+            self._pass_on(self._streams[descriptor], data)
+        else:
+            self._reading.discard(descriptor)
+            self._poll.unregister(descriptor)
+            self._log.end(self._streams[descriptor])
+
+    def finish(self):
+        """Take what is left, once nobody writes any more."""
+        for descriptor, stream in self._streams.items():
+            os.set_blocking(descriptor, False)
+            try:
+                while data := os.read(descriptor, READ):
+                    self._pass_on(stream, data)
+            except OSError:
+                pass
+            self._log.end(stream)
+
+    def _pass_on(self, stream, data):
+        self._log.add(stream, data)
+        self._visitors.show(stream, data)
+
+
+def follow(pid, directory, output, visitors, poll, wake):
+    """Pass on what is written until the container's process ends. Returns its status; None if the container's directory has gone."""
+    poll.register(wake, select.POLLIN)
+    status = None
+    while status is None:
+        output.hold(visitors.fall_behind())
+        if not os.path.exists(directory + "/spec.json"):
+            return None
+        for descriptor, events in poll.poll(LOOK_AROUND // 4 if output.held else LOOK_AROUND):
+            if descriptor == wake:
+                os.read(wake, 4096)
+            elif visitors.knows(descriptor):
+                visitors.handle(descriptor, events)
+            else:
+                output.read(descriptor)
+        status = reap(pid)
+    return status
+
+
+def watch_children():
+    """Return a descriptor that can be read when a child has ended."""
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    return wake_read
+
+
 def main(directory):
     """Run one container to its end."""
     with open(directory + "/spec.json") as file:
@@ -177,133 +318,40 @@ def main(directory):
     spec["home"] = directory
     isolation = spec.get("isolation")
     log = Log(spec["log"])
-    terminal = entrance = -1
-    if spec.get("tty"):
-        terminal, out_write = os.openpty()
-        entrance, stdin, err_write = os.dup(terminal), out_write, out_write
-        streams = {terminal: "stdout"}
-    else:
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        streams = {out_read: "stdout", err_read: "stderr"}
-        if spec.get("stdin"):
-            stdin, entrance = os.pipe()
-        else:
-            stdin = os.open("/dev/null", os.O_RDONLY)
+    theirs, streams, entrance, terminal = open_ends(spec)
     poll = select.poll()
     visitors = Visitors(directory, poll, spec, entrance, terminal)
-    failed_read, failed_write = os.pipe()
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    problem = ""
-    try:
-        if isolation and isolation["pid_of"]:
-            isolated().enter(isolation["pid_of"], "pid")
-        elif isolation and isolation["own_processes"]:
-            isolated().unshare(isolated().NEWPID)
-    except OSError as error:
-        problem = f"{error.strerror}: {error.filename}"
-    pid = os.fork()
-    if pid == 0:
-        if problem:
-            os.write(failed_write, problem.encode())
-            os._exit(127)
-        start(spec, stdin, out_write, err_write, failed_write)
-    for descriptor in {stdin, out_write, err_write, failed_write}:
-        os.close(descriptor)
+    wake = watch_children()
+    pid, failure = fork(spec, theirs)
     started = timestamp()
+
+    def note(name, **what):
+        write_file(f"{directory}/{name}.json", json.dumps({**what, "started": started}))
+        ring(spec, directory)
+
+    if failure:
+        os.waitpid(pid, 0)
+        note("exit", failure=failure, finished=timestamp(), **myself())
+        return
     try:
         ticks = start_ticks(pid)
     except OSError:
         ticks = 0
-    # The other end is closed by exec: an empty read means that the command runs.
-    failure = os.read(failed_read, 4096).decode(errors="replace")
-    os.close(failed_read)
-    if failure:
-        os.waitpid(pid, 0)
-        write_file(
-            directory + "/exit.json",
-            json.dumps({"failure": failure, "started": started, "finished": timestamp(), **myself()}),
-        )
-        ring(spec, directory)
-        return
-    state = {"pid": pid, "ticks": ticks, "started": started, **myself()}
-    write_file(directory + "/state.json", json.dumps(state))
-    ring(spec, directory)
-    for descriptor in (*streams, wake_read):
-        poll.register(descriptor, select.POLLIN)
-    reading, wide, held = set(streams), set(), False
-    status = None
-    while status is None:
-        if held != visitors.fall_behind():
-            held = not held
-            for descriptor in reading:
-                # Without events, only that a stream has ended is told.
-                poll.modify(descriptor, 0 if held else select.POLLIN)
-        if not os.path.exists(directory + "/spec.json"):
-            end_container(isolation)
-            return
-        for descriptor, events in poll.poll(LOOK_AROUND // 4 if held else LOOK_AROUND):
-            if descriptor == wake_read:
-                os.read(wake_read, 4096)
-            elif visitors.knows(descriptor):
-                visitors.handle(descriptor, events)
-            elif descriptor in streams:
-                try:
-                    data = os.read(descriptor, READ)
-                except BlockingIOError:
-                    continue
-                except OSError:  # a terminal that nobody has open any more
-                    data = b""
-                if data:
-                    if len(data) == PIPE and descriptor not in wide:
-                        wide.add(descriptor)
-                        widen(descriptor)
-                    log.add(streams[descriptor], data)
-                    visitors.show(streams[descriptor], data)
-                else:
-                    reading.discard(descriptor)
-                    poll.unregister(descriptor)
-                    log.end(streams[descriptor])
-        while True:
-            try:
-                ended, code = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if ended == 0:
-                break
-            if ended == pid:
-                status = code
+    note("state", pid=pid, ticks=ticks, **myself())
+    output = Output(streams, log, visitors, poll)
+    status = follow(pid, directory, output, visitors, poll, wake)
     end_container(isolation)
-    for descriptor, stream in streams.items():
-        os.set_blocking(descriptor, False)
-        try:
-            while data := os.read(descriptor, READ):
-                log.add(stream, data)
-                visitors.show(stream, data)
-        except OSError:
-            pass
-        log.end(stream)
-    code, number = (
-        (128 + os.WTERMSIG(status), os.WTERMSIG(status))
-        if os.WIFSIGNALED(status)
-        else (os.WEXITSTATUS(status), 0)
+    if status is None:
+        return
+    output.finish()
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    note(
+        "exit",
+        code=128 + number if number else os.WEXITSTATUS(status),
+        signal=number,
+        finished=timestamp(),
+        oom=bool(isolation) and was_killed_for_memory(isolation["oom_files"]),
     )
-    write_file(
-        directory + "/exit.json",
-        json.dumps(
-            {
-                "code": code,
-                "signal": number,
-                "started": started,
-                "finished": timestamp(),
-                "oom": bool(isolation) and was_killed_for_memory(isolation["oom_files"]),
-            }
-        ),
-    )
-    ring(spec, directory)
     visitors.say_goodbye()
 
 
