@@ -71,6 +71,19 @@ def test_readiness_has_checks_of_its_own(client: httpx.Client, path: str, code: 
     assert client.get(path).status_code == code
 
 
+def test_the_index_has_the_paths_of_all_checks(kubelib_cluster: Cluster) -> None:
+    admin = {"authorization": f"Bearer {kubelib_cluster.token}"}
+    paths = httpx.get(kubelib_cluster.url, headers=admin).json()["paths"]
+    common = {"", "/ping", "/log", "/etcd", *(f"/{name}" for name in STARTED)}
+    ready = {"/etcd-readiness", "/informer-sync", "/shutdown"}
+    assert {path for path in paths if path.startswith(("/healthz", "/livez"))} == {
+        f"/{which}{check}" for which in ("healthz", "livez") for check in common
+    }
+    assert {path for path in paths if path.startswith("/readyz")} == {
+        f"/readyz{check}" for check in common | ready
+    }
+
+
 def test_all_are_named_when_that_is_asked_for(client: httpx.Client) -> None:
     first = [f"[+]{name} ok" for name in ("ping", "log", "etcd")]
     started = [f"[+]{name} ok" for name in STARTED]

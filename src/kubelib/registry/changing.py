@@ -17,6 +17,7 @@ from kubelib.api.patch.shapes import shape_of
 from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind
 from kubelib.api.times import format_time
 from kubelib.api.validation import validate_update
+from kubelib.api.validation.meta import managed_fields_problems
 from kubelib.registry.base import DEFAULT_OPTIONS, Patch, WriteOptions
 from kubelib.registry.creating import CreatingRegistry
 from kubelib.registry.keys import store_key
@@ -298,7 +299,10 @@ class ChangingRegistry(CreatingRegistry):
 
         def check() -> None:
             self._keep_owners_once(tree["metadata"], options, admitted=True)
-            self._require_valid(validate_update(self.resource, tree, old, subresource=subresource), key.name)
+            found = validate_update(self.resource, tree, old, subresource=subresource)
+            if given:
+                found = [*managed_fields_problems(managed), *found]
+            self._require_valid(found, key.name)
 
         admitted = await self.admit(
             "update", key, tree, old, options, subresource, check=check, managed=managed, managed_before=live

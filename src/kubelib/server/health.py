@@ -9,6 +9,7 @@ from kubelib.server.responses import Response
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
 
+KINDS = ("healthz", "livez", "readyz")
 TEXT = b"text/plain; charset=utf-8"
 _PLAIN = [(b"x-content-type-options", b"nosniff")]
 _HOOK = "poststarthook/"

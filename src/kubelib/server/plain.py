@@ -1,6 +1,6 @@
 """The paths that are no resources: version, health, figures, discovery, descriptions, and what is behind them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,7 +26,9 @@ def _indented(tree: Any) -> Response:
     return Response(msgspec.json.format(encode_json(tree), indent=2), is_document=False)
 
 
-def _paths(groups: Mapping[str, Sequence[str]], *, with_flow: bool) -> list[str]:
+def _paths(
+    groups: Mapping[str, Sequence[str]], checks: Mapping[str, Iterable[str]], *, with_flow: bool
+) -> list[str]:
     """Return the paths that the index lists, sorted: those of all groups among them, whoever answers for them."""
     versions = {f"/apis/{group}": names for group, names in groups.items() if group}
     paths = [
@@ -38,14 +40,14 @@ def _paths(groups: Mapping[str, Sequence[str]], *, with_flow: bool) -> list[str]
         *versions,
         *(f"{path}/{version}" for path, names in versions.items() for version in names),
         *(f"/debug/api_priority_and_fairness/{name}" for name in DUMPS if with_flow),
-        "/healthz",
-        "/livez",
+        *(f"/{which}" for which in checks),
+        *(f"/{which}/{check}" for which, names in checks.items() for check in names),
         "/metrics",
         "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
+        "/openapi/v3/",
         "/openid/v1/jwks",
-        "/readyz",
         "/version",
     ]
     return sorted(paths)
@@ -108,7 +110,8 @@ class PlainPaths:
                 return Response(table, content_type=b"text/plain; charset=utf-8")
             case [""]:
                 groups = server.aggregator.groups()
-                return _indented({"paths": _paths(groups, with_flow=server.flow is not None)})
+                checks = {which: await health.checks(server, which) for which in health.KINDS}
+                return _indented({"paths": _paths(groups, checks, with_flow=server.flow is not None)})
         return self.unknown(request.info.path)
 
     def _groups(self, path: str, accept: str) -> Response:

@@ -261,7 +261,7 @@ class ResourceVerbs:
         self, request: Request, body: bytes, registry: GenericRegistry, accepted: Accepted
     ) -> Response:
         info, resource = request.info, registry.resource
-        if info.name and not info.subresource:
+        if info.name and not info.subresource and resource.structure is None:
             raise _not_allowed(info, resource)
         tree, checked = await self._document(request, body, resource)
         options = write_options(request, checked=checked)
@@ -280,7 +280,7 @@ class ResourceVerbs:
             document = await registry.create(
                 tree,
                 namespace=info.namespace if resource.namespaced else "",
-                name=info.name,
+                name=info.name if info.subresource else "",
                 subresource=info.subresource,
                 options=options,
             )

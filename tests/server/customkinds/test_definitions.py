@@ -217,6 +217,8 @@ def test_a_kind_has_the_paths_and_verbs_of_its_scope_and_subresources_only(
     for method, where, code, message, details in refusals:
         status = api.refused(method, where, code, json={})
         assert (status["message"], status.get("details")) == (message, details)
+    # What is posted to the path of an object is created, under the name that it has itself.
+    assert api.made("POST", f"{path}/c", json=thing(names[1], "b"))["metadata"]["name"] == "b"
     # Kinds that are built in have routes instead: what there is none for is not found, or not allowed.
     api.refused("GET", "/api/v1/pods/a", 404)
     api.refused("POST", "/api/v1/pods", 405, json={})

@@ -27,6 +27,7 @@ from kubelib.api.patch.fieldset import (
     difference,
     in_order,
     intersection,
+    is_readable,
     members,
     show,
     union,
@@ -204,14 +205,29 @@ def managed_fields_problem(given: Any) -> str:
             return f"missing fieldsType in managed fields entry {at}"
         if kind != "FieldsV1":
             return f"invalid fieldsType {encode_json(kind).decode()} in managed fields entry {at}"
-        if not isinstance(entry.get("fieldsV1"), dict):
+        fields = entry.get("fieldsV1")
+        if not isinstance(fields, dict) or not is_readable(fields):
             return f"error decoding versioned set from entry {at}: its fields are no set"
     return ""
 
 
-def _valid(given: Any, live: list[Tree]) -> list[Tree]:
-    """Return what a client says of managed fields; if that makes no sense, what was known."""
-    return given if given and not managed_fields_problem(given) else live
+def _valid(given: list[Tree], live: list[Tree]) -> list[Tree]:
+    """Return what a client says of managed fields; if that makes no sense, what was known.
+
+    Of several entries of one manager the last counts: so managers are renamed, and forgotten.
+    """
+    if managed_fields_problem(given):
+        return live
+    entries = {
+        (
+            entry.get("manager") or "",
+            entry["operation"],
+            entry.get("subresource") or "",
+            "" if entry["operation"] == "Apply" else entry["apiVersion"],
+        ): entry
+        for entry in given
+    }
+    return list(entries.values())
 
 
 def _without(entry: Tree, *taken: Fields | None) -> Tree | None:

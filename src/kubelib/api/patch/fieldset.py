@@ -20,6 +20,28 @@ def belongs(node: Fields) -> bool:
     return not node or SELF in node
 
 
+def is_readable(fields: Fields) -> bool:
+    """Return whether all that a set says can be understood. Path elements of unknown kinds are for later versions to know."""
+    for step, node in fields.items():
+        if not isinstance(node, dict) or (step != SELF and not (_is_step(step) and is_readable(node))):
+            return False
+    return True
+
+
+def _is_step(step: str) -> bool:
+    if len(step) < 2 or step[1] != ":":
+        return False
+    if step[0] == "i":
+        return step[2:].lstrip("+-").isdecimal()
+    if step[0] not in "kv":
+        return True
+    try:
+        value = json.loads(step[2:])
+    except ValueError:
+        return False
+    return step[0] == "v" or isinstance(value, dict)
+
+
 def _node(member: bool, children: Fields) -> Fields | None:
     """Return a node, or None if nothing of it is in the set."""
     if not children:

@@ -1,6 +1,7 @@
 """Rules of the metadata of every object."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from kubelib.api.errors import Problem
@@ -85,7 +86,7 @@ def _common_problems(meta: Tree, problems: list[Problem], resource: Resource) ->
             for at, finalizer in enumerate(meta["finalizers"]):
                 problems += standard_finalizer_problems(finalizer, f"metadata.finalizers[{at}]")
     if meta.get("managedFields"):
-        _managed_problems(meta["managedFields"], problems)
+        problems += managed_fields_problems(meta["managedFields"])
 
 
 def _owner_problems(owners: list[Tree], problems: list[Problem]) -> None:
@@ -148,7 +149,9 @@ def _finalizer_problems(finalizers: list[str], problems: list[Problem]) -> None:
         )
 
 
-def _managed_problems(entries: list[Tree], problems: list[Problem]) -> None:
+def managed_fields_problems(entries: Iterable[Tree]) -> list[Problem]:
+    """Check the entries of ``metadata.managedFields``."""
+    problems: list[Problem] = []
     for at, entry in enumerate(entries):
         path = f"metadata.managedFields[{at}]"
         operation = entry.get("operation") or ""
@@ -162,16 +165,17 @@ def _managed_problems(entries: list[Tree], problems: list[Problem]) -> None:
             problems.append(
                 Problem("FieldValueTooLong", f"{path}.manager", "Too long: may not be more than 128 bytes")
             )
-        for at_character, character in enumerate(manager):
-            if not character.isprintable():
-                problems.append(
-                    invalid(
-                        f"{path}.manager",
-                        manager,
-                        f"should only contain printable characters: index {at_character}",
-                    )
+        if not manager.isprintable():
+            first = next(at for at, character in enumerate(manager) if not character.isprintable())
+            why = f"should only contain printable characters: index {first}"
+            problems.append(invalid(f"{path}.manager", manager, why))
+        if len(entry.get("subresource") or "") > 256:
+            problems.append(
+                Problem(
+                    "FieldValueTooLong", f"{path}.subresource", "Too long: may not be more than 256 bytes"
                 )
-                break
+            )
+    return problems
 
 
 _FIXED = (
