@@ -147,7 +147,7 @@ class ChangingRegistry(CreatingRegistry):
         pinned = _metadata_in(patch).get("resourceVersion")
         options = attrs.evolve(options, applied=patch.type == "apply")
         for attempt in range(1, RETRIES + 1):
-            view = (await self.get(key, subresource="scale")).tree()
+            view = self.strategy.scale_to_change(self.whole, await self.get(key)).tree()
             if patch.type == "apply":
                 view = await self._applied_scale(key, view, patch)
             elif patch.type == "json":

@@ -37,6 +37,38 @@ def test_the_status_is_written_apart_and_the_scale_is_where_the_definition_says(
     assert (mine["fieldsV1"], mine["subresource"]) == ({"f:spec": {"f:size": {}}}, "scale")
 
 
+def test_a_scale_may_be_written_before_it_can_be_read(api: Api, names: tuple[str, str]) -> None:
+    paths = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}
+    path = api.define(definition(*names, subresources={"scale": paths}))
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale"}
+    merge, apply = (
+        {"content-type": f"application/{kind}"} for kind in ("merge-patch+json", "apply-patch+yaml")
+    )
+    writes: list[tuple[str, str, Tree, Tree]] = [
+        ("PUT", "", {}, {**scale, "metadata": {"name": "a"}, "spec": {"replicas": 2}}),
+        ("PATCH", "", merge, {"spec": {"replicas": 2}}),
+        ("PATCH", "?fieldManager=me&force=1", apply, {**scale, "spec": {"replicas": 2}}),
+    ]
+    for method, query, headers, body in writes:
+        api.made("POST", path, json=thing(names[1], "a", {}))
+        where = f"{path}/a/scale{query}"
+        why = 'the spec replicas field ".spec.size" does not exist'
+        assert why in api.refused("GET", f"{path}/a/scale", 500)["message"]
+        assert api.made(method, where, json=body, headers=headers)["spec"] == {"replicas": 2}
+        assert api.made("GET", f"{path}/a")["spec"] == {"size": 2}
+        refused = api.refused(method, where, 422, json={**body, "spec": {"replicas": -1}}, headers=headers)
+        assert refused["details"]["kind"] == names[1]
+        (cause,) = refused["details"]["causes"]
+        assert (cause["field"], cause["message"]) == (
+            ".spec.size",
+            "Invalid value: -1: should be a non-negative integer",
+        )
+        api.made("DELETE", f"{path}/a")
+    api.made("POST", path, json=thing(names[1], "a", {}))
+    refused = api.refused("PATCH", f"{path}/a/scale", 400, json={"status": {"replicas": 1}}, headers=merge)
+    assert refused["message"] == 'the spec replicas field ".spec.size" cannot be empty'
+
+
 def test_without_a_status_subresource_the_status_is_a_part_like_others(
     api: Api, names: tuple[str, str]
 ) -> None:

@@ -7,7 +7,7 @@ import attrs
 
 from kubelib.api import codec
 from kubelib.api.document import Document
-from kubelib.api.errors import Conflict, InternalError, conflict
+from kubelib.api.errors import BadRequest, Conflict, InternalError, conflict
 from kubelib.api.meta import Key
 from kubelib.api.patch.fieldset import Fields
 from kubelib.api.patch.scaled import replicas_at
@@ -16,12 +16,14 @@ from kubelib.api.structural.scales import ScalePaths
 from kubelib.api.warnings import finalizer_warnings
 from kubelib.registry.base import WriteOptions
 from kubelib.registry.strategies.base import Strategy
-from kubelib.registry.strategies.scales import admit_scale, require_valid_scale
+from kubelib.registry.strategies.scales import admit_scale
 
 if TYPE_CHECKING:
     from kubelib.registry.generic import GenericRegistry
 
 TRIES = 8
+_UNSET = -(2**31)
+"""What a number of replicas that is not there is for those who change it, as in Kubernetes."""
 
 
 class CustomStrategy(Strategy):
@@ -55,6 +57,10 @@ class CustomStrategy(Strategy):
         """Return the scale of an object."""
         return _scale(document.tree(), _paths(registry))
 
+    def scale_to_change(self, registry: "GenericRegistry", document: Document) -> Document:
+        """Return the scale of an object. Where it has no number yet, a change has to give it one."""
+        return _scale(document.tree(), _paths(registry), unset=_UNSET)
+
     def replicas(self, registry: "GenericRegistry") -> Fields:
         """Return where the definition says that the number is."""
         return replicas_at(_paths(registry).replicas)
@@ -64,14 +70,16 @@ class CustomStrategy(Strategy):
     ) -> Document:
         """Set the number of replicas."""
         paths = _paths(registry)
-        require_valid_scale(tree, key)
+        if (tree.get("spec") or {}).get("replicas") == _UNSET:
+            raise BadRequest(f'the spec replicas field "{_shown(paths.replicas)}" cannot be empty')
         wanted = (tree.get("metadata") or {}).get("resourceVersion")
         for _ in range(TRIES):
             current = (await registry.get(key)).tree()
             if wanted and wanted != current["metadata"]["resourceVersion"]:
                 raise conflict(registry.resource.group_resource, key.name)
-            before = _scale(current, paths).tree()
-            _put(current, paths.replicas, await admit_scale(registry, key, tree, before, options))
+            before = _scale(current, paths, unset=_UNSET).tree()
+            await admit_scale(registry, key, tree, before, options)
+            _put(current, paths.replicas, (tree.get("spec") or {}).get("replicas", 0))
             if options.applied:
                 current["metadata"]["managedFields"] = (tree.get("metadata") or {}).get("managedFields")
             try:
@@ -113,10 +121,17 @@ def _number(value: Any) -> int | None:
     return int(value)
 
 
-def _scale(tree: Tree, paths: ScalePaths) -> Document:
+def _shown(path: tuple[str, ...]) -> str:
+    return "." + ".".join(path)
+
+
+def _scale(tree: Tree, paths: ScalePaths, *, unset: int | None = None) -> Document:
+    """Return a scale. Raises InternalError if there is no number, unless it says what stands for one that is `unset`."""
     replicas = _number(_at(tree, paths.replicas))
     if replicas is None:
-        path = "." + ".".join(paths.replicas)
+        replicas = unset
+    if replicas is None:
+        path = _shown(paths.replicas)
         raise InternalError(f'Internal error occurred: the spec replicas field "{path}" does not exist')
     meta, selector = tree["metadata"], _at(tree, paths.selector) if paths.selector else ""
     status: Tree = {"replicas": _number(_at(tree, paths.observed)) or 0}

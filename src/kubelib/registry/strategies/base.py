@@ -155,6 +155,10 @@ class Strategy:
         """Carry out a subresource that is created, such as a binding."""
         raise MethodNotAllowed(f"create is not supported on {registry.resource.group_resource}/{subresource}")
 
+    def scale_to_change(self, registry: "GenericRegistry", document: Document) -> Document:
+        """Return the scale that a patch changes."""
+        return self.view(registry, document, "scale")
+
     def replicas(self, registry: "GenericRegistry") -> Fields:
         """Return where the number is that a scale shows, as managed fields name it."""
         return REPLICAS

@@ -1,5 +1,6 @@
 """Scales on their way in: what is common to all kinds that have replicas."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kubelib.api.errors import BadRequest, invalid
@@ -23,18 +24,18 @@ def require_valid_scale(tree: Tree, key: Key) -> int:
 
 
 async def admit_scale(
-    registry: "GenericRegistry", key: Key, tree: Tree, before: Tree, options: WriteOptions
-) -> int:
-    """Let admission see a Scale as what it is, and return the replicas that are then wanted. `before` is the present Scale.
+    registry: "GenericRegistry",
+    key: Key,
+    tree: Tree,
+    before: Tree,
+    options: WriteOptions,
+    check: Callable[[], None] | None = None,
+) -> None:
+    """Let admission see a Scale as what it is, and change it in place. `before` is the present Scale.
 
-    What a Scale that was sent leaves to the server is filled in, in place. Raises ApiError.
+    What a Scale that was sent leaves to the server is filled in; `check` raises if it is not valid. Raises ApiError.
     """
     tree["kind"], tree["apiVersion"] = before["kind"], before["apiVersion"]
     tree["metadata"] = {**before["metadata"], **(tree.get("metadata") or {})}
     tree["status"] = before["status"]
-
-    def check() -> None:
-        require_valid_scale(tree, key)
-
     await registry.admit("update", key, tree, before, options, "scale", check=check)
-    return require_valid_scale(tree, key)

@@ -50,8 +50,12 @@ class ScaledStrategy(Strategy):
             wanted = None if wanted == "0" else wanted  # as without one
             if wanted and wanted != current["metadata"]["resourceVersion"]:
                 raise conflict(registry.resource.group_resource, key.name)
-            replicas = await admit_scale(registry, key, tree, _scale(current).tree(), options)
-            current["spec"] = {**current["spec"], "replicas": replicas}
+
+            def check() -> None:
+                require_valid_scale(tree, key)
+
+            await admit_scale(registry, key, tree, _scale(current).tree(), options, check)
+            current["spec"] = {**current["spec"], "replicas": require_valid_scale(tree, key)}
             if options.applied:
                 current["metadata"]["managedFields"] = meta.get("managedFields")
             try:
