@@ -102,7 +102,7 @@ class _Run:
 
 _UNCORRELATED: Any = object()
 """Stands for what cannot be compared with something before."""
-_Pair = tuple[Any, Any]
+_Pair = tuple[Schema, Any, Any]
 
 
 @attrs.define(eq=False)
@@ -134,9 +134,9 @@ class Rules:
         """Ask the rules of a value; `around` is the nearest part around it that was there before, as it is and as it was."""
         if new is None:
             return
-        pair = around if old is _UNCORRELATED else (new, old)
+        pair = around if old is _UNCORRELATED else (self.schema, new, old)
         if self.rules:
-            self._ask(run, path, new, old, lambda: pair is not None and bool(pair[0] == pair[1]))
+            self._ask(run, path, new, old, lambda: pair is not None and _is_unchanged(*pair))
         for rules in self.all_of:
             rules._visit(run, path, new, old, around)
         if new.__class__ is dict:
@@ -266,6 +266,26 @@ def _by_keys(schema: Schema, old: Any) -> Callable[[Any], Any]:
 
     known = {key_of(item): item for item in old}
     return lambda item: known.get(key_of(item), _UNCORRELATED)
+
+
+def _is_unchanged(schema: Schema, new: Any, old: Any) -> bool:
+    """Return whether a value is as it was. Elements that are known by their keys may have changed their order."""
+    if new.__class__ is dict and old.__class__ is dict:
+        properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        others = extra if isinstance(extra, dict) else {}
+        return new.keys() == old.keys() and all(
+            _is_unchanged(properties.get(name) or others, value, old[name]) for name, value in new.items()
+        )
+    if new.__class__ is not list or schema.get("x-kubernetes-list-type") != "map":
+        return bool(new == old)
+    items, before = schema.get("items") or {}, _by_keys(schema, old)
+    return (
+        old.__class__ is list
+        and len(new) == len(old)
+        and all(
+            (was := before(item)) is not _UNCORRELATED and _is_unchanged(items, item, was) for item in new
+        )
+    )
 
 
 def compile_rules(schema: Schema, *, root: bool = True) -> Rules | None:

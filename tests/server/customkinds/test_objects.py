@@ -70,6 +70,17 @@ CASES: list[tuple[Tree, Any, list[tuple[str, str]]]] = [
     ({"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}, {"apiVersion": "v1", "kind": "Pod%"}, [
         ("spec.x.kind", "Invalid value: \"Pod%\": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"),
     ]),
+    ({"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}, {"apiVersion": "v1", "kind": "Pod", "metadata": {
+        "name": "..", "generateName": "a/", "namespace": "a.b", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": ""}],
+        "finalizers": ["orphan", "foregroundDeletion"],
+    }}, [
+        ("spec.x.metadata.generateName", "Invalid value: \"a/\": may not contain '/'"),
+        ("spec.x.metadata.name", "Invalid value: \"..\": may not be '..'"),
+        ("spec.x.metadata.namespace", "Invalid value: \"a.b\": must not contain dots"),
+        ("spec.x.metadata.ownerReferences.uid", 'Invalid value: "": must not be empty'),
+        ("spec.x.metadata.finalizers", 'Invalid value: ["orphan","foregroundDeletion"]: finalizer orphan and foregroundDeletion cannot be both set'),
+    ]),
+    ({"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "Any_Name:1"}}, []),
 ]  # fmt: skip
 
 
@@ -126,6 +137,41 @@ def test_what_was_invalid_and_has_not_changed_is_tolerated(api: Api, names: tupl
     assert api.made("PATCH", f"{path}/x", json={"spec": {"b": "no"}}, headers=patch)["spec"]["a"] == "long"
     status = api.refused("PATCH", f"{path}/x", 422, json={"spec": {"a": "longer"}}, headers=patch)
     assert [cause["field"] for cause in status["details"]["causes"]] == ["spec.a"]
+
+
+def test_items_that_are_known_by_their_keys_may_change_their_order_in_a_list_that_was_too_long(
+    api: Api, names: tuple[str, str]
+) -> None:
+    item = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {n: {"type": "string"} for n in ("name", "x")},
+    }
+    keyed = {
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "items": item,
+    }
+    tree = definition(*names, {"type": "object", "properties": {"a": keyed, "b": keyed}})
+    path = api.define(tree)
+    one, two, three = ({"name": name, "x": "1"} for name in ("one", "two", "three"))
+    api.made("POST", path, json=thing(names[1], "x", {"a": [one, two, three], "b": []}))
+    stored = api.made("GET", f"{CRDS}/{tree['metadata']['name']}")
+    root = stored["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    root["properties"]["a"]["maxItems"] = 2
+    root["properties"]["a"]["x-kubernetes-validations"] = [{"rule": "self.all(item, item.name != 'one')"}]
+    api.made("PUT", f"{CRDS}/{tree['metadata']['name']}", json=stored)
+    patch = {"content-type": "application/merge-patch+json"}
+    api.made("PATCH", f"{path}/x", json={"spec": {"a": [three, one, two], "b": [one]}}, headers=patch)
+    for changed in (
+        [three, one],
+        [three, two, two],
+        [three, two, one, {"name": "four"}],
+        [three, one, {**two, "x": "2"}],
+    ):
+        status = api.refused("PATCH", f"{path}/x", 422, json={"spec": {"a": changed}}, headers=patch)
+        assert "spec.a" in {cause["field"].partition("[")[0] for cause in status["details"]["causes"]}
 
 
 def test_apply_merges_lists_by_the_keys_of_the_schema(api: Api, names: tuple[str, str]) -> None:

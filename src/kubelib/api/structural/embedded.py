@@ -2,15 +2,16 @@
 
 from typing import Any
 
+import attrs
+
 from kubelib.api.checking import json_type
 from kubelib.api.codec import DecodeError, typed_check
 from kubelib.api.errors import Problem
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.scheme import Tree
 from kubelib.api.structural.listtypes import Check
-from kubelib.api.validation.meta import annotation_problems, label_problems
-from kubelib.api.validation.problems import each, invalid, required
-from kubelib.api.validation.texts import subdomain
+from kubelib.api.validation.meta import embedded_metadata_problems
+from kubelib.api.validation.problems import invalid, required
 from kubelib.labels.validation import is_dns1035_label
 
 
@@ -83,11 +84,7 @@ def _identity(value: Tree, path: str, problems: list[Problem]) -> None:
     meta = value.get("metadata")
     if meta is None:
         return
-    where = f"{path}.metadata"
-    if type(meta.get("name")) is str and meta["name"]:
-        problems += each(f"{where}.name", meta["name"], subdomain(meta["name"]))
-    problems += label_problems(meta.get("labels"), f"{where}.labels")
-    problems += annotation_problems(meta.get("annotations"), f"{where}.annotations")
+    problems += [attrs.evolve(p, field=f"{path}.{p.field}") for p in embedded_metadata_problems(meta)]
 
 
 def _group_version(text: str) -> str:

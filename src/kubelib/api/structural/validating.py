@@ -70,7 +70,7 @@ def go_float(number: float) -> str:
 class Validator:
     """A schema, compiled: call it with a value, its path and a list for the problems."""
 
-    __slots__ = ("_checks", "_each", "_extra", "_keys", "_properties", "_schema")
+    __slots__ = ("_checks", "_each", "_extra", "_keys", "_ordered", "_properties", "_schema")
 
     def __init__(self, schema: Tree) -> None:
         self._checks: tuple[Validate, ...] = tuple(_checks(schema))
@@ -86,6 +86,8 @@ class Validator:
             else ()
         )
         self._schema = schema
+        inner = (*self._properties.values(), *filter(None, (self._extra, self._each)))
+        self._ordered: bool = not self._keys and all(validate._ordered for validate in inner)
 
     def __call__(self, value: Any, path: str, problems: list[Problem]) -> None:
         """Add what is wrong."""
@@ -107,7 +109,7 @@ class Validator:
 
     def update(self, value: Any, old: Any, path: str, problems: list[Problem]) -> None:
         """Add what is wrong with a value and was not there already: what has not changed is tolerated."""
-        if same(value, old):
+        if self._unchanged(value, old):
             return
         for check in self._checks:
             check(value, path, problems)
@@ -129,6 +131,28 @@ class Validator:
                     self._each.update(item, known[key], at, problems)
                 else:
                     self._each(item, at, problems)
+
+    def _unchanged(self, value: Any, old: Any) -> bool:
+        """Return whether a value is as it was. Items that are known by their keys may have changed their order."""
+        if self._ordered:
+            return same(value, old)
+        if type(value) is dict and type(old) is dict and value.keys() == old.keys():
+            return all(self._unchanged_member(name, member, old[name]) for name, member in value.items())
+        known = self._known(old)
+        if known is None or type(value) is not list:
+            return same(value, old)
+        if len(value) != len(old):
+            return False
+        each = self._each
+        return all(
+            (key := self._key(item)) in known
+            and (same(item, known[key]) if each is None else each._unchanged(item, known[key]))
+            for item in value
+        )
+
+    def _unchanged_member(self, name: str, member: Any, old: Any) -> bool:
+        validate = self._properties.get(name) or self._extra
+        return same(member, old) if validate is None else validate._unchanged(member, old)
 
     def _key(self, item: Any) -> str:
         return encode_json([item.get(key) for key in self._keys]).decode() if type(item) is dict else ""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kubelib.api.errors import Problem
-from kubelib.api.names import name_problems
+from kubelib.api.names import is_path_segment, name_problems
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.problems import each, forbidden, immutable, invalid, quote, required, too_long
@@ -69,7 +69,22 @@ def metadata_problems(tree: Tree, resource: Resource) -> list[Problem]:
     return problems
 
 
-def _common_problems(meta: Tree, problems: list[Problem], resource: Resource) -> None:
+def embedded_metadata_problems(meta: Tree) -> list[Problem]:
+    """Check the metadata of an object within another one: nobody knows the rules of its kind, and it needs no name."""
+    problems: list[Problem] = []
+    if base := meta.get("generateName"):
+        problems += each(
+            "metadata.generateName", base, [f"may not contain '{part}'" for part in "/%" if part in base]
+        )
+    if name := meta.get("name"):
+        problems += each("metadata.name", name, is_path_segment(name))
+    if namespace := meta.get("namespace"):
+        problems += each("metadata.namespace", namespace, texts.label(namespace))
+    _common_problems(meta, problems, None)
+    return problems
+
+
+def _common_problems(meta: Tree, problems: list[Problem], resource: Resource | None) -> None:
     if (meta.get("generation") or 0) < 0:
         problems.append(
             invalid("metadata.generation", meta["generation"], "must be greater than or equal to 0")
@@ -82,7 +97,7 @@ def _common_problems(meta: Tree, problems: list[Problem], resource: Resource) ->
         _owner_problems(meta["ownerReferences"], problems)
     if meta.get("finalizers"):
         _finalizer_problems(meta["finalizers"], problems)
-        if resource.builtin and resource.kind not in _ANY_FINALIZER:
+        if resource is not None and resource.builtin and resource.kind not in _ANY_FINALIZER:
             for at, finalizer in enumerate(meta["finalizers"]):
                 problems += standard_finalizer_problems(finalizer, f"metadata.finalizers[{at}]")
     if meta.get("managedFields"):
