@@ -12,6 +12,7 @@ import pytest
 
 from kubelib.api.core.config import ServiceAccount
 from kubelib.api.meta import ObjectMeta
+from kubelib.api.times import parse_time
 from kubelib.client import LocalClient
 from kubelib.registry import ResourceRegistries
 from kubelib.server.authn.tokens import ISSUER, ServiceAccountTokens, TokenKey, TokenSigner
@@ -73,7 +74,10 @@ def test_a_token_for_others_is_no_token_for_the_api(admin: httpx.Client) -> None
     assert who(admin, other).status_code == 401
     review = {"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {"token": other}}
     path = "/apis/authentication.k8s.io/v1/tokenreviews"
-    assert "authenticated" not in admin.post(path, json=review).json()["status"]
+    assert admin.post(path, json=review).json()["status"] == {
+        "user": {},
+        "error": f'[invalid bearer token, token audiences ["vault"] is invalid for the target audiences ["{ISSUER}"]]',
+    }
     review["spec"] = {"token": other, "audiences": ["vault", "x"]}
     status = admin.post(path, json=review).json()["status"]
     assert status["authenticated"] is True
@@ -89,6 +93,66 @@ def test_a_token_dies_with_its_account_and_does_not_rise_with_its_successor(admi
     account = {"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "robot"}}
     assert admin.post(ACCOUNTS, json=account).status_code == 201
     assert who(admin, bearer).status_code == 401
+
+
+def test_a_review_says_why_a_token_is_not_good(admin: httpx.Client) -> None:
+    def why(bearer: str) -> str:
+        review = {"spec": {"token": bearer}}
+        status = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", json=review).json()["status"]
+        assert not status.get("authenticated")
+        error: str = status["error"]
+        return error.removeprefix("[invalid bearer token, ").removesuffix("]")
+
+    pods, secrets = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/secrets"
+    account = admin.get(f"{ACCOUNTS}/robot").json()["metadata"]["uid"]
+    admin.post(pods, json=pod())
+    admin.post(secrets, json={"metadata": {"name": "s"}})
+    of_pod, of_secret = (
+        token(admin, boundObjectRef={"apiVersion": "v1", "kind": kind, "name": name})
+        for kind, name in (("Pod", "p"), ("Secret", "s"))
+    )
+    admin.delete(f"{pods}/p", params={"gracePeriodSeconds": 0})
+    assert why(of_pod) == "service account token has been invalidated"
+    before = admin.get(f"{secrets}/s").json()["metadata"]["uid"]
+    admin.delete(f"{secrets}/s")
+    again = admin.post(secrets, json={"metadata": {"name": "s"}}).json()["metadata"]["uid"]
+    assert (
+        why(of_secret) == f"secret UID ({again}) does not match service account secret ref claim ({before})"
+    )
+    plain = token(admin)
+    admin.delete(f"{ACCOUNTS}/robot")
+    assert why(plain) == 'serviceaccounts "robot" not found'
+    successor = admin.post(ACCOUNTS, json={"metadata": {"name": "robot"}}).json()["metadata"]["uid"]
+    assert why(plain) == f"service account UID ({successor}) does not match claim ({account})"
+    assert why("nobody's") == "invalid bearer token"
+
+
+def test_what_pods_get_works_for_a_year_but_says_that_it_is_for_an_hour(admin: httpx.Client) -> None:
+    admin.post("/api/v1/namespaces/default/pods", json=pod())
+    bound = {"apiVersion": "v1", "kind": "Pod", "name": "p"}
+
+    def seconds(**spec: Any) -> tuple[int, int | None]:
+        answer = ask(admin, **spec).json()
+        claims = jwt.decode(answer["status"]["token"], options={"verify_signature": False})
+        told = parse_time(answer["status"]["expirationTimestamp"]).timestamp()
+        assert (
+            told
+            == claims["iat"] + spec["expirationSeconds"]
+            == claims["iat"] + answer["spec"]["expirationSeconds"]
+        )
+        warn = claims["kubernetes.io"].get("warnafter")
+        return claims["exp"] - claims["iat"], warn and warn - claims["iat"]
+
+    assert seconds(expirationSeconds=3607, boundObjectRef=bound) == (365 * 24 * 3600, 3607)
+    assert seconds(expirationSeconds=3600, boundObjectRef=bound) == (3600, None)
+    assert seconds(expirationSeconds=3607) == (3607, None)
+    assert seconds(expirationSeconds=3607, boundObjectRef=bound, audiences=["vault"]) == (3607, None)
+
+
+def test_who_asks_who_it_is_gets_a_date_and_no_name(admin: httpx.Client) -> None:
+    metadata = admin.post(WHO, json={"metadata": {"name": "x"}}).json()["metadata"]
+    assert list(metadata) == ["creationTimestamp"]
+    assert parse_time(metadata["creationTimestamp"]) > datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_a_bound_token_dies_with_its_pod(admin: httpx.Client) -> None:
@@ -233,7 +297,9 @@ def test_a_remembered_token_still_expires() -> None:
             assert found[0].uid == account.metadata.uid
             clock.date += timedelta(seconds=1)
             assert await tokens.authenticate(bearer) is None
+            assert tokens.refusal(bearer) == "service account token has expired"
             clock.date -= timedelta(days=1)
             assert await tokens.authenticate(bearer) is None
+            assert tokens.refusal(bearer) == "service account token is not valid yet"
 
     anyio.run(main)

@@ -9,6 +9,7 @@ from typing import Any
 from kubelib.api.codec import DecodeError, encode_json, typed_check
 from kubelib.api.errors import BadRequest, NotAcceptable, Problem, invalid
 from kubelib.api.scheme import Resource, Tree
+from kubelib.api.times import format_time
 from kubelib.api.validation import problems
 from kubelib.registry.admission.noderestriction import node_of
 from kubelib.registry.base import User
@@ -84,6 +85,8 @@ class Reviews:
                     raise invalid(resource.kind, resource.group, "", found)
                 status = self._access(user if info.resource.startswith("self") else _asked_about(spec), spec)
         meta = {"creationTimestamp": None, **(tree.get("metadata") or {})}
+        if info.resource == "selfsubjectreviews":
+            meta = {"creationTimestamp": format_time(self._registries.clock.now())}
         answer = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
         if info.resource != "selfsubjectreviews":
             answer["spec"] = spec
@@ -104,7 +107,7 @@ class Reviews:
             raise BadRequest("token is required for TokenReview in authentication")
         found = await self._authenticator.review(token, audiences)
         if found is None:
-            return {"user": {}, "error": "invalid bearer token"}
+            return {"user": {}, "error": self._authenticator.refusal(token, audiences)}
         user, common = found
         return {
             "authenticated": True,

@@ -12,12 +12,11 @@ from kubelib.api.meta import Key
 from kubelib.api.names import generate_name
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.admission.base import Attributes, Verb
+from kubelib.registry.strategies.serviceaccounts import PROJECTED_SECONDS
 
 DEFAULT = "default"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME = "kube-api-access-"
-LIFETIME = 3607
-"""How many seconds a token is valid for: an hour, and recognizably not one that somebody has asked for."""
 MIRROR = "kubernetes.io/config.mirror"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 _TRIES, _INTERVAL = 10, 0.1
@@ -128,7 +127,7 @@ def _sources() -> Tree:
     return {
         "defaultMode": 0o644,
         "sources": [
-            {"serviceAccountToken": {"path": "token", "expirationSeconds": LIFETIME}},
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": PROJECTED_SECONDS}},
             {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
             {"downwardAPI": {"items": [namespace]}},
         ],

@@ -1,7 +1,7 @@
 """Who asks: client certificates and bearer tokens."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kubelib.api.errors import Unauthorized
 from kubelib.registry.base import ANONYMOUS, User
@@ -17,6 +17,15 @@ class TokenAuthenticator(Protocol):
         self, token: str, audiences: Sequence[str] = ()
     ) -> tuple[User, tuple[str, ...]] | None:
         """Return the user, and for which of `audiences` (none: the API server) the token is; None if it is not good."""
+        ...
+
+
+@runtime_checkable
+class ExplainsRefusals(Protocol):
+    """Knows why a token that it would know is not good."""
+
+    def refusal(self, token: str, audiences: Sequence[str] = ()) -> str:
+        """Return why a token is not good for any of `audiences` (none: the API server); empty if it is a stranger's."""
         ...
 
 
@@ -77,3 +86,10 @@ class Authenticator:
             if found is not None:
                 return found
         return None
+
+    def refusal(self, token: str, audiences: Sequence[str] = ()) -> str:
+        """Return what is told of a token that is not good, as kube-apiserver tells it."""
+        explaining = (one for one in self._tokens if isinstance(one, ExplainsRefusals))
+        reasons = [why for one in explaining if (why := one.refusal(token, audiences))]
+        told = ["invalid bearer token", *reasons]
+        return f"[{', '.join(told)}]" if reasons else told[0]

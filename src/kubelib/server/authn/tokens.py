@@ -18,6 +18,7 @@ from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.meta import Key, Object
 from kubelib.api.times import parse_time
+from kubelib.api.validation.problems import quote
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
@@ -252,6 +253,36 @@ class ServiceAccountTokens:
             return None
         return verified.user, common
 
+    def refusal(self, token: str, audiences: Sequence[str] = ()) -> str:
+        """Return why a token with a good signature is not good, in Kubernetes' words; empty if it is none of ours."""
+        claims = self.signer.verify(token)
+        verified = _read(claims) if claims is not None else None
+        if claims is None or verified is None:
+            return ""
+        wanted = tuple(audiences or self.signer.audiences)
+        if not verified.audiences.intersection(wanted):
+            own = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
+            return f"token audiences {_quoted(own)} is invalid for the target audiences {_quoted(wanted)}"
+        now = self.signer.clock.now().timestamp()
+        if now >= verified.valid_until:
+            return "service account token has expired"
+        if now < verified.valid_from:
+            return "service account token is not valid yet"
+        return next((self._why_gone(*bound) for bound in verified.bound if not self._is_there(*bound)), "")
+
+    def _why_gone(self, kind: type[Object], key: Key, uid: str) -> str:
+        document = self._registries.cache_of(kind).get(key)
+        if kind is ServiceAccount and document is None:
+            return f'serviceaccounts "{key.name}" not found'
+        if document is not None and document.meta.uid != uid:
+            if kind is ServiceAccount:
+                return f"service account UID ({document.meta.uid}) does not match claim ({uid})"
+            what = kind.kind.lower()
+            return f"{what} UID ({document.meta.uid}) does not match service account {what} ref claim ({uid})"
+        if kind is ServiceAccount:
+            return f"service account {key.namespace}/{key.name} has been deleted"
+        return "service account token has been invalidated"
+
     def _is_there(self, kind: type[Object], key: Key, uid: str) -> bool:
         document = self._registries.cache_of(kind).get(key)
         if document is None or document.meta.uid != uid:
@@ -295,6 +326,11 @@ def _read(claims: Mapping[str, Any]) -> _Verified | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _quoted(names: Sequence[str]) -> str:
+    """Return names as Go shows them."""
+    return "[" + " ".join(quote(name) for name in names) + "]"
 
 
 def username(namespace: str, name: str) -> str:
