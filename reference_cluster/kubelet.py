@@ -53,6 +53,8 @@ class KubeletSettings:
     """The directory of the node's static Pods, which it runs with or without an API server."""
     eviction_hard: Mapping[str, str] | None = None
     """Below what Pods are ended; None: below what the kubelet does it by default."""
+    cluster_dns: Sequence[str] = ()
+    """Whom Pods ask for names; nobody: whom the host asks."""
     labels: Mapping[str, str] = attrs.field(factory=dict)
     """Beside those that every node has."""
     taints: Sequence[Taint] = ()
@@ -128,6 +130,7 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
                     labels=settings.labels,
                     taints=settings.taints,
                     capacity=settings.capacity,
+                    cluster_dns=settings.cluster_dns,
                     eviction_hard=DEFAULT_HARD if settings.eviction_hard is None else settings.eviction_hard,
                 ),
                 settings.root,

@@ -28,6 +28,7 @@ from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
 from reference_cluster.daemon import Later
 from reference_cluster.datadir import DataDirectory
+from reference_cluster.names import NO_NAMES, Names, cluster_names
 from reference_cluster.networks import local_addresses, own_networks, pair
 from reference_cluster.runtimes import (
     ENGINES,
@@ -64,6 +65,8 @@ class ClusterSettings:
     """Which nodes come and go as Pods need them, beside the others; None: none."""
     proxy: str = "userspace"
     """``userspace`` or ``none``."""
+    dns: bool = True
+    """Whether names of Services resolve, where this user may listen for questions and there is a `proxy`."""
     policy: str = DEFAULT_POLICY
     pod_network: str = ""
     """Where Pods and Services get their addresses; empty: where no other cluster on this machine does."""
@@ -95,6 +98,7 @@ class _Parts:
     nodes: LocalNodes
     clock: Clock
     random: Random
+    names: Names
     events: EventRecorder = attrs.field(init=False)
 
     @events.default
@@ -147,6 +151,7 @@ class _Parts:
                 taints=template.taints if template is not None else (),
                 capacity=template.capacity if template is not None else {},
                 pod_network=settings.pod_network,
+                cluster_dns=self.names.servers,
                 annotations=node_annotations(settings.runtime, settings.isolation),
                 pids_limit=settings.isolation.pids,
                 # The disk is its owner's, who may like it full.
@@ -159,11 +164,15 @@ class _Parts:
         self.nodes.add(agent)
         return agent
 
-    def proxy(self) -> Component:
-        """Return what leads from the addresses of Services to Pods."""
+    def proxy(self) -> list[Component]:
+        """Return what leads from the addresses of Services to Pods, and from their names to their addresses."""
         from kubelib.network.userspace import ServiceProxy
 
-        return ServiceProxy(self.client(pki.PROXY), random=self.random)
+        client = self.client(pki.PROXY)
+        components: list[Component] = [ServiceProxy(client, random=self.random)]
+        if self.names.own:
+            components.append(self.names.server(client, self.random))
+        return components
 
     def scheduler(self) -> Component:
         """Return the scheduler, loaded once the cluster is ready. Raises ValueError for a policy that there is not."""
@@ -289,6 +298,11 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
         kubeconfig = server.kubeconfig(directory.admin_kubeconfig, "admin", pki.ADMIN)
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
+        names = NO_NAMES
+        if settings.proxy == "userspace":
+            stack.enter_context(local_addresses(settings.service_network))
+            if settings.dns:
+                names = await cluster_names(server.registries)
         parts = _Parts(
             directory=directory,
             settings=settings,
@@ -296,18 +310,19 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
             nodes=nodes,
             clock=clock,
             random=system_random(),
+            names=names,
         )
         await ensure_storage_class(server.registries)
-        names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
-        components = [parts.events, *parts.controllers(), *[await parts.agent(stack, name) for name in names]]
+        nodes_here = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
+        agents = [await parts.agent(stack, name) for name in nodes_here]
+        components = [parts.events, *parts.controllers(), *agents]
         if settings.proxy == "userspace":
-            stack.enter_context(local_addresses(settings.service_network))
-            components.append(parts.proxy())
+            components += parts.proxy()
         components.append(parts.scheduler())
         if settings.elastic is not None:
             components += await parts.elastic(stack, settings.elastic)
         await group.start(Manager(components, name="cluster").run)
-        yield RunningCluster(server=server, kubeconfig=kubeconfig, nodes=names)
+        yield RunningCluster(server=server, kubeconfig=kubeconfig, nodes=nodes_here)
 
 
 def _load_what_is_not_needed_at_once() -> None:

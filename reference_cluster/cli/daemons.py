@@ -181,6 +181,15 @@ def _network(option: str, text: str) -> str:
         raise click.BadParameter(f"{error}: write, for example, 127.244.0.0/16", param_hint=option) from None
 
 
+def _addresses(option: str, text: str) -> tuple[str, ...]:
+    import ipaddress
+
+    try:
+        return tuple(str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}: write, for example, 10.96.0.10", param_hint=option) from None
+
+
 def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncContextManager[str]]") -> None:
     try:
         with open_data_directory(path) as directory:
@@ -209,6 +218,12 @@ def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncCo
     show_default=True,
     help="How Services are reached.",
 )
+@click.option(
+    "--dns/--no-dns",
+    default=True,
+    show_default=True,
+    help="Whether names of Services resolve in Pods, where this user may listen on port 53.",
+)
 @policy
 @own_pod_network
 @service_network
@@ -217,8 +232,8 @@ def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncCo
 @disable_plugins
 @access_options
 def up(
-    data_dir: Path, listen: str, store: str, runtime: str, isolation: "IsolationSettings", nodes: int, elastic: str, proxy: str, policy: str,
-    pod_network: str,
+    data_dir: Path, listen: str, store: str, runtime: str, isolation: "IsolationSettings", nodes: int, elastic: str, proxy: str, dns: bool,
+    policy: str, pod_network: str,
     service_network: str, token_file: Path | None, enable_plugins: str, disable_plugins: str, access: "AccessSettings",
 ) -> None:  # fmt: skip
     """Run a whole cluster in this process, until SIGINT or SIGTERM.
@@ -236,6 +251,7 @@ def up(
         nodes=nodes,
         elastic=_elastic(elastic),
         proxy=proxy,
+        dns=dns,
         policy=policy,
         pod_network=_network("--pod-network", pod_network),
         service_network=_network("--service-network", service_network),
@@ -379,11 +395,17 @@ def controller_manager(
     metavar="SIGNAL<QUANTITY,...",
     help="Below what Pods are ended, for example memory.available<100Mi,nodefs.available<10%. Default: as the kubelet does it.",
 )
+@click.option(
+    "--cluster-dns",
+    default="",
+    metavar="IP[,...]",
+    help="Whom Pods ask for names, for example where `kubelib proxy --cluster-dns` answers.",
+)
 @pod_network
 @registration_options
 def kubelet(
     name: str, kubeconfig: Path, data_dir: Path, runtime: str, isolation: "IsolationSettings", address: str, port: int, cert: Path | None,
-    key: Path | None, ca: Path | None, bootstrap: Path | None, static_pods: Path | None, eviction_hard: str | None, pod_network: str,
+    key: Path | None, ca: Path | None, bootstrap: Path | None, static_pods: Path | None, eviction_hard: str | None, cluster_dns: str, pod_network: str,
     registration: "Registration",
 ) -> None:  # fmt: skip
     """Run the node NAME, until SIGINT or SIGTERM. Its Pods go on, and are found again by the next start."""
@@ -421,6 +443,7 @@ def kubelet(
             bootstrap=bootstrap,
             static_pods=static_pods.absolute() if static_pods is not None else None,
             eviction_hard=thresholds,
+            cluster_dns=_addresses("--cluster-dns", cluster_dns),
             labels=registration.labels,
             taints=registration.taints,
             capacity=registration.capacity,
@@ -439,9 +462,16 @@ def kubelet(
     metavar="CIDR",
     help="The API server's --service-network, if that is not one of loopback addresses: this machine then takes it for its own.",
 )
-def proxy(kubeconfig: Path, address: str, service_network: str) -> None:
+@click.option(
+    "--cluster-dns",
+    default="",
+    metavar="IP",
+    help="An address of the services' network, for example its tenth, where it answers for the names of Services as well.",
+)
+def proxy(kubeconfig: Path, address: str, service_network: str, cluster_dns: str) -> None:
     """Run the service proxy, until SIGINT or SIGTERM."""
     from reference_cluster.proxy import run_proxy
 
     network = _network("--service-network", service_network)
-    run(lambda: run_proxy(kubeconfig, node_address=address, service_network=network))
+    names = "".join(_addresses("--cluster-dns", cluster_dns)[:1])
+    run(lambda: run_proxy(kubeconfig, node_address=address, service_network=network, cluster_dns=names))

@@ -202,6 +202,18 @@ class EngineClusterSuite:
         assert "options ndots:3\n" in told
         assert told.split()[-1] == "front"
 
+    def test_names_of_services_lead_to_their_addresses(self, kubectl: Kubectl, web: str) -> None:
+        asked = ("exec", "plain", "--", "nslookup", "kubernetes.default.svc.cluster.local")
+        address = kubectl("get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
+        assert f"Address: {address}\n" in kubectl(*asked)
+        server = kubectl(
+            "get", "service", "kube-dns", "-n", "kube-system", "-o", "jsonpath={.spec.clusterIP}"
+        )
+        assert kubectl("exec", "plain", "--", "cat", "/etc/resolv.conf").splitlines()[:2] == [
+            "search default.svc.cluster.local svc.cluster.local cluster.local",
+            f"nameserver {server}",
+        ]
+
     def test_containers_share_what_the_pod_says_and_have_the_rights_that_they_say(
         self, kubectl: Kubectl, web: str
     ) -> None:

@@ -72,8 +72,8 @@ class Daemons:
         daemon = self.running[name] = Daemon(self.directory, name, *arguments).start()
         return daemon
 
-    def component(self, name: str, kind: str) -> Daemon:
-        return self.start(name, kind, "--kubeconfig", str(self.master / f"{kind}.kubeconfig"))
+    def component(self, name: str, kind: str, *options: str) -> Daemon:
+        return self.start(name, kind, "--kubeconfig", str(self.master / f"{kind}.kubeconfig"), *options)
 
     def node(self, name: str) -> Daemon:
         out = self.directory / name

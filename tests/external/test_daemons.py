@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from dnslib import DNSRecord
 
 from kubelib.client.kubeconfig import load_connection
 from kubelib.client.websocket import open_command
@@ -22,6 +23,8 @@ from tests.external.conftest import Kubectl, eventually, real_binary
 from tests.external.processes import Daemon, Daemons, kubelib
 from tests.external.test_workloads import AUTOSCALED
 
+NAMES = "127.97.0.10"
+"""Where the proxy answers for the names of Services."""
 WEB = ["create", "deployment", "web", "--image=process", "--replicas=3", "--"]
 
 
@@ -38,7 +41,7 @@ def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     daemons.node("node-2")
     daemons.component("scheduler", "scheduler")
     daemons.component("controller-manager", "controller-manager")
-    daemons.component("proxy", "proxy")
+    daemons.component("proxy", "proxy", "--cluster-dns", NAMES)
     yield daemons
     daemons.end()
 
@@ -110,6 +113,19 @@ def test_logs_and_commands_reach_the_node_that_has_the_pod(daemons: Daemons, kub
     assert "hello" in [follow.stdout.readline().strip() for _ in range(2)]
     follow.kill()
     follow.communicate()
+
+
+def test_the_proxy_answers_for_names_of_services(kubectl: Kubectl) -> None:
+    kubectl("expose", "deployment", "web", "--port=8000")
+    address = kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
+
+    def said() -> str:
+        question = DNSRecord.question("web.default.svc.cluster.local")
+        return str(DNSRecord.parse(question.send(NAMES, timeout=10)).short())
+
+    eventually(lambda: said() == address)
+    kubectl("delete", "service", "web")
+    eventually(lambda: said() == "")
 
 
 def test_a_command_that_is_not_there_is_said_so(kubectl: Kubectl) -> None:

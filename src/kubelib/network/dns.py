@@ -1,0 +1,315 @@
+"""The cluster's DNS server: names of Services and endpoints, and for all other names what the host's own servers say.
+
+It does what CoreDNS does in most clusters, without Pods of its own: it listens at the address of the Service ``kube-dns`` itself, on
+every node where the proxy runs, as NodeLocal DNSCache does.
+"""
+
+import logging
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.abc
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskGroup, TaskStatus
+
+from kubelib.api.core.service import Service
+from kubelib.api.discovery import EndpointSlice
+from kubelib.client.base import Client
+from kubelib.informers import SharedInformers
+from kubelib.network.records import DOMAIN, ClusterNames, Found, Record
+
+if TYPE_CHECKING:
+    from dnslib import RR, DNSRecord
+
+log = logging.getLogger("kubelib.network")
+
+PORT = 53
+TTL = 30
+"""Seconds for which an answer may be kept, as CoreDNS has it; `NEGATIVE_TTL` for the answer that there is nothing."""
+NEGATIVE_TTL = 5
+UDP_SIZE = 512
+"""Bytes of an answer over UDP, for those who do not say that they take more."""
+LARGEST_UDP = 1232
+MESSAGE = 65535
+PATIENCE = 2.0
+"""Seconds in which one of the host's servers has to answer before the next one is asked."""
+LISTEN_AGAIN = 5.0
+IDLE = 30.0
+"""Seconds for which a connection may say nothing."""
+AT_ONCE = 256
+"""Questions to the host's servers that may be open at a time; more over UDP are dropped, as on a busy network."""
+ALIASES = 8
+"""How many aliases are followed from one name."""
+
+_GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+
+def may_listen(address: str, port: int = PORT) -> bool:
+    """Return whether this user may listen for names there: only root may on most machines, or else nobody else does already."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
+    return True
+
+
+class ClusterDns:
+    """A component: answers at one address over UDP and TCP."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        random: Random,
+        address: str,
+        port: int = PORT,
+        domain: str = DOMAIN,
+        upstream: Sequence[tuple[str, int]] = (),
+        name: str = "cluster-dns",
+    ) -> None:
+        """Make a server; `upstream` is where those are who know the names outside of `domain`, asked one after the other."""
+        self.name = name
+        self._address, self._port = address, port
+        self._upstream = [server for server in upstream if server != (address, port)]
+        self._random = random
+        self._informers = SharedInformers(client, random=random)
+        self._names = ClusterNames(
+            self._informers.of(Service).cache, self._informers.of(EndpointSlice).cache, domain=domain
+        )
+        self._limit = anyio.CapacityLimiter(AT_ONCE)
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; started once all names are known and questions are taken, or somebody else is found to take them."""
+        async with anyio.create_task_group() as group:
+            await group.start(self._informers.run)
+            refused = False
+            while True:
+                try:
+                    await self._serve(task_status)
+                except OSError as error:
+                    if not refused:
+                        refused = True
+                        log.warning(
+                            "names of Services do not resolve: cannot listen on %s:%s, trying again every %d s: %s",
+                            self._address,
+                            self._port,
+                            LISTEN_AGAIN,
+                            error.strerror or error,
+                        )
+                        task_status.started()
+                await anyio.sleep(LISTEN_AGAIN)
+
+    async def _serve(self, task_status: TaskStatus[None]) -> None:
+        """Take questions. Raises OSError if nobody may listen there."""
+        async with (
+            await anyio.create_udp_socket(local_host=self._address, local_port=self._port) as datagrams,
+            await anyio.create_tcp_listener(local_host=self._address, local_port=self._port) as connections,
+            anyio.create_task_group() as group,
+        ):
+            with suppress(RuntimeError):  # it has been said that it has started, without listening
+                task_status.started()
+            group.start_soon(connections.serve, self._serve_connection)
+            async for question, client in datagrams:
+                await self._take(question, client, datagrams, group)
+
+    async def _take(
+        self, question: bytes, client: tuple[str, int], datagrams: anyio.abc.UDPSocket, group: TaskGroup
+    ) -> None:
+        """Answer a datagram: at once if it is about the cluster, otherwise when somebody else has answered."""
+
+        async def reply(answer: bytes) -> None:
+            with suppress(*_GONE):  # as on any network: a datagram may be lost
+                await datagrams.sendto(answer, *client)
+
+        async def later() -> None:
+            async with self._limit:
+                answer = await self._answer(question, udp=True)
+                if answer is not None:
+                    await reply(answer)
+
+        if (known := self._known(question, udp=True)) is not None:
+            await reply(known)
+        elif self._limit.borrowed_tokens < AT_ONCE:
+            group.start_soon(later)
+
+    async def _serve_connection(self, stream: anyio.abc.SocketStream) -> None:
+        from anyio.streams.buffered import BufferedByteReceiveStream
+
+        buffer = BufferedByteReceiveStream(stream)
+        async with stream:
+            try:
+                while True:
+                    with anyio.fail_after(IDLE):
+                        size = int.from_bytes(await buffer.receive_exactly(2), "big")
+                        question = await buffer.receive_exactly(size)
+                    answer = self._known(question, udp=False)
+                    if answer is None:
+                        async with self._limit:
+                            answer = await self._answer(question, udp=False)
+                    if answer is None:
+                        return
+                    with anyio.fail_after(IDLE):
+                        await stream.send(len(answer).to_bytes(2, "big") + answer)
+            except (*_GONE, TimeoutError, anyio.IncompleteRead):
+                return
+
+    def _known(self, question: bytes, *, udp: bool) -> bytes | None:
+        """Return the answer to a question about the cluster alone."""
+        asked = _question(question)
+        if asked is None:
+            return None
+        found = self._names.look_up(str(asked.q.qname), _type(asked))
+        if found is None or _alias(found) is not None:
+            return None
+        return self._packed(asked, found, udp=udp)
+
+    async def _answer(self, question: bytes, *, udp: bool) -> bytes | None:
+        """Return the answer to a question that others know; None if it is no question, and gets none."""
+        from dnslib import RCODE
+
+        asked = _question(question)
+        if asked is None:
+            return None
+        found = self._names.look_up(str(asked.q.qname), _type(asked))
+        if found is None:
+            answer = await self._ask_others(question, udp=udp)
+            if answer is not None:
+                return answer
+        elif _type(asked) == "CNAME":
+            return self._packed(asked, found, udp=udp)
+        else:
+            chain = await self._followed(found, _type(asked))
+            if chain is not None:
+                return self._packed(asked, found, chain, udp=udp)
+        failed = asked.reply(aa=0)
+        failed.header.rcode = RCODE.SERVFAIL
+        return bytes(failed.pack())
+
+    async def _followed(self, found: Found, type: str) -> list["RR"] | None:
+        """Return the records at the end of an alias, other aliases on the way among them; None if nobody can tell."""
+        from dnslib import DNSRecord
+
+        records: list[RR] = []
+        for _ in range(ALIASES):
+            alias = _alias(found)
+            if alias is None:
+                break
+            inside = self._names.look_up(alias.data, type)
+            if inside is None:
+                question = DNSRecord.question(alias.data, type)
+                question.header.id = self._random.getrandbits(16)
+                answer = await self._ask_others(bytes(question.pack()), udp=False)
+                parsed = _parsed(answer) if answer is not None else None
+                if parsed is None:
+                    return None
+                return [*records, *parsed.rr]
+            records += [_wire(record) for record in inside.records]
+            found = inside
+        return records
+
+    async def _ask_others(self, question: bytes, *, udp: bool) -> bytes | None:
+        for server in self._upstream:
+            try:
+                with anyio.fail_after(PATIENCE):
+                    answer = await (_ask_by_udp if udp else _ask_by_tcp)(server, question)
+            except (*_GONE, TimeoutError, anyio.IncompleteRead):
+                continue
+            if answer[:2] == question[:2]:
+                return answer
+        return None
+
+    def _packed(self, asked: "DNSRecord", found: Found, chain: Sequence["RR"] = (), *, udp: bool) -> bytes:
+        """Return an answer as it is sent; cut short over UDP if it is too long, so that it is asked for over TCP."""
+        from dnslib import EDNS0, QTYPE, RCODE, RR, SOA
+
+        answer = asked.reply()
+        for record in found.records:
+            answer.add_answer(_wire(record))
+        answer.add_answer(*chain)
+        answer.add_ar(*(_wire(record) for record in found.additional))
+        if not found.exists:
+            answer.header.rcode = RCODE.NXDOMAIN
+        if not found.records:
+            zone = self._names.domain
+            times = (1, 7200, 1800, 86400, NEGATIVE_TTL)
+            start = SOA(f"ns.dns.{zone}", f"hostmaster.{zone}", times)
+            answer.add_auth(RR(zone, QTYPE.SOA, rdata=start, ttl=NEGATIVE_TTL))
+        size = UDP_SIZE
+        for extra in asked.ar:
+            if extra.rtype == QTYPE.OPT:
+                size = max(UDP_SIZE, min(extra.edns_len, LARGEST_UDP))
+                answer.add_ar(EDNS0(udp_len=LARGEST_UDP))
+        packed = bytes(answer.pack())
+        if not udp or len(packed) <= size:
+            return packed
+        cut = asked.reply()
+        cut.header.tc = 1
+        return bytes(cut.pack())
+
+
+def _parsed(message: bytes) -> "DNSRecord | None":
+    """Return a message; None if it is none."""
+    from dnslib import DNSError, DNSRecord
+
+    try:
+        return DNSRecord.parse(message)
+    except (DNSError, ValueError, IndexError):
+        return None
+
+
+def _question(message: bytes) -> "DNSRecord | None":
+    """Return a message that asks one question; None for anything else."""
+    asked = _parsed(message)
+    return asked if asked is not None and not asked.header.qr and len(asked.questions) == 1 else None
+
+
+def _type(asked: "DNSRecord") -> str:
+    from dnslib import QTYPE
+
+    return str(QTYPE.get(asked.q.qtype))
+
+
+def _alias(found: Found) -> Record | None:
+    """Return the record that says to look elsewhere, if it is one."""
+    return found.records[0] if found.records and found.records[0].type == "CNAME" else None
+
+
+def _wire(record: Record) -> "RR":
+    from dnslib import QTYPE, RDMAP, RR, SRV, TXT
+
+    match record.type:
+        case "SRV":
+            priority, weight, port, target = record.data.split(" ")
+            data = SRV(int(priority), int(weight), int(port), target)
+        case "TXT":
+            data = TXT(record.data.strip('"'))
+        case other:
+            data = RDMAP[other](record.data)
+    return RR(record.name, getattr(QTYPE, record.type), rdata=data, ttl=TTL)
+
+
+async def _ask_by_udp(server: tuple[str, int], question: bytes) -> bytes:
+    async with await anyio.create_connected_udp_socket(*server) as other:
+        await other.send(question)
+        while True:
+            answer = await other.receive()
+            if answer[:2] == question[:2]:
+                return answer
+
+
+async def _ask_by_tcp(server: tuple[str, int], question: bytes) -> bytes:
+    from anyio.streams.buffered import BufferedByteReceiveStream
+
+    async with await anyio.connect_tcp(*server) as other:
+        await other.send(len(question).to_bytes(2, "big") + question)
+        buffer = BufferedByteReceiveStream(other)
+        size = int.from_bytes(await buffer.receive_exactly(2), "big")
+        return await buffer.receive_exactly(size)
