@@ -1,6 +1,6 @@
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -20,7 +20,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.daemonset import daemon_set_controller
-from kubelib.controllers.daemons import Eligible, node_of, plan
+from kubelib.controllers.daemons import Eligible, by_node, node_of, plan
 from kubelib.controllers.daemons import status_of as observed
 from kubelib.sim import Conflicting, Lossy
 from kubelib.testing.objects import CONTAINER, make_meta, make_node, make_pod, make_pod_status, make_template
@@ -64,6 +64,72 @@ def test_of_several_pods_on_a_node_the_one_that_is_there_counts_and_stays() -> N
     seen = observed(owner, nodes, pods, "h", 0, NOW, acted=False)
     assert (seen.number_ready, seen.observed_generation) == (1, 0)
     assert observed(owner, nodes, pods, "h", 0, NOW).observed_generation == 2
+
+
+def placed_pod(name: str, hash_: str, *, at: int = 0, **how: Any) -> Pod:
+    """A Pod on a node of a revision, the younger the larger `at`."""
+    created = NOW + timedelta(seconds=at)
+    return make_pod(
+        name,
+        node=name[:1],
+        uid=name,
+        labels={"controller-revision-hash": hash_},
+        metadata={"creation_timestamp": created, **how.pop("metadata", {})},
+        **how,
+    )
+
+
+def names(pods: Sequence[Pod]) -> list[str]:
+    return [pod.metadata.name for pod in pods]
+
+
+SURGE = rolling(max_unavailable=0, max_surge=1)
+ENDING = {"deletion_timestamp": NOW}
+
+
+def test_during_a_surge_an_old_pod_that_is_not_ready_goes_at_once() -> None:
+    nodes = {"a": Eligible(True, True)}
+    pods = {"a": [placed_pod("a1", "old"), placed_pod("a2", "new", at=1)]}
+    assert names(plan(make_daemon_set(strategy=SURGE), nodes, pods, "new", NOW).delete) == ["a1"]
+    pods = {"a": [placed_pod("a1", "old", ready=True), placed_pod("a2", "new", at=1)]}
+    assert plan(make_daemon_set(strategy=SURGE), nodes, pods, "new", NOW).delete == ()
+
+
+def test_who_may_surge_makes_a_pod_beside_one_that_is_ending() -> None:
+    nodes = {"a": Eligible(True, True)}
+    pods = {"a": [placed_pod("a1", "new", metadata=ENDING)]}
+    assert plan(make_daemon_set(strategy=SURGE), nodes, pods, "new", NOW).create == ("a",)
+    assert plan(make_daemon_set(), nodes, pods, "new", NOW).create == ()
+
+
+def test_a_surge_leaves_nodes_that_fit_no_more_only_as_others_serve() -> None:
+    owner = make_daemon_set(strategy=SURGE)
+    nodes = {"a": Eligible(False, True), "b": Eligible(True, True)}
+    before = {"a": [placed_pod("a1", "old", ready=True)], "b": [placed_pod("b1", "new")]}
+    step = plan(owner, nodes, before, "new", NOW)
+    assert (step.create, step.delete) == ((), ())
+    after = {**before, "b": [placed_pod("b1", "new", ready=True)]}
+    step = plan(owner, nodes, after, "new", NOW)
+    assert (step.create, names(step.delete)) == ((), ["a1"])
+    useless = {**before, "a": [placed_pod("a1", "old")]}
+    assert names(plan(owner, nodes, useless, "new", NOW).delete) == ["a1"]
+
+
+def test_a_node_with_too_many_pods_counts_as_one_without() -> None:
+    nodes = {name: Eligible(True, True) for name in "ab"}
+    pods = {
+        "a": [placed_pod(f"a{n}", "new", at=n, ready=True) for n in range(2)],
+        "b": [placed_pod("b1", "old", ready=True)],
+    }
+    step = plan(make_daemon_set(strategy=rolling(max_unavailable=1)), nodes, pods, "new", NOW)
+    assert names(step.delete) == ["a1"]
+
+
+def test_pods_that_have_ended_and_only_wait_for_finalizers_are_in_nobodys_way() -> None:
+    gone = placed_pod("a1", "h", phase="Failed", metadata=ENDING)
+    found = by_node([gone, placed_pod("b1", "h", metadata=ENDING)])
+    assert found.keys() == {"b"}
+    assert plan(make_daemon_set(), {"a": Eligible(True, True)}, found, "h", NOW).create == ("a",)
 
 
 async def placed(world: Any) -> dict[str, list[str]]:
@@ -226,6 +292,37 @@ async def test_pods_that_fail_are_made_again_ever_more_slowly(world: Any) -> Non
         gaps = [b - a for a, b in pairwise(failures[1:])]
         assert gaps == sorted(gaps)
         assert any(reason == "FailedDaemonPod" for reason, _ in await world.events())
+
+
+async def test_pods_that_succeed_are_made_again_at_once(world: Any) -> None:
+    await world.create(make_node("n0"))
+
+    def succeeded(pod: Pod) -> Pod:
+        return replace(pod, status=make_pod_status("Succeeded"))
+
+    async with world.running(
+        daemon_set_controller(world.informers, clock=world.clock, recorder=world.recorder)
+    ):
+        await world.create(make_daemon_set())
+        for _ in range(6):
+            await world.settled(0.2)
+            (pod,) = await world.all(Pod)
+            assert pod.status.phase == "Pending"
+            await world.change(Pod, pod.metadata.name, succeeded, subresource="status")
+        await world.settled(5)
+        told = [message for reason, message in await world.events() if reason == "SucceededDaemonPod"]
+        assert f"Found succeeded daemon pod {pod.key} on node n0, will try to delete it" in told
+
+
+async def test_revisions_in_use_count_for_the_limit_of_old_ones(cluster: Any) -> None:
+    limited = make_daemon_set(strategy=DaemonSetUpdateStrategy(type="OnDelete"))
+    await cluster.create(replace(limited, spec=replace(limited.spec, revision_history_limit=1)))
+    for number in range(2, 5):
+        await cluster.settled(5)
+        await cluster.change(DaemonSet, "agent", imaged(f"v{number}"))
+    await cluster.settled(5)
+    # The first is what the Pods are of, and takes the place of the others.
+    assert sorted(r.revision for r in await cluster.all(ControllerRevision)) == [1, 4]
 
 
 @pytest.mark.seeds(10)

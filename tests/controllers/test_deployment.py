@@ -8,6 +8,7 @@ import pytest
 from kubelib.api.apps import Deployment, DeploymentStrategy, ReplicaSet, RollingUpdateDeployment
 from kubelib.api.core.pod import Pod
 from kubelib.api.model import replace
+from kubelib.controllers import progress
 from kubelib.controllers.builtin.deployment import deployment_controller
 from kubelib.controllers.builtin.replicaset import replica_set_controller
 from kubelib.controllers.rollout import (
@@ -193,6 +194,23 @@ def test_only_empty_sets_beyond_the_limit_are_cleaned_up_the_oldest_first() -> N
     status = replace(deployment.status, replicas=1, updated_replicas=1, available_replicas=1)
     actions = plan(replace(deployment, status=status), sets).actions
     assert actions == (DeleteSet(sets[0]), DeleteSet(sets[1]))
+
+
+def test_nothing_is_cleaned_up_while_a_paused_deployment_is_to_go_back() -> None:
+    deployment = make_deployment(replicas=1, paused=True, revision_history_limit=0)
+    sets = [replica_set(deployment, "v0", 0, was=1, revision=1), replica_set(deployment, "v1", 1, was=1)]
+    assert DeleteSet(sets[0]) in plan(with_image(deployment, "v1"), sets).actions
+    asked = replace(deployment.metadata, annotations={"deprecated.deployment.rollback.to": "1"})
+    paused = replace(with_image(deployment, "v1"), metadata=asked)
+    assert not [action for action in plan(paused, sets).actions if isinstance(action, DeleteSet)]
+
+
+def test_how_many_pods_are_ending_is_not_said_before_all_sets_are_counted() -> None:
+    deployment = make_deployment()
+    sets = [replica_set(deployment, "v1", 1, was=1), replica_set(deployment, "v2", 1, was=1)]
+    counted = [replace(s, status=replace(s.status, terminating_replicas=2)) for s in sets]
+    assert progress.count(deployment, counted, None).terminating_replicas == 4
+    assert progress.count(deployment, [counted[0], sets[1]], None).terminating_replicas is None
 
 
 # In virtual time

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -39,9 +39,9 @@ def pod(name: str, **kwargs: Any) -> Pod:
     return make_pod(name, uid=name, **kwargs)
 
 
-def first_to_go(*pods: Pod) -> str:
-    chosen = choose_to_delete(list(reversed(pods)), 1, NOW)
-    assert chosen == choose_to_delete(list(pods), 1, NOW)
+def first_to_go(*pods: Pod, related: Sequence[Pod] = ()) -> str:
+    chosen = choose_to_delete(list(reversed(pods)), 1, NOW, related)
+    assert chosen == choose_to_delete(list(pods), 1, NOW, related)
     return chosen[0].metadata.name
 
 
@@ -66,8 +66,10 @@ def test_cheap_pods_go_before_dear_ones() -> None:
 
 
 def test_pods_on_crowded_nodes_go_before_lonely_ones() -> None:
+    alone = pod("alone", node="other", ready=True)
     crowd = [pod(f"crowd{n}", node="full", ready=True) for n in range(3)]
-    assert first_to_go(pod("alone", node="other", ready=True), *crowd).startswith("crowd")
+    assert first_to_go(alone, *crowd, related=[alone, *crowd]).startswith("crowd")
+    assert first_to_go(alone, *crowd) == "alone"  # by its uid: nobody else's Pods crowd a node
 
 
 def test_pods_ready_for_magnitudes_less_go_first() -> None:
@@ -102,6 +104,8 @@ def test_what_failed_first_stays_in_the_status_until_nothing_fails() -> None:
         status_of(owner, nothing, ("FailedDelete", RuntimeError("held")), NOW).conditions == first.conditions
     )
     assert status_of(owner, nothing, None, NOW).conditions == ()
+    held = status_of(make_replica_set("web"), nothing, ("FailedDelete", RuntimeError("held")), NOW)
+    assert held.conditions[0].message == "unable to delete pods: held"
 
 
 def test_deleting_more_than_there_are_deletes_all() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -21,12 +22,16 @@ from kubelib.api.core.claims import (
 )
 from kubelib.api.core.pod import Pod
 from kubelib.api.machinery import LabelSelector
-from kubelib.api.meta import ObjectMeta, controller_of
+from kubelib.api.meta import ObjectMeta, OwnerReference, controller_of
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.garbagecollector import garbage_collector
 from kubelib.controllers.builtin.statefulset import stateful_set_controller
+from kubelib.controllers.identities import with_owners
+from kubelib.controllers.ownership import controller_reference
+from kubelib.controllers.pods import is_ready
+from kubelib.controllers.stateful import Delete, Revision, plan
 from kubelib.sim import Conflicting, Lossy
-from kubelib.testing.objects import CONTAINER, make_meta, make_template
+from kubelib.testing.objects import CONTAINER, make_meta, make_pod, make_template
 
 
 def make_stateful_set(
@@ -197,6 +202,35 @@ async def test_as_many_pods_are_replaced_at_once_as_may_be_missing(cluster: Any)
     assert set((await images(cluster)).values()) == {"v2"}
 
 
+@pytest.mark.parametrize(("sick", "gone"), [((), [3]), ((0, 1), [1, 0]), ((0,), [0])])
+def test_old_pods_that_serve_nobody_are_replaced_before_and_beyond_those_that_may_be_missing(
+    sick: tuple[int, ...], gone: list[int]
+) -> None:
+    owner = imaged("v2", partition=0)(make_stateful_set(replicas=4, pod_management_policy="Parallel"))
+    template = owner.spec.template
+    pods = [
+        make_pod(
+            f"web-{n}",
+            uid=str(n),
+            node="a",
+            phase="Running",
+            ready=n not in sick,
+            labels={"controller-revision-hash": "old"},
+        )
+        for n in range(4)
+    ]
+    step = plan(
+        owner,
+        pods,
+        Revision("old", template),
+        Revision("new", template),
+        lambda name: None,
+        datetime.now(UTC),
+    )
+    deleted = [action.pod.metadata.uid for action in step.actions if isinstance(action, Delete)]
+    assert deleted == [str(n) for n in gone]
+
+
 async def test_on_delete_replaces_only_what_is_deleted(cluster: Any) -> None:
     strategy = StatefulSetUpdateStrategy(type="OnDelete")
     await cluster.create(make_stateful_set(replicas=2, update_strategy=strategy))
@@ -218,10 +252,7 @@ async def test_pods_that_have_ended_are_made_again(cluster: Any) -> None:
     )
     await cluster.settled(10)
     assert (await cluster.get(Pod, "web-1")).metadata.uid != before
-    assert (
-        "RecreatingFailedPod",
-        "StatefulSet default/web is recreating failed Pod web-1",
-    ) in await cluster.events()
+    assert {reason for reason, _ in await cluster.events()} == {"SuccessfulCreate", "SuccessfulDelete"}
 
 
 async def test_min_ready_seconds_delay_the_next_pod(cluster: Any) -> None:
@@ -289,6 +320,83 @@ async def test_claims_go_with_pods_that_are_scaled_away_and_come_back_new(
         assert await world.names(Pod) == []
 
 
+async def test_claims_have_their_owner_before_the_pod_is_ready(world: Any) -> None:
+    policy = StatefulSetPersistentVolumeClaimRetentionPolicy(when_deleted="Delete", when_scaled="Retain")
+    async with world.running(
+        stateful_set_controller(world.informers, clock=world.clock, recorder=world.recorder)
+    ):
+        owner = make_stateful_set(
+            volume_claim_templates=(claim(),), persistent_volume_claim_retention_policy=policy
+        )
+        owner = await world.create(owner)
+        await world.settled(5)
+        made = await world.get(PersistentVolumeClaim, "data-web-0")
+        assert made.metadata.owner_references == (controller_reference(owner),)
+        assert not is_ready(await world.get(Pod, "web-0"))
+
+
+def test_claims_of_earlier_sets_and_of_other_controllers_get_no_owner() -> None:
+    policy = StatefulSetPersistentVolumeClaimRetentionPolicy(when_deleted="Delete", when_scaled="Delete")
+    owner = make_stateful_set(persistent_volume_claim_retention_policy=policy)
+    owner = replace(owner, metadata=replace(owner.metadata, uid="new"))
+    one = make_pod("web-0", uid="pod")
+    ours, earlier = controller_reference(owner), replace(controller_reference(owner), uid="old")
+    other = replace(ours, kind="Database", uid="else")
+
+    def owners(*before: OwnerReference) -> tuple[OwnerReference, ...]:
+        held = replace(claim(), metadata=replace(claim().metadata, owner_references=before))
+        return with_owners(owner, held, one, 0).metadata.owner_references
+
+    assert owners() == (ours,)
+    assert owners(replace(ours, controller=None)) == (ours,)
+    assert owners(earlier) == (earlier,)
+    assert owners(other) == (other,)
+    assert owners(other, replace(ours, controller=None)) == (other,)
+
+
+async def test_what_is_wrong_with_claims_is_told_of_claims_and_of_pods(cluster: Any) -> None:
+    bad = replace(claim(), metadata=ObjectMeta(name="data", annotations={"no key!": "x"}))
+    await cluster.create(make_stateful_set(volume_claim_templates=(bad,)))
+    await cluster.settled(5)
+    assert await cluster.names(Pod) == []
+    told = {message for reason, message in await cluster.events() if reason == "FailedCreate"}
+    of_claim, of_pod = sorted(told)
+    start = "create Claim data-web-0 for Pod web-0 in StatefulSet web failed error: "
+    assert of_claim.startswith(start)
+    why = of_claim.removeprefix(start)
+    what = "create Pod web-0 in StatefulSet web failed error: "
+    assert of_pod == f"{what}failed to create PVC data-web-0: {why}"
+
+
+async def test_a_pod_waits_for_the_end_of_a_claim_of_its_name(cluster: Any) -> None:
+    held = replace(claim("data-web-0"), metadata=make_meta("data-web-0", finalizers=("example.com/held",)))
+    await cluster.create(held)
+    await cluster.delete(PersistentVolumeClaim, "data-web-0")
+    await cluster.create(make_stateful_set(volume_claim_templates=(claim(),)))
+    await cluster.settled(5)
+    assert await cluster.names(Pod) == []
+    assert (
+        "FailedCreate",
+        "create Pod web-0 in StatefulSet web failed error: pvc data-web-0 is being deleted",
+    ) in await cluster.events()
+    await cluster.change(
+        PersistentVolumeClaim,
+        "data-web-0",
+        lambda c: replace(c, metadata=replace(c.metadata, finalizers=())),
+    )
+    await cluster.settled(30)
+    assert await cluster.names(Pod) == ["web-0"]
+
+
+async def test_pods_of_other_names_are_released(cluster: Any) -> None:
+    owner = await cluster.create(make_stateful_set(replicas=1))
+    stray = make_pod("stray", labels={"app": "web"}, owners=(controller_reference(owner),))
+    await cluster.create(stray)
+    await cluster.settled(5)
+    assert controller_of(await cluster.get(Pod, "stray")) is None
+    assert controller_of(await cluster.get(Pod, "web-0")) is not None
+
+
 async def test_only_as_many_revisions_are_kept_as_the_limit_says(cluster: Any) -> None:
     await cluster.create(make_stateful_set(replicas=1, revision_history_limit=2))
     for number in range(6):
@@ -303,8 +411,6 @@ async def test_only_as_many_revisions_are_kept_as_the_limit_says(cluster: Any) -
 
 
 async def test_a_name_that_somebody_has_taken_is_reported_and_waited_for(cluster: Any) -> None:
-    from kubelib.testing.objects import make_pod
-
     await cluster.create(make_pod("web-0", labels={"app": "else"}))
     await cluster.create(make_stateful_set(replicas=1))
     await cluster.settled(20)

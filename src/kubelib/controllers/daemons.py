@@ -11,7 +11,7 @@ from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod, PodSpec, PodTemplateSpec
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from kubelib.api.model import replace
-from kubelib.controllers.pods import is_available, is_ready
+from kubelib.controllers.pods import is_available, is_ready, is_terminal
 from kubelib.controllers.revisions import POD_LABEL
 from kubelib.controllers.rollout import share
 from kubelib.controllers.taints import (
@@ -174,9 +174,11 @@ def _age(pod: Pod) -> tuple[bool, str, str]:
 
 
 def by_node(pods: Sequence[Pod]) -> dict[str, list[Pod]]:
-    """Return Pods by the node that they are on or meant for."""
+    """Return Pods by the node that they are on or meant for, without those that have ended and are being deleted."""
     found: dict[str, list[Pod]] = {}
     for pod in pods:
+        if _is_terminating(pod) and is_terminal(pod):
+            continue  # it only waits for its finalizers, and is in nobody's way
         if name := node_of(pod):
             found.setdefault(name, []).append(pod)
     return found
@@ -203,7 +205,8 @@ class _Planner:
         now: datetime,
     ) -> None:
         self.owner, self.nodes, self.pods, self.hash, self.now = owner, nodes, pods, hash_, now
-        self.surge, self.unavailable = budgets(owner, sum(node.runs for node in nodes.values()))
+        self.desired = sum(node.runs for node in nodes.values())
+        self.surge, self.unavailable = budgets(owner, self.desired)
         self.create: list[str] = []
         self.delete: list[Pod] = []
         self.ended: list[Pod] = []
@@ -222,9 +225,9 @@ class _Planner:
                 self.create.append(name)
             elif node.stays:
                 alive = [pod for pod in pods if not _is_terminating(pod)]
-                ended = [pod for pod in alive if pod.status.phase in ("Failed", "Succeeded")]
+                ended = [pod for pod in alive if is_terminal(pod)]
                 self.ended += ended
-                self._single_out(name, node, [pod for pod in alive if pod not in ended], pods)
+                self._single_out(name, node, [pod for pod in alive if pod not in ended], waits=bool(ended))
             else:
                 self.delete += [pod for pod in pods if not _is_terminating(pod)]
         for name, pods in self.pods.items():
@@ -232,7 +235,8 @@ class _Planner:
                 # Meant for a node that is gone. Those that were there are the garbage collector's.
                 self.delete += [p for p in pods if not p.spec.node_name and not _is_terminating(p)]
 
-    def _single_out(self, name: str, node: Eligible, alive: list[Pod], pods: Sequence[Pod]) -> None:
+    def _single_out(self, name: str, node: Eligible, alive: list[Pod], *, waits: bool) -> None:
+        """Leave one Pod, two during a surge; `waits` while one that has ended is in its place."""
         if len(alive) > 1:
             alive.sort(key=_age)
         if not self.surge:
@@ -241,11 +245,10 @@ class _Planner:
         new = [pod for pod in alive if self.is_new(pod)]
         old = [pod for pod in alive if not self.is_new(pod)]
         self.delete += [*new[1:], *old[1:]]
-        if new and old and self.available(new[0]):
+        if new and old and (self.available(new[0]) or not is_ready(old[0])):
             self.delete.append(old[0])
-        ending = [pod for pod in pods if _is_terminating(pod)]
-        if node.runs and not alive and ending and not any(self.is_new(pod) for pod in ending):
-            # What is ending is of an earlier revision: no need to wait for its end.
+        if node.runs and not alive and not waits:
+            # What is there is ending: who may have one too many need not wait for its end.
             self.create.append(name)
 
     def _pair(self, name: str) -> tuple[Pod | None, Pod | None] | None:
@@ -268,6 +271,7 @@ class _Planner:
         for name in self._rolling():
             pair = self._pair(name)
             if pair is None:
+                missing += 1
                 continue
             new, old = pair
             if (new is None) == (old is None):
@@ -285,25 +289,33 @@ class _Planner:
 
     def overlap(self) -> None:
         """Make Pods of the present revision beside those of earlier ones, as many as the surge allows."""
-        surging = 0
+        surging = serving = 0
         urgent: list[str] = []
         candidates: list[str] = []
+        leaving: list[Pod] = []
         doomed = {pod.metadata.uid for pod in (*self.delete, *self.ended)}
         for name in self._rolling():
             pair = self._pair(name)
             if pair is None:
+                surging += 1
                 continue
             new, old = pair
-            if old is None:
+            if old is None or old.metadata.uid in doomed:
+                serving += new is not None and self.available(new)
                 continue
-            if new is None:
-                if old.metadata.uid in doomed:
-                    continue
-                (candidates if self.available(old) else urgent).append(name)
-            else:
-                surging += 1
-                if self.available(new) and old.metadata.uid not in doomed:
+            serves = self.available(old)
+            serving += serves
+            if new is not None:
+                if self.available(new):
                     self.delete.append(old)
+                else:
+                    surging += 1
+            elif self.nodes[name].runs:
+                (candidates if serves else urgent).append(name)
+            else:
+                (leaving if serves else self.delete).append(old)
+        # Where none is to run any more, one may go only as others serve in its place.
+        self.delete += leaving[: max(0, serving - self.desired)]
         self.create += [*urgent, *candidates[: max(0, self.surge - surging)]]
 
 

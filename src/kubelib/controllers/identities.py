@@ -111,48 +111,48 @@ def with_identity(owner: StatefulSet, pod: Pod, ordinal: int) -> Pod:
 # Whether claims outlive the set, and Pods that it scales away
 
 
-def pod_reference(pod: Pod) -> OwnerReference:
-    """Return the reference by which a claim goes with a Pod."""
-    return controller_reference(pod)
-
-
 def with_owners(
     owner: StatefulSet, claim: PersistentVolumeClaim, pod: Pod, ordinal: int
 ) -> PersistentVolumeClaim:
     """Return a claim with the owners that the retention policy gives it.
 
-    With the set's Pod as its owner it goes when that Pod is gone, with the set when the set is deleted. Claims that
-    something else controls are left alone.
+    With the set's Pod as its owner it goes when that Pod is gone, with the set when the set is deleted. Claims of an
+    earlier set or Pod of the same name are left to the garbage collector, those that something else controls to that.
     """
-    policy = owner.spec.persistent_volume_claim_retention_policy
-    deleted = policy is not None and policy.when_deleted == "Delete"
-    scaled = policy is not None and policy.when_scaled == "Delete"
-    ours = {owner.metadata.uid, pod.metadata.uid}
     references = claim.metadata.owner_references
-    if any(r.controller and r.uid not in ours and not _was_ours(r, owner, pod) for r in references):
+    named = [reference for reference in references if _names(reference, owner) or _names(reference, pod)]
+    if any(reference.uid not in (owner.metadata.uid, pod.metadata.uid) for reference in named):
         return claim
-    leaves = scaled and not is_wanted(owner, ordinal)
-    wanted = []
-    if leaves:
-        wanted.append(pod_reference(pod))
-    elif deleted:
-        wanted.append(controller_reference(owner))
-    have = [r for r in references if r.uid in ours]
-    if {r.uid for r in have} == {r.uid for r in wanted}:
+    others = tuple(reference for reference in references if reference not in named)
+    wanted = _wanted_reference(owner, pod, ordinal)
+    if wanted is not None and any(reference.controller for reference in others):
+        wanted = None
+    if named == ([wanted] if wanted is not None else []):
         return claim
-    others = [r for r in references if r.uid not in ours]
-    return replace(claim, metadata=replace(claim.metadata, owner_references=(*others, *wanted)))
+    owners = (*others, wanted) if wanted is not None else others
+    return replace(claim, metadata=replace(claim.metadata, owner_references=owners))
 
 
-def _was_ours(reference: OwnerReference, owner: StatefulSet, pod: Pod) -> bool:
-    return (reference.kind, reference.name) in (
-        ("StatefulSet", owner.metadata.name),
-        ("Pod", pod.metadata.name),
-    )
+def _wanted_reference(owner: StatefulSet, pod: Pod, ordinal: int) -> OwnerReference | None:
+    policy = owner.spec.persistent_volume_claim_retention_policy
+    if policy is None:
+        return None
+    if policy.when_scaled == "Delete" and not is_wanted(owner, ordinal):
+        return controller_reference(pod)
+    return controller_reference(owner) if policy.when_deleted == "Delete" else None
 
 
-def is_stale(claim: PersistentVolumeClaim, pod_name: str) -> bool:
-    """Return whether a claim is on its way out with an earlier Pod of this name, which the next one has to wait for."""
-    return claim.metadata.deletion_timestamp is not None or any(
-        r.kind == "Pod" and r.name == pod_name for r in claim.metadata.owner_references
+def _names(reference: OwnerReference, obj: StatefulSet | Pod) -> bool:
+    """Return whether a reference is to an object of this name, be it this one or an earlier one."""
+    of = (reference.api_version, reference.kind, reference.name)
+    return of == (obj.api_version, obj.kind, obj.metadata.name)
+
+
+def is_stale(owner: StatefulSet, claim: PersistentVolumeClaim, pod_name: str) -> bool:
+    """Return whether a claim goes with an earlier Pod of this name, which the next one has to wait for."""
+    policy = owner.spec.persistent_volume_claim_retention_policy
+    return (
+        policy is not None
+        and policy.when_scaled == "Delete"
+        and any(r.kind == "Pod" and r.name == pod_name for r in claim.metadata.owner_references)
     )

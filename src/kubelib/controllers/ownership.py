@@ -35,6 +35,10 @@ def controller_in(meta: PeekMeta) -> OwnerReference | None:
     return None
 
 
+def _any(document: Document) -> bool:
+    return True
+
+
 class CannotAdopt(Exception):
     """The owner has been replaced or is being deleted: its cached state must not act any more."""
 
@@ -52,12 +56,18 @@ class Claims(Generic[O, R]):
         self._cache = cache
 
     async def claim(
-        self, owner: O, selector: Selector, *, wanted: Callable[[Document], bool] = lambda document: True
+        self,
+        owner: O,
+        selector: Selector,
+        *,
+        among: Callable[[Document], bool] = _any,
+        belongs: Callable[[Document], bool] = _any,
     ) -> list[Document]:
-        """Return the objects that `owner` controls from now on.
+        """Return the objects `among` those considered that `owner` controls from now on.
 
-        Objects that match and that nobody controls are adopted if `wanted`; controlled ones that do not match are
-        released. Raises `CannotAdopt` when the owner turns out to be deleted or replaced, and what requests raise.
+        Objects that match, which means that their labels do and that they may belong to the owner, are adopted if nobody
+        controls them; controlled ones that do not match are released. Raises `CannotAdopt` when the owner turns out to be
+        deleted or replaced, and what requests raise.
         """
         meta = owner.metadata
         candidates = {d.key: d for d in self._cache.by_index(BY_CONTROLLER, meta.uid)}
@@ -66,23 +76,19 @@ class Claims(Generic[O, R]):
         owner_confirmed = False
         claimed = []
         for document in candidates.values():
+            if not among(document):
+                continue
             reference = controller_in(document.meta)
-            matches = selector.matches(document.meta.labels)
+            matches = selector.matches(document.meta.labels) and belongs(document)
             if reference is not None:
                 if reference.uid != meta.uid:
                     continue
                 if matches:
-                    if wanted(document):
-                        claimed.append(document)
+                    claimed.append(document)
                 elif meta.deletion_timestamp is None:
                     await self._quietly(self._release(document, owner))
                 continue
-            if (
-                not matches
-                or meta.deletion_timestamp is not None
-                or document.meta.deletion_timestamp
-                or not wanted(document)
-            ):
+            if not matches or meta.deletion_timestamp is not None or document.meta.deletion_timestamp:
                 continue
             if not owner_confirmed:
                 await self._confirm(owner)

@@ -96,12 +96,12 @@ def choose_to_delete(
 ) -> list[Pod]:
     """Return the `count` pods whose loss is least: first those not running yet, then the young and crowded ones.
 
-    `related` are the pods that count as neighbours on a node: those of the same application.
+    `related` are the pods that make a node crowded: those of the same application.
     """
     if count >= len(pods):
         return list(pods)
     crowd: dict[str, int] = {}
-    for pod in related or pods:
+    for pod in related:
         if is_active(pod) and pod.spec.node_name:
             crowd[pod.spec.node_name] = crowd.get(pod.spec.node_name, 0) + 1
     plain = {pod.metadata.uid: _plain_key(pod, crowd) for pod in pods}

@@ -55,6 +55,8 @@ def set_condition(
 def count(deployment: Deployment, sets: Sequence[ReplicaSet], new: ReplicaSet | None) -> DeploymentStatus:
     """Return the status' numbers; its conditions are those that the deployment has."""
     available = sum(s.status.available_replicas for s in sets)
+    # One that has not been counted yet makes the sum unknown.
+    terminating = [s.status.terminating_replicas for s in sets]
     return replace(
         deployment.status,
         observed_generation=deployment.metadata.generation,
@@ -63,7 +65,7 @@ def count(deployment: Deployment, sets: Sequence[ReplicaSet], new: ReplicaSet | 
         ready_replicas=sum(s.status.ready_replicas for s in sets),
         available_replicas=available,
         unavailable_replicas=max(0, sum(map(size_of, sets)) - available),
-        terminating_replicas=sum(s.status.terminating_replicas or 0 for s in sets),
+        terminating_replicas=None if None in terminating else sum(filter(None, terminating)),
     )
 
 

@@ -19,7 +19,7 @@ from kubelib.api.core.replication import (
 )
 from kubelib.api.document import Document
 from kubelib.api.errors import Conflict, NotFound
-from kubelib.api.meta import Key
+from kubelib.api.meta import Key, controller_of
 from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
@@ -130,7 +130,7 @@ class Replication(Generic[W]):
             self._expectations.forget(key)
             return None
         up_to_date = self._expectations.satisfied(key)
-        claimed = await self._claims.claim(owner, self._selector(owner), wanted=_not_ended)
+        claimed = await self._claims.claim(owner, self._selector(owner), among=_not_ended)
         pods = [document.view(Pod) for document in claimed]
         active = [pod for pod in pods if is_active(pod)]
         failure: tuple[str, Exception] | None = None
@@ -166,17 +166,17 @@ class Replication(Generic[W]):
         return await for_each(doomed, partial(self._control.delete, key, owner))
 
     def _related(self, owner: W) -> Sequence[Pod]:
-        """Return the pods of all sets that have the owner's own owner: neighbours during a rolling update."""
-        above = next((r.uid for r in owner.metadata.owner_references if r.controller), None)
-        siblings = (
-            [document.meta.uid for document in self._owners.cache.by_index(BY_CONTROLLER, above)]
-            if above
-            else [owner.metadata.uid]
-        )
+        """Return the pods of all sets that have the owner's own owner: neighbours during a rolling update.
+
+        Without one there are none: who copies pods by itself does not care how crowded nodes are.
+        """
+        above = controller_of(owner)
+        if above is None:
+            return []
         return [
             document.view(Pod)
-            for uid in siblings
-            for document in self._pods.cache.by_index(BY_CONTROLLER, uid)
+            for sibling in self._owners.cache.by_index(BY_CONTROLLER, above.uid)
+            for document in self._pods.cache.by_index(BY_CONTROLLER, sibling.meta.uid)
         ]
 
     async def _write_status(
@@ -239,7 +239,7 @@ def _conditions(
         type="ReplicaFailure",
         status="True",
         reason=reason,
-        message=str(error),
+        message=f"unable to delete pods: {error}" if reason == "FailedDelete" else str(error),
         last_transition_time=now.replace(microsecond=0),
     )
     return (*others, condition)

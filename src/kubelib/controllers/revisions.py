@@ -61,11 +61,18 @@ def next_number(revisions: Sequence[ControllerRevision]) -> int:
 
 
 def superfluous(
-    revisions: Sequence[ControllerRevision], live: frozenset[str], limit: int | None
+    revisions: Sequence[ControllerRevision],
+    live: frozenset[str],
+    limit: int | None,
+    *,
+    counted: frozenset[str] = frozenset(),
 ) -> list[ControllerRevision]:
-    """Return the revisions to forget: the oldest beyond the limit of those that nothing is of any more."""
+    """Return the revisions to forget: the oldest beyond the limit of those that nothing is of any more.
+
+    `counted` are those in use that take up the limit nevertheless.
+    """
     idle = [r for r in in_order(revisions) if r.metadata.name not in live]
-    return idle[: max(0, len(idle) - (10 if limit is None else limit))]
+    return idle[: max(0, len(idle) + len(counted) - (10 if limit is None else limit))]
 
 
 class Revisions(Generic[W]):
@@ -123,9 +130,19 @@ class Revisions(Generic[W]):
             revision=number,
         )
 
-    async def trim(self, owner: W, known: Sequence[ControllerRevision], live: frozenset[str]) -> None:
-        """Delete what is beyond the history limit; `live` are the names of revisions that are in use."""
-        for revision in superfluous(known, live, owner.spec.revision_history_limit):
+    async def trim(
+        self,
+        owner: W,
+        known: Sequence[ControllerRevision],
+        live: frozenset[str],
+        *,
+        counted: frozenset[str] = frozenset(),
+    ) -> None:
+        """Delete what is beyond the history limit.
+
+        `live` are the names of revisions that are in use, `counted` of those of them that count for the limit.
+        """
+        for revision in superfluous(known, live, owner.spec.revision_history_limit, counted=counted):
             try:
                 await self._registry.delete(revision.key)
             except NotFound:

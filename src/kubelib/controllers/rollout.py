@@ -341,7 +341,7 @@ def plan(
     if deployment.spec.paused or _was_scaled(rollout):
         rollout.sync_revision(create=False)
         _scale(rollout)
-        if deployment.spec.paused:
+        if deployment.spec.paused and ROLLBACK not in deployment.metadata.annotations:
             rollout.clean_up()
         return rollout.finish(rolling=False)
     if _is_rolling(deployment):

@@ -30,19 +30,18 @@ from kubelib.controllers.rollout import share
 
 @attrs.frozen
 class Create:
-    """Make a Pod, and before it the claims that it needs."""
+    """Make a Pod, and before it the claims that it needs and lacks; not while one that is there is `ending`."""
 
     pod: Pod
     claims: tuple[PersistentVolumeClaim, ...]
+    ending: tuple[PersistentVolumeClaim, ...] = ()
 
 
 @attrs.frozen
 class Delete:
-    """Delete a Pod; with a reason, tell of it."""
+    """Delete a Pod."""
 
     pod: Pod
-    reason: str = ""
-    message: str = ""
 
 
 @attrs.frozen
@@ -161,18 +160,14 @@ class _Planner:
             return self._create(ordinal)
         if is_terminal(pod):
             if not _is_terminating(pod):
-                word = "failed" if pod.status.phase == "Failed" else "terminated"
-                reason = f"Recreating{word.capitalize()}Pod"
-                self.actions.append(
-                    Delete(
-                        pod, reason, f"StatefulSet {owner.key} is recreating {word} Pod {pod.metadata.name}"
-                    )
-                )
+                self.actions.append(Delete(pod))
             return True
         if pod.status.phase in ("", "Pending") and not _is_terminating(pod):
             missing = tuple(c for c in claims_of(owner, ordinal) if self.claim(c.metadata.name) is None)
             if missing:
                 self.actions.append(CreateClaims(pod, missing))
+        # At once, lest claims outlive a set that is deleted before the Pod is ready.
+        self._claim_owners(pod, ordinal)
         if self.ordered and not self.available(pod):
             return True
         if _is_terminating(pod):
@@ -180,21 +175,21 @@ class _Planner:
         repaired = with_identity(owner, pod, ordinal)
         if repaired != pod:
             self.actions.append(Repair(repaired))
-        self._claim_owners(pod, ordinal)
         return False
 
     def _create(self, ordinal: int) -> bool:
         owner = self.owner
         name = f"{owner.metadata.name}-{ordinal}"
         claims = tuple(claims_of(owner, ordinal))
-        for claim in claims:
-            there = self.claim(claim.metadata.name)
-            if there is not None and is_stale(there, name):
-                self.waits_for_claim = True
-                return True
+        there = [claim for c in claims if (claim := self.claim(c.metadata.name)) is not None]
+        if any(is_stale(owner, claim, name) for claim in there):
+            self.waits_for_claim = True
+            return True
         missing = tuple(c for c in claims if self.claim(c.metadata.name) is None)
+        ending = tuple(claim for claim in there if claim.metadata.deletion_timestamp is not None)
         revision = self.current if self._stays_current(ordinal) else self.update
-        self.actions.append(Create(new_pod(owner, revision.template, revision.name, ordinal), missing))
+        pod = new_pod(owner, revision.template, revision.name, ordinal)
+        self.actions.append(Create(pod, missing, ending))
         return True
 
     def _stays_current(self, ordinal: int) -> bool:
@@ -243,20 +238,19 @@ class _Planner:
         ordinals = range(self.start, self.start + self.wanted)
         allowed = max_unavailable(self.owner)
         missing = sum(not self.available(self.there.get(ordinal)) for ordinal in ordinals)
-        for ordinal in reversed(ordinals):
-            pod = self.there.get(ordinal)
-            if ordinal < lowest or pod is None or is_terminal(pod):
-                continue
-            if _revision_of(pod) == self.update.name or _is_terminating(pod):
-                continue
-            # One that serves nobody is replaced whatever the others do: else a bad revision could not be left again.
-            serves = self.available(pod)
-            if serves and missing >= allowed:
-                return
-            if not serves and missing > allowed:
-                continue
-            self.actions.append(Delete(pod))
-            missing += serves
+        outdated = [
+            pod
+            for ordinal in reversed(ordinals)
+            if ordinal >= lowest
+            and (pod := self.there.get(ordinal)) is not None
+            and not is_terminal(pod)
+            and not _is_terminating(pod)
+            and _revision_of(pod) != self.update.name
+        ]
+        # Those that serve nobody are replaced whatever the others do: else a bad revision could not be left again.
+        idle = [pod for pod in outdated if not self.available(pod)]
+        serving = [pod for pod in outdated if self.available(pod)]
+        self.actions += map(Delete, (*idle, *serving[: max(0, allowed - missing)]))
 
 
 def plan(

@@ -16,6 +16,7 @@ from kubelib.controllers.daemons import (
     bound_to,
     by_node,
     eligible,
+    node_of,
     plan,
     status_of,
     template_for_pods,
@@ -32,10 +33,10 @@ from kubelib.controllers.statuses import write_status
 from kubelib.informers import Backoff, SharedInformers
 
 NAME = "daemonset-controller"
-BURST = 500
+BURST = 250
 """How many Pods one look creates or deletes at most."""
 RECREATE = Backoff(1.0, 15 * 60.0)
-"""How long a node waits for another Pod after one that has ended, longer with each."""
+"""How long a node waits for another Pod after one that has failed, longer with each."""
 
 
 class DaemonSetReconciler:
@@ -91,34 +92,29 @@ class DaemonSetReconciler:
         if up_to_date:
             hashes = {pod.metadata.labels.get(POD_LABEL) for pod in pods} | {hash_}
             live = frozenset(r.metadata.name for r in known if r.metadata.labels.get(POD_LABEL) in hashes)
-            await self._revisions.trim(owner, known, live)
+            await self._revisions.trim(owner, known, live, counted=live - {current.metadata.name})
         seconds = owner.spec.min_ready_seconds
         if seconds and (wait := seconds_until_available(pods, seconds, now)) is not None:
             waits.append(wait)
         return After(min(waits)) if waits else None
 
     def _due(self, key: Key, owner: DaemonSet, ended: Sequence[Pod]) -> tuple[list[float], list[Pod]]:
-        """Return how long to wait for Pods that have ended, and those whose time has come."""
+        """Return how long to wait for Pods that have failed, and those whose time has come."""
         failures = self._failures.setdefault(key, _Failures())
         now, waits, due = self._clock.now().timestamp(), [], []
         failures.forget(now)
         for pod in ended:
-            where = (owner.metadata.generation, pod.spec.node_name)
-            if (wait := failures.wait(where, now)) > 0:
-                waits.append(wait)
-                continue
-            failures.note(where, now)
-            word, report = (
-                ("failed", self._recorder.warning)
-                if pod.status.phase == "Failed"
-                else ("succeeded", self._recorder.normal)
-            )
-            report(
-                owner,
-                f"{word.capitalize()}DaemonPod",
-                f"Found {word} daemon pod {pod.key} on node {pod.spec.node_name}, will try to"
-                f" {'kill' if word == 'failed' else 'delete'} it",
-            )
+            node = node_of(pod)
+            found = f"daemon pod {pod.key} on node {node}, will try to"
+            if pod.status.phase == "Failed":
+                where = (owner.metadata.generation, node)
+                if (wait := failures.wait(where, now)) > 0:
+                    waits.append(wait)
+                    continue
+                failures.note(where, now)
+                self._recorder.warning(owner, "FailedDaemonPod", f"Found failed {found} kill it")
+            else:
+                self._recorder.normal(owner, "SucceededDaemonPod", f"Found succeeded {found} delete it")
             due.append(pod)
         return waits, due
 
@@ -135,7 +131,7 @@ class DaemonSetReconciler:
 
 
 class _Failures:
-    """How often Pods have ended, per generation of a set and node."""
+    """How often Pods have failed, per generation of a set and node."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[int, str], tuple[int, float]] = {}

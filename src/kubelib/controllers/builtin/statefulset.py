@@ -39,6 +39,10 @@ LOOK_AGAIN = 1.0
 """Seconds after which is looked whether a claim that is on its way out is gone."""
 
 
+class ClaimsLacking(ApiError):
+    """A Pod cannot be made yet, because a claim that it needs cannot."""
+
+
 class StatefulSetReconciler:
     """Carries out the plan of `kubelib.controllers.stateful`."""
 
@@ -80,7 +84,7 @@ class StatefulSetReconciler:
         def ours(document: Document) -> bool:
             return ordinal_of(document.meta.name, key.name) >= 0
 
-        claimed = await self._claims.claim(owner, selector_of(owner), wanted=ours)
+        claimed = await self._claims.claim(owner, selector_of(owner), belongs=ours)
         pods = [document.view(Pod) for document in claimed]
         now = self._clock.now()
         names = (current.metadata.name, update.metadata.name)
@@ -106,14 +110,12 @@ class StatefulSetReconciler:
     async def _carry_out(self, key: Key, owner: StatefulSet, actions: Sequence[Action]) -> list[Exception]:
         async def act(action: Action) -> None:
             match action:
-                case Create(pod, claims):
-                    await self._create_claims(owner, pod, claims)
-                    await self._create(key, owner, pod)
+                case Create(pod, claims, ending):
+                    await self._create(key, owner, pod, claims, ending)
                 case CreateClaims(pod, claims):
-                    await self._create_claims(owner, pod, claims)
-                case Delete(pod, reason, message):
-                    if reason:
-                        self._recorder.warning(owner, reason, message)
+                    if problems := await self._create_claims(owner, pod, claims):
+                        raise problems[0]
+                case Delete(pod):
                     await self._delete(key, owner, pod)
                 case Repair(pod):
                     await self._repair(owner, pod)
@@ -124,20 +126,39 @@ class StatefulSetReconciler:
 
     async def _create_claims(
         self, owner: StatefulSet, pod: Pod, claims: Sequence[PersistentVolumeClaim]
-    ) -> None:
+    ) -> list[ApiError]:
+        """Create claims, all that can be; return what is wrong with the others."""
+        problems: list[ApiError] = []
+        what = f"Pod {pod.metadata.name} in StatefulSet {owner.metadata.name}"
         for claim in claims:
-            what = f"Claim {claim.metadata.name} Pod {pod.metadata.name} in StatefulSet {owner.metadata.name}"
+            name = claim.metadata.name
             try:
                 await self._claim_registry.create(claim)
             except AlreadyExists:
                 continue
             except ApiError as error:
-                self._recorder.warning(owner, "FailedCreate", f"create {what} failed error: {error}")
-                raise
-            self._recorder.normal(owner, "SuccessfulCreate", f"create {what} success")
+                problems.append(ClaimsLacking(f"failed to create PVC {name}: {error}"))
+                message = f"create Claim {name} for {what} failed error: {error}"
+                self._recorder.warning(owner, "FailedCreate", message)
+            else:
+                self._recorder.normal(owner, "SuccessfulCreate", f"create Claim {name} {what} success")
+        return problems
 
-    async def _create(self, key: Key, owner: StatefulSet, pod: Pod) -> None:
+    async def _create(
+        self,
+        key: Key,
+        owner: StatefulSet,
+        pod: Pod,
+        claims: Sequence[PersistentVolumeClaim],
+        ending: Sequence[PersistentVolumeClaim],
+    ) -> None:
         what = f"Pod {pod.metadata.name} in StatefulSet {owner.metadata.name}"
+        problems = await self._create_claims(owner, pod, claims)
+        problems += [ClaimsLacking(f"pvc {claim.metadata.name} is being deleted") for claim in ending]
+        if problems:
+            told = str(problems[0]) if len(problems) == 1 else f"[{', '.join(map(str, problems))}]"
+            self._recorder.warning(owner, "FailedCreate", f"create {what} failed error: {told}")
+            raise problems[0]
         try:
             created = await self._pod_registry.create(pod)
         except AlreadyExists:
