@@ -131,3 +131,25 @@ def test_events_are_selected_by_who_reports_them(client: httpx.Client) -> None:
     assert names(client, EVENTS, "reportingComponent=kubelet") == ["newer"]
     regarding = "/apis/events.k8s.io/v1/namespaces/default/events"
     assert names(client, regarding, "reportingController=kubelet") == ["newer"]
+
+
+def test_a_rule_for_one_name_allows_lists_of_that_name(client: httpx.Client) -> None:
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"], "resourceNames": ["a"]}
+    client.post(f"{rbac}/roles", json={"metadata": {"name": "one"}, "rules": [rule]})
+    jane = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "one"}
+    client.post(
+        f"{rbac}/rolebindings", json={"metadata": {"name": "one"}, "subjects": [jane], "roleRef": role}
+    )
+
+    def may(selector: str) -> bool:
+        headers = {"impersonate-user": "jane"}
+        answer = client.get(PODS, params={"fieldSelector": selector}, headers=headers)
+        assert answer.status_code in (200, 403), answer.text
+        return answer.status_code == 200
+
+    for selector in ("metadata.name=a", "metadata.name==a", "status.phase!=Failed,metadata.name=a"):
+        assert may(selector), selector
+    for selector in ("metadata.name=b", "metadata.name!=a", "status.phase=a", "metadata.name=a/b", ""):
+        assert not may(selector), selector

@@ -25,6 +25,9 @@ from kubelib.store import Delete, Put, Revision, RevisionMismatch
 LONGEST = 2**63 - 1
 """The most seconds that an object can say that it has: what clients read them into holds no more."""
 
+_PROPAGATING = {"orphan": "Orphan", "foregroundDeletion": "Foreground"}
+"""By which finalizers an object says what becomes of those that it owns."""
+
 
 class DeletingRegistry(WritingRegistry):
     """The verbs delete and deletecollection."""
@@ -83,18 +86,21 @@ class DeletingRegistry(WritingRegistry):
         await self.admit("delete", key, tree, tree, options, given=given)
         meta = tree["metadata"]
         seconds = self.strategy.grace_period(tree, grace)
-        finalizers = [f for f in meta.get("finalizers") or () if f not in ("orphan", "foregroundDeletion")]
-        policy = propagation or self.strategy.propagation if self.strategy.owns else "Background"
-        if propagation is not None or not meta.get("deletionTimestamp"):
-            if policy == "Orphan":
-                finalizers.append("orphan")
-            elif policy == "Foreground":
-                finalizers.append("foregroundDeletion")
+        had = list(meta.get("finalizers") or ())
+        finalizers = [f for f in had if f not in _PROPAGATING]
+        # What is said now counts, then what the object says itself, then what is usual for its kind.
+        if (
+            self.strategy.owns
+            and propagation is None
+            and (finalizers != had or meta.get("deletionTimestamp"))
+        ):
+            finalizers = had
         else:
-            finalizers = list(meta.get("finalizers") or ())
+            policy = propagation or self.strategy.propagation if self.strategy.owns else "Background"
+            finalizers += [f for f, wanted in _PROPAGATING.items() if wanted == policy]
         if not meta.get("deletionTimestamp"):
             finalizers += (f for f in self.strategy.finalizers_on_delete if f not in finalizers)
-        changed = finalizers != list(meta.get("finalizers") or ())
+        changed = finalizers != had
         if finalizers:
             meta["finalizers"] = finalizers
         else:

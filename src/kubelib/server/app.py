@@ -335,7 +335,7 @@ class ApiServer:
         info = parse_request("GET" if scope["type"] == "websocket" else scope["method"], path)
         query = _query(scope["query_string"])
         watching = info.deprecated_watch or (info.verb == "list" and is_set(query, "watch"))
-        if info.verb == "list" and (query.get("fieldSelector") or "").startswith("metadata.name="):
+        if info.verb == "list" and "metadata.name=" in (query.get("fieldSelector") or ""):
             info = _named(info, query["fieldSelector"])
         if watching:
             info = _as_watch(info)
@@ -477,8 +477,14 @@ def _named(info: RequestInfo, selector: str) -> RequestInfo:
     """A list of one name may be allowed by a rule for that name."""
     import attrs
 
-    name = selector.removeprefix("metadata.name=")
-    return info if "," in name else attrs.evolve(info, name=name)
+    from kubelib.api.names import is_path_segment
+    from kubelib.labels import parse_field_selector
+
+    try:
+        name = parse_field_selector(selector).exact("metadata.name")
+    except ValueError:  # refused when it is used
+        return info
+    return attrs.evolve(info, name=name) if name and not is_path_segment(name) else info
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -11,7 +11,7 @@ from kubelib.api.errors import Conflict, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.client.base import Client
-from kubelib.registry.base import Patch, Preconditions
+from kubelib.registry.base import Patch, Preconditions, Propagation
 from kubelib.testing.objects import make_node, make_pod, make_replication_controller
 from kubelib.testing.registry.shared import KEY, NAMESPACE, OfClients, config_map
 
@@ -86,3 +86,25 @@ class DeletionPromises(OfClients):
         await rcs.delete(key, propagation="Background")
         with pytest.raises(NotFound):
             await rcs.get(key)
+
+    async def test_what_an_object_says_of_the_owned_counts_until_the_request_says_more(
+        self, client: Client
+    ) -> None:
+        rcs, key = client.resource(ReplicationController), Key(NAMESPACE, "rc")
+        cases: tuple[tuple[Propagation | None, str, str], ...] = (
+            (None, "orphan", "orphan"),
+            (None, "foregroundDeletion", "foregroundDeletion"),
+            ("Foreground", "orphan", "foregroundDeletion"),
+            ("Orphan", "foregroundDeletion", "orphan"),
+            ("Background", "orphan", ""),
+            ("Background", "foregroundDeletion", ""),
+        )
+        for propagation, had, finalizer in cases:
+            made = make_replication_controller("rc", replicas=1)
+            await rcs.create(replace(made, metadata=replace(made.metadata, finalizers=(had,))))
+            await rcs.delete(key, propagation=propagation)
+            if finalizer:
+                assert (await rcs.get(key)).metadata.finalizers == (finalizer,)
+                await rcs.patch(key, Patch("merge", {"metadata": {"finalizers": None}}))
+            with pytest.raises(NotFound):
+                await rcs.get(key)
