@@ -128,6 +128,52 @@ def test_the_proxy_answers_for_names_of_services(kubectl: Kubectl) -> None:
     eventually(lambda: said() == "")
 
 
+CONFIGURED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: blue}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: words}
+stringData: {word: open}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: configured}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+  - {name: settings, configMap: {name: settings}}
+  - {name: words, secret: {secretName: words}}
+  containers:
+  - name: main
+    image: process
+    command: [sh, -c, "cd $KUBELIB_ROOT/etc; while true; do echo $(cat settings/colour) $(cat words/word); sleep 0.2; done"]
+    volumeMounts:
+    - {name: settings, mountPath: /etc/settings}
+    - {name: words, mountPath: /etc/words}
+"""
+
+
+def test_a_node_shows_what_has_changed_in_a_config_map_and_a_secret_at_once(kubectl: Kubectl) -> None:
+    def says(words: str) -> bool:
+        return kubectl("logs", "configured", "--tail=1") == f"{words}\n"
+
+    kubectl("apply", "-f", "-", stdin=CONFIGURED)
+    try:
+        kubectl("wait", "pod/configured", "--for=condition=Ready", "--timeout=60s")
+        eventually(lambda: says("blue open"))
+        kubectl("patch", "configmap", "settings", "-p", '{"data":{"colour":"red"}}')
+        # And not only when all Pods are looked at again, once a minute.
+        eventually(lambda: says("red open"), within=15)
+        kubectl("patch", "secret", "words", "-p", '{"stringData":{"word":"sesame"}}')
+        eventually(lambda: says("red sesame"), within=15)
+    finally:
+        kubectl("delete", "-f", "-", stdin=CONFIGURED)
+
+
 def test_a_command_that_is_not_there_is_said_so(kubectl: Kubectl) -> None:
     assert "no-such-program" in kubectl.fails("exec", "deploy/web", "--", "no-such-program")
 

@@ -11,7 +11,6 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
 from kubelib.api.core.claims import PersistentVolumeClaim
-from kubelib.api.core.config import ConfigMap, Secret
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
@@ -36,6 +35,7 @@ from kubelib.runtime.base import (
     SupportsRoots,
     SupportsVersion,
 )
+from kubelib.runtime.configuration import Configuration
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.environment import API_SERVICE, ConfigMissing
 from kubelib.runtime.garbage import ImageCollector
@@ -54,7 +54,7 @@ from kubelib.runtime.worker import TRY_AGAIN, PodWorker
 log = logging.getLogger("kubelib.runtime")
 
 RESYNC = 60.0
-"""Seconds after which every Pod is looked at again: what its volumes show may have changed."""
+"""Seconds after which every Pod is looked at again: tokens that its volumes show may be due."""
 
 
 JOIN_RETRY = 1.0
@@ -99,7 +99,8 @@ class NodeAgent:
         tokens = None
         if isinstance(client, SupportsTokens):
             tokens = PodTokens(client.create_token, clock=clock, random=random)
-        self.volumes = Volumes(root / "volumes", self, tokens, self)
+        self.configuration = Configuration(client, self._refresh, random=random)
+        self.volumes = Volumes(root / "volumes", self.configuration, tokens, self)
         self.node = NodeReporter(
             client,
             settings,
@@ -139,6 +140,7 @@ class NodeAgent:
                 if sandbox.address:
                     self._addresses[sandbox.uid] = sandbox.address
             group.start_soon(self._listen, events)
+            group.start_soon(self.configuration.run)
             if self.static is not None:
                 group.start_soon(self.static.run)
             await self._join(group)
@@ -203,6 +205,12 @@ class NodeAgent:
             await anyio.sleep(RESYNC)
             for worker in list(self.workers.values()):
                 worker.refresh()
+
+    def _refresh(self, uid: str) -> None:
+        """Let a Pod's worker look at what its volumes show."""
+        worker = self.workers.get(uid)
+        if worker is not None:
+            worker.refresh()
 
     def _on_pod(self, old: Document | None, new: Document | None) -> None:
         document = new or old
@@ -327,6 +335,7 @@ class NodeAgent:
     def release(self, uid: str) -> None:
         """Give back what a Pod that has ended had: its address, which another may have, and its volumes. What it has said stays."""
         self._addresses.pop(uid, None)
+        self.configuration.release(uid)
         self.volumes.remove(uid)
 
     def note_address(self, uid: str, address: str) -> None:
@@ -370,20 +379,6 @@ class NodeAgent:
         """Return where the log of one attempt of a container is."""
         meta = pod.metadata
         return self.root / "logs" / f"{meta.namespace}_{meta.name}_{meta.uid}" / container / f"{attempt}.log"
-
-    async def config_map(self, namespace: str, name: str) -> ConfigMap:
-        """Return a ConfigMap. Raises `ConfigMissing`."""
-        try:
-            return await self.client.resource(ConfigMap).get(Key(namespace, name))
-        except NotFound:
-            raise ConfigMissing(f'configmap "{name}" not found') from None
-
-    async def secret(self, namespace: str, name: str) -> Secret:
-        """Return a Secret. Raises `ConfigMissing`."""
-        try:
-            return await self.client.resource(Secret).get(Key(namespace, name))
-        except NotFound:
-            raise ConfigMissing(f'secret "{name}" not found') from None
 
     async def claimed_volume(self, namespace: str, name: str) -> PersistentVolume:
         """Return the volume of a claim. Raises `ConfigMissing`."""

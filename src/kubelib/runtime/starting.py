@@ -42,8 +42,8 @@ class Starter:
     """Starts what a Pod's worker decides to start."""
 
     def __init__(self, worker: "PodWorker") -> None:
-        self.worker = worker
-        self._pulls = Pulls(worker.agent.runtime, worker.agent.recorder, worker.agent, worker.agent.counts)
+        self.worker, agent = worker, worker.agent
+        self._pulls = Pulls(agent.runtime, agent.recorder, agent.configuration, agent.counts)
 
     async def start(self, pod: Pod, step: lifecycle.Start, address: str) -> None:
         """Do a step: whatever keeps the container from starting is noted as what it waits for, and told."""
@@ -142,7 +142,7 @@ class Starter:
         env = await environment(
             pod,
             definition,
-            agent,
+            agent.configuration,
             agent.services(pod.metadata.namespace),
             address=address,
             host=agent.settings.address,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubelib.api.core.container import Container as ContainerDefinition
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.pod import Pod, PodSpec
 from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
@@ -65,6 +65,8 @@ class PodWorker:
         """Where the Pod's volumes are, once they are prepared."""
         self._outdated = False
         """Whether what volumes show may have changed."""
+        self._registered: PodSpec | None = None
+        """The specification whose configuration is watched."""
         self.sandbox_ready = True
         self._address = ""
         self._released = False
@@ -180,6 +182,9 @@ class PodWorker:
             self.memory.deadline_exceeded |= (now - pod.status.start_time).total_seconds() >= deadline
         ending = pod.metadata.deletion_timestamp is not None or self._has_ended(pod)
         address = (agent.address_of(pod) or self._address) if ending else agent.address_for(pod)
+        if not ending and pod.spec != self._registered:
+            agent.configuration.register(pod)
+            self._registered = pod.spec
         decision = lifecycle.next_step(pod, self.containers, self.memory, now)
         look_again = decision.look_again
         if (self._outdated or self.mounts is None) and self.containers and not ending:

@@ -5,7 +5,6 @@ a node gains a secret with the Pod that needs it, and loses it with that Pod.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -14,7 +13,7 @@ from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
-from kubelib.api.scheme import Tree
+from kubelib.api.podreferences import NO_REFERENCES, References, references_of, secrets_of
 from kubelib.labels import parse_field_selector
 from kubelib.registry.admission.noderestriction import LEASES, NODES, node_of
 from kubelib.registry.base import Query, User
@@ -27,18 +26,14 @@ MIRROR = "kubernetes.io/config.mirror"
 _READ = ("get", "list", "watch")
 _OWN = ("get", "create", "update", "patch", "delete")
 _REMEMBERED = 50_000
-_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
 @attrs.frozen
 class _References:
-    """What a Pod uses in its namespace."""
+    """What a Pod uses, as of a resource version."""
 
     version: str
-    secrets: frozenset[str]
-    config_maps: frozenset[str]
-    claims: frozenset[str]
-    account: str
+    names: References
 
 
 _GUARDED: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
@@ -106,7 +101,7 @@ class NodeAuthorizer:
             return ALLOWED
         return Decision(reason=f"no relationship found between node '{node}' and this object")
 
-    def _pods_of(self, node: str, namespace: str = "") -> Iterator[tuple[Document, _References]]:
+    def _pods_of(self, node: str, namespace: str = "") -> Iterator[tuple[Document, References]]:
         fields = parse_field_selector(f"spec.nodeName={node}")
         for document in self._pods.select(Query(namespace, fields=fields)):
             known = self._references.get(document.meta.uid)
@@ -114,7 +109,7 @@ class NodeAuthorizer:
                 if len(self._references) >= _REMEMBERED:
                     self._references.clear()
                 known = self._references[document.meta.uid] = _references(document)
-            yield document, known
+            yield document, known.names
 
     def _uses(self, node: str, request: RequestInfo, what: str) -> bool:
         if not request.namespace or not request.name:
@@ -122,7 +117,7 @@ class NodeAuthorizer:
         if any(request.name in getattr(used, what) for _, used in self._pods_of(node, request.namespace)):
             return True
         return what == "secrets" and any(
-            (request.namespace, request.name) in _secrets_of(volume.tree()) for volume in self._mounted(node)
+            (request.namespace, request.name) in secrets_of(volume.tree()) for volume in self._mounted(node)
         )
 
     def _runs_as(self, node: str, request: RequestInfo) -> bool:
@@ -156,55 +151,7 @@ def _own(node: str, request: RequestInfo, words: str) -> Decision:
 
 def _references(document: Document) -> _References:
     tree = document.tree()
-    spec: Tree = tree.get("spec") or {}
-    meta = tree["metadata"]
-    if MIRROR in (meta.get("annotations") or {}):
-        # A node writes mirror Pods itself: they give it nothing.
-        spec = {}
-    secrets = {reference.get("name") or "" for reference in spec.get("imagePullSecrets") or ()}
-    maps: set[str] = set()
-    claims: set[str] = set()
-    for part in _CONTAINERS:
-        for container in spec.get(part) or ():
-            sources = [v.get("valueFrom") or {} for v in container.get("env") or ()]
-            sources += container.get("envFrom") or ()
-            for source in sources:
-                secrets |= _names(source, "secretKeyRef", "secretRef")
-                maps |= _names(source, "configMapKeyRef", "configMapRef")
-    for volume in spec.get("volumes") or ():
-        secrets |= {(volume.get("secret") or {}).get("secretName") or ""}
-        secrets |= {name for _, name in _secrets_of(volume)}
-        maps |= _names(volume, "configMap")
-        claims |= {(volume.get("persistentVolumeClaim") or {}).get("claimName") or ""}
-        if volume.get("ephemeral"):
-            claims.add(f"{meta['name']}-{volume.get('name')}")
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            secrets |= _names(source, "secret")
-            maps |= _names(source, "configMap")
-    account = spec.get("serviceAccountName") or ""
-    empty = {""}
-    return _References(
-        meta["resourceVersion"],
-        frozenset(secrets - empty),
-        frozenset(maps - empty),
-        frozenset(claims - empty),
-        account,
-    )
-
-
-def _names(source: Mapping[str, Any], *parts: str) -> set[str]:
-    return {str((source.get(part) or {}).get("name") or "") for part in parts}
-
-
-def _secrets_of(part: Any) -> set[tuple[str, str]]:
-    """Return namespace and name of the secrets that a volume refers to, whatever its driver calls them."""
-    found: set[tuple[str, str]] = set()
-    if isinstance(part, dict):
-        for name, value in part.items():
-            if name.lower().endswith("secretref") and isinstance(value, dict):
-                found.add((str(value.get("namespace") or ""), str(value.get("name") or "")))
-            elif name == "azureFile" and isinstance(value, dict):
-                found.add((str(value.get("secretNamespace") or ""), str(value.get("secretName") or "")))
-            else:
-                found |= _secrets_of(value)
-    return found
+    version = tree["metadata"]["resourceVersion"]
+    # A node writes mirror Pods itself: they give it nothing.
+    mirror = MIRROR in (tree["metadata"].get("annotations") or {})
+    return _References(version, NO_REFERENCES if mirror else references_of(tree))
