@@ -103,7 +103,7 @@ def _last_index_of(items: list[Any], wanted: Any) -> int:
     return next((at for at in range(len(items) - 1, -1, -1) if equal(items[at], wanted)), -1)
 
 
-@_declare("list(A).slice(int, int) list(A)", cost=costs.each_element, estimate=costs.all_elements)
+@_declare("list(A).slice(int, int) list(A)", cost=costs.sliced, estimate=costs.slice_made)
 def _slice(items: list[Any], start: int, end: int) -> list[Any]:
     if start < 0 or end < 0:
         raise EvaluationError(f"cannot slice({start}, {end}), negative indexes not supported")
@@ -116,12 +116,12 @@ def _slice(items: list[Any], start: int, end: int) -> list[Any]:
     return items[start:end]
 
 
-@_declare("list(list(A)).flatten() list(A)", cost=costs.all_of_result, estimate=costs.all_elements)
+@_declare("list(list(A)).flatten() list(A)", cost=costs.flattened, estimate=costs.flat_made)
 def _flatten(items: list[Any]) -> list[Any]:
     return _flatten_deep(items, 1)
 
 
-@_declare("list(dyn).flatten(int) list(dyn)", cost=costs.all_of_result, estimate=costs.all_elements)
+@_declare("list(dyn).flatten(int) list(dyn)", cost=costs.flattened, estimate=costs.flat_made)
 def _flatten_deep(items: list[Any], depth: int) -> list[Any]:
     if depth < 0:
         raise EvaluationError("level must be non-negative")
@@ -141,7 +141,7 @@ def _compare(one: Any, other: Any) -> int:
     return int(one > other) - int(one < other)
 
 
-@_declare("list(A).sort() list(A)", cost=costs.squared, estimate=costs.quadratic)
+@_declare("list(A).sort() list(A)", cost=costs.compared_with_itself, estimate=costs.sorted_made)
 def _sort(items: list[Any]) -> list[Any]:
     if len(items) == 1:
         _comparable(items[0], items[0])
@@ -159,12 +159,12 @@ for _kind in _ORDERED:
     SEQUENCES.add(
         f"@sortByAssociatedKeys(list(A), list({_kind})) list(A)",
         _sort_by,
-        cost=costs.squared,
-        estimate=costs.quadratic,
+        cost=costs.compared_with_itself,
+        estimate=costs.sorted_made,
     )
 
 
-@_declare("list(A).distinct() list(A)", cost=costs.squared, estimate=costs.quadratic)
+@_declare("list(A).distinct() list(A)", cost=costs.compared_with_itself, estimate=costs.distinct_made)
 def _distinct(items: list[Any]) -> list[Any]:
     out: list[Any] = []
     for item in items:
@@ -176,8 +176,8 @@ def _distinct(items: list[Any]) -> list[Any]:
 SEQUENCES.add(
     "list(A).reverse() list(A)",
     lambda items: items[::-1],
-    cost=costs.each_element,
-    estimate=costs.all_elements,
+    cost=costs.reversed_whole,
+    estimate=costs.reverse_made,
 )
 SEQUENCES.add("list(A).first() optional(A)", lambda items: _optional(items[:1]))
 SEQUENCES.add("list(A).last() optional(A)", lambda items: _optional(items[-1:]))
@@ -187,7 +187,7 @@ def _optional(items: list[Any]) -> Any:
     return Optional(present=True, value=items[0]) if items else NONE
 
 
-@_declare("lists.range(int) list(int)", cost=costs.all_of_result)
+@_declare("lists.range(int) list(int)", cost=costs.ranged, estimate=costs.range_made)
 def _range(count: int) -> list[int]:
     if count > 1_000_000:
         raise EvaluationError(f"lists.range({count}) is larger than 1000000")
