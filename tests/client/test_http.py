@@ -15,6 +15,7 @@ from kubelib.api.errors import ApiError, Conflict, NotFound, ServiceUnavailable,
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.client import LocalClient, patch_difference, update_with
+from kubelib.client.base import Unreachable
 from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import (
     Connection,
@@ -96,9 +97,9 @@ async def test_a_server_that_asks_for_patience_gets_it() -> None:
 @pytest.mark.anyio
 async def test_a_server_that_is_not_there_is_named() -> None:
     async with HttpClient(Connection(server="http://127.0.0.1:1")) as client:
-        with pytest.raises(ServiceUnavailable, match=r"cannot reach the server http://127\.0\.0\.1:1"):
+        with pytest.raises(Unreachable, match=r"cannot reach the server http://127\.0\.0\.1:1"):
             await client.resource(ConfigMap).get(KEY)
-        with pytest.raises(ServiceUnavailable):
+        with pytest.raises(Unreachable):
             async with client.resource(ConfigMap).watch(since="1") as events:
                 await anext(events)
 
@@ -234,7 +235,7 @@ async def test_when_none_of_them_answers_it_says_so() -> None:
             closed.bind(("127.0.0.1", 0))
         urls = [f"http://127.0.0.1:{closed.getsockname()[1]}" for closed in (one, two)]
         async with HttpClient(Connection(server=urls[0], others=(urls[1],))) as client:
-            with pytest.raises(ServiceUnavailable, match="cannot reach the server"):
+            with pytest.raises(Unreachable, match="cannot reach the server"):
                 await client.resource(ConfigMap).get(KEY)
 
 

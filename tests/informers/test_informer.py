@@ -1,15 +1,17 @@
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
 
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.document import Document
-from kubelib.api.meta import Key
+from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
-from kubelib.client.base import Client
+from kubelib.client.base import Client, Unreachable
 from kubelib.client.local import LocalClient
 from kubelib.clock import LoopClock
 from kubelib.informers import Backoff, Informer, SharedInformers
@@ -144,6 +146,71 @@ async def test_shared_informers_share_by_kind_and_query() -> None:
             late = informers.of(ConfigMap, Query("kube-public"))
             await late.wait_until_synced()
             tasks.cancel_scope.cancel()
+
+
+class Away:
+    """A client whose server accepts no connection from time to time: what it had watched ends."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.away = False
+        self.attempts: list[float] = []
+        self.watching: set[anyio.CancelScope] = set()
+
+    def resource(self, kind: type[Object], /) -> Any:
+        return _Door(self, self._client.resource(kind))
+
+    def go(self) -> None:
+        self.away = True
+        for scope in self.watching:
+            scope.cancel()
+
+
+class _Door:
+    def __init__(self, server: Away, registry: Any) -> None:
+        self._server, self._registry = server, registry
+
+    def _connect(self) -> None:
+        self._server.attempts.append(anyio.current_time())
+        if self._server.away:
+            raise Unreachable("connection refused")
+
+    async def list(self, *what: Any, **more: Any) -> Any:
+        self._connect()
+        return await self._registry.list(*what, **more)
+
+    @asynccontextmanager
+    async def watch(self, query: Query, *, since: str) -> AsyncIterator[Any]:
+        self._connect()
+        async with self._registry.watch(query, since=since) as events:
+            with anyio.CancelScope() as scope:
+                self._server.watching.add(scope)
+                yield events
+        self._server.watching.remove(scope)
+
+
+@pytest.mark.seeds(2)
+async def test_who_was_refused_connections_is_there_again_soon_after_the_server_is_and_not_all_at_once() -> (
+    None
+):
+    async with api() as client, anyio.create_task_group() as tasks:
+        server = Away(client)
+        random = Random(1)
+        informers = [Informer(server.resource(ConfigMap), ConfigMap, random=random) for _ in range(200)]
+        for informer in informers:
+            await tasks.start(informer.run)
+        await anyio.sleep(60)
+        server.go()
+        await anyio.sleep(40)
+        assert len(server.attempts) < 200 * (2 + 40 / 3), "and it is not asked without end meanwhile"
+        await client.resource(ConfigMap).create(make_config_map("a"))
+        server.away, server.attempts = False, []
+        back = anyio.current_time()
+        await anyio.sleep(8)
+        assert all(names(informer) == ["a"] for informer in informers)
+        seconds = Counter(int(moment - back) for moment in server.attempts)
+        assert max(seconds.values()) < 100, "who failed together does not return together"
+        tasks.cancel_scope.cancel()
 
 
 def test_nothing_is_decoded_that_nobody_looks_at() -> None:

@@ -7,7 +7,7 @@ import attrs
 
 from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
-from kubelib.api.errors import NotFound
+from kubelib.api.errors import NotFound, ServiceUnavailable
 from kubelib.api.meta import Key, Object
 from kubelib.api.scheme import Scheme
 from kubelib.registry.base import Registry
@@ -63,6 +63,10 @@ class SupportsRequests(Protocol):
     async def request(self, method: str, path: str, *, body: bytes | None = None) -> Answer:
         """Make a request. Raises ApiError for an answer that is a refusal, ServiceUnavailable if there is none."""
         ...
+
+
+class Unreachable(ServiceUnavailable):
+    """No server could be connected to: nothing has been asked, and trying again costs nobody anything."""
 
 
 class TransactionsUnsupported(NotFound):

@@ -21,7 +21,7 @@ from kubelib.api.errors import ServiceUnavailable, conflict
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import Eviction
 from kubelib.api.scheme import Resource, Scheme
-from kubelib.client.base import Answer
+from kubelib.client.base import Answer, Unreachable
 from kubelib.client.binder import HttpBinder
 from kubelib.client.kubeconfig import Connection
 from kubelib.client.servers import Servers
@@ -159,7 +159,7 @@ class HttpClient:
     ) -> Answer:
         """Make a request. Raises ApiError for an answer that is a refusal, ServiceUnavailable if there is none.
 
-        Where there are several servers, the next one is asked if one cannot be reached, and also if one goes away before it
+        The latter is `Unreachable` where no server could be connected to. Where there are several servers, the next one is asked if one cannot be reached, and also if one goes away before it
         has answered what only reads. A write that was not answered may have been done: that is for the caller to find out.
         """
         headers = {"accept": accept}
@@ -185,7 +185,7 @@ class HttpClient:
     ) -> "httpx.Response":
         import httpx
 
-        why = ""
+        why, reached = "", False
         guarded = self._may_write is not None and method not in ("GET", "HEAD")
         extensions = {"trace": self._before_sending} if guarded else None
         for url in self._servers.turns():
@@ -200,11 +200,13 @@ class HttpClient:
                 return response
             except httpx.HTTPError as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
-                never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if not never_sent and method not in ("GET", "HEAD"):
+                if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                    continue
+                reached = True
+                if method not in ("GET", "HEAD"):
                     self._servers.failed(url)
                     break
-        raise ServiceUnavailable(f"cannot reach the server {why}")
+        raise _no_answer(why, reached)
 
     async def _before_sending(self, event: str, _: Any) -> None:
         # Again when the connection is there, for opening one may have taken long.
@@ -239,7 +241,7 @@ class HttpClient:
     ) -> "tuple[str, httpx.Response]":
         import httpx
 
-        why = ""
+        why, reached = "", False
         for url in self._servers.turns():
             request = self._http.build_request(
                 method,
@@ -252,7 +254,8 @@ class HttpClient:
                 return url, await self._http.send(request, stream=True)
             except httpx.HTTPError as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
-        raise ServiceUnavailable(f"cannot reach the server {why}")
+                reached |= not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        raise _no_answer(why, reached)
 
     def remember(self, document: Document) -> None:
         """Keep a document as it was read."""
@@ -265,6 +268,10 @@ class HttpClient:
         """Return a document as it was read, if it still is remembered."""
         raw = self._read.get((uid, resource_version))
         return Document(raw) if raw is not None else None
+
+
+def _no_answer(why: str, reached: bool) -> ServiceUnavailable:
+    return (ServiceUnavailable if reached else Unreachable)(f"cannot reach the server {why}")
 
 
 class HttpRegistry(Generic[R]):

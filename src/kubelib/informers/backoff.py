@@ -31,3 +31,6 @@ PER_KEY = Backoff()
 
 PER_CONNECTION = Backoff(base=0.8, maximum=30.0, jitter=1.0)
 """For lists and watches: 0.8 s to 30 s, jittered."""
+
+WHILE_AWAY = Backoff(base=0.8, maximum=4.0, jitter=1.0)
+"""For connections that nobody accepts, which cost a server nothing: 0.8 s to 8 s, so that all are there again soon after the server is."""

@@ -11,7 +11,8 @@ from kubelib.api.codec import encode
 from kubelib.api.document import Document, Documents
 from kubelib.api.errors import ApiError, Expired, Gone
 from kubelib.api.meta import Object
-from kubelib.informers.backoff import PER_CONNECTION, Backoff
+from kubelib.client.base import Unreachable
+from kubelib.informers.backoff import PER_CONNECTION, WHILE_AWAY, Backoff
 from kubelib.registry.base import WHOLE_CLUSTER, EventType, Query, Registry
 
 R = TypeVar("R", bound=Object)
@@ -66,6 +67,8 @@ class Reflector(Generic[R]):
         self._trim = trim
         self._page = page
         self._failures = 0
+        self._refusals = 0
+        """How often in a row no server could be connected to."""
         self._version = ""
 
     async def run(self, on_listed: Callable[[], object] = lambda: None) -> NoReturn:
@@ -127,8 +130,13 @@ class Reflector(Generic[R]):
             await self._rest(None)
 
     async def _rest(self, error: Exception | None) -> None:
-        delay = self._backoff.delay(self._failures, self._random)
-        self._failures += 1
+        if isinstance(error, Unreachable):
+            delay = WHILE_AWAY.delay(self._refusals, self._random)
+            self._refusals += 1
+        else:
+            delay = self._backoff.delay(self._failures, self._random)
+            self._failures += 1
+            self._refusals = 0
         if error is not None:
             self.last_error = error
             log.debug("%s: %s; trying again in %.1f s", self.name, error, delay)
