@@ -119,6 +119,7 @@ class _Parts:
         from kubelib.controllers.autoscaling.asking import AskedMetrics
         from kubelib.controllers.builtin import builtin_controllers
         from kubelib.controllers.certificates import CertificateAuthority
+        from kubelib.controllers.loadbalancers import OwnAddresses
         from kubelib.controllers.provisioning import DirectoryProvisioner
 
         authority = self.server.authority
@@ -130,6 +131,7 @@ class _Parts:
             provisioners=[DirectoryProvisioner(self.directory.volumes)],
             metrics=AskedMetrics(partial(get_from, self.server.app, self.user(pki.CONTROLLER_MANAGER))),
             authority=CertificateAuthority(*authority.pair()),
+            load_balancers=OwnAddresses() if self.settings.proxy == "userspace" else None,
         )
 
     async def agent(

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -93,6 +94,35 @@ GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], tim
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+def test_a_load_balancer_leads_to_a_service_and_goes_with_it(kubectl: Kubectl, namespace: str) -> None:
+    script = "mkdir www; echo balanced > www/index.html; exec python3 -m http.server -b $POD_IP -d www 8080"
+    kubectl(
+        "-n", namespace, "run", "web", "--image=process", "--port=8080", "--command", "--", "sh", "-c", script
+    )
+    kubectl(
+        "-n", namespace, "expose", "pod", "web", "--type=LoadBalancer", "--port=8081", "--target-port=8080"
+    )
+    address = "{.status.loadBalancer.ingress[0].ip}"
+    ready = ("wait", f"--for=jsonpath={address}", "service/web", "--timeout=60s")
+    kubectl("-n", namespace, *ready)
+    ip = kubectl("-n", namespace, "get", "service", "web", "-o", f"jsonpath={address}")
+    assert (
+        f" {ip} "
+        in kubectl("-n", namespace, "get", "service", "web", "--no-headers").split("LoadBalancer", 1)[1]
+    )
+
+    def said() -> str:
+        try:
+            with urlopen(f"http://{ip}:8081/", timeout=10) as answer:
+                return str(answer.read().decode())
+        except URLError:  # nobody listens yet
+            return ""
+
+    assert eventually(said) == "balanced\n"
+    assert "Ensured load balancer" in kubectl("-n", namespace, "describe", "service", "web")
+    kubectl("-n", namespace, "delete", "service", "web", "--timeout=60s")
+
+
 def test_pods_of_a_cluster_that_isolates_have_networks_of_their_own(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -8,6 +8,7 @@ from kubelib.api.scheme import Scheme
 from kubelib.client.base import Client, SupportsScheme, SupportsTokens
 from kubelib.clock import Clock
 from kubelib.controllers.autoscaling.metrics import PodMetrics
+from kubelib.controllers.loadbalancers import LoadBalancers
 from kubelib.controllers.provisioning import Provisioner
 from kubelib.informers import Component
 
@@ -26,6 +27,7 @@ def builtin_controllers(
     metrics: PodMetrics | None = None,
     discover: bool = False,
     authority: "CertificateAuthority | None" = None,
+    load_balancers: LoadBalancers | None = None,
 ) -> list[Component]:
     """Return all built-in controllers as components, with the informers and the event recorder that they share.
 
@@ -33,6 +35,7 @@ def builtin_controllers(
     storage when claims ask for it; storage classes say which. `metrics` knows what Pods use, for autoscalers. `discover`
     keeps the scheme of a client in another process than the server in step with the kinds that definitions define; in the
     server's process it is so anyway. With an `authority`, approved requests for certificates are signed.
+    `load_balancers` makes what leads to Services of type LoadBalancer; without, they wait for somebody else.
     """
     from kubelib.api.builtin import SCHEME
     from kubelib.controllers.builtin.admissionpolicy import admission_policy_status_controller
@@ -121,6 +124,12 @@ def builtin_controllers(
         token_cleaner(informers, clock=clock, recorder=events),
         bootstrap_signer(informers, clock=clock, recorder=events),
     ]
+    if load_balancers is not None:
+        from kubelib.controllers.builtin.service import service_controller
+
+        controllers.append(
+            service_controller(informers, clock=clock, recorder=events, balancers=load_balancers)
+        )
     if isinstance(client, SupportsTokens):
         controllers.append(
             token_secrets_controller(informers, clock=clock, recorder=events, tokens=client, root_ca=root_ca)
