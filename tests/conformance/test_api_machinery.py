@@ -196,13 +196,33 @@ def test_a_selected_page_does_not_count_what_is_left(api: Api, namespace: str) -
     assert page["metadata"]["continue"] and "remainingItemCount" not in page["metadata"]
 
 
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
 @pytest.mark.parametrize(
-    "token", ["x", "e30", base64.urlsafe_b64encode(b'{"v":"other","rv":1,"start":"a"}').decode()]
+    ("token", "why"),
+    [
+        ("x", "it must be one that the server gave"),
+        (encoded("[]"), "it must be one that the server gave"),
+        (encoded("{}"), "server does not recognize this encoded version"),
+        (encoded('{"v":"other","rv":1,"start":"a"}'), "server does not recognize this encoded version"),
+        (
+            encoded('{"v":"meta.k8s.io/v1","start":"a"}'),
+            "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        ),
+        (encoded('{"v":"meta.k8s.io/v1","rv":1}'), "encoded start key empty (version meta.k8s.io/v1)"),
+        (
+            encoded('{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}'),
+            "it must be one that the server gave",
+        ),
+        (encoded('{"v":"meta.k8s.io/v1","rv":1,"start":7}'), "it must be one that the server gave"),
+    ],
 )
-def test_a_token_that_is_none_is_refused(api: Api, token: str) -> None:
-    assert api.get("/api/v1/configmaps", status=400, **{"continue": token})["message"].startswith(
-        "continue key is not valid"
-    )
+def test_a_token_that_is_none_is_refused(api: Api, token: str, why: str) -> None:
+    for more in ({}, {"resourceVersion": "5"}):
+        refused = api.get("/api/v1/configmaps", status=400, **{"continue": token, **more})
+        assert refused["message"] == f"invalid continue token: continue key is not valid: {why}"
 
 
 # Tables and metadata

@@ -41,7 +41,9 @@ class ComponentStatuses(GenericRegistry):
     ) -> DocumentList:
         """Return the health of every component."""
         if page:
-            raise BadRequest("continue key is not valid: component statuses come in one piece")
+            raise BadRequest(
+                "invalid continue token: continue key is not valid: component statuses come in one piece"
+            )
         self.cache.fields.require_known(query.fields)
         found = [await _status(name, check) for name, check in sorted(self._checks().items())]
         return DocumentList([document for document in found if self.cache.matches(document, query)], "")

@@ -5,6 +5,7 @@ import base64
 from kubelib.api import codec
 from kubelib.api.errors import BadRequest
 
+_VERSION = "meta.k8s.io/v1"
 PRESENT = -1
 """The revision in a continue token that goes on with the present, whatever has happened since the list began."""
 
@@ -24,22 +25,27 @@ def number_of(resource_version: str) -> int:
 
 def token_of(revision: int, start: str) -> str:
     """Return the token of a page that begins at a key."""
-    document = codec.encode_json({"v": "meta.k8s.io/v1", "rv": revision, "start": start})
+    document = codec.encode_json({"v": _VERSION, "rv": revision, "start": start})
     return base64.urlsafe_b64encode(document).decode().rstrip("=")
 
 
 def read_token(token: str) -> tuple[int, str]:
-    """Return the revision and the key of a token. Raises BadRequest."""
+    """Return the revision and the key of a token. Raises BadRequest, in Kubernetes' words."""
     try:
         tree = codec.parse_json(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        revision, start = tree["rv"], tree["start"]
-        if (
-            tree["v"] != "meta.k8s.io/v1"
-            or not isinstance(revision, int)
-            or not isinstance(start, str)
-            or (revision < 1 and revision != PRESENT)
-        ):
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise BadRequest("continue key is not valid: it must be one that the server gave") from None
+        version, revision, start = tree.get("v"), tree.get("rv") or 0, tree.get("start") or ""
+    except (ValueError, AttributeError):
+        raise _invalid("it must be one that the server gave") from None
+    if version != _VERSION:
+        raise _invalid("server does not recognize this encoded version")
+    if not isinstance(revision, int) or not (revision > 0 or revision == PRESENT):
+        raise _invalid(f"incorrect encoded start resourceVersion (version {_VERSION})")
+    if not start:
+        raise _invalid(f"encoded start key empty (version {_VERSION})")
+    if not isinstance(start, str) or {"", ".", ".."} & {*start.removesuffix("/").split("/")}:
+        raise _invalid("it must be one that the server gave")
     return revision, start
+
+
+def _invalid(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid: {why}")

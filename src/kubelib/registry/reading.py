@@ -143,6 +143,7 @@ class ReadingRegistry:
         """Return documents as of one revision."""
         wanted = number_of(resource_version) if resource_version not in ("", "0") else None
         if page and wanted is not None:
+            read_token(page)
             raise BadRequest("specifying resource version is not allowed when using continue")
         self.cache.fields.require_known(query.fields)
         exact = match == "Exact" or (wanted is not None and limit > 0 and not match)
