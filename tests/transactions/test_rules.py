@@ -4,21 +4,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelib.transactions.columns import landing, outdated, overfull, repeats, turns
+from kubelib.transactions.columns import landing, outdated, overfull, turns
 
 MACHINES = st.lists(st.integers(0, 4), max_size=30)
+FAR_APART = st.lists(st.sampled_from([0, 1, 65_535, 65_536, 65_537, 131_072, 9_999_999]), max_size=30)
+"""Machines of a cell of ten million, of which some differ in the upper bits of their number alone."""
 
 
-@given(MACHINES)
-def test_turns_count_the_earlier_claims_on_the_same_machine(machines: list[int]) -> None:
-    expected = [machines[:position].count(machine) for position, machine in enumerate(machines)]
-    assert turns(np.array(machines, dtype=np.int64)).tolist() == expected
-
-
-@given(MACHINES)
-def test_repeats_are_the_claims_that_are_not_the_first_on_their_machine(machines: list[int]) -> None:
-    rows = np.array(machines, dtype=np.int64)
-    assert repeats(rows, 5).tolist() == np.flatnonzero(turns(rows)).tolist()
+@given(MACHINES | FAR_APART)
+def test_turns_count_the_claims_on_the_same_machine_so_far(machines: list[int]) -> None:
+    expected = [1.0 + machines[:position].count(machine) for position, machine in enumerate(machines)]
+    found = turns(np.array(machines, dtype=np.int64), 10_000_000)
+    assert (found + np.zeros(len(machines))).tolist() == expected
 
 
 @given(MACHINES, st.lists(st.integers(0, 8), min_size=5, max_size=5), st.integers(1, 4), st.integers(1, 4))
@@ -36,7 +33,9 @@ def test_fine_detection_takes_claims_one_by_one_while_there_is_room(
         expected.append(conflict)
     total = (np.full(5, 8.0), np.full(5, 10.0))
     rows = np.array(machines, dtype=np.int64)
-    assert overfull(rows, columns, total, (float(cpu), float(memory))).tolist() == expected
+    need = (float(cpu), float(memory))
+    assert overfull(rows, columns, total, need).tolist() == expected
+    assert overfull(rows, columns, (8.0, 10.0), need).tolist() == expected
 
 
 def test_coarse_detection_refuses_all_claims_on_a_machine_that_has_changed() -> None:

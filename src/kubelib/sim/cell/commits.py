@@ -32,7 +32,7 @@ class Commits:
                 conflicts = outdated(rows, view.sequences, ledger.sequences)
             else:
                 need = (cpu, memory, *more)
-                conflicts = overfull(rows, ledger.used[: len(need)], ledger.total[: len(need)], need)
+                conflicts = overfull(rows, ledger.used[: len(need)], ledger.limits[: len(need)], need)
             landed = rows[landing(conflicts, self._together)]
         if len(landed):
             ledger.claim(landed, cpu, memory, now, more)

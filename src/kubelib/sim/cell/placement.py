@@ -12,7 +12,7 @@ import numpy as np
 from kubelib.sim.cell.base import Integers
 from kubelib.sim.cell.rng import JavaRandom
 from kubelib.sim.cell.state import LARGE, Amounts, Claims, Ledger, View
-from kubelib.transactions.columns import Bools, overfull
+from kubelib.transactions.columns import Bools, overfull, rows_of
 
 MISSES = 48  # in a row: then looking at all machines at once is cheaper than going on
 BLOCK = 2048
@@ -126,6 +126,8 @@ class Drawn:
 
     def among(self, machines: Integers) -> Integers:
         """Return which of some machines the placement looks at."""
+        if self.count == self._ledger.cell.size:
+            return machines
         return machines[(machines >= self.first) & (machines < self.first + self.count)]
 
     def place(
@@ -173,7 +175,9 @@ class Drawn:
 
     def _draw(self, count: int, bound: int) -> Integers:
         """Draw so many whole numbers from 0 to below `bound`: a third of what `Generator.integers` costs for few."""
-        drawn: Integers = (self.random.random(count) * bound).astype(np.int64)
+        shares = self.random.random(count)
+        shares *= bound
+        drawn: Integers = shares.astype(np.int64)
         return drawn
 
     def _place_many(self, view: View, tasks: int, need: Amounts) -> Integers:
@@ -188,14 +192,17 @@ class Drawn:
     def _place_wherever(self, view: View, tasks: int, need: Amounts) -> Integers:
         span = slice(self.first, self.first + self.count)
         # only few have CPUs left where it matters
-        fitting = (view.cpus[span] + need[0] <= self._ledger.cpu_total[span]).nonzero()[0] + self.first
+        limit = self._ledger.limits[0]
+        there = limit if isinstance(limit, float) else limit[span]
+        fitting = (view.cpus[span] + need[0] <= there).nonzero()[0] + self.first
         return self._place_among(view, tasks, need, self._with_room(view, need, fitting, 1))
 
     def _with_room(self, view: View, need: Amounts, machines: Integers, first: int = 0) -> Integers:
         """Return those of some machines that have room for a task, by the resources from the first on."""
         room: Bools | None = None
-        for taken, there, amount in list(zip(view.used, self._ledger.total, need, strict=False))[first:]:
-            enough = taken.take(machines) + amount <= there.take(machines)
+        used, limits = view.used, self._ledger.limits
+        for resource in range(first, len(need)):
+            enough = used[resource].take(machines) + need[resource] <= rows_of(limits[resource], machines)
             room = enough if room is None else room & enough
         assert room is not None
         return machines[room]
@@ -216,8 +223,8 @@ class Drawn:
 
     def _accept(self, view: View, drawn: Integers, tasks: int, need: Amounts) -> Integers:
         """Take the first `tasks` of the drawn machines that have room, one task for each time they are drawn."""
-        used, total = view.used[: len(need)], self._ledger.total[: len(need)]
-        fitting = (~overfull(drawn, used, total, need)).nonzero()[0]
+        used, limits = view.used[: len(need)], self._ledger.limits[: len(need)]
+        fitting = (~overfull(drawn, used, limits, need)).nonzero()[0]
         rows = fitting[:tasks]
         self.misses += (int(rows[-1]) + 1 if len(fitting) > tasks else len(drawn)) - len(rows)
         taken: Integers = drawn[rows]

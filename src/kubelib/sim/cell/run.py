@@ -1,7 +1,9 @@
 """What all runs have in common: the agenda, the jobs, tasks that begin and end, attempts that are repeated."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from kubelib.transactions.base import Party
 DECIDED, BACK, ENDED, FAILED, REPAIRED, ROUND, OFFERED, ANSWERED, SAMPLED, COMMITTED, CALLED = range(11)
 Event = tuple[float, int, int, int, int, Any]
 """When, the order of equal times, what, of which scheduler, of which job, and what belongs to it."""
+NEVER: Event = (inf, 0, -1, -1, -1, None)
+"""The last event of every agenda, so that none is ever empty."""
 
 FRUITLESS_ATTEMPTS = 100
 ATTEMPTS = 1000
@@ -30,8 +34,8 @@ class Run(ABC):
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self.ledger = Ledger(setup.cell, numbered=setup.architecture.detection == "coarse")
-        self._heap: list[Event] = []
-        self._ending: list[Event] = []
+        self._heap: list[Event] = [NEVER]
+        self._ending: list[Event] = [NEVER]
         """When tasks end: far more events than others, and far later ones, which therefore have an agenda of their own."""
         self._serial = 0
         self._events = 0
@@ -78,8 +82,8 @@ class Run(ABC):
         for scheduler, count in zip(self.schedulers, loaded.given, strict=True):
             scheduler.given = count
         order = loaded.order
-        self._arrivals = list(zip(loaded.submit[order].tolist(), order.tolist(), strict=True))
-        self._arrivals.reverse()
+        coming = zip(loaded.submit[order].tolist(), order.tolist(), strict=True)
+        self._arrivals = [*coming, (inf, -1)][::-1]
 
     def eligible(self, number: int, constraint: str) -> Integers:
         """Return the machines that a scheduler may use for jobs of a constraint."""
@@ -142,7 +146,7 @@ class Run(ABC):
 
     def running(self) -> list[Allocation]:
         """Return the tasks that run now."""
-        return [event[5] for event in self._ending]
+        return [event[5] for event in self._ending if event is not NEVER]
 
     def results(self) -> Results:
         """Run to the horizon and return what came of it."""
@@ -162,49 +166,47 @@ class Run(ABC):
     def _play(self) -> float:
         self.ledger.usage.start()
         soon, ending, arrivals = self._heap, self._ending, self._arrivals
-        horizon, ledger = self._setup.horizon, self.ledger
-        chosen, tenants, exact = self._chosen, self._tenants, self._setup.exact
+        horizon, exact = self._setup.horizon, self._setup.exact
+        chosen, enqueue = self._chosen, self.enqueue
+        doing: list[Callable[[Event], None]] = [self.handle] * (CALLED + 1)
+        doing[ENDED], doing[BACK], doing[FAILED], doing[REPAIRED] = (
+            self._end,
+            self._back,
+            self._fail,
+            self._repair,
+        )
         stop = int(horizon) + 1 if exact else horizon
-        events = 0
-        while soon or ending or arrivals:
-            heap = ending if not soon or (ending and ending[0] < soon[0]) else soon
-            arriving = bool(arrivals) and (not heap or arrivals[-1][0] <= heap[0][0])
-            now = arrivals[-1][0] if arriving else heap[0][0]
+        events, now = 0, 0.0
+        while now <= horizon:
+            when, job = arrivals[-1]
+            agenda = ending if ending[0] < soon[0] else soon
+            event = agenda[0]
+            now = min(when, event[0])
             if now > stop:
-                if not exact:
-                    break
-                # the look at the cell after the horizon comes first, and is the end
-                self._events = events
-                return float(stop)
+                # the look at the cell after the horizon comes first in an exact run, and is the end
+                now = float(stop) if exact and now < inf else horizon
+                break
             events += 1
-            if arriving:
-                _, job = arrivals.pop()
-                self.enqueue(chosen[job], job, now)
+            if when <= now:
+                arrivals.pop()
+                enqueue(chosen[job], job, now)
             else:
-                event = heappop(heap)
-                kind = event[2]
-                if kind == ENDED:
-                    allocation = event[5]
-                    if tenants:
-                        tenants.remove(allocation)
-                    if len(allocation.machines):
-                        ledger.release(
-                            allocation.machines, allocation.cpu, allocation.memory, now, allocation.more
-                        )
-                        self.freed(now, allocation.job, len(allocation.machines))
-                elif kind == BACK:
-                    self.enqueue(event[3], event[4], now)
-                elif kind == FAILED:
-                    self._fail(now)
-                elif kind == REPAIRED:
-                    self._repair(event[4], now)
-                else:
-                    self.handle(event)
-            if now > horizon:
-                self._events = events
-                return now
+                heappop(agenda)
+                doing[event[2]](event)
         self._events = events
-        return horizon
+        return now
+
+    def _end(self, event: Event) -> None:
+        now, allocation = event[0], event[5]
+        if self._tenants:
+            self._tenants.remove(allocation)
+        machines = allocation.machines
+        if len(machines):
+            self.ledger.release(machines, allocation.cpu, allocation.memory, now, allocation.more)
+            self.freed(now, allocation.job, len(machines))
+
+    def _back(self, event: Event) -> None:
+        self.enqueue(event[3], event[4], event[0])
 
     def begin(self, job: int, machines: Claims, now: float) -> None:
         """Let tasks of a job run on machines whose claims landed."""
@@ -261,9 +263,10 @@ class Run(ABC):
             landed.append(machine)
         return landed
 
-    def _fail(self, now: float) -> None:
+    def _fail(self, event: Event) -> None:
         assert self._breakdowns
         assert self._tenants
+        now = event[0]
         self._now = now
         self.push(now + self._breakdowns.next(), FAILED, -1, -1, None)
         machine = self._breakdowns.strike()
@@ -272,8 +275,9 @@ class Run(ABC):
             self.ledger.fail(machine, now)
             self.push(now + self._breakdowns.repair_time(), REPAIRED, -1, machine, None)
 
-    def _repair(self, machine: int, now: float) -> None:
+    def _repair(self, event: Event) -> None:
         assert self._breakdowns
+        now, machine = event[0], event[4]
         self._breakdowns.broken.discard(machine)
         self.ledger.repair(machine, now)
         self.freed(now, -1, 0)

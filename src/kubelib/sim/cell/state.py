@@ -116,6 +116,10 @@ class Ledger(View):
         self.cell = cell
         self.total = cell.capacities()
         """What every machine has, by resource."""
+        self.limits: tuple[Floats | float, ...] = tuple(
+            float(column[0]) if (column == column[0]).all() else column for column in self.total
+        )
+        """The same, one number for a resource of which all have as much."""
         self.cpu_total, self.memory_total = self.total[:2]
         self.cpu_capacity = array("d", self.cpu_total.tobytes())
         self.memory_capacity = array("d", self.memory_total.tobytes())
