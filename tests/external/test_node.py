@@ -5,7 +5,6 @@ import os
 import re
 import signal
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -115,7 +114,7 @@ def test_a_load_balancer_leads_to_a_service_and_goes_with_it(kubectl: Kubectl, n
         try:
             with urlopen(f"http://{ip}:8081/", timeout=10) as answer:
                 return str(answer.read().decode())
-        except URLError:  # nobody listens yet
+        except OSError:  # nobody listens yet
             return ""
 
     assert eventually(said) == "balanced\n"
