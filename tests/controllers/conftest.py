@@ -162,10 +162,9 @@ class RunningPods:
 
         def ready(pod: Pod) -> Pod:
             image = pod.spec.containers[0].image
-            status = make_pod_status(
-                "Running", ready=image not in self._broken, ip=address, since=self._world.clock.now()
-            )
-            return replace(pod, status=status)
+            now = self._world.clock.now()
+            status = make_pod_status("Running", ready=image not in self._broken, ip=address, since=now)
+            return replace(pod, status=replace(status, start_time=now))
 
         with suppress(ApiError):
             await update_with(self._world.direct, Pod, key, ready, subresource="status")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kubelib.api.apiextensions import CustomResourceDefinition
 from kubelib.api.apps import Deployment
 from kubelib.api.autoscaling_v2 import (
     CrossVersionObjectReference,
@@ -17,21 +18,28 @@ from kubelib.api.autoscaling_v2 import (
     MetricTarget,
     ResourceMetricSource,
 )
+from kubelib.api.codec import decode, encode_json
 from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import NotFound, ServiceUnavailable
+from kubelib.api.machinery import LabelSelector
+from kubelib.api.meta import OwnerReference
 from kubelib.api.model import replace
+from kubelib.api.policy import PodDisruptionBudget, PodDisruptionBudgetSpec
 from kubelib.client.base import Client
 from kubelib.controllers.autoscaling import CannotCompute, Recommendations, Usage, limited
 from kubelib.controllers.autoscaling.asking import AskedMetrics
 from kubelib.controllers.autoscaling.metrics import MetricsUnavailable, compute
+from kubelib.controllers.autoscaling.rates import DOWN, UP
 from kubelib.controllers.builtin.deployment import deployment_controller
+from kubelib.controllers.builtin.disruption import disruption_controller
 from kubelib.controllers.builtin.horizontalpodautoscaler import horizontal_pod_autoscaler_controller
 from kubelib.controllers.builtin.replicaset import replica_set_controller
 from kubelib.labels import Selector, parse_selector
-from kubelib.registry.base import Query
+from kubelib.registry.base import Patch, Query
 from kubelib.sim import Conflicting, Lossy
 from kubelib.testing.objects import CONTAINER, make_deployment, make_meta, make_pod
+from tests.server.definitions import definition, thing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CPU = MetricSpec(
@@ -56,6 +64,10 @@ def make_autoscaler(**spec: Any) -> HorizontalPodAutoscaler:
             **spec,
         ),
     )
+
+
+DEFAULT_RULES = HorizontalPodAutoscalerBehavior(scale_up=UP, scale_down=DOWN)
+"""What the API fills in where part of the rules are given."""
 
 
 def pods(count: int, *, ready: bool = True) -> list[Pod]:
@@ -95,6 +107,38 @@ def test_pods_that_only_start_count_as_idle() -> None:
     assert compute(CPU, some, {**used(100), "new": {"main": {"cpu": 900}}}, 2, NOW).replicas == 2
 
 
+def test_pods_that_have_never_been_ready_count_as_idle_however_old() -> None:
+    def old(name: str, changed: timedelta) -> Pod:
+        (one,) = pods(1, ready=False)
+        started = NOW - timedelta(hours=1)
+        ready = replace(one.status.conditions[0], last_transition_time=started + changed)
+        status = replace(one.status, start_time=started, conditions=(ready,))
+        return replace(one, metadata=replace(one.metadata, name=name, uid=name), status=status)
+
+    use = {**used(100), "new": {"main": {"cpu": 100}}}
+    never, later = old("new", timedelta(seconds=5)), old("new", timedelta(minutes=10))
+    assert compute(CPU, [*pods(1), never], use, 2, NOW).replicas == 2
+    assert compute(CPU, [*pods(1), later], use, 2, NOW).replicas == 4
+    # Without measurements a Pod is missing, ready or not: less than all that it asks for is not assumed.
+    assert compute(CPU, [*pods(1), later], used(30), 2, NOW).replicas == 2
+
+
+def test_sidecars_ask_for_something_too_and_pods_may_ask_as_a_whole() -> None:
+    (one,) = pods(1)
+    sidecar = replace(ASKING, name="sidecar", restart_policy="Always")
+    with_sidecar = replace(one, spec=replace(one.spec, init_containers=(sidecar,)))
+    assert compute(CPU, [with_sidecar], used(100), 1, NOW).replicas == 1
+    as_a_whole = ResourceRequirements(requests={"cpu": "50m"})
+    whole = replace(one, spec=replace(one.spec, containers=(CONTAINER,), resources=as_a_whole))
+    assert compute(CPU, [whole], used(50), 1, NOW).replicas == 2
+
+
+def test_a_pod_counts_as_measured_only_if_all_its_containers_are() -> None:
+    half: Mapping[str, Usage] = {"p0": {"main": {"cpu": 300}, "other": {"memory": 1}}, **used()}
+    with pytest.raises(CannotCompute, match="did not receive metrics"):
+        compute(CPU, pods(1), half, 1, NOW)
+
+
 def test_what_cannot_be_told_is_said() -> None:
     with pytest.raises(CannotCompute, match="did not receive metrics"):
         compute(CPU, pods(2), {}, 2, NOW)
@@ -106,7 +150,7 @@ def test_what_cannot_be_told_is_said() -> None:
 
 
 def test_growth_is_limited_and_shrinking_waits_for_the_highest_recommendation_of_five_minutes() -> None:
-    owner, memory = make_autoscaler(max_replicas=100), Recommendations()
+    owner, memory = make_autoscaler(max_replicas=100, behavior=DEFAULT_RULES), Recommendations()
     outcome = limited(owner, memory, 2, 50, 0)
     assert (outcome.replicas, outcome.reason) == (6, "ScaleUpLimit")
     memory.changes.append((0, 4))
@@ -117,6 +161,24 @@ def test_growth_is_limited_and_shrinking_waits_for_the_highest_recommendation_of
     held = limited(owner, calm, 8, 2, 100)
     assert (held.replicas, held.stabilized and held.stabilized[0]) == (8, "ScaleDownStabilized")
     assert limited(owner, calm, 8, 2, 301).replicas == 2
+
+
+@pytest.mark.parametrize(("current", "wanted"), [(1, 4), (2, 4), (3, 6), (10, 20)])
+def test_without_rules_there_are_at_most_twice_as_many_at_once_or_four(current: int, wanted: int) -> None:
+    owner = make_autoscaler(max_replicas=100)
+    outcome = limited(owner, Recommendations(), current, 50, 0)
+    assert (outcome.replicas, outcome.reason) == (wanted, "ScaleUpLimit")
+    assert limited(owner, Recommendations(), current, 0, 0).reason == "TooFewReplicas"
+    owner = make_autoscaler(max_replicas=wanted)
+    assert limited(owner, Recommendations(), current, 50, 0).reason == "TooManyReplicas"
+
+
+def test_what_there_is_at_first_counts_as_recommended() -> None:
+    owner, memory = make_autoscaler(), Recommendations()
+    memory.begin(8, 0)
+    memory.begin(9, 0)
+    assert limited(owner, memory, 8, 2, 10).replicas == 8
+    assert limited(owner, memory, 8, 2, 301).replicas == 2
 
 
 def test_bounds_and_rules_of_its_own() -> None:
@@ -171,7 +233,9 @@ def components(world: Any, running_pods: Any, load: Load | None) -> list[Any]:
         running_pods(world),
         deployment_controller(world.informers, **how),
         replica_set_controller(world.informers, **how),
-        horizontal_pod_autoscaler_controller(world.informers, metrics=load, **how),
+        horizontal_pod_autoscaler_controller(
+            world.informers, metrics=load, scheme=world.registries.scheme, **how
+        ),
     ]
 
 
@@ -213,7 +277,12 @@ async def test_without_metrics_the_bounds_still_hold_and_the_reason_is_said(
                 " pods.metrics.k8s.io)"
             )
         }
-        assert any(reason == "FailedGetResourceMetric" for reason, _ in await world.events())
+        events = dict(await world.events())
+        assert events["FailedGetResourceMetric"].startswith("failed to get cpu utilization: unable to get")
+        assert events["FailedComputeMetricsReplicas"] == (
+            "invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: "
+            + events["FailedGetResourceMetric"]
+        )
 
 
 async def test_two_autoscalers_of_the_same_pods_leave_them_alone_and_say_so(
@@ -242,6 +311,65 @@ async def test_a_target_that_is_not_there_is_said(world: Any, running_pods: Any)
         await world.settled(20)
         autoscaler = await world.get(HorizontalPodAutoscaler, "web")
         assert conditions(autoscaler) == {"AbleToScale": ("False", "FailedGetScale")}
+        assert ("FailedGetScale", 'deployments/scale.apps "web" not found') in await world.events()
+
+
+async def test_whatever_has_a_scale_is_scaled_and_counted(world: Any, running_pods: Any) -> None:
+    where = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}
+    scale = {"scale": {**where, "labelSelectorPath": ".status.selector"}, "status": {}}
+    tree = definition("fleets", "Fleet", subresources=scale)
+    await world.create(decode(CustomResourceDefinition, encode_json(tree)))
+    resource = world.registries.scheme.kind("example.com/v1", "Fleet")
+    fleets = world.registries.of(resource)
+    fleet = thing("Fleet", "web", {"size": 2})
+    document = await fleets.create(fleet, namespace="default")
+    status = {"status": {"size": 2, "selector": "app=web"}}
+    await fleets.patch(document.key, Patch("merge", status), subresource="status")
+    owner = OwnerReference(
+        api_version="example.com/v1", kind="Fleet", name="web", uid=document.meta.uid, controller=True
+    )
+    for name in ("a", "b"):
+        await world.create(make_pod(name, labels={"app": "web"}, owners=(owner,), containers=(ASKING,)))
+    await world.create(
+        PodDisruptionBudget(
+            metadata=make_meta("web"),
+            spec=PodDisruptionBudgetSpec(
+                selector=LabelSelector(match_labels={"app": "web"}), min_available="100%"
+            ),
+        )
+    )
+    autoscaler = make_autoscaler()
+    ref = CrossVersionObjectReference(kind="Fleet", name="web", api_version="example.com/v1alpha1")
+    budgets = disruption_controller(
+        world.informers, clock=world.clock, recorder=world.recorder, scheme=world.registries.scheme
+    )
+    async with world.running(*components(world, running_pods, Load(200)), budgets):
+        await world.settled(5)
+        await world.create(replace(autoscaler, spec=replace(autoscaler.spec, scale_target_ref=ref)))
+        await world.settled(10)
+        assert (await world.get(PodDisruptionBudget, "web")).status.expected_pods == 2
+        await world.settled(20)
+        assert (await fleets.get(document.key)).tree()["spec"] == {"size": 4}
+        told = (await world.get(HorizontalPodAutoscaler, "web")).status
+        assert told.desired_replicas == 4
+        await fleets.patch(document.key, Patch("merge", {"status": {"selector": None}}), subresource="status")
+        await world.settled(20)
+        told = await world.get(HorizontalPodAutoscaler, "web")
+        assert conditions(told)["ScalingActive"] == ("False", "InvalidSelector")
+        assert ("SelectorRequired", "selector is required") in await world.events()
+
+
+async def test_a_deployment_that_is_idle_at_first_is_not_shrunk_for_five_minutes(
+    world: Any, running_pods: Any
+) -> None:
+    async with world.running(*components(world, running_pods, Load(1))):
+        await world.create(asking_deployment(5))
+        await world.settled(10)
+        await world.create(make_autoscaler())
+        await world.settled(240)
+        assert (await world.get(Deployment, "web")).spec.replicas == 5
+        await world.settled(120)
+        assert (await world.get(Deployment, "web")).spec.replicas == 1
 
 
 @pytest.mark.seeds(5)

@@ -7,6 +7,7 @@ import attrs
 
 from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
+from kubelib.api.autoscaling import Scale
 from kubelib.api.errors import NotFound, ServiceUnavailable
 from kubelib.api.meta import Key, Object
 from kubelib.api.scheme import Scheme
@@ -40,6 +41,15 @@ class SupportsTokens(Protocol):
 
     async def create_token(self, account: Key, request: TokenRequest) -> TokenRequest:
         """Return a token of a service account. Raises NotFound, Forbidden, Invalid."""
+        ...
+
+
+@runtime_checkable
+class SupportsScales(Protocol):
+    """A client that can ask how many replicas something has, whatever its kind."""
+
+    async def scale(self, kind: type[Object], key: Key) -> Scale:
+        """Return the scale of an object. Raises NotFound, UnknownKind."""
         ...
 
 

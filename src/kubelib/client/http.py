@@ -14,6 +14,7 @@ import anyio
 
 from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
+from kubelib.api.autoscaling import Scale
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document, Documents
@@ -146,6 +147,11 @@ class HttpClient:
         path = f"/api/v1/namespaces/{account.namespace}/serviceaccounts/{account.name}/token"
         answer = await self.request("POST", path, body=codec.encode(request))
         return Document(answer.body).view(TokenRequest)
+
+    async def scale(self, kind: type[Object], key: Key) -> Scale:
+        """Return the scale of an object; see `kubelib.client.base.SupportsScales`."""
+        path = self.resource(kind).path(key.namespace, key.name, "scale")
+        return Document((await self.request("GET", path)).body).view(Scale)
 
     async def request(
         self,
@@ -283,7 +289,8 @@ class HttpRegistry(Generic[R]):
         self._cls = cls
         self._create = create
 
-    def _path(self, namespace: str, name: str = "", subresource: str = "") -> str:
+    def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
+        """Return where something is."""
         resource = self._resource
         parts = ["/apis", resource.group] if resource.group else ["/api"]
         parts.append(resource.version)
@@ -300,19 +307,17 @@ class HttpRegistry(Generic[R]):
     async def create(self, obj: R) -> R:
         """Store a new object."""
         if self._create:
-            path = self._path(obj.metadata.namespace, obj.metadata.name, self._create)
+            path = self.path(obj.metadata.namespace, obj.metadata.name, self._create)
             await self._client.request("POST", path, body=codec.encode(obj))
             return obj
-        answer = await self._client.request(
-            "POST", self._path(obj.metadata.namespace), body=codec.encode(obj)
-        )
+        answer = await self._client.request("POST", self.path(obj.metadata.namespace), body=codec.encode(obj))
         if b'"kind":"Status"' in answer.body[:40]:
             return obj
         return self._view(answer)
 
     async def get(self, key: Key) -> R:
         """Return one object."""
-        return self._view(await self._client.request("GET", self._path(key.namespace, key.name)))
+        return self._view(await self._client.request("GET", self.path(key.namespace, key.name)))
 
     async def list(self, query: Query = WHOLE_CLUSTER, *, limit: int = 0, page: str = "") -> ObjectList[R]:
         """Return the matching objects."""
@@ -321,7 +326,7 @@ class HttpRegistry(Generic[R]):
             parameters["limit"] = str(limit)
         if page:
             parameters["continue"] = page
-        answer = await self._client.request("GET", self._path(query.namespace), query=parameters)
+        answer = await self._client.request("GET", self.path(query.namespace), query=parameters)
         return _list(answer.body, self._cls, self._resource)
 
     async def update(self, obj: R, *, subresource: str = "") -> R:
@@ -329,13 +334,13 @@ class HttpRegistry(Generic[R]):
         key, meta = obj.key, obj.metadata
         known = self._client.recall(meta.uid, meta.resource_version)
         if known is None:
-            known = Document((await self._client.request("GET", self._path(key.namespace, key.name))).body)
+            known = Document((await self._client.request("GET", self.path(key.namespace, key.name))).body)
             if meta.resource_version and known.meta.resource_version != meta.resource_version:
                 raise conflict(self._resource.group_resource, key.name)
         tree = codec.overlay(known.tree(), codec.to_tree(known.view(self._cls)), codec.to_tree(obj))
         if not meta.resource_version:
             tree["metadata"].pop("resourceVersion", None)
-        path = self._path(key.namespace, key.name, subresource)
+        path = self.path(key.namespace, key.name, subresource)
         return self._view(await self._client.request("PUT", path, body=codec.encode_json(tree)))
 
     async def patch(self, key: Key, patch: Patch, *, subresource: str = "") -> R:
@@ -347,7 +352,7 @@ class HttpRegistry(Generic[R]):
             query["force"] = "true"
         answer = await self._client.request(
             "PATCH",
-            self._path(key.namespace, key.name, subresource),
+            self.path(key.namespace, key.name, subresource),
             query=query,
             body=codec.encode_json(patch.body),
             content_type=_PATCH_TYPES[patch.type],
@@ -371,7 +376,7 @@ class HttpRegistry(Generic[R]):
         wanted = {"uid": preconditions.uid, "resourceVersion": preconditions.resource_version}
         if any(wanted.values()):
             options["preconditions"] = {name: value for name, value in wanted.items() if value}
-        path = self._path(key.namespace, key.name)
+        path = self.path(key.namespace, key.name)
         # The last state is in the answer, or must have been asked for.
         before = None if self._resource.shows_deleted else await self._client.request("GET", path)
         answer = await self._client.request("DELETE", path, body=json.dumps(options).encode())
@@ -390,7 +395,7 @@ class HttpRegistry(Generic[R]):
             "allowWatchBookmarks": "true",
             "resourceVersion": since,
         }
-        async with self._client.stream("GET", self._path(query.namespace), query=parameters) as chunks:
+        async with self._client.stream("GET", self.path(query.namespace), query=parameters) as chunks:
             events = self._events(chunks)
             try:
                 yield events

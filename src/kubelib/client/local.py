@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
+from kubelib.api.autoscaling import Scale
 from kubelib.api.core.config import ServiceAccount
 from kubelib.api.core.pod import Binding, Pod
 from kubelib.api.document import Documents
@@ -83,6 +84,10 @@ class LocalClient:
             options=self._options,
         )
         return document.view(TokenRequest)
+
+    async def scale(self, kind: type[Object], key: Key) -> Scale:
+        """Return the scale of an object; see `kubelib.client.base.SupportsScales`."""
+        return (await self.resource(kind).documents.get(key, subresource="scale")).view(Scale)
 
 
 class LocalRegistry(Generic[R]):

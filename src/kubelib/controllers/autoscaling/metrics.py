@@ -24,6 +24,8 @@ TOLERANCE = 0.1
 """How far usage may be from its target before anything is done."""
 STARTING = timedelta(minutes=5)
 """How long what a Pod uses of the processor says nothing about its load, while it is not ready."""
+FIRST_READY = timedelta(seconds=30)
+"""How long after its start a Pod's condition Ready may have changed last, if the Pod has never been ready."""
 
 NO_METRICS = "the server could not find the requested resource (get pods.metrics.k8s.io)"
 """What clients of Kubernetes say where nobody serves the group."""
@@ -61,8 +63,12 @@ class Computed:
 
 
 def _requests(pod: Pod, resource: str, container: str) -> int:
+    whole = pod.spec.resources
+    if not container and whole is not None and resource in whole.requests:
+        return parse_quantity(whole.requests[resource]).milli()
     total = 0
-    for definition in pod.spec.containers:
+    sidecars = (c for c in pod.spec.init_containers if c.restart_policy == "Always")
+    for definition in (*pod.spec.containers, *sidecars):
         if container and definition.name != container:
             continue
         if resource not in definition.resources.requests:
@@ -73,15 +79,25 @@ def _requests(pod: Pod, resource: str, container: str) -> int:
     return total
 
 
-def _is_starting(pod: Pod, resource: str, now: datetime) -> bool:
-    if pod.status.phase in ("", "Pending"):
-        return True
-    if resource != "cpu":
-        return False
+def _is_starting(pod: Pod, now: datetime) -> bool:
+    """Return whether what a Pod uses of the processor says nothing yet."""
     ready, since = condition_of(pod, "Ready"), pod.status.start_time
-    if ready is not None and ready.status == "True":
+    if ready is None or since is None:
+        return True
+    if ready.status != "False":
         return False
-    return ready is None or since is None or now < since + STARTING
+    changed = ready.last_transition_time
+    return now < since + STARTING or changed is None or changed < since + FIRST_READY
+
+
+def _used(usage: Usage | None, resource: str, container: str) -> int | None:
+    """Return what a Pod, or one of its containers, uses; None if that is not known."""
+    if not usage:
+        return None
+    if container:
+        return usage.get(container, {}).get(resource)
+    known = [values.get(resource) for values in usage.values()]
+    return None if None in known else sum(filter(None, known))
 
 
 def compute(
@@ -111,15 +127,15 @@ def compute(
     measured: dict[str, int] = {}
     missing, starting = [], []
     for pod in alive:
-        used = usage.get(pod.metadata.name)
-        if _is_starting(pod, resource, now):
+        used = _used(usage.get(pod.metadata.name), resource, container)
+        if pod.status.phase in ("", "Pending"):
             starting.append(pod)
-        elif used is None or not any(resource in values for values in used.values()):
+        elif used is None:
             missing.append(pod)
+        elif resource == "cpu" and _is_starting(pod, now):
+            starting.append(pod)
         else:
-            measured[pod.metadata.uid] = sum(
-                values.get(resource, 0) for name, values in used.items() if not container or name == container
-            )
+            measured[pod.metadata.uid] = used
     if not measured:
         raise CannotCompute("did not receive metrics for targeted pods (pods might be unready)")
     by_use = target.type == "Utilization"
@@ -136,7 +152,7 @@ def compute(
         asked = sum(requests[uid] for uid in values)
         if not asked:
             raise CannotCompute("no metrics returned matched known pods")
-        return (sum(values.values()) * 100 // asked if by_use else sum(values.values()) / asked) / wanted
+        return (sum(values.values()) * (100 if by_use else 1) // asked) / wanted
 
     average = sum(measured.values()) // len(measured)
     utilization = sum(measured.values()) * 100 // max(1, sum(requests[uid] for uid in measured))

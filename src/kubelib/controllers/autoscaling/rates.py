@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -15,6 +15,23 @@ UP = HPAScalingRules(select_policy="Max", stabilization_window_seconds=0, polici
 DOWN = HPAScalingRules(select_policy="Max", policies=(_PERCENT,))
 REMEMBERED = 3600.0
 
+# Reasons and messages of conditions
+HELD_DOWN = (
+    "ScaleUpStabilized",
+    "recent recommendations were lower than current one, applying the lowest recent recommendation",
+)
+HELD_UP = (
+    "ScaleDownStabilized",
+    "recent recommendations were higher than current one, applying the highest recent recommendation",
+)
+TOO_FAST_UP = ("ScaleUpLimit", "the desired replica count is increasing faster than the maximum scale rate")
+TOO_FAST_DOWN = (
+    "ScaleDownLimit",
+    "the desired replica count is decreasing faster than the maximum scale rate",
+)
+TOO_MANY = ("TooManyReplicas", "the desired replica count is more than the maximum replica count")
+TOO_FEW = ("TooFewReplicas", "the desired replica count is less than the minimum replica count")
+
 
 @attrs.define
 class Recommendations:
@@ -23,6 +40,17 @@ class Recommendations:
     made: deque[tuple[float, int]] = attrs.field(factory=deque)
     changes: deque[tuple[float, int]] = attrs.field(factory=deque)
     """When replicas were added (positive) or taken away."""
+    begun: bool = False
+
+    def begin(self, current: int, now: float) -> None:
+        """Take the replicas that there are at first as recommended: who has just come does not shrink things at once."""
+        if not self.begun:
+            self.begun = True
+            self.made.append((now, current))
+
+    def made_within(self, seconds: float, now: float) -> Iterator[int]:
+        """Yield what was recommended in a time."""
+        return (replicas for at, replicas in self.made if now - at < seconds)
 
     def forget(self, now: float) -> None:
         """Forget what is too long ago to matter."""
@@ -63,60 +91,49 @@ def limited(
     autoscaler: HorizontalPodAutoscaler, memory: Recommendations, current: int, desired: int, now: float
 ) -> Limited:
     """Return how many replicas there may be now, when metrics call for `desired`. Remembers what was called for."""
-    up, down = rules_of(autoscaler)
     memory.forget(now)
     memory.made.append((now, desired))
-    up_window = up.stabilization_window_seconds or 0
+    if autoscaler.spec.behavior is None:
+        return _limited_simply(autoscaler, memory, current, desired, now)
+    up, down = rules_of(autoscaler)
+    lowest = min(memory.made_within(up.stabilization_window_seconds or 0, now), default=desired)
     seconds = down.stabilization_window_seconds
-    down_window = DEFAULT_DOWN_WINDOW if seconds is None else seconds
-    lowest = min((n for at, n in memory.made if now - at <= up_window), default=desired)
-    highest = max((n for at, n in memory.made if now - at <= down_window), default=desired)
-    stable = min(max(current, lowest), highest)
+    window = DEFAULT_DOWN_WINDOW if seconds is None else seconds
+    highest = max(memory.made_within(window, now), default=desired)
+    stable = min(max(current, min(lowest, desired)), max(highest, desired))
     stabilized = None
     if stable != desired:
-        stabilized = (
-            (
-                "ScaleUpStabilized",
-                "recent recommendations were lower than current one, applying the lowest recent recommendation",
-            )
-            if desired > stable
-            else (
-                "ScaleDownStabilized",
-                "recent recommendations were higher than current one, applying the highest recent recommendation",
-            )
-        )
-    least, most = autoscaler.spec.min_replicas or 1, autoscaler.spec.max_replicas
-    if autoscaler.spec.min_replicas == 0:
-        least = 0
+        stabilized = HELD_DOWN if desired >= current else HELD_UP
+    least, most = least_of(autoscaler), autoscaler.spec.max_replicas
     if stable > current:
         limit = max(_up_limit(up, memory, current, now), current)
-        top = min(limit, most)
-        if stable > top:
-            reason = (
-                "ScaleUpLimit",
-                "the desired replica count is increasing faster than the maximum scale rate",
-            )
-            if most < limit:
-                reason = (
-                    "TooManyReplicas",
-                    "the desired replica count is more than the maximum replica count",
-                )
-            return Limited(top, *reason, stabilized)
+        if stable > min(limit, most):
+            return Limited(min(limit, most), *(TOO_MANY if most <= limit else TOO_FAST_UP), stabilized)
     elif stable < current:
         limit = min(_down_limit(down, memory, current, now), current)
-        bottom = max(limit, least)
-        if stable < bottom:
-            reason = (
-                "ScaleDownLimit",
-                "the desired replica count is decreasing faster than the maximum scale rate",
-            )
-            if least > limit:
-                reason = (
-                    "TooFewReplicas",
-                    "the desired replica count is less than the minimum replica count",
-                )
-            return Limited(bottom, *reason, stabilized)
+        if stable < max(limit, least):
+            return Limited(max(limit, least), *(TOO_FEW if least >= limit else TOO_FAST_DOWN), stabilized)
     return Limited(stable, stabilized=stabilized)
+
+
+def _limited_simply(
+    autoscaler: HorizontalPodAutoscaler, memory: Recommendations, current: int, desired: int, now: float
+) -> Limited:
+    """Do so without rules: at most twice as many at once, and less only as the last five minutes agree."""
+    stable = max(desired, *memory.made_within(DEFAULT_DOWN_WINDOW, now))
+    stabilized = HELD_UP if stable != desired else None
+    least, most = least_of(autoscaler), autoscaler.spec.max_replicas
+    limit = max(2 * current, 4)
+    if stable < least:
+        return Limited(least, *TOO_FEW, stabilized)
+    if stable > min(limit, most):
+        return Limited(min(limit, most), *(TOO_MANY if most <= limit else TOO_FAST_UP), stabilized)
+    return Limited(stable, stabilized=stabilized)
+
+
+def least_of(autoscaler: HorizontalPodAutoscaler) -> int:
+    """Return how many replicas there are to be at least."""
+    return 1 if autoscaler.spec.min_replicas is None else autoscaler.spec.min_replicas
 
 
 def _chosen(rules: HPAScalingRules, proposals: Sequence[int], *, up: bool) -> int:

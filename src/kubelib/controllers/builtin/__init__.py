@@ -94,7 +94,9 @@ def builtin_controllers(
         job_controller(informers, clock=clock, recorder=events),
         cron_job_controller(informers, clock=clock, recorder=events),
         ttl_after_finished_controller(informers, clock=clock, recorder=events),
-        horizontal_pod_autoscaler_controller(informers, clock=clock, recorder=events, metrics=metrics),
+        horizontal_pod_autoscaler_controller(
+            informers, clock=clock, recorder=events, scheme=scheme, metrics=metrics
+        ),
         persistent_volume_controller(informers, clock=clock, recorder=events, provisioners=provisioners),
         claim_protection_controller(informers, clock=clock, recorder=events),
         volume_protection_controller(informers, clock=clock, recorder=events),

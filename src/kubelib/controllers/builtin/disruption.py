@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from kubelib.api.apps import Deployment, ReplicaSet
-from kubelib.api.apps_sets import StatefulSet
+from kubelib.api.apps import ReplicaSet
+from kubelib.api.autoscaling import Scale
 from kubelib.api.core.pod import Pod, PodCondition
-from kubelib.api.core.replication import ReplicationController
 from kubelib.api.disruption import with_condition
 from kubelib.api.errors import NotFound
 from kubelib.api.intorstring import scaled
-from kubelib.api.meta import Key, Object, OwnerReference, controller_of
+from kubelib.api.meta import Key, OwnerReference, controller_of
 from kubelib.api.model import replace
 from kubelib.api.policy import PodDisruptionBudget, PodDisruptionBudgetStatus
 from kubelib.api.scheme import Scheme, UnknownKind
@@ -27,6 +26,7 @@ from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.manager import Manager
 from kubelib.controllers.matching import Selecting
 from kubelib.controllers.pods import condition_of, is_ready, is_terminal
+from kubelib.controllers.scales import SCALABLE, Scales
 from kubelib.controllers.statuses import write_status
 from kubelib.informers import Component, SharedInformers
 from kubelib.labels import NOTHING, Selector, selector_from_label_selector
@@ -124,7 +124,7 @@ class Budgets:
         self._client = informers.client
         self._budgets = informers.of(PodDisruptionBudget).cache
         self._pods = informers.of(Pod).cache
-        self._informers = informers
+        self._all_scales = Scales(informers, scheme)
         self._clock = clock
         self._recorder = recorder
         self._scheme = scheme
@@ -182,41 +182,31 @@ class Budgets:
             if reference is None or reference.uid in seen:
                 continue
             seen.add(reference.uid)
-            owner = await self._owner(reference, namespace)
-            if owner is None:
+            scale = await self._scale(reference, namespace)
+            if scale is None:
                 raise CannotCount(f'found no controllers for pod "{pod.metadata.name}"')
-            above = controller_of(owner)
-            if isinstance(owner, ReplicaSet) and above is not None and above.kind == "Deployment":
-                owner = await self._owner(above, namespace)
-                if owner is None:
-                    raise CannotCount(f'found no controllers for pod "{pod.metadata.name}"')
-            scales[owner.metadata.uid] = _replicas(owner)
+            scales[scale.metadata.uid] = scale.spec.replicas
         return scales
 
-    async def _owner(self, reference: OwnerReference, namespace: str) -> Object | None:
+    async def _scale(self, reference: OwnerReference, namespace: str) -> Scale | None:
+        """Return how many Pods a controller wants, for a ReplicaSet its Deployment; None if there is no such controller."""
+        try:
+            resource = self._scheme.kind(reference.api_version, reference.kind)
+        except UnknownKind as error:
+            raise CannotCount(str(error)) from None
         key = Key(namespace, reference.name)
-        for kind in (ReplicaSet, Deployment, StatefulSet, ReplicationController):
-            if (kind.api_version, kind.kind) == (reference.api_version, reference.kind):
-                owner: Object | None = self._informers.of(kind).cache.view(key)
-                break
-        else:
-            try:
-                resource = self._scheme.kind(reference.api_version, reference.kind)
-            except UnknownKind as error:
-                raise CannotCount(str(error)) from None
-            if "scale" not in resource.subresources:
-                raise CannotCount(f"{resource.group_resource} does not implement the scale subresource")
-            cls: type[Object] = resource.cls
-            try:
-                owner = await self._client.resource(cls).get(key)
-            except NotFound:
-                owner = None
-        return owner if owner is not None and owner.metadata.uid == reference.uid else None
-
-
-def _replicas(owner: Object) -> int:
-    replicas = getattr(getattr(owner, "spec", None), "replicas", None)
-    return 1 if replicas is None else int(replicas)
+        if "scale" not in resource.subresources:
+            raise CannotCount(f"{resource.group_resource} does not implement the scale subresource")
+        try:
+            scale = await self._all_scales.get(resource, key)
+        except NotFound:
+            return None
+        if scale.metadata.uid != reference.uid:
+            return None
+        above = controller_of(scale) if resource.cls is ReplicaSet else None
+        if above is not None and above.kind == "Deployment":
+            return await self._scale(above, namespace)
+        return scale
 
 
 class StaleDisruptions:
@@ -281,10 +271,7 @@ def disruption_controller(
                 [
                     (budgets, itself),
                     (pods, matching.keys),
-                    (informers.of(ReplicaSet), nothing),
-                    (informers.of(Deployment), nothing),
-                    (informers.of(StatefulSet), nothing),
-                    (informers.of(ReplicationController), nothing),
+                    *((informers.of(kind), nothing) for kind in SCALABLE),
                 ],
                 recorder=own,
             ),

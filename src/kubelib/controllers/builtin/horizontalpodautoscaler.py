@@ -7,19 +7,19 @@ from datetime import datetime
 import anyio
 import attrs
 
-from kubelib.api.apps import Deployment, ReplicaSet
-from kubelib.api.apps_sets import StatefulSet
+from kubelib.api.autoscaling import Scale
 from kubelib.api.autoscaling_v2 import (
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerCondition,
     MetricSpec,
+    MetricStatus,
 )
 from kubelib.api.core.pod import Pod
-from kubelib.api.core.replication import ReplicationController
 from kubelib.api.errors import ApiError
 from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
 from kubelib.api.quantity import parse_quantity
+from kubelib.api.scheme import Scheme
 from kubelib.clock import Clock
 from kubelib.controllers.autoscaling import (
     CannotCompute,
@@ -30,35 +30,38 @@ from kubelib.controllers.autoscaling import (
     limited,
 )
 from kubelib.controllers.autoscaling.metrics import NO_METRICS, TOLERANCE, Computed, compute
-from kubelib.controllers.autoscaling.rates import rules_of
+from kubelib.controllers.autoscaling.rates import least_of, rules_of
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.scales import SCALABLE, Scales
 from kubelib.controllers.statuses import write_status
 from kubelib.informers import BY_NAMESPACE, SharedInformers
-from kubelib.labels import Selector, selector_from_label_selector, selector_from_match_labels
+from kubelib.labels import Selector, SelectorError, parse_selector
 from kubelib.registry.base import Patch
 
 NAME = "horizontal-pod-autoscaler"
 PERIOD = 15.0
-SCALABLE: tuple[type[Object], ...] = (Deployment, ReplicaSet, StatefulSet, ReplicationController)
 
 
 @attrs.frozen
 class _Target:
-    obj: Object
-    wanted: int
-    replicas: int
-    selector: Selector
+    kind: type[Object]
+    scale: Scale
+
+    @property
+    def wanted(self) -> int:
+        return self.scale.spec.replicas
 
 
 @attrs.frozen
 class _Verdict:
     """What a look has come to."""
 
-    desired: int
+    desired: int | None
+    """How many replicas there are to be; None if that cannot be told."""
     reason: str = ""
-    computed: tuple[Computed, ...] = ()
+    metrics: tuple[MetricStatus, ...] = ()
 
 
 class _Conditions:
@@ -87,12 +90,19 @@ class AutoscalerReconciler:
     """Looks at one autoscaler every 15 seconds."""
 
     def __init__(
-        self, informers: SharedInformers, metrics: PodMetrics | None, *, clock: Clock, recorder: Recorder
+        self,
+        informers: SharedInformers,
+        metrics: PodMetrics | None,
+        *,
+        clock: Clock,
+        recorder: Recorder,
+        scheme: Scheme,
     ) -> None:
         self._client = informers.client
         self._autoscalers = informers.of(HorizontalPodAutoscaler)
         self._pods = informers.of(Pod)
-        self._targets = {(kind.api_version, kind.kind): informers.of(kind) for kind in SCALABLE}
+        self._scales = Scales(informers, scheme)
+        self._selectors: dict[Key, Selector] = {}
         self._registry = informers.client.resource(HorizontalPodAutoscaler)
         self._metrics = metrics
         self._memories: dict[Key, tuple[str, Recommendations]] = {}
@@ -105,6 +115,7 @@ class AutoscalerReconciler:
         autoscaler = self._autoscalers.cache.view(key)
         if autoscaler is None:
             self._memories.pop(key, None)
+            self._selectors.pop(key, None)
             self._looked.pop(key, None)
             return None
         now = anyio.current_time()
@@ -122,7 +133,7 @@ class AutoscalerReconciler:
     async def _look(self, autoscaler: HorizontalPodAutoscaler, memory: Recommendations) -> None:
         conditions = _Conditions(autoscaler, self._clock.now())
         status = replace(autoscaler.status, observed_generation=autoscaler.metadata.generation)
-        target = self._target(autoscaler)
+        target = await self._target(autoscaler)
         if isinstance(target, str):
             message = f"the HPA controller was unable to get the target's current scale: {target}"
             self._recorder.warning(autoscaler, "FailedGetScale", target)
@@ -135,47 +146,30 @@ class AutoscalerReconciler:
             "SucceededGetScale",
             "the HPA controller was able to get the target's current scale",
         )
+        memory.begin(target.wanted, anyio.current_time())
         verdict = await self._verdict(autoscaler, target, conditions, memory)
-        if verdict is None:
-            status = replace(status, current_replicas=target.replicas)
-            await write_status(self._registry, autoscaler, replace(status, conditions=tuple(conditions.all)))
-            return
-        if verdict.desired != target.wanted:
-            if await self._scale(autoscaler, target, verdict, conditions):
-                memory.changes.append((anyio.current_time(), verdict.desired - target.wanted))
-                status = replace(status, last_scale_time=self._clock.now().replace(microsecond=0))
-            else:
-                verdict = attrs.evolve(verdict, desired=target.wanted)
-        await write_status(
-            self._registry,
-            autoscaler,
-            replace(
-                status,
-                current_replicas=target.replicas,
-                desired_replicas=verdict.desired,
-                current_metrics=tuple(c.status for c in verdict.computed),
-                conditions=tuple(conditions.all),
-            ),
-        )
+        status = replace(status, current_replicas=target.wanted, current_metrics=verdict.metrics)
+        if verdict.desired == target.wanted:
+            status = replace(status, desired_replicas=verdict.desired)
+        elif verdict.desired is not None and await self._scale(
+            autoscaler, target, verdict.desired, verdict.reason, conditions
+        ):
+            memory.changes.append((anyio.current_time(), verdict.desired - target.wanted))
+            scaled_at = self._clock.now().replace(microsecond=0)
+            status = replace(status, desired_replicas=verdict.desired, last_scale_time=scaled_at)
+        await write_status(self._registry, autoscaler, replace(status, conditions=tuple(conditions.all)))
 
-    def _target(self, autoscaler: HorizontalPodAutoscaler) -> _Target | str:
+    async def _target(self, autoscaler: HorizontalPodAutoscaler) -> _Target | str:
+        """Return what is scaled, or why its scale cannot be had."""
         ref = autoscaler.spec.scale_target_ref
-        informer = self._targets.get((ref.api_version, ref.kind))
-        if informer is None:
+        resource = self._scales.resource(ref.api_version, ref.kind)
+        if resource is None:
             return f'no matches for kind "{ref.kind}" in group "{ref.api_version.rpartition("/")[0]}"'
-        obj = informer.cache.view(Key(autoscaler.metadata.namespace, ref.name))
-        if obj is None:
-            group = ref.api_version.rpartition("/")[0]
-            plural = f"{ref.kind.lower()}s"
-            return f'{plural}{"." + group if group else ""} "{ref.name}" not found'
-        spec = obj.spec  # type: ignore[attr-defined]
-        selector = (
-            selector_from_match_labels(spec.selector)
-            if isinstance(obj, ReplicationController)
-            else selector_from_label_selector(spec.selector)
-        )
-        wanted = 1 if spec.replicas is None else spec.replicas
-        return _Target(obj, wanted, obj.status.replicas, selector)  # type: ignore[attr-defined]
+        try:
+            scale = await self._scales.get(resource, Key(autoscaler.metadata.namespace, ref.name))
+        except ApiError as error:
+            return str(error)
+        return _Target(resource.cls, scale)
 
     async def _verdict(
         self,
@@ -183,10 +177,10 @@ class AutoscalerReconciler:
         target: _Target,
         conditions: _Conditions,
         memory: Recommendations,
-    ) -> _Verdict | None:
-        """Return how many replicas there are to be now; None if that cannot be told."""
+    ) -> _Verdict:
+        """Return how many replicas there are to be now."""
         spec, current = autoscaler.spec, target.wanted
-        least = 1 if spec.min_replicas is None else spec.min_replicas
+        least = least_of(autoscaler)
         if current == 0 and least != 0:
             message = "scaling is disabled since the replica count of the target is zero"
             conditions.set("ScalingActive", "False", "ScalingDisabled", message)
@@ -195,10 +189,13 @@ class AutoscalerReconciler:
             return _Verdict(spec.max_replicas, "Current number of replicas above Spec.MaxReplicas")
         if current < least:
             return _Verdict(least, "Current number of replicas below Spec.MinReplicas")
-        found = await self._compute(autoscaler, target, conditions)
-        if not found:
-            return None
-        best = max(found, key=lambda c: c.replicas)
+        pods = self._selected(autoscaler, target, conditions)
+        if isinstance(pods, str):
+            self._recorder.warning(autoscaler, "FailedComputeMetricsReplicas", pods)
+            return _Verdict(None)
+        best, statuses = await self._compute(autoscaler, target, pods, conditions)
+        if best is None:
+            return _Verdict(None, metrics=statuses)
         outcome = limited(autoscaler, memory, current, best.replicas, anyio.current_time())
         if outcome.stabilized is not None:
             conditions.set("AbleToScale", "True", *outcome.stabilized)
@@ -207,50 +204,71 @@ class AutoscalerReconciler:
         conditions.set(
             "ScalingLimited", "True" if outcome.is_limited else "False", outcome.reason, outcome.message
         )
-        reason = f"{best.name} above target" if outcome.replicas > current else "All metrics below target"
-        return _Verdict(outcome.replicas, reason, tuple(found))
+        reason = f"{best.name} above target" if best.replicas > current else "All metrics below target"
+        return _Verdict(outcome.replicas, reason, statuses)
 
-    async def _compute(
+    def _selected(
         self, autoscaler: HorizontalPodAutoscaler, target: _Target, conditions: _Conditions
-    ) -> list[Computed]:
-        """Return what the metrics call for; nothing if they must not be acted upon."""
-        namespace = autoscaler.metadata.namespace
-        selected = self._pods.cache.select(target.selector, namespace)
+    ) -> list[Pod] | str:
+        """Return the Pods of the target, or why they are not to be acted upon."""
+
+        def refused(event: str, reason: str, told: str, shown: str = "") -> str:
+            self._recorder.warning(autoscaler, event, told)
+            conditions.set("ScalingActive", "False", reason, shown or told)
+            return told
+
+        text = target.scale.status.selector
+        if not text:
+            shown = "the HPA target's scale is missing a selector"
+            return refused("SelectorRequired", "InvalidSelector", "selector is required", shown)
+        try:
+            selector = parse_selector(text)
+        except SelectorError as error:
+            told = f"couldn't convert selector into a corresponding internal selector object: {error}"
+            return refused("InvalidSelector", "InvalidSelector", told)
+        self._selectors[autoscaler.key] = selector
+        selected = self._pods.cache.select(selector, autoscaler.metadata.namespace)
         rivals = self._rivals(autoscaler, {frozenset(d.meta.labels.items()) for d in selected})
         if rivals:
             keys = sorted([autoscaler.key, *rivals])
             named = " ".join(f"{{{key.name} {key.namespace}}}" for key in keys)
-            message = f"pods by selector {target.selector} are controlled by multiple HPAs: [{named}]"
-            self._recorder.warning(autoscaler, "AmbiguousSelector", message)
-            self._recorder.warning(autoscaler, "FailedComputeMetricsReplicas", message)
-            conditions.set("ScalingActive", "False", "AmbiguousSelector", message)
-            return []
-        pods = [d.view(Pod) for d in selected]
+            told = f"pods by selector {selector} are controlled by multiple HPAs: [{named}]"
+            return refused("AmbiguousSelector", "AmbiguousSelector", told)
+        return [document.view(Pod) for document in selected]
+
+    async def _compute(
+        self,
+        autoscaler: HorizontalPodAutoscaler,
+        target: _Target,
+        pods: Sequence[Pod],
+        conditions: _Conditions,
+    ) -> tuple[Computed | None, tuple[MetricStatus, ...]]:
+        """Return what calls for most replicas, None if nothing must be acted upon, and all that was measured."""
+        metrics = autoscaler.spec.metrics
         found: list[Computed] = []
-        problems: list[tuple[str, str]] = []
-        for metric in autoscaler.spec.metrics:
+        statuses: list[MetricStatus] = []
+        problems: list[tuple[str, str, str]] = []
+        for metric in metrics:
             try:
                 found.append(await self._one(autoscaler, metric, pods, target))
+                statuses.append(found[-1].status)
             except (CannotCompute, MetricsUnavailable) as error:
-                reason = f"FailedGet{metric.type}Metric"
-                problems.append((reason, f"failed to get {_name(metric)}: {error}"))
-        # With part of the metrics missing, less is never right; more can be.
-        if problems and (not found or max(c.replicas for c in found) < target.wanted):
-            reason, message = problems[0]
-            self._recorder.warning(autoscaler, reason, message)
-            total = f"invalid metrics ({len(problems)} invalid out of {len(autoscaler.spec.metrics)}), first error is: {message}"
-            self._recorder.warning(autoscaler, "FailedComputeMetricsReplicas", total)
-            conditions.set(
-                "ScalingActive",
-                "False",
-                reason,
-                f"the HPA was unable to compute the replica count: {message}",
-            )
-            return []
+                reason, message = f"FailedGet{metric.type}Metric", f"failed to get {_name(metric)}: {error}"
+                self._recorder.warning(autoscaler, reason, message)
+                problems.append((reason, message, f"failed to get {_value_of(metric)}: {message}"))
+                statuses.append(MetricStatus())
+        if problems:
+            first = f"invalid metrics ({len(problems)} invalid out of {len(metrics)}), first error is: {problems[0][2]}"
+            # With part of the metrics missing, less is never right; more can be.
+            if not found or max(c.replicas for c in found) < target.wanted:
+                self._recorder.warning(autoscaler, "FailedComputeMetricsReplicas", first)
+                message = f"the HPA was unable to compute the replica count: {problems[0][1]}"
+                conditions.set("ScalingActive", "False", problems[0][0], message)
+                return None, tuple(statuses)
         best = max(found, key=lambda c: c.replicas)
         message = f"the HPA was able to successfully calculate a replica count from {best.name}"
         conditions.set("ScalingActive", "True", "ValidMetricFound", message)
-        return found
+        return best, tuple(statuses)
 
     def _rivals(
         self, autoscaler: HorizontalPodAutoscaler, labels: AbstractSet[frozenset[tuple[str, str]]]
@@ -260,10 +278,23 @@ class AutoscalerReconciler:
         for document in self._autoscalers.cache.by_index(BY_NAMESPACE, autoscaler.metadata.namespace):
             if document.meta.name == autoscaler.metadata.name:
                 continue
-            other = self._target(document.view(HorizontalPodAutoscaler))
-            if isinstance(other, _Target) and any(other.selector.matches(dict(one)) for one in labels):
+            selector = self._selector_of(document.view(HorizontalPodAutoscaler))
+            if selector is not None and any(selector.matches(dict(one)) for one in labels):
                 found.append(document.key)
         return found
+
+    def _selector_of(self, autoscaler: HorizontalPodAutoscaler) -> Selector | None:
+        """Return which Pods an autoscaler is about, as far as that is known without asking."""
+        ref = autoscaler.spec.scale_target_ref
+        resource = self._scales.resource(ref.api_version, ref.kind)
+        if resource is None:
+            return None
+        scale = self._scales.known(resource, Key(autoscaler.metadata.namespace, ref.name))
+        return (
+            parse_selector(scale.status.selector)
+            if scale is not None
+            else self._selectors.get(autoscaler.key)
+        )
 
     async def _one(
         self, autoscaler: HorizontalPodAutoscaler, metric: MetricSpec, pods: Sequence[Pod], target: _Target
@@ -275,7 +306,8 @@ class AutoscalerReconciler:
                     raise MetricsUnavailable(
                         f"unable to fetch metrics from resource metrics API: {NO_METRICS}"
                     )
-                usage = await self._metrics.usage(autoscaler.metadata.namespace, target.selector)
+                selector = parse_selector(target.scale.status.selector)
+                usage = await self._metrics.usage(autoscaler.metadata.namespace, selector)
             except MetricsUnavailable as error:
                 raise MetricsUnavailable(
                     f"unable to get metrics for resource {source.name}: {error}"
@@ -290,17 +322,18 @@ class AutoscalerReconciler:
         self,
         autoscaler: HorizontalPodAutoscaler,
         target: _Target,
-        verdict: _Verdict,
+        desired: int,
+        reason: str,
         conditions: _Conditions,
     ) -> bool:
-        meta = target.obj.metadata
-        body = {"metadata": {"resourceVersion": meta.resource_version}, "spec": {"replicas": verdict.desired}}
+        meta = target.scale.metadata
+        body = {"metadata": {"resourceVersion": meta.resource_version}, "spec": {"replicas": desired}}
         try:
-            await self._client.resource(type(target.obj)).patch(
-                target.obj.key, Patch("merge", body), subresource="scale"
+            await self._client.resource(target.kind).patch(
+                target.scale.key, Patch("merge", body), subresource="scale"
             )
         except ApiError as error:
-            message = f"New size: {verdict.desired}; reason: {verdict.reason}; error: {error}"
+            message = f"New size: {desired}; reason: {reason}; error: {error}"
             self._recorder.warning(autoscaler, "FailedRescale", message)
             conditions.set(
                 "AbleToScale",
@@ -309,14 +342,12 @@ class AutoscalerReconciler:
                 f"the HPA controller was unable to update the target scale: {error}",
             )
             return False
-        self._recorder.normal(
-            autoscaler, "SuccessfulRescale", f"New size: {verdict.desired}; reason: {verdict.reason}"
-        )
+        self._recorder.normal(autoscaler, "SuccessfulRescale", f"New size: {desired}; reason: {reason}")
         conditions.set(
             "AbleToScale",
             "True",
             "SucceededRescale",
-            f"the HPA controller was able to update the target scale to {verdict.desired}",
+            f"the HPA controller was able to update the target scale to {desired}",
         )
         return True
 
@@ -328,18 +359,27 @@ def _name(metric: MetricSpec) -> str:
     return f"{source.name} {'utilization' if source.target.type == 'Utilization' else 'usage'}"
 
 
+def _value_of(metric: MetricSpec) -> str:
+    if metric.container_resource is not None:
+        return f"{metric.container_resource.container} container metric value"
+    if metric.resource is not None:
+        return f"{metric.resource.name} resource metric value"
+    return f"{metric.type.lower()} metric value"
+
+
 def horizontal_pod_autoscaler_controller(
     informers: SharedInformers,
     *,
     clock: Clock,
     recorder: EventRecorder,
+    scheme: Scheme,
     metrics: PodMetrics | None = None,
 ) -> Controller:
     """Return the controller; without `metrics` autoscalers keep to their bounds and say what is missing."""
     own = recorder.source(NAME)
     return Controller(
         NAME,
-        AutoscalerReconciler(informers, metrics, clock=clock, recorder=own),
+        AutoscalerReconciler(informers, metrics, clock=clock, recorder=own, scheme=scheme),
         [
             (informers.of(HorizontalPodAutoscaler), itself),
             (informers.of(Pod), nothing),
