@@ -131,15 +131,13 @@ def _recently_set(tree: Tree, shape: Shape) -> Fields | None:
     """Return what a new document sets. The Pods of a workload differ in little more than their names."""
     spec = tree.get("spec")
     if not isinstance(spec, dict) or not spec:
-        whole = added_to_empty(tree, shape)
-        return None if whole is None else in_order(whole)
+        return added_to_empty(tree, shape)
     rest = {name: value for name, value in tree.items() if name != "spec"}
-    fields = in_order(added_to_empty(rest, shape) or {})
+    fields = added_to_empty(rest, shape) or {}
     key = (shape, encode_json(spec))
     of_spec = _specs.get(key, _UNKNOWN)
     if of_spec is _UNKNOWN:
         of_spec = added_to_empty({"spec": spec}, shape)
-        of_spec = None if of_spec is None else in_order(of_spec)
         if len(_specs) >= _MOST_SPECS:
             del _specs[next(iter(_specs))]
         _specs[key] = of_spec
@@ -320,7 +318,7 @@ def _apply(
     if not entries:
         before = Applier(BEFORE_FIRST_APPLY, applier.api_version, time=applier.time)
         fields = added_to_empty(_tracked(live), shape)
-        entries = [before.entry("Update", in_order(fields))] if fields is not None else []
+        entries = [before.entry("Update", fields)] if fields is not None else []
     own = next((entry for entry in entries if applier.wrote(entry, "Apply")), None)
     others = [entry for entry in entries if entry is not own]
     metadata = {name: value for name, value in live["metadata"].items() if name != "managedFields"}

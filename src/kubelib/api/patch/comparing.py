@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kubelib.api.patch.fieldset import SELF, Fields, Path, show
+from kubelib.api.patch.fieldset import SELF, Fields, Path, show, sorted_steps
 from kubelib.api.patch.shapes import ATOMIC, Shape, field_in
 
 ABSENT: Any = object()
 _OBJECTS = ("object", "map", "deduced")
 _LISTS = ("keyed", "set")
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class UnknownItem(ValueError):
@@ -48,7 +49,7 @@ def steps_of_stored(items: Sequence[Any], shape: Shape) -> dict[str, Any]:
 def step_of(item: Any, shape: Shape) -> str:
     """Return the path element of an item of a keyed list or of a set. Raises UnknownItem."""
     if shape.kind == "set":
-        return "v:" + json.dumps(item, separators=(",", ":"))
+        return "v:" + _json(item)
     if item is None:
         raise UnknownItem("associative list with keys may not have a null element")
     if not isinstance(item, dict):
@@ -65,7 +66,8 @@ def step_of(item: Any, shape: Shape) -> str:
             f"associative list with keys has an element that omits all key fields [{names}] (and doesn't have default"
             " values for any key fields)"
         )
-    return "k:" + json.dumps(chosen, separators=(",", ":"))
+    # One by one: most are texts, and those the encoder makes short work of.
+    return "k:{" + ",".join([f"{_json(key)}:{_json(value)}" for key, value in chosen.items()]) + "}"
 
 
 def faults_of(value: Any, shape: Shape, path: Path = ()) -> Iterator[str]:
@@ -229,21 +231,41 @@ def _shape_at(shape: Shape, step: str) -> Shape:
 
 
 def added(value: Any, shape: Shape) -> Fields:
-    """Return a value that was not there before, as a set of fields: itself and all below."""
+    """Return a value that was not there before, as a set of fields in its order: itself and all below."""
     node = below(value, shape)
     return {SELF: {}, **node} if node else {}
 
 
 def below(value: Any, shape: Shape) -> Fields:
-    """Return all that is below a new value; empty for what is owned as a whole."""
-    parts = _parts(value, shape)
-    return {step: added(part, _shape_at(shape, step)) for step, part in parts.items()} if parts else {}
+    """Return all that is below a new value, in its order; empty for what is owned as a whole."""
+    if isinstance(value, dict):
+        if shape.kind not in _OBJECTS:
+            return {}
+        # Most members are scalars, which have nothing below them.
+        return {
+            "f:" + name: added(member, field_in(shape, name))
+            if isinstance(member := value[name], _DIVISIBLE)
+            else {}
+            for name in sorted(value)
+        }
+    if not isinstance(value, list) or shape.kind not in _LISTS:
+        return {}
+    try:
+        items = steps_of_stored(value, shape)
+    except UnknownItem:
+        return {}
+    inner = shape.item or ATOMIC
+    return {step: added(items[step], inner) for step in sorted_steps(items)}
+
+
+_DIVISIBLE = (dict, list)
 
 
 def added_to_empty(value: Any, shape: Shape) -> Fields | None:
-    """Return what a new object sets beyond what every object of its kind has; None if nothing."""
+    """Return what a new object sets beyond what every object of its kind has, in its order; None if nothing."""
     fields: Fields = {}
-    for name, member in value.items():
+    for name in sorted(value):
+        member = value[name]
         field = shape.fields.get(name)
         if field is None or not field.always:
             fields["f:" + name] = added(member, field_in(shape, name))

@@ -71,7 +71,7 @@ def union(one: Fields, other: Fields) -> Fields:
         both[name] = whole
     if both is None:
         return one
-    return {name: both[name] for name in _sorted(both)} if more else both
+    return {name: both[name] for name in sorted_steps(both)} if more else both
 
 
 def difference(one: Fields, other: Fields) -> Fields | None:
@@ -110,10 +110,10 @@ def in_order(fields: Fields) -> Fields:
     if len(fields) == 1:
         ((name, node),) = fields.items()
         return {name: in_order(node)} if node else fields
-    return {name: in_order(node) if (node := fields[name]) else node for name in _sorted(fields)}
+    return {name: in_order(node) if (node := fields[name]) else node for name in sorted_steps(fields)}
 
 
-def _sorted(steps: Iterable[str]) -> list[str]:
+def sorted_steps(steps: Iterable[str]) -> list[str]:
     """Return path elements in their order: numbers within them count as numbers."""
     found = sorted(steps)
     if found and found[-1] > "g":  # what is no member of an object comes after all that are
