@@ -133,14 +133,19 @@ class Document:
         self._view: Object | None = None
 
     @classmethod
-    def stored(cls, value: bytes, revision: int) -> "Document":
+    def stored(cls, value: bytes, revision: int, metadata: Mapping[str, Any] | None = None) -> "Document":
         """Return what the store has at a revision. The bytes are the store's own: a cache of all objects costs little more.
 
-        Raises `msgspec.DecodeError` for what is no document.
+        Who has encoded them gives the `metadata` that they begin with. Raises `msgspec.DecodeError` for what is no document.
         """
-        if _METADATA not in value:  # as we write it; without it there is no place for the resource version
+        version = str(revision)
+        if metadata is not None:
+            meta = msgspec.convert({**metadata, "resourceVersion": version}, PeekMeta)
+        elif _METADATA in value:
+            meta = replace(_peek(value).metadata, resource_version=version)
+        else:  # not as we write it: there is no place for the resource version
             raise msgspec.DecodeError("there is no metadata")
-        document = cls(value, replace(_peek(value).metadata, resource_version=str(revision)))
+        document = cls(value, meta)
         document._revision = revision
         return document
 
@@ -267,13 +272,15 @@ class SeenDocument(Document):
     _seen_by: Callable[[bytes], bytes] | None
 
     @classmethod
-    def through(cls, reading: Reading, value: bytes, revision: int, *, exact: bool = False) -> "SeenDocument":
-        """Return what the store has at a revision, as `reading` shows it. What is `exact` looks as it is stored."""
-        document = cls.stored(value, revision)
+    def through(
+        cls, reading: Reading, value: bytes, revision: int, metadata: Mapping[str, Any] | None = None
+    ) -> "SeenDocument":
+        """Return what the store has at a revision, as `reading` shows it. With `metadata` it looks as it is stored: see `stored`."""
+        document = cls.stored(value, revision, metadata)
         assert isinstance(document, cls)
         document._reading = reading
         document._seen = value
-        document._seen_by = reading.read if exact else None
+        document._seen_by = None if metadata is None else reading.read
         return document
 
     @classmethod

@@ -273,6 +273,7 @@ class _Landing:
             why = f'node "{claim.node}" {NO_ROOM} for pod {claim.pod.name}: it has too little {", ".join(lacking)}'
             return self._lost(claim, "NoRoom", why)
         raw = codec.encode_tree(tree, pods.resource)
+        pods.cache.announce(raw, tree["metadata"])
         return Put(store_key(pods.prefix, claim.pod), raw, Revision(int(meta.resource_version)))
 
     # Committing

@@ -15,7 +15,7 @@ import msgspec
 from kubelib.api.document import Document, Reading, SeenDocument
 from kubelib.api.errors import Expired
 from kubelib.api.meta import Key
-from kubelib.api.scheme import Resource
+from kubelib.api.scheme import Resource, Tree
 from kubelib.labels import Requirement, Selector, SelectorIndex
 from kubelib.registry.base import Query
 from kubelib.registry.fields import FieldReader, as_labels
@@ -32,8 +32,8 @@ RING = 4096
 
 AT_ONCE = 50
 """How many documents are read again before others have a turn."""
-MAX_WRITTEN = 1024
-"""How many documents that this server has written are known to need no second look."""
+MOST_ANNOUNCED = 256
+"""How many documents that this server has made need no second look once they are stored."""
 
 
 class ResourceCache:
@@ -52,8 +52,7 @@ class ResourceCache:
         self._callbacks: list[Callable[[], None]] = []
         self._tracked: list[set[Key]] = []
         self._reading: Reading | None = None
-        self.written: set[bytes] = set()
-        """Stored documents that this server has made itself, and that are as they should be."""
+        self._announced: dict[bytes, Tree] = {}
 
     @property
     def revision(self) -> int:
@@ -104,19 +103,21 @@ class ResourceCache:
 
     def _stored(self, value: bytes, revision: int) -> Document:
         """Return the document of what is stored; one of a kind that is defined at run time is read when somebody looks at it."""
+        metadata = self._announced.pop(value, None) if self._announced else None
         if self._reading is None:
-            return Document.stored(value, revision)
-        exact = value in self.written
-        if exact:
-            self.written.discard(value)
-        elif len(self.written) > MAX_WRITTEN:
-            self.written.clear()
-        return SeenDocument.through(self._reading, value, revision, exact=exact)
+            return Document.stored(value, revision, metadata)
+        return SeenDocument.through(self._reading, value, revision, metadata)
+
+    def announce(self, value: bytes, metadata: Tree) -> None:
+        """Note a document that this server is about to store, as it should be seen: it need not be read once it is stored."""
+        if len(self._announced) >= MOST_ANNOUNCED:  # with those that were not stored after all
+            self._announced.clear()
+        self._announced[value] = metadata
 
     def redefine(self, resource: Resource, reader: Callable[[bytes], bytes]) -> None:
         """Read the documents in another way from now on, also those that are here already."""
         self.resource = resource
-        self.written.clear()
+        self._announced.clear()
         for transition in self._ring:
             transition.fields_before = transition.fields_after = None
         if dict(resource.selectable) != self.fields.defaults:

@@ -60,7 +60,9 @@ class ReadingRegistry:
 
     async def encoded(self, tree: Tree) -> bytes:
         """Return a document as it is stored."""
-        return codec.encode_tree(tree, self.resource)
+        raw = codec.encode_tree(tree, self.resource)
+        self.cache.announce(raw, tree["metadata"])
+        return raw
 
     async def is_outdated(self, key: Key) -> bool:
         """Return whether what is stored at a key would be stored otherwise now: a write that changes nothing renews it then."""

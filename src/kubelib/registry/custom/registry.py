@@ -96,7 +96,7 @@ class CustomRegistry(GenericRegistry):
         # A status that was taken out on the way in is filled in again when what is stored is looked at, and so is what only the stored
         # version fills in, as in Kubernetes.
         if self._is_stored and ("status" in tree or not self._fills_status):
-            self.cache.written.add(raw)
+            self.cache.announce(raw, tree["metadata"])
         return raw
 
     async def is_outdated(self, key: Key) -> bool:
