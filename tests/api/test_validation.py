@@ -317,6 +317,7 @@ def test_the_generated_name_of_a_token_volume_hides_no_other_mistake() -> None:
     assert with_volumes(sound, mounted="kube-api-access-bbbbb") == [mounts]
     assert with_volumes(sound, "kube-api-access-bbbbb", mounted=sound) == []
     assert with_volumes(sound, sound, mounted=sound) == ["spec.volumes[1].name"]
+    assert with_volumes(sound, mounted="kube-api-access-") == [mounts]
 
 
 json_values = st.recursive(

@@ -349,3 +349,19 @@ def test_addresses_in_a_status_that_not_all_read_alike_are_told(
     kind: str, status: Tree, told: list[str]
 ) -> None:
     assert status_warnings(kind, {"status": status}) == told
+
+
+def test_what_is_told_of_a_spec_is_told_of_each_that_is_like_it() -> None:
+    def told(name: str, path: str, meta: Tree | None = None) -> list[str]:
+        items = [{"path": "a"}, {"path": path}]
+        mounted = {"name": f"kube-api-access-{name}", "configMap": {"name": "m", "items": items}}
+        return warnings_of("Pod", pod({"volumes": [mounted], "nodeSelector": {OLD_ARCH: "x"}}, meta), None)
+
+    deprecated = f'spec.nodeSelector[{OLD_ARCH}]: deprecated since v1.14; use "kubernetes.io/arch" instead'
+    for name in ("aaaaa", "bbbbb"):
+        overlapping = f'volume "kube-api-access-{name}" (ConfigMap "m"): overlapping paths: "a" with "a"'
+        assert told(name, "b") == [deprecated]
+        assert told(name, "a") == [deprecated, overlapping]
+    annotations = {SECCOMP: "unconfined"}
+    (replaced,) = told("aaaaa", "b", {"annotations": annotations})[1:]
+    assert replaced.startswith(f"metadata.annotations[{SECCOMP}]: ")

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from kubelib.api.alike import Known
 from kubelib.api.codec import copied, encode_json
 from kubelib.api.errors import BadRequest, Conflict, Problem
 from kubelib.api.patch.comparing import (
@@ -134,22 +135,19 @@ def _recently_set(tree: Tree, shape: Shape) -> Fields | None:
         return added_to_empty(tree, shape)
     rest = {name: value for name, value in tree.items() if name != "spec"}
     fields = added_to_empty(rest, shape) or {}
-    key = (shape, encode_json(spec))
-    of_spec = _specs.get(key, _UNKNOWN)
-    if of_spec is _UNKNOWN:
-        of_spec = added_to_empty({"spec": spec}, shape)
-        if len(_specs) >= _MOST_SPECS:
-            del _specs[next(iter(_specs))]
-        _specs[key] = of_spec
+    key = encode_json(spec)
+    of_spec = _set_by.get(key, shape)
+    if of_spec is None:
+        of_spec = added_to_empty({"spec": spec}, shape) or {}
+        _set_by.note(key, of_spec, shape)
     if not of_spec:
         return fields or None
     both = {**fields, **of_spec}
     return {name: both[name] for name in sorted(both)}
 
 
-_MOST_SPECS = 512
-_UNKNOWN: Fields = {}
-_specs: dict[tuple[Shape, bytes], Fields | None] = {}
+_set_by: Known[Fields] = Known(512)
+"""What a spec sets, seen as one of a kind."""
 
 
 def track_update(

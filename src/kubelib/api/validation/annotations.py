@@ -20,6 +20,7 @@ _SECCOMP, _SECCOMP_OF = (
     "container.seccomp.security.alpha.kubernetes.io/",
 )
 _APP_ARMOR_OF = "container.apparmor.security.beta.kubernetes.io/"
+_OF_PROFILES = (_SECCOMP, _SECCOMP_OF, _APP_ARMOR_OF)
 _LOCAL = "localhost/"
 _DEFAULTS = ("runtime/default", "docker/default")
 
@@ -42,6 +43,8 @@ def annotation_value_problems(annotations: Tree, spec: Tree, path: str, problems
     cost = annotations.get(_DELETION_COST)
     if cost is not None and not _is_cost(cost):
         problems.append(invalid(f"{path}[{_DELETION_COST}]", cost, "must be a 32bit integer"))
+    if not any(name.startswith(_OF_PROFILES) for name in annotations):
+        return
     for key, value in annotations.items():
         if key == _SECCOMP or key.startswith(_SECCOMP_OF):
             problems += each(f"{path}.{key}", value, _seccomp_messages(value))
@@ -83,6 +86,8 @@ def _seccomp_messages(profile: str) -> list[str]:
 
 def profile_problems(annotations: Tree, spec: Tree, path: str, problems: list[Problem]) -> None:
     """Check that the profiles of a Pod are the same in its fields and in its annotations."""
+    if not any(name.startswith(_OF_PROFILES) for name in annotations):
+        return
     context = spec.get("securityContext") or {}
     seccomp = context.get("seccompProfile")
     if seccomp and _SECCOMP in annotations:

@@ -1,10 +1,8 @@
 """Rules of Pods and Pod templates."""
 
-import re
-from hashlib import blake2b
 from typing import Any
 
-from kubelib.api.codec import encode_json
+from kubelib.api.alike import Known, comparable
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
@@ -110,34 +108,18 @@ def template_problems(template: Any, path: str, problems: list[Problem], *, alwa
             )
 
 
-_sound: dict[bytes, None] = {}
-_SOUND = 16384
+_sound: Known[bool] = Known()
 
 
 def pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool = False) -> None:
-    """Check a Pod's spec; `strict` for Pods, not for templates of them."""
-    # The Pods of a workload differ in little more than their names: a spec that was found sound is not looked at again.
-    digest = blake2b(
-        _comparable(encode_json(spec)), digest_size=20, key=b"strict" if strict else b""
-    ).digest()
-    if digest in _sound:
+    """Check a Pod's spec; `strict` for Pods, not for templates of them. One that was found sound is not looked at again."""
+    key = comparable(spec)
+    if _sound.get(key, strict):
         return
     before = len(problems)
     _pod_spec_problems(spec, path, problems, strict=strict)
     if len(problems) == before:
-        if len(_sound) >= _SOUND:
-            del _sound[next(iter(_sound))]
-        _sound[digest] = None
-
-
-_TOKEN_VOLUME = re.compile(rb'"kube-api-access-[a-z0-9]{5}"')
-
-
-def _comparable(spec: bytes) -> bytes:
-    """Return a spec that is equal for Pods which differ only in how the volume with their token was named."""
-    names = set(_TOKEN_VOLUME.findall(spec))
-    # With two such names, whether they are equal can be what is wrong.
-    return spec.replace(names.pop(), b'"kube-api-access-"') if len(names) == 1 else spec
+        _sound.note(key, True, strict)
 
 
 def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict: bool) -> None:

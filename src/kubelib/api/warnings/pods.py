@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from kubelib.api.alike import TOKEN_VOLUME, Known, comparable
 from kubelib.api.scheme import Tree
 from kubelib.api.validation.addresses import address_warnings
 from kubelib.api.validation.problems import quote
@@ -32,14 +33,32 @@ _UNUSUAL = {
 _OF_VOLUMES = {"ephemeral", *VOLUMES}
 
 
-def of_pod(path: str, pod: Tree) -> Iterator[str]:
-    """Tell of a Pod, or of a template at a path. Most have nothing of which there is anything to tell: they are looked at only for that."""
-    spec = pod.get("spec") or {}
+_told: Known[tuple[str, ...]] = Known()
+"""What is told of specs, seen at a path, unless annotations speak of them."""
+
+
+def of_pod(path: str, pod: Tree) -> Sequence[str]:
+    """Tell of a Pod, or of a template at a path. What there is to tell of a spec is not looked for again in one that is like it."""
+    spec, annotations = pod.get("spec") or {}, (pod.get("metadata") or {}).get("annotations") or {}
+    if annotations and any(name in _ANNOTATIONS or name.startswith(_REPLACED) for name in annotations):
+        return list(_of_pod(path, spec, annotations))
+    key = comparable(spec)
+    told = _told.get(key, path)
+    if told is None:
+        told = tuple(_of_pod(path, spec, annotations))
+        if not any(
+            TOKEN_VOLUME in message for message in told
+        ):  # that is another in a spec that is like this one
+            _told.note(key, told, path)
+    return told
+
+
+def _of_pod(path: str, spec: Tree, annotations: Tree) -> Iterator[str]:
+    """Tell of a spec and of annotations: they are looked at only for what there may be to tell of."""
     where = f"{path}spec"
     is_plain = _UNUSUAL.isdisjoint(spec)
     if not is_plain:
         yield from _of_placement(where, spec)
-    annotations = (pod.get("metadata") or {}).get("annotations") or {}
     for name, message in _ANNOTATIONS.items() if annotations else ():
         if name in annotations:
             yield f"{path}metadata.annotations[{name}]: {message}"

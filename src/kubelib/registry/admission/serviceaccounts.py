@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import anyio
 
+from kubelib.api.alike import TOKEN_VOLUME
 from kubelib.api.core.config import ServiceAccount
 from kubelib.api.meta import Key
 from kubelib.api.names import generate_name
@@ -16,7 +17,6 @@ from kubelib.registry.strategies.serviceaccounts import PROJECTED_SECONDS
 
 DEFAULT = "default"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-VOLUME = "kube-api-access-"
 MIRROR = "kubernetes.io/config.mirror"
 ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 _TRIES, _INTERVAL = 10, 0.1
@@ -104,10 +104,10 @@ def _is_mounted(spec: Tree, account: ServiceAccount) -> bool:
 
 def _mount(attributes: Attributes, spec: Tree) -> None:
     volumes = list(spec.get("volumes") or ())
-    name = next((v["name"] for v in volumes if str(v.get("name")).startswith(VOLUME)), "")
+    name = next((v["name"] for v in volumes if str(v.get("name")).startswith(TOKEN_VOLUME)), "")
     is_new = not name
     if is_new:
-        name = generate_name(VOLUME, attributes.registries.random)
+        name = generate_name(TOKEN_VOLUME, attributes.registries.random)
     needed = False
     for title, container in _containers(spec):
         mounts = container.get("volumeMounts") or []
