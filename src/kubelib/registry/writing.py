@@ -185,7 +185,7 @@ class WritingRegistry(ReadingRegistry):
             given=given or {},
         )
         await admission.mutate(attributes)
-        if check is not None and (found := check()) is not None:
+        if check is not None and (found := check()) is not None and found != key:
             attributes = attrs.evolve(attributes, key=found)
         await admission.validate(attributes)
         return attributes
