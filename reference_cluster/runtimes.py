@@ -60,10 +60,13 @@ def node_annotations(runtime: str, isolation: IsolationSettings) -> dict[str, st
     """Return what a node says of how its containers are kept apart, where that is this project's own doing."""
     from kubelib.runtime.isolation.plan import ANNOTATION, shared_with_host
     from kubelib.runtime.isolation.seccomp import is_available
+    from kubelib.runtime.processnames import can_show
 
     if runtime != "process":
         return {}
-    shared = shared_with_host(isolation.level, network=bool(isolation.network), seccomp=is_available())
+    shared = shared_with_host(
+        isolation.level, network=bool(isolation.network), seccomp=is_available(), hosts=can_show()
+    )
     return {ANNOTATION: shared}
 
 

@@ -25,6 +25,7 @@ from kubelib.testing.runtime import (
     AttachSuite,
     DurableSuite,
     ExecSuite,
+    NamesSuite,
     Open,
     Program,
     ResizeSuite,
@@ -64,6 +65,7 @@ def left(root: Path) -> list[str]:
 class TestIsolatedProcesses(
     RuntimeSuite,
     ExecSuite,
+    NamesSuite,
     AttachSuite,
     TerminalSuite,
     StatsSuite,

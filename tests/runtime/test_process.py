@@ -19,9 +19,11 @@ from kubelib.runtime.base import (
     BadContainerConfig,
     CannotCreate,
     Container,
+    Dns,
     Mount,
     Resources,
     Runtime,
+    SandboxSpec,
     Security,
 )
 from kubelib.runtime.process import ProcessRuntime
@@ -32,6 +34,7 @@ from kubelib.testing.runtime import (
     AttachSuite,
     DurableSuite,
     ExecSuite,
+    NamesSuite,
     Open,
     Program,
     ResizeSuite,
@@ -64,6 +67,7 @@ def processes(mark: str) -> list[str]:
 class TestProcessRuntime(
     RuntimeSuite,
     ExecSuite,
+    NamesSuite,
     AttachSuite,
     TerminalSuite,
     StatsSuite,
@@ -87,6 +91,10 @@ class TestProcessRuntime(
             return ProcessRuntime(root)
 
         return opened
+
+    def sandbox(self, *args: Any, **more: Any) -> SandboxSpec:
+        """Return what asks a server of its own for names, so that containers see files of their own wherever they can."""
+        return super().sandbox(*args, **{"dns": Dns(servers=("192.0.2.53",)), **more})
 
     def container(self, program: Program | None = None, **more: Any) -> Any:
         more["env"] = {MARK: str(self.directory), **more.get("env", {})}

@@ -30,9 +30,9 @@ from kubelib.runtime.base import (
     Sandbox,
     SupportsAddresses,
     SupportsHealth,
+    SupportsHosts,
     SupportsImages,
     SupportsProbes,
-    SupportsRoots,
     SupportsVersion,
 )
 from kubelib.runtime.configuration import Configuration
@@ -113,7 +113,7 @@ class NodeAgent:
         self.static = StaticPods(self, settings.static_pods) if settings.static_pods is not None else None
         self.eviction = EvictionManager(self, settings.eviction_hard)
         self.keeps_hosts = isinstance(runtime, SupportsAddresses) or (
-            isinstance(runtime, SupportsRoots) and runtime.own_roots
+            isinstance(runtime, SupportsHosts) and runtime.own_hosts
         )
         """Whether containers have files in ``/etc`` that are not the host's."""
         self.images = ImageCollector(self, runtime) if isinstance(runtime, SupportsImages) else None

@@ -494,10 +494,10 @@ class SupportsAddresses(Protocol):
 
 
 @runtime_checkable
-class SupportsRoots(Protocol):
-    """May give its containers root file systems of their own, where they find the agent's files for their Pod, such as ``/etc/hosts``."""
+class SupportsHosts(Protocol):
+    """May show its containers what is mounted at ``/etc/hosts`` in that place, and their Pod's `Dns`, not the host's."""
 
     @property
-    def own_roots(self) -> bool:
+    def own_hosts(self) -> bool:
         """Whether it does."""
         ...

@@ -76,4 +76,4 @@ async def connect_inside(pid: int, port: int) -> PodConnection:
             except OSError:
                 raise refused from None
 
-    return PodConnection(await anyio.to_thread.run_sync(inside, pid, "net", connect))
+    return PodConnection(await anyio.to_thread.run_sync(lambda: inside(pid, ["net"], connect)))

@@ -57,6 +57,6 @@ def show_mount(place: Path, pid: int) -> None:
         _checked(_libc.syscall(MOVE_MOUNT, tree, b"", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH), place)
 
     try:
-        inside(pid, "mnt", attach)
+        inside(pid, ["mnt"], attach)
     finally:
         os.close(tree)

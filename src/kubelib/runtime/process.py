@@ -5,7 +5,8 @@ limit as an rlimit, and its output in a log file. It runs on the host's file sys
 must be given. As root, with isolation ``pod``, it has namespaces, control groups and a root of its own: see
 `kubelib.runtime.isolation`. Without that, what it mounts is found below ``$KUBELIB_ROOT``: a volume mounted at ``/etc/config`` is
 the directory ``$KUBELIB_ROOT/etc/config``. What is not isolated: files, network (a Pod listens on its own loopback address, given as
-``$POD_IP``), the process table, users.
+``$POD_IP``), the process table, users. Where this process may mount, ``/etc/hosts`` and ``/etc/resolv.conf`` are the Pod's even so, and
+so is the host name: see `kubelib.runtime.processnames`.
 
 Each container's parent is a small shim (`kubelib.runtime.shim`) that outlives the agent: an agent that is started again finds
 what runs, and how what ended has ended.
@@ -31,6 +32,7 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
+from kubelib.runtime import processnames
 from kubelib.runtime.attachment import Attachment, connect_shim
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
@@ -59,14 +61,12 @@ from kubelib.runtime.isolation.network import Network
 from kubelib.runtime.isolation.plan import (
     Isolator,
     Level,
-    check_command,
     check_rights,
-    entering,
     entrance_note,
     shared_with_host,
 )
 from kubelib.runtime.news import News
-from kubelib.runtime.processspec import DEFAULT_PATH, in_the_open, shut_in
+from kubelib.runtime.processspec import in_the_open, shut_in
 from kubelib.runtime.processstate import (
     ISOLATED,
     claim,
@@ -82,7 +82,7 @@ from kubelib.runtime.processstate import (
     terminate,
     write_json,
 )
-from kubelib.runtime.processstream import ProcessStream
+from kubelib.runtime.processstream import ProcessStream, run_inside
 from kubelib.runtime.processusage import accounted, limit_memory, usage_of
 
 log = logging.getLogger("kubelib.runtime")
@@ -142,6 +142,8 @@ class ProcessRuntime(Background, RunsCommands):
         # Open for writing too, so that the pipe never reports an end when the last shim closes it.
         self._bell_descriptor = os.open(self._bell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         group.start_soon(self._listen)
+        if self._isolator is None and self.own_hosts:
+            group.start_soon(processnames.keep_shown, self._containers)
         if self._isolator is not None:
             await self._holders.open(
                 group,
@@ -155,15 +157,17 @@ class ProcessRuntime(Background, RunsCommands):
             self._bell_descriptor = -1
 
     @property
-    def own_roots(self) -> bool:
-        """Whether containers see files for them in their places, such as ``/etc/hosts``."""
-        return self._isolator is not None
+    def own_hosts(self) -> bool:
+        """Whether containers see ``/etc/hosts`` and ``/etc/resolv.conf`` as their Pod has them."""
+        return self._isolator is not None or processnames.can_show()
 
     @property
     def not_isolated(self) -> str:
         """What containers share with this host."""
         network = self._isolator is not None and self._holders.network is not None
-        return shared_with_host(self.isolation, network=network, seccomp=seccomp.is_available())
+        return shared_with_host(
+            self.isolation, network=network, seccomp=seccomp.is_available(), hosts=self.own_hosts
+        )
 
     # Images
 
@@ -205,6 +209,8 @@ class ProcessRuntime(Background, RunsCommands):
             }
             if self._isolator is not None:
                 written |= noted(spec, self._holders.network)
+            else:
+                written |= processnames.noted(directory, spec)
             write_json(directory / "sandbox.json", written)
         if lacking:
             await self._holders.hold(spec.uid, directory, written)
@@ -259,6 +265,10 @@ class ProcessRuntime(Background, RunsCommands):
                 note := json_of(directory / "sandbox.json")
             ) is not None:  # else it is being made, or being removed
                 yield directory, note
+
+    def _containers(self) -> Iterator[Path]:
+        for directory, _ in self._notes():
+            yield from containers_of(directory)
 
     def _told(self, directory: Path, note: dict[str, Any]) -> Sandbox:
         return Sandbox(
@@ -321,7 +331,7 @@ class ProcessRuntime(Background, RunsCommands):
             "groups": list(container.security.supplemental_groups) if os.geteuid() == 0 else [],
         }
         if self._isolator is None:
-            spec |= in_the_open(directory, container)
+            spec |= in_the_open(directory, container, processnames.names_of(base, note, container))
         else:
             spec |= await shut_in(self._isolator, base, container)
         if container.tty:
@@ -416,29 +426,12 @@ class ProcessRuntime(Background, RunsCommands):
 
     # Exec
 
-    def _context(self, container: ContainerId) -> tuple[list[str], dict[str, str], str]:
-        directory = Path(container)
-        if not is_alive(directory):
-            raise NoSuchContainer(f"container {directory.name} is not running")
-        spec = json.loads((directory / "spec.json").read_text())
-        isolation, state = spec.get("isolation"), state_of(directory)
-        if isolation is None or state is None:
-            return [], spec["env"], spec["directory"]
-        return entering(directory, state["pid"]), spec["env"], "/"
-
     @asynccontextmanager
     async def exec_stream(
         self, container: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool
     ) -> AsyncIterator["ProcessStream"]:
         """Run a command with open streams; leaving the context, or the end of the container, ends it."""
-        before, env, directory = self._context(container)
-        if before:
-            state = state_of(Path(container))
-            assert state is not None
-            working = os.readlink(f"/proc/{state['pid']}/cwd")
-            check_command(state["pid"], command[0], env.get("PATH", DEFAULT_PATH), working)
-            env = {}  # it is the command's, and none of what enters the container for it
-        stream = ProcessStream([*before, *command], env, directory, stdin=stdin, tty=tty)
+        stream = run_inside(Path(container), command, stdin=stdin, tty=tty)
         running = self._commands.setdefault(Path(container), set())
         running.add(stream)
         try:

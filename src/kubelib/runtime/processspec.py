@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from kubelib.runtime.processstate import json_of, state_of
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def in_the_open(directory: Path, container: ContainerSpec) -> dict[str, Any]:
-    """Return how a container is started on the host's file system. Raises `CannotCreate`, `BadContainerConfig`."""
+def in_the_open(directory: Path, container: ContainerSpec, names: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how a container is started on the host's file system, `names` being what it sees of its own there.
+
+    Raises `CannotCreate`, `BadContainerConfig`.
+    """
     # As with an image that has no entry point, arguments alone are a command.
     if not (container.command or container.args):
         raise CannotCreate(
@@ -27,8 +31,10 @@ def in_the_open(directory: Path, container: ContainerSpec) -> dict[str, Any]:
     check_non_root(container, str(os.geteuid()))
     root = directory / "root"
     root.mkdir(parents=True, exist_ok=True)
+    in_place = {place for _, place in names["files"]} if names is not None else set()
     for mount in container.mounts:
-        _link(root, mount.source, mount.target)
+        if mount.target not in in_place:
+            _link(root, mount.source, mount.target)
     working = Path(container.working_dir) if container.working_dir else root
     return {
         "argv": [*container.command, *container.args],
@@ -37,6 +43,7 @@ def in_the_open(directory: Path, container: ContainerSpec) -> dict[str, Any]:
         "memory": container.resources.memory,
         "user": container.user,
         "group": container.group,
+        "names": names,
     }
 
 

@@ -15,10 +15,11 @@ from kubelib.runtime.base import Container, ContainerId
 
 def containers_of(sandbox: Path) -> list[Path]:
     """Return the directories of a sandbox's containers, without those that were never started and will not be."""
-    base = sandbox / "containers"
-    if not base.exists():
+    try:
+        found = sorted((sandbox / "containers").iterdir())
+    except FileNotFoundError:  # none was started, or the sandbox is being removed
         return []
-    return sorted(path for path in base.iterdir() if (path / "spec.json").exists() and not is_unborn(path))
+    return [path for path in found if (path / "spec.json").exists() and not is_unborn(path)]
 
 
 def claim(directory: Path) -> int:

@@ -1,14 +1,22 @@
 """A command with open streams, as the process runtime runs it in a container."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import anyio
 
-from kubelib.runtime.base import CannotStart
+from kubelib.runtime.base import CannotStart, NoSuchContainer
+from kubelib.runtime.isolation.plan import check_command, entering
+from kubelib.runtime.processnames import among
+from kubelib.runtime.processspec import DEFAULT_PATH
+from kubelib.runtime.processstate import is_alive, state_of
 
 
 class ProcessStream:
@@ -144,3 +152,23 @@ class ProcessStream:
                 os.close(descriptor)
         self._readers.clear()
         self._stdin = -1
+
+
+def run_inside(container: Path, words: Sequence[str], *, stdin: bool, tty: bool) -> ProcessStream:
+    """Run a command in a container that runs, as its directory says. Raises `CannotStart`, `NoSuchContainer`."""
+    state = state_of(container)
+    if state is None or not is_alive(container):
+        raise NoSuchContainer(f"container {container.name} is not running")
+    spec = json.loads((container / "spec.json").read_text())
+    env, pid = spec["env"], state["pid"]
+    if spec.get("isolation") is not None:
+        check_command(pid, words[0], env.get("PATH", DEFAULT_PATH), os.readlink(f"/proc/{pid}/cwd"))
+        # The environment is the command's, and none of what enters the container for it.
+        return ProcessStream([*entering(container, pid), *words], {}, "/", stdin=stdin, tty=tty)
+    run = partial(ProcessStream, list(words), env, spec["directory"], stdin=stdin, tty=tty)
+    if spec.get("names") is None:
+        return run()
+    try:
+        return among(state, run)
+    except OSError as error:
+        raise NoSuchContainer(f"container {container.name} cannot be entered: {error}") from error

@@ -136,6 +136,8 @@ def start(spec, stdin, out, err, failed):
     try:
         if spec.get("isolation"):
             isolated().shut_in(spec["isolation"], spec["home"])
+        elif spec.get("names"):
+            isolated().apart(spec["names"]["files"], spec["names"]["hostname"])
         if spec["memory"]:
             import resource
 

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
-RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE, SLAVE = (
+    1,
+    2,
+    4,
+    8,
+    32,
+    4096,
+    16384,
+    1 << 18,
+    1 << 19,
+)
 DETACH = 2
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -87,6 +97,25 @@ def bind(source: str, target: str, *, read_only: bool = False) -> None:
     mount(source, target, None, BIND | REC)
     if read_only:
         mount(None, target, None, BIND | REMOUNT | RDONLY)
+
+
+def apart(files: list[list[str]], hostname: str) -> None:
+    """Give this process mounts of its own, which differ from the host's in some files, and a host name; empty: the host's.
+
+    What the host mounts later is seen here, if it shares its mounts; what is mounted here is not seen there.
+    """
+    unshare(NEWNS | NEWUTS if hostname else NEWNS)
+    mount(None, "/", None, REC | SLAVE)
+    show(files)
+    if hostname:
+        name_host(hostname)
+
+
+def show(files: list[list[str]]) -> None:
+    """Show files at places of others, which are left alone: each has a source and a place. Where there is no file, there will be none."""
+    for source, place in files:
+        if os.path.exists(place) and not os.path.samefile(source, place):
+            mount(source, place, None, BIND)
 
 
 def handle_signals(numbers: tuple[int, ...], *, ignore: bool) -> None:

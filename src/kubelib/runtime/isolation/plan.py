@@ -25,14 +25,22 @@ ANNOTATION = "kubelib.dev/not-isolated"
 """The annotation by which a node says what its containers share with it."""
 
 
-def shared_with_host(level: Level, *, network: bool = False, seccomp: bool = False) -> str:
-    """Return what containers share with their host; `network` and `seccomp` say whether Pods have networks, and filters, of their own.
+def shared_with_host(
+    level: Level, *, network: bool = False, seccomp: bool = False, hosts: bool = False
+) -> str:
+    """Return what containers share with their host.
+
+    Without isolation, `hosts` says whether Pods have files of their own by which they resolve names; with it, `network` and `seccomp` say
+    whether they have networks, and filters, of their own.
 
     >>> shared_with_host("pod", network=True, seccomp=True)
     'users'
     """
     if level == "none":
-        return "file system, processes, network, users, and all limits but that of memory"
+        files = (
+            "file system (each Pod has its own /etc/hosts and /etc/resolv.conf)" if hosts else "file system"
+        )
+        return f"{files}, processes, network, users, and all limits but that of memory"
     shared = [] if network else [NETWORK_OF_HOST]
     shared.append("users")
     shared += [] if seccomp else ["system calls (there is no libseccomp)"]

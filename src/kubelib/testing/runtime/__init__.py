@@ -1,6 +1,6 @@
 """The definition of a runtime: inherit `RuntimeSuite`, give a fixture `open_runtime`, and every test must pass.
 
-What a runtime need not be able to do has a suite of its own: `ExecSuite`, `TerminalSuite`, `StatsSuite`, `ResizeSuite`, `SandboxLimitSuite`, `ImageSuite` and `ImageNameSuite` for one that
+What a runtime need not be able to do has a suite of its own: `ExecSuite`, `NamesSuite`, `TerminalSuite`, `StatsSuite`, `ResizeSuite`, `SandboxLimitSuite`, `ImageSuite` and `ImageNameSuite` for one that
 has images, `WorkingDirectorySuite` for one that does not make a missing working directory, `DurableSuite` for one whose
 containers outlive it. Containers are described by a `Program`, which is a line of shell unless a suite says otherwise.
 """
@@ -9,6 +9,7 @@ from kubelib.testing.runtime.abilities import (
     AttachSuite,
     DurableSuite,
     ExecSuite,
+    NamesSuite,
     StatsSuite,
     TerminalSuite,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ExecSuite",
     "ImageNameSuite",
     "ImageSuite",
+    "NamesSuite",
     "OfRuntimes",
     "Open",
     "Program",

@@ -1,20 +1,26 @@
 """What runtimes promise that can do more: run commands, attach, show what is used, outlive their caller."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from kubelib.runtime.base import (
     CannotStart,
+    Dns,
+    Mount,
     NoSuchContainer,
     Runtime,
     RuntimeEvent,
     SandboxId,
+    SandboxSpec,
     SupportsAttach,
     SupportsExec,
+    SupportsHosts,
     SupportsStats,
 )
+from kubelib.runtime.names import parse_resolv_conf
 from kubelib.testing.runtime.shared import (
     OfRuntimes,
     Open,
@@ -116,6 +122,42 @@ class ExecSuite(OfRuntimes):
                 identity, self.words(Program(seconds=0)), stdin=False, tty=False
             ) as stream:
                 await output_of(stream)
+
+
+class NamesSuite(OfRuntimes):
+    """For runtimes whose containers resolve names as their Pod does: `SupportsHosts`, unless one says that it cannot, `SupportsAddresses`."""
+
+    async def _said(
+        self, runtime: Runtime, spec: SandboxSpec, file: str, log: Path, **more: Any
+    ) -> list[str]:
+        """Return what containers, and a command in one, find in a file."""
+        if isinstance(runtime, SupportsHosts) and not runtime.own_hosts:
+            pytest.skip("containers see the host's files: others need the right to mount")
+        assert isinstance(runtime, SupportsExec)
+        sandbox = await runtime.run_sandbox(spec)
+        reader = self.container(Program(), name="reader", command=("cat", file), log_path=str(log), **more)
+        await ended(runtime, await runtime.start_container(sandbox, reader))
+        other = await runtime.start_container(sandbox, self.container(Program(), **more))
+        commands = [await runtime.exec(other, ("cat", file)) for _ in range(2)]
+        return [said.decode() for said in (await text_of(log), *(command.stdout for command in commands))]
+
+    async def test_containers_and_their_commands_ask_the_servers_of_their_pod(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        dns = Dns(
+            servers=("192.0.2.53", "192.0.2.54"), searches=("a.example", "example"), options=("ndots:5",)
+        )
+        said = await self._said(runtime, self.sandbox(dns=dns), "/etc/resolv.conf", tmp_path / "log")
+        assert [parse_resolv_conf(text) for text in said] == [dns] * 3
+
+    async def test_containers_and_their_commands_find_the_hosts_of_their_pod(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        hosts = tmp_path / "hosts"
+        hosts.write_text("192.0.2.7\tfar.example\n")
+        mounts = (Mount(str(hosts), "/etc/hosts"),)
+        said = await self._said(runtime, self.sandbox(), "/etc/hosts", tmp_path / "log", mounts=mounts)
+        assert said == ["192.0.2.7\tfar.example\n"] * 3
 
 
 class TerminalSuite(OfRuntimes):
