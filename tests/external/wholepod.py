@@ -258,7 +258,9 @@ def _has_what_it_asked_for(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
 def _is_held_below_its_own_limits(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
     groups = own_paths(kubectl(*inside, "cat", "/proc/self/cgroup"))
     limits = limits_at(groups, above=True)
-    assert (limits.cpu, limits.memory) == (2, 512 << 20)
+    assert (limits.cpu, limits.memory, limits.cpu_request) == (2, 512 << 20, 102 / 1024), (
+        "100m are 102 shares"
+    )
     size = {"spec": {"resources": {"limits": {"cpu": "1500m", "memory": "384Mi"}}}}
     kubectl("patch", "pod", "whole", "--subresource", "resize", "--patch", json.dumps(size))
     done = "go-template={{.status.resources.limits.memory}}{{range .status.conditions}} {{.type}}{{end}}"
@@ -275,9 +277,6 @@ def _is_held_below_its_own_limits(kubectl: Kubectl, inside: tuple[str, ...]) -> 
 def _sees_a_change_of_its_settings(kubectl: Kubectl, inside: tuple[str, ...]) -> None:
     before = kubectl(*inside, "readlink", "/settings/..data")
     kubectl("patch", "configmap", "settings", "--type=merge", "-p", '{"data":{"colour":"red"}}')
-    kubectl(
-        "annotate", "pod", "whole", "look=again"
-    )  # a kubelet looks at once what is new for a Pod that changes
     eventually(lambda: kubectl(*inside, "cat", "/settings/shades/colour") == "red")
     assert kubectl(*inside, "readlink", "/settings/..data") != before, "all files change at once"
     assert kubectl(*inside, "cat", "/one/colour") == "blue", "what is mounted alone stays as it was"

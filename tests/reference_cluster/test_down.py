@@ -86,9 +86,7 @@ def test_the_containers_of_an_engine_are_asked_to_end_and_removed(
 
     async def leave(node: Path) -> None:
         async with open_runtime("docker", node) as runtime:
-            spec = SandboxSpec(
-                uid="uid", namespace="default", name="a", hostname="a", address="", limited=True
-            )
+            spec = SandboxSpec(uid="uid", namespace="default", name="a", hostname="a", address="")
             line = "trap 'touch /said/asked; exit 0' TERM; touch /said/up; sleep 1000 & wait $!"
             container = ContainerSpec(
                 name="main",

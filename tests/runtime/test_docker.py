@@ -100,7 +100,7 @@ class TestDockerRuntime(
         self, runtime: DockerRuntime, docker_engine: Docker
     ) -> None:
         limits = Resources(memory=32 << 20, cpu=0.5)
-        sandbox = await runtime.run_sandbox(self.sandbox(limited=True))
+        sandbox = await runtime.run_sandbox(self.sandbox())
         await runtime.limit_sandbox(sandbox, limits)
         async with self.opened(self.owner) as other:
             identity = await self.start(other, Program(), command=EATER)
@@ -124,20 +124,21 @@ class TestDockerRuntime(
     async def test_without_a_control_group_a_pod_runs_as_before_and_that_is_logged(
         self, runtime: DockerRuntime, caplog: pytest.LogCaptureFixture
     ) -> None:
-        why = "Docker's cgroup driver is systemd, not cgroupfs"
-        name = self.sandbox().name
-        for limited, able, reason in (
-            (False, True, "its sandbox was made when it had no such limits"),
-            (True, False, why),
+        why, able = "Docker's cgroup driver is systemd, not cgroupfs", runtime._groups
+        runtime._groups = PodGroups(self.owner, why)
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        identity = await self.start(runtime, Program())
+        await runtime.limit_sandbox(sandbox, Resources(cpu_request=0.5))
+        assert caplog.messages == [], "its containers are weighed one by one"
+        for groups, reason in (
+            (runtime._groups, why),
+            (able, "its sandbox was made without a control group"),
         ):
-            if not able:
-                runtime._groups = PodGroups(self.owner, why)
-            sandbox = await runtime.run_sandbox(self.sandbox(limited=limited))
-            identity = await self.start(runtime, Program())
+            runtime._groups = groups
             await runtime.limit_sandbox(sandbox, Resources(memory=32 << 20))
             assert (await containers(runtime))[identity].state == "running"
-            assert f"pod default/{name} is not limited as a whole: {reason}" in caplog.messages
-            await runtime.remove_sandbox(sandbox)
+            assert f"pod default/{self.sandbox().name} is not limited as a whole: {reason}" in caplog.messages
+        await runtime.remove_sandbox(sandbox)
         assert groups_left(Path(self.owner)) == []
 
     async def test_an_engine_that_is_not_there_is_said_in_one_sentence(self, tmp_path: Path) -> None:

@@ -359,9 +359,10 @@ def test_limits_are_written_as_each_version_of_control_groups_wants_them(tmp_pat
     }  # fmt: skip
     first.make(resources)
     assert {str(p.relative_to(tmp_path)) for p in first.directories()} == {
-        f"v1/{controller}/mine/kubelib-x-poduid/main-0" for controller in cgroups.V1_CONTROLLERS
+        f"v1/{controller}/mine/kubelib-x/poduid/main-0" for controller in cgroups.V1_CONTROLLERS
     }
     first.remove()
+    first.above().remove()
     assert not list((tmp_path / "v1").rglob("kubelib-*"))
     unified = tmp_path / "v2"
     unified.mkdir()
@@ -370,7 +371,7 @@ def test_limits_are_written_as_each_version_of_control_groups_wants_them(tmp_pat
     second = cgroups.Hierarchy("kubelib-x", root=unified, own="0::/system.slice/x.service\n").groups(
         "uid", "main-0"
     )
-    group = unified / "system.slice/x.service/kubelib-x-poduid/main-0"
+    group = unified / "system.slice/x.service/kubelib-x/poduid/main-0"
     assert second.unified and second.directories() == [group]
     group.mkdir(parents=True)
     for name in ("cpu.weight", "cpu.max", "memory.max", "memory.oom.group", "pids.max"):
@@ -385,7 +386,7 @@ def test_limits_are_written_as_each_version_of_control_groups_wants_them(tmp_pat
         (group.parent / name).write_text("")
     second.above().make_together(Resources(memory=64 << 20))
     assert {p.name: p.read_text() for p in group.parent.glob("*.*")} == {
-        "cpu.weight": "", "cpu.max": "", "memory.max": str(64 << 20), "memory.oom.group": "",
+        "cpu.weight": "1", "cpu.max": "", "memory.max": str(64 << 20), "memory.oom.group": "",
     }  # fmt: skip
     second.above().make_together(Resources(cpu=0.25, cpu_request=0.5))
     assert [(group.parent / name).read_text() for name in ("cpu.weight", "cpu.max")] == ["20", "25000 100000"]

@@ -45,7 +45,14 @@ from kubelib.runtime.credentials import credentials_for, parse_docker_config
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.names import dns_of, hosts_file
 from kubelib.runtime.pulls import Pulls
-from kubelib.runtime.specs import container_spec, hostname_of, oom_score_of, sandbox_spec, security_of
+from kubelib.runtime.specs import (
+    container_spec,
+    hostname_of,
+    oom_score_of,
+    sandbox_spec,
+    security_of,
+    whole_of,
+)
 from kubelib.testing.objects import make_pod
 from tests.runtime.conftest import Configuration
 
@@ -84,9 +91,22 @@ def test_a_sandbox_has_the_namespaces_ports_and_sysctls_that_its_pod_asks_for() 
     )
     assert (spec.hostname, spec.address, spec.dns) == ("front", "10.0.0.1", HOST)
     assert spec.sysctls == {"net.core.somaxconn": "99"}
-    assert not spec.limited
-    whole = ResourceRequirements(limits={"memory": "64Mi"})
-    assert sandbox_spec(pod(containers=(ContainerDefinition(name="main"),), resources=whole)).limited
+
+
+def test_a_pod_weighs_what_it_asks_for_and_is_limited_as_it_says_itself() -> None:
+    def asking(cpu: str, **more: Any) -> ContainerDefinition:
+        resources = ResourceRequirements(requests={"cpu": cpu}, limits={"cpu": "2", "memory": "1Gi"})
+        return ContainerDefinition(name=f"c{cpu}", resources=resources, **more)
+
+    both = (asking("250m"), asking("500m"))
+    assert whole_of(pod(containers=both)) == Resources(cpu_request=0.75)
+    assert whole_of(pod(containers=both, init_containers=(asking("1"),))) == Resources(cpu_request=1.0)
+    sidecar = asking("1", restart_policy="Always")
+    assert whole_of(pod(containers=both, init_containers=(sidecar,))) == Resources(cpu_request=1.75)
+    assert whole_of(pod(containers=both, overhead={"cpu": "50m"})) == Resources(cpu_request=0.8)
+    whole = ResourceRequirements(requests={"cpu": "2"}, limits={"memory": "64Mi"})
+    assert whole_of(pod(containers=both, resources=whole)) == Resources(cpu_request=2.0, memory=64 << 20)
+    assert whole_of(pod(containers=(ContainerDefinition(name="main"),))) == Resources()
 
 
 def test_a_pod_on_the_nodes_network_maps_no_ports() -> None:

@@ -90,8 +90,6 @@ class SandboxSpec:
     ports: Sequence[PortMapping] = ()
     dns: Dns = Dns()
     sysctls: Mapping[str, str] = attrs.field(factory=dict)
-    limited: bool = False
-    """Whether its containers are to be held below limits together: `SupportsSandboxLimits`."""
 
 
 @attrs.frozen
@@ -108,14 +106,20 @@ class Mount:
 
 @attrs.frozen(kw_only=True)
 class Resources:
-    """Limits of one container. None: no limit."""
+    """Limits of one container, or of all of a sandbox together. None: no limit."""
 
     memory: int | None = None
     """Bytes."""
     cpu: float | None = None
     """Cores."""
     cpu_request: float = 0.0
+    """Cores that it should have when processors are short: what it weighs beside others."""
     pids: int | None = None
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether there is a limit, and not only a weight."""
+        return (self.memory, self.cpu, self.pids) != (None, None, None)
 
 
 @attrs.frozen(kw_only=True)
@@ -389,10 +393,13 @@ class ContainerStats:
 
 @runtime_checkable
 class SupportsSandboxLimits(Protocol):
-    """Can hold all containers of a sandbox, together, below limits; of one that was not made for that (`SandboxSpec.limited`), perhaps."""
+    """Can weigh all containers of a sandbox, together, against those of others, and hold them below limits."""
 
     async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
-        """Set limits, or other ones, also for what is started later; what is None stays as it is. Raises `CannotResize`, `NoSuchContainer`."""
+        """Set weight and limits, or other ones, also for what is started later; what is None stays as it is.
+
+        Raises `CannotResize`, `NoSuchContainer`.
+        """
         ...
 
 

@@ -30,8 +30,18 @@ from kubelib.runtime.base import (
     SupportsSandboxLimits,
     SupportsStats,
 )
-from kubelib.runtime.sizes import WHOLE, changed, differ, from_tree, sizes_of, summary, to_tree, with_sizes
-from kubelib.runtime.specs import limits_of
+from kubelib.runtime.sizes import (
+    WHOLE,
+    Sizes,
+    changed,
+    differ,
+    from_tree,
+    sizes_of,
+    summary,
+    to_tree,
+    with_sizes,
+)
+from kubelib.runtime.specs import limits_of, whole_of
 
 if TYPE_CHECKING:
     from kubelib.runtime.worker import PodWorker
@@ -69,8 +79,8 @@ class Resizing:
         self._progress: Progress | None = None
         self._since: datetime | None = None
         """Since when it is deferred."""
-        self._whole: ResourceRequirements | None = None
-        """What the Pod's sandbox has been limited to."""
+        self._whole: Sizes | None = None
+        """What the weight and the limits of the Pod's sandbox have been made of."""
         self._noted = False
         """Whether there is a file."""
 
@@ -199,11 +209,19 @@ class Resizing:
         self._tell()
 
     async def limit_whole(self, pod: Pod, sandbox: SandboxId) -> None:
-        """Hold the Pod's containers, together, below what the Pod as a whole may have. Raises `CannotResize`, `NoSuchContainer`, `QuantityError`."""
-        runtime, whole = self._worker.agent.runtime, pod.spec.resources
-        if whole is not None and isinstance(runtime, SupportsSandboxLimits):
-            await runtime.limit_sandbox(sandbox, limits_of(whole))
-        self._whole = whole
+        """Weigh the Pod against others, and hold its containers, together, below what it may have as a whole.
+
+        Raises `CannotResize`, `NoSuchContainer`, `QuantityError`.
+        """
+        runtime = self._worker.agent.runtime
+        if isinstance(runtime, SupportsSandboxLimits):
+            whole = whole_of(pod)
+            try:
+                await runtime.limit_sandbox(sandbox, whole)
+            except CannotResize:
+                if whole.has_limits:  # to weigh less, or more, than it should keeps no Pod from running
+                    raise
+        self._whole = sizes_of(pod)
 
     @property
     def runs(self) -> bool:
@@ -212,7 +230,7 @@ class Resizing:
 
     async def resize_whole(self, pod: Pod) -> bool:
         """Let a Pod that runs have, as a whole, what has been allocated to it; return whether that was done. What keeps it from that is told."""
-        if pod.spec.resources == self._whole or not self.runs:
+        if not self.runs or sizes_of(pod) == self._whole:
             return True
         try:
             await self.limit_whole(pod, SandboxId(self._worker.uid))
@@ -246,7 +264,7 @@ class Resizing:
             del memory.actual[gone]
         if self._progress is None or self._allocated is None:
             return
-        if alive and WHOLE in self._allocated and self._allocated[WHOLE] != self._whole:
+        if alive and self._whole != self._allocated:
             return
         if any(
             changed(self._allocated[c.name], memory.actual.get(c.id))

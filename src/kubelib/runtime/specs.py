@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+import attrs
+
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
@@ -16,7 +18,7 @@ from kubelib.api.core.security import (
     SELinuxOptions,
 )
 from kubelib.api.quantity import parse_quantity
-from kubelib.runtime.admittance import host_ports
+from kubelib.runtime.admittance import host_ports, requests_of
 from kubelib.runtime.base import (
     ContainerSpec,
     Dns,
@@ -65,7 +67,6 @@ def sandbox_spec(pod: Pod, *, address: str = "", dns: Dns | None = None) -> Sand
         ports=() if spec.host_network else _ports(pod),
         dns=dns or Dns(),
         sysctls={sysctl.name: sysctl.value for sysctl in security.sysctls} if security is not None else {},
-        limited=spec.resources is not None,
     )
 
 
@@ -135,7 +136,7 @@ def container_spec(
 
 
 def limits_of(resources: ResourceRequirements, pids: int | None = None) -> Resources:
-    """Return the limits of a container, or of a Pod as a whole. Raises `QuantityError`."""
+    """Return what a container may have, or a Pod as a whole. Raises `QuantityError`."""
     limits, requests = resources.limits, resources.requests
     return Resources(
         memory=parse_quantity(limits["memory"]).value() if "memory" in limits else None,
@@ -143,6 +144,12 @@ def limits_of(resources: ResourceRequirements, pids: int | None = None) -> Resou
         cpu_request=parse_quantity(requests["cpu"]).milli() / 1000 if "cpu" in requests else 0.0,
         pids=pids,
     )
+
+
+def whole_of(pod: Pod) -> Resources:
+    """Return what a Pod weighs beside others, by all that it asks for, and the limits that it has as a whole. Raises `QuantityError`."""
+    own = limits_of(pod.spec.resources) if pod.spec.resources is not None else Resources()
+    return attrs.evolve(own, cpu_request=requests_of(pod).get("cpu", 0) / 1000)
 
 
 def security_of(own: SecurityContext | None, shared: PodSecurityContext | None) -> Security:

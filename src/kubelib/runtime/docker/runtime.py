@@ -124,9 +124,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
 
     async def _create_sandbox(self, spec: SandboxSpec) -> str:
         image = await self.images.pause()
-        # Only who needs it: what requests weigh is compared among the containers in one control group.
-        parent = self._groups.path(spec.uid) if spec.limited else ""
-        config = configs.sandbox_config(spec, image, self.owner, parent)
+        config = configs.sandbox_config(spec, image, self.owner, self._groups.path(spec.uid))
         return await self._create(config, sandbox_name(spec))
 
     async def _start_sandbox(self, identity: str, *, fresh: bool) -> None:
@@ -170,7 +168,7 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
                 return
 
     async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
-        """Change what a Pod's containers may use together. Where they have no control group that is not limited, and logged."""
+        """Change what a Pod's containers weigh and may use together. Limits that it has no control group for are not kept, and logged."""
         tree = self._of(sandbox)
         parent, why = tree["HostConfig"]["CgroupParent"], self._groups.why_not
         if parent and not why:
@@ -180,12 +178,14 @@ class DockerRuntime(EngineRuntime[Engine, Images, Tree]):
             except OSError as error:
                 raise CannotResize(str(error)) from error
             why = f"its control group {parent} is not seen from here"
+        if not resources.has_limits:  # then its containers are weighed against others one by one
+            return
         labels = readings.labels_of(tree)
         log.warning(
             "pod %s/%s is not limited as a whole: %s",
             labels[POD_NAMESPACE],
             labels[POD_NAME],
-            why or "its sandbox was made when it had no such limits",
+            why or "its sandbox was made without a control group",
         )
 
     async def _remove(self, identity: str) -> None:

@@ -85,15 +85,18 @@ class Groups:
             self._delegate(self.directories()[0])
 
     def above(self) -> "Groups":
-        """Return the groups that these are in: those of a Pod."""
+        """Return the groups that these are in: of a container's, those of its Pod."""
         return attrs.evolve(self, path={name: os.path.dirname(path) for name, path in self.path.items()})
 
     def make_together(self, resources: Resources) -> None:
-        """Make the groups of a Pod, or change them: limits of all that is in them. Raises OSError."""
+        """Make the groups of a Pod, or change them: weight and limits of all that is in them. Raises OSError."""
         self._make()
-        # One that is killed for its memory does not take the others with it; who asks for no processors in particular has a fair share.
-        fair = () if resources.cpu or resources.cpu_request else ("cpu.weight", "cpu/cpu.shares")
-        self._set(resources, without=("memory.oom.group", *fair))
+        # One that is killed for its memory does not take the others with it.
+        self._set(resources, without=("memory.oom.group",))
+
+    def weigh(self, cores: float) -> None:
+        """Let what is in these groups weigh as much as so many processors. Raises OSError."""
+        self._set(Resources(cpu_request=cores))
 
     def limit(self, resources: Resources) -> None:
         """Set limits, also other ones: what is None stays as it is. Raises OSError."""
@@ -202,7 +205,14 @@ class Hierarchy:
     def groups(self, pod: str, container: str) -> Groups:
         """Return the groups of a container, made or not."""
         paths = {
-            controller: f"{self._own[controller].rstrip('/')}/{self._prefix}-pod{pod}/{container}"
+            controller: f"{self._own[controller].rstrip('/')}/{self._prefix}/pod{pod}/{container}"
             for controller in self._controllers()
         }
         return Groups(self.root, paths, self.unified)
+
+    def weigh_pods(self, pod: str) -> None:
+        """Weigh all Pods together, beside what else this machine does, like all its processors, as the kubelet does. Raises OSError.
+
+        `pod` is one that has groups. Each Pod is weighed among the others only: one that asks for nothing does not starve.
+        """
+        self.groups(pod, "any").above().above().weigh(os.cpu_count() or 1)

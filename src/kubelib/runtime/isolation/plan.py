@@ -206,11 +206,12 @@ class Isolator:
             raise CannotCreate(f"failed to create control groups: {error}") from error
 
     def limit_sandbox(self, uid: str, noted: Iterable[Groups], resources: Resources) -> None:
-        """Set limits of all containers of a sandbox: those that are noted, and those to come. Raises `CannotResize`."""
+        """Set weight and limits of all containers of a sandbox: those that are noted, and those to come. Raises `CannotResize`."""
         places = {one.above().note(): one.above() for one in (*noted, self._hierarchy.groups(uid, "any"))}
         try:
             for groups in places.values():
                 groups.make_together(resources)
+            self._hierarchy.weigh_pods(uid)
         except OSError as error:
             raise CannotResize(f"failed to change the limits of the pod: {error}") from error
 

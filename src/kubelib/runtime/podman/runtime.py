@@ -174,7 +174,7 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         await self._stock.look(infra.id)
 
     async def limit_sandbox(self, sandbox: SandboxId, resources: Resources) -> None:
-        """Change what a Pod's containers may use together: their control groups are in their pod's."""
+        """Change what a Pod's containers weigh and may use together: their control groups are in their pod's."""
         infra = self._of(sandbox)
         groups = groups_at(infra.cgroup).above()
         if not groups.path or not all(infra.pod in path for path in groups.path.values()):

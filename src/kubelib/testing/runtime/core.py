@@ -71,9 +71,7 @@ class RuntimeSuite(OfRuntimes):
     async def test_sandboxes_that_come_and_go_leave_nothing_open(self, runtime: Runtime) -> None:
         open_after: list[dict[str, int]] = []
         for number in range(13):  # each with a name of its own, so that what one leaves is not the next one's
-            sandbox = await runtime.run_sandbox(
-                self.sandbox(f"{number:08}-uid", name=f"pod-{number}", limited=True)
-            )
+            sandbox = await runtime.run_sandbox(self.sandbox(f"{number:08}-uid", name=f"pod-{number}"))
             await runtime.start_container(sandbox, self.container(Program()))
             await runtime.remove_sandbox(sandbox)
             own = {kind: len(os.listdir(f"/proc/self/{kind}")) for kind in ("fd", "task")}

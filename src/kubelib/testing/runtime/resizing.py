@@ -14,6 +14,7 @@ from kubelib.runtime.base import (
     SupportsResize,
     SupportsSandboxLimits,
 )
+from kubelib.runtime.containers import FEWEST_SHARES
 from kubelib.runtime.isolation.cgroups import own_paths
 from kubelib.runtime.stats.cgroups import ROOT, UNLIMITED, is_unified
 from kubelib.testing.runtime.shared import OfRuntimes, Program, containers, ended
@@ -59,7 +60,7 @@ class ResizeSuite(OfRuntimes):
 
 
 class SandboxLimitSuite(OfRuntimes):
-    """For runtimes that can limit what is in a sandbox: `SupportsSandboxLimits`."""
+    """For runtimes that can weigh and limit what is in a sandbox: `SupportsSandboxLimits`."""
 
     def sandbox_limits(self, runtime: Runtime, container: Container) -> Resources:
         """Return the limits that a container's sandbox has: those of the control group above, unless a suite says otherwise."""
@@ -67,7 +68,7 @@ class SandboxLimitSuite(OfRuntimes):
 
     async def test_containers_have_no_more_together_than_their_sandbox(self, runtime: Runtime) -> None:
         assert isinstance(runtime, SupportsSandboxLimits)
-        sandbox = await runtime.run_sandbox(self.sandbox(limited=True))
+        sandbox = await runtime.run_sandbox(self.sandbox())
         first, second = Resources(memory=128 << 20, cpu=1.5), Resources(memory=32 << 20, cpu=0.5)
         await runtime.limit_sandbox(sandbox, first)
         sleeper = await self.start(runtime, Program())
@@ -84,6 +85,17 @@ class SandboxLimitSuite(OfRuntimes):
         eater = await self.start(runtime, Program(), name="eater", command=words)
         assert (await ended(runtime, eater)).exit_code == KILLED
         assert (await containers(runtime))[sleeper].state == "running"
+
+    async def test_containers_of_a_sandbox_weigh_together_what_it_says(self, runtime: Runtime) -> None:
+        assert isinstance(runtime, SupportsSandboxLimits)
+        sandbox = await runtime.run_sandbox(self.sandbox())
+        await runtime.limit_sandbox(sandbox, Resources(cpu_request=0.5))
+        sleeper = await self.start(runtime, Program(), resources=Resources(cpu_request=0.125))
+        found = (await containers(runtime))[sleeper]
+        assert self.sandbox_limits(runtime, found) == Resources(cpu_request=0.5)
+        for weight, told in ((2.0, 2.0), (0.0, FEWEST_SHARES / 1024)):
+            await runtime.limit_sandbox(sandbox, Resources(cpu_request=weight))
+            assert self.sandbox_limits(runtime, found).cpu_request == told
 
     async def test_a_sandbox_that_is_not_there_has_no_limits(self, runtime: Runtime) -> None:
         assert isinstance(runtime, SupportsSandboxLimits)
