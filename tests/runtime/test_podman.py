@@ -217,6 +217,11 @@ def test_the_kernels_log_tells_whom_it_has_killed_for_want_of_memory(tmp_path: P
         b"oom_memcg=/libpod_parent/pod/libpod-aa,task_memcg=/libpod_parent/pod/libpod-aa/x,task=tail,pid=1,uid=0\n"
         b"6,2,3,-;oom-kill:constraint=CONSTRAINT_NONE,global_oom,task_memcg=/libpod_parent/pod/libpod-bb,task=a\n"
     )
-    assert killed_in("aa", log)
-    assert not killed_in("bb", log)
+    with log.open("ab") as more:  # the limit of a Pod as a whole
+        more.write(
+            b"6,3,4,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=libpod-cc,mems_allowed=0,"
+            b"oom_memcg=/libpod_parent/pod,task_memcg=/libpod_parent/pod/libpod-cc,task=tail,pid=1,uid=0\n"
+        )
+    assert killed_in("aa", log) and killed_in("cc", log)
+    assert not killed_in("bb", log) and not killed_in("dd", log)
     assert not killed_in("aa", tmp_path / "none")

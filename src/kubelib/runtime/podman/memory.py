@@ -7,11 +7,11 @@ from pathlib import Path
 KMSG = Path("/dev/kmsg")
 LONGEST = 8192
 """Bytes of one record at most, as the kernel has it."""
-MARK = b"oom-kill:"
+MARK, LIMIT = b"oom-kill:", b",oom_memcg="
 
 
 def killed_in(container: str, log: Path = KMSG) -> bool:
-    """Return whether a process of a container was killed for its group's limit, as far as the kernel's log goes back.
+    """Return whether a process of a container was killed for a limit, its own or its Pod's, as far as the kernel's log goes back.
 
     False too where this process may not read it.
     """
@@ -31,14 +31,14 @@ def killed_in(container: str, log: Path = KMSG) -> bool:
             if not record:
                 return False
             for line in record.splitlines():
-                if MARK in line and _memcg(line).endswith(wanted):
+                if MARK in line and LIMIT in line and any(p.endswith(wanted) for p in _groups(line)):
                     return True
     finally:
         with contextlib.suppress(OSError):
             os.close(descriptor)
 
 
-def _memcg(line: bytes) -> bytes:
-    """Return the group whose limit was reached."""
-    _, _, rest = line.partition(b"oom_memcg=")
-    return rest.partition(b",")[0]
+def _groups(line: bytes) -> list[bytes]:
+    """Return the group that the process was in, and those above it."""
+    _, _, rest = line.partition(b",task_memcg=")
+    return rest.partition(b",")[0].split(b"/")

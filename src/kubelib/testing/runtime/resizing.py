@@ -83,7 +83,8 @@ class SandboxLimitSuite(OfRuntimes):
         assert found.cpu == second.cpu
         words = ("sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x)")
         eater = await self.start(runtime, Program(), name="eater", command=words)
-        assert (await ended(runtime, eater)).exit_code == KILLED
+        found_dead = await ended(runtime, eater)
+        assert (found_dead.exit_code, found_dead.reason) == (KILLED, "OOMKilled")
         assert (await containers(runtime))[sleeper].state == "running"
 
     async def test_containers_of_a_sandbox_weigh_together_what_it_says(self, runtime: Runtime) -> None:
