@@ -48,7 +48,7 @@ def groups_left(root: Path) -> list[str]:
     prefix = f"kubelib-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
     # Groups of others come and go meanwhile, which os.walk does not mind.
     walked = os.walk("/sys/fs/cgroup")
-    return [place for place, _, _ in walked if os.path.basename(place).startswith(f"{prefix}-")]
+    return [place for place, _, _ in walked if os.path.basename(place).startswith(prefix)]
 
 
 def mounts_left(root: Path) -> list[str]:
