@@ -23,9 +23,9 @@ from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import health
 from kubelib.server.aggregation import Aggregator, FrontProxy
-from kubelib.server.auditid import STATUS, identify
+from kubelib.server.auditid import AUDIT_ID, HEADER, STATUS, identified, identify
 from kubelib.server.authn import Authenticator
-from kubelib.server.authn.impersonation import requested
+from kubelib.server.authn.impersonation import asks_to_impersonate, requested
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.subprotocol import take_token
 from kubelib.server.authz import AlwaysAllow, AlwaysDeny, AnyOf, Authorizer, Masters, forbidden, is_public
@@ -198,17 +198,20 @@ class ApiServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] in ("http", "websocket"):
-            send = identify(scope, send, self.registries.random)
-            began = self.figures.now()
-            try:
-                if scope["type"] == "http":
-                    await self._http(scope, receive, send)
-                else:
-                    await self._websocket(scope, receive, send)
-            finally:
-                if (counted := scope.get(COUNTED)) is not None:
-                    self.figures.end(counted, scope.get(STATUS), began)
+        if scope["type"] not in ("http", "websocket"):
+            return
+        headers = by_name(scope)
+        identify(scope, headers, self.registries.random)
+        clock = self.figures.clock()
+        began = clock()
+        try:
+            if scope["type"] == "http":
+                await self._http(scope, headers, receive, send, clock)
+            else:
+                await self._websocket(scope, receive, identified(scope, send))
+        finally:
+            if (counted := scope.get(COUNTED)) is not None:
+                self.figures.end(counted, scope.get(STATUS), clock() - began)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         from kubelib.server.streams import answer_websocket
@@ -223,13 +226,19 @@ class ApiServer:
             if self.auditor is not None and (record := scope.get(AUDIT)) is not None:
                 self.auditor.complete(record, None)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _http(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        clock: Callable[[], float],
+    ) -> None:
         method: str = scope["method"]
-        headers = by_name(scope)
         seat: Seat | None = None
         request: Request | None = None
         reader: Reader | None = scope.get("state", {}).get(READER)
-        began = self.figures.now()
+        began = clock()
         try:
             response: Response | None = None
             try:
@@ -254,11 +263,14 @@ class ApiServer:
                 self.auditor.complete(record, response)
             if response is None:
                 return
-            if COUNTED not in scope:
-                self.figures.note(request, method, response, began)
+            if COUNTED in scope:
+                scope[STATUS] = response.status
+            else:
+                self.figures.note(request, method, response, clock() - began)
             if request is not None and request.flow is not None:
                 response.headers += request.flow.headers
             response = in_wanted_form(response, scope, headers, self.registries.scheme)
+            response.headers.append((HEADER, scope[AUDIT_ID]))
             takes_gzip = b"gzip" in headers.get(b"accept-encoding", b"")
             await send_response(send, response, head=method == "HEAD", gzip=takes_gzip)
         finally:
@@ -275,18 +287,26 @@ class ApiServer:
         if request.remote is not None:
             if request.watching:
                 self._begun(scope, seat)()
+            send = identified(scope, send)
             return await self.aggregator.passage.answer(request.remote, request, scope, receive, send)
         if (extension := self.aggregator.extension(info.path)) is not None:
             return await extension.answer(request)
         if request.watching:
             request.begun = self._begun(scope, seat)
-            await self.watches.answer(request, receive, send)
+            await self.watches.answer(request, receive, identified(scope, send))
             return None
-        if info.resource and info.subresource == "log" and scope["method"] == "GET":
+        if info.subresource and await self._streamed(request, scope, receive, send):
+            return None
+        return await self._bounded(request, receive, scope)
+
+    async def _streamed(self, request: Request, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer a request for a subresource that is sent as it comes; false if this is none. Raises ApiError."""
+        info = request.info
+        if info.subresource == "log" and scope["method"] == "GET":
             from kubelib.server.streams import answer_log
 
-            await answer_log(self, request, receive, send)
-            return None
+            await answer_log(self, request, receive, identified(scope, send))
+            return True
         if info.subresource in COMMANDS and info.verb == "create":
             from kubelib.server.streams import require_upgrade
 
@@ -294,9 +314,9 @@ class ApiServer:
         if info.subresource == "proxy":
             from kubelib.server.proxying import answer_proxy
 
-            await answer_proxy(self, request, scope, receive, send)
-            return None
-        return await self._bounded(request, receive, scope)
+            await answer_proxy(self, request, scope, receive, identified(scope, send))
+            return True
+        return False
 
     async def _seat(self, request: Request, receive: Receive) -> Seat:
         """Wait for a request's turn. Raises TooManyRequests."""
@@ -334,12 +354,14 @@ class ApiServer:
         path = scope["path"]
         info = parse_request("GET" if scope["type"] == "websocket" else scope["method"], path)
         query = _query(scope["query_string"])
-        watching = info.deprecated_watch or (info.verb == "list" and is_set(query, "watch"))
-        if info.verb == "list" and "metadata.name=" in (query.get("fieldSelector") or ""):
-            info = _named(info, query["fieldSelector"])
+        watching = info.deprecated_watch
+        if info.verb == "list" and query:
+            watching = watching or is_set(query, "watch")
+            if "metadata.name=" in query.get("fieldSelector", ""):
+                info = _named(info, query["fieldSelector"])
         if watching:
             info = _as_watch(info)
-        if info.subresource in COMMANDS and info.verb == "get":
+        elif info.subresource in COMMANDS and info.verb == "get":
             info = _as_create(info)
         record: Record | None = None
         state = scope.get("state", {})
@@ -359,8 +381,9 @@ class ApiServer:
             raise
         if self.auditor is not None:
             record = scope[AUDIT] = self.auditor.begin(user, info, scope, headers)
-        user = self._impersonated(user, scope["headers"], record)
-        if not is_public(info.path):
+        if asks_to_impersonate(headers):
+            user = self._impersonated(user, scope["headers"], record)
+        if info.resource or not is_public(info.path):
             decision = self.authorizer.decide(user, info)
             if record is not None:
                 record.annotate("authorization.k8s.io/decision", decision.word)

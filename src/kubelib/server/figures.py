@@ -5,14 +5,14 @@ one set of labels: strangers cannot make the figures grow.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 import attrs
 
 from kubelib.api.scheme import Scheme, UnknownKind
 from kubelib.exposition import Histogram, Sample
-from kubelib.server.request import Request, RequestInfo
+from kubelib.server.request import Request
 from kubelib.server.responses import Response
 
 DURATIONS: Final = (
@@ -55,8 +55,8 @@ class RequestFigures:
     def __init__(self, scheme: Scheme) -> None:
         self._scheme = scheme
         self._answered: dict[_Key, Answered] = {}
-        self._reads: dict[RequestInfo, Answered] = {}
-        """What is asked again and again is found at once."""
+        self._reads: dict[object, Answered] = {}
+        """By the kind of request: what is asked again and again is found at once."""
         self.in_flight = [0, 0]
         """Requests under way: those that only read, and the others."""
         self.deprecated: set[tuple[str, str, str, str]] = set()
@@ -73,27 +73,28 @@ class RequestFigures:
         self.checks[key] = self.checks.get(key, 0) + 1
 
     @staticmethod
-    def now() -> float:
-        """Return the seconds of the event loop's clock, which a simulation turns."""
-        return asyncio.get_running_loop().time()
+    def clock() -> Callable[[], float]:
+        """Return the clock of the event loop, in seconds, which a simulation turns. To ask for the loop costs more than for its time."""
+        return asyncio.get_running_loop().time
 
-    def note(self, request: Request | None, method: str, response: Response, began: float) -> None:
-        """Count a request. None is one that was refused before it was known what it is about."""
-        info = request.info if request is not None else None
-        answered = self._reads.get(info) if info is not None else None
+    def note(self, request: Request | None, method: str, response: Response, seconds: float) -> None:
+        """Count a request that took so long. None is one that was refused before it was known what it is about."""
+        kind = request.info.kind if request is not None else None
+        answered = self._reads.get(kind)
         if answered is None:
             answered = self._of(request, method)
-            if info is not None and answered.sizes is not None:
+            if kind is not None and answered.sizes is not None:
                 if len(self._reads) >= MOST_READS:
                     self._reads.clear()
-                self._reads[info] = answered
-        self._count(answered, response.status, began)
+                self._reads[kind] = answered
+        self._count(answered, response.status, seconds)
         if answered.sizes is not None:
             answered.sizes.add(len(response.body))
 
-    def _count(self, answered: Answered, status: int, began: float) -> None:
+    @staticmethod
+    def _count(answered: Answered, status: int, seconds: float) -> None:
         answered.codes[status] = answered.codes.get(status, 0) + 1
-        answered.durations.add(self.now() - began)
+        answered.durations.add(seconds)
 
     def begin(self, request: Request) -> Answered:
         """Note that a request is under way that lasts: a watch, a log, a command, a proxied connection."""
@@ -101,12 +102,12 @@ class RequestFigures:
         answered.running = (answered.running or 0) + 1
         return answered
 
-    def end(self, answered: Answered, status: int | None, began: float) -> None:
-        """Count one that has begun; None is the status of one that nobody waited for."""
+    def end(self, answered: Answered, status: int | None, seconds: float) -> None:
+        """Count one that has begun, and took so long; None is the status of one that nobody waited for."""
         assert answered.running
         answered.running -= 1
         if status is not None:
-            self._count(answered, status, began)
+            self._count(answered, status, seconds)
 
     def _of(self, request: Request | None, method: str) -> Answered:
         if request is None:

@@ -47,11 +47,26 @@ class RequestInfo:
     rest: str = ""
     """What follows a proxy subresource."""
     deprecated_watch: bool = False
+    kind: object = attrs.field(init=False, eq=False, repr=False)
+    """The same for all requests that differ only in the name of the object: what holds whatever that is, is remembered by it."""
+
+    @kind.default
+    def _kind_of_request(self) -> object:
+        path = "" if self.resource else self.path
+        return _kind(
+            self.verb, path, self.group, self.version, self.namespace, self.resource, self.subresource,
+            bool(self.name),
+        )  # fmt: skip
 
     @property
     def api_version(self) -> str:
         """``group/version``, or the version alone for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+
+@functools.lru_cache(maxsize=16384)
+def _kind(*_: object) -> object:
+    return object()
 
 
 @functools.lru_cache(maxsize=16384)

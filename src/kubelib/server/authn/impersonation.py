@@ -25,6 +25,11 @@ class Impersonation:
     """What the caller must be allowed to do."""
 
 
+def asks_to_impersonate(headers: Iterable[bytes]) -> bool:
+    """Return whether among the names of headers, in lower case, are those that ask for it."""
+    return _PREFIX in b" ".join(headers)
+
+
 def requested(headers: Iterable[tuple[bytes, bytes]]) -> Impersonation | None:
     """Read the headers of a request. Raises BadRequest for headers that name no user."""
     found = [(name, value.decode("latin1")) for name, value in headers if name.startswith(_PREFIX)]

@@ -49,12 +49,14 @@ class _Granted:
 class _Table:
     """What a user is given in one namespace, found by what a request is about."""
 
-    __slots__ = ("all", "anywhere", "index", "named")
+    __slots__ = ("all", "anywhere", "index", "named", "named_anywhere")
 
     def __init__(self) -> None:
         self.all: list[_Granted] = []
         self.anywhere: list[_Granted] = []
         """Rules for paths, and those that name too much to be looked up."""
+        self.named_anywhere: list[_Granted] = []
+        """Those of them that are only about objects with certain names."""
         self.index: dict[Where, list[_Granted]] = {}
         self.named: set[tuple[str, str]] = set()
         """API groups and resources of which some rules are only about objects with certain names."""
@@ -62,33 +64,46 @@ class _Table:
     def add(self, granted: _Granted, places: Sequence[Where]) -> None:
         self.all.append(granted)
         if not places:
-            self.anywhere.append(granted)
+            (self.named_anywhere if granted.rule.get("resourceNames") else self.anywhere).append(granted)
         for place in places:
             self.index.setdefault(place, []).append(granted)
             if place[2]:
                 self.named.add(place[:2])
 
     def allowing(self, request: RequestInfo) -> tuple[_Granted | None, bool]:
-        """Return what allows a request, and whether that is found out without looking at the name of the object."""
-        of_any_name = True
-        for granted in self.anywhere:
-            if granted.rule.get("resourceNames"):
-                of_any_name = False
+        """Return what allows a request, and whether that is so whatever the object is called.
+
+        Rules for all names are asked first: what they allow need not be decided again for the next name.
+        """
+        kinds = _kinds(request) if request.resource else ()
+        found = self._first(self.anywhere, kinds, "", request)
+        if found is not None:
+            return found, True
+        if not self.named_anywhere and self.named.isdisjoint(kinds):
+            return None, True
+        return self._first(self.named_anywhere, kinds, request.name, request), False
+
+    def _first(
+        self, anywhere: Sequence[_Granted], kinds: Sequence[tuple[str, str]], name: str, request: RequestInfo
+    ) -> _Granted | None:
+        """Return the first that allows a request, of some that are found anywhere and those that are found by a name."""
+        for granted in anywhere:
             if rule_allows(granted.rule, request):
-                return granted, of_any_name
-        if request.resource and self.index:
-            resources = [request.resource, "*"]
-            if request.subresource:
-                resources[0] = f"{request.resource}/{request.subresource}"
-                resources.append(f"*/{request.subresource}")
-            for group in (request.group, "*"):
-                for resource in resources:
-                    for name in ("", request.name) if request.name else ("",):
-                        for granted in self.index.get((group, resource, name), ()):
-                            if rule_allows(granted.rule, request):
-                                return granted, of_any_name and not name
-                    of_any_name = of_any_name and (group, resource) not in self.named
-        return None, of_any_name
+                return granted
+        for group, resource in kinds:
+            for granted in self.index.get((group, resource, name), ()):
+                if rule_allows(granted.rule, request):
+                    return granted
+        return None
+
+
+def _kinds(request: RequestInfo) -> list[tuple[str, str]]:
+    """Return the API groups and resources by which rules may mean what a request is about."""
+    resources = [request.resource, "*"]
+    if request.subresource:
+        resources[0] = f"{request.resource}/{request.subresource}"
+        resources.append(f"*/{request.subresource}")
+    return [(group, resource) for group in (request.group, "*") for resource in resources]
 
 
 def _places(rule: Rule) -> tuple[Where, ...]:
@@ -173,8 +188,8 @@ class RbacAuthorizer:
         self._tables: dict[User, dict[str, _Table]] = {}
         self._missing: dict[User, dict[str, list[str]]] = {}
         self._decisions: dict[tuple[User, RequestInfo], Decision] = {}
-        self._of_any_name: dict[tuple[User, str, str, str, str, str], Decision | None] = {}
-        """What is decided of a resource whatever the object is called; None where that matters."""
+        self._of_any_name: dict[tuple[User, object], Decision | None] = {}
+        """What is decided of a kind of request whatever the object is called; None where that matters."""
         self.generation = 0
         """Grows with every change to a role or binding: what was decided before need not hold any more."""
         for cache in (*self._roles.values(), *bindings):
@@ -189,19 +204,16 @@ class RbacAuthorizer:
 
     def decide(self, user: User, request: RequestInfo) -> Decision:
         """Return whether the user may, and by which binding."""
-        if request.resource:
-            # Objects are many and those who do the same to one after the other the rule: most rules name none.
-            kind = (
-                user, request.verb, request.group, request.resource, request.subresource, request.namespace,
-            )  # fmt: skip
-            decision = self._of_any_name.get(kind, _UNDECIDED)
-            if decision is _UNDECIDED:
-                if len(self._of_any_name) >= MOST_DECISIONS:
-                    self._of_any_name.clear()
-                found, of_any_name = self._decide(user, request)
-                decision = self._of_any_name[kind] = found if of_any_name else None
-            if decision is not None:
-                return decision
+        # Objects are many and those who do the same to one after the other the rule: most rules name none.
+        kind = (user, request.kind)
+        decision = self._of_any_name.get(kind, _UNDECIDED)
+        if decision is _UNDECIDED:
+            if len(self._of_any_name) >= MOST_DECISIONS:
+                self._of_any_name.clear()
+            found, of_any_name = self._decide(user, request)
+            decision = self._of_any_name[kind] = found if of_any_name else None
+        if decision is not None:
+            return decision
         key = (user, request)
         decision = self._decisions.get(key)
         if decision is None:

@@ -113,7 +113,7 @@ class FlowControl:
         self.pool = Pool()
         self.levels: dict[str, Level] = {}
         self.schemas: tuple[Schema, ...] = ()
-        self._flows: dict[tuple[object, ...], Flow] = {}
+        self._flows: dict[tuple[User, object], Flow] = {}
         self._made: dict[tuple[str, str], Flow] = {}
         """By schema and what tells its flows apart: many requests share one."""
         self._stale = True
@@ -155,12 +155,7 @@ class FlowControl:
         """Return where a request belongs."""
         if self._stale:
             self._configure()
-        # No rule names objects: requests for all objects of a resource belong together.
-        key = (
-            (user, info.verb, info.group, info.resource, info.subresource, info.namespace)
-            if info.resource
-            else (user, info)
-        )
+        key = (user, info.kind)  # no rule names objects
         flow = self._flows.get(key)
         if flow is None:
             if len(self._flows) >= REMEMBERED:
