@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -15,16 +16,24 @@ from kubelib.api.core.service import (
     ServicePort,
 )
 from kubelib.api.discovery import EndpointSlice
+from kubelib.api.errors import Forbidden
 from kubelib.api.meta import ObjectMeta, controller_of
 from kubelib.api.model import replace
+from kubelib.api.times import format_time
 from kubelib.controllers.builtin.endpoints import endpoints_controller, within_capacity
 from kubelib.controllers.builtin.endpoints import plan as plan_endpoints
 from kubelib.controllers.builtin.endpointslice import endpoint_slice_controller
 from kubelib.controllers.builtin.endpointslice import plan as plan_slices
-from kubelib.controllers.builtin.endpointslicemirroring import endpoint_slice_mirroring_controller
+from kubelib.controllers.builtin.endpointslicemirroring import endpoint_slice_mirroring_controller, left_out
+from kubelib.controllers.builtin.endpointslicemirroring import plan as plan_mirror
+from kubelib.controllers.services import HEADLESS, labels_of
+from kubelib.controllers.triggers import LAST_CHANGE, TriggerTimes
+from kubelib.informers import SharedInformers
 from kubelib.sim import Conflicting, Lossy
+from kubelib.sim.hardship import Wrapper
 from kubelib.testing.objects import CONTAINER, make_pod, make_service
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WEB = {"app": "web"}
 
 
@@ -223,6 +232,88 @@ async def test_on_a_bad_line_endpoints_become_true(
         expected = sorted(p.status.pod_ip for p in await world.all(Pod))
         assert len(expected) == 10
         assert await addresses(world) == (expected, expected)
+
+
+def test_the_earliest_change_that_is_new_is_what_triggers() -> None:
+    def at(name: str, seconds: int) -> Pod:
+        return make_pod(name, phase="Running", ready=True, since=NOW + timedelta(seconds=seconds))
+
+    service = make_service("web", selector=WEB)
+    service = replace(service, metadata=replace(service.metadata, creation_timestamp=NOW))
+    times = TriggerTimes()
+    assert times.next(service, [at("a", 5)]) == "2026-01-01T00:00:00Z"  # the Service itself is new
+    assert times.next(service, [at("a", 5)]) == ""
+    assert times.next(service, [at("a", 9), at("b", 7)]) == "2026-01-01T00:00:07Z"
+    assert times.next(service, [at("b", 7)]) == ""  # one that goes triggers nothing
+    times.forget(service.key)
+    assert times.next(service, []) == "2026-01-01T00:00:00Z"
+
+
+async def test_endpoints_say_since_when_they_should_be_what_they_are(world: Any, running_pods: Any) -> None:
+    how = {"clock": world.clock, "recorder": world.recorder}
+    parts = [make(world.informers, **how) for make in (endpoints_controller, endpoint_slice_controller)]
+
+    async def told() -> list[str | None]:
+        all_of = [*await world.all(Endpoints), *await world.all(EndpointSlice)]
+        return [obj.metadata.annotations.get(LAST_CHANGE) for obj in all_of]
+
+    async with world.running(running_pods(world, delay=5), *parts):
+        service = await world.create(make_service("web", selector=WEB))
+        await world.settled(2)
+        assert await told() == [format_time(service.metadata.creation_timestamp)] * 2
+        await world.create(make_pod("a", labels=WEB))
+        await world.settled(10)
+        pod = await world.get(Pod, "a")
+        assert await told() == [format_time(pod.status.conditions[0].last_transition_time)] * 2
+        await world.delete(Pod, "a", grace=0)
+        await world.settled(2)
+        assert await told() == [None, None]
+
+
+async def test_endpoints_that_cannot_be_written_are_told_of_on_the_service(world: Any) -> None:
+    class Refused(Wrapper[Any]):
+        async def create(self, obj: Any) -> Any:
+            raise Forbidden("no more room")
+
+    class Line:
+        def resource(self, kind: Any) -> Any:
+            registry = world.direct.resource(kind)
+            return Refused(registry) if kind in (Endpoints, EndpointSlice) else registry
+
+    informers = SharedInformers(Line(), random=Random(1))
+    how = {"clock": world.clock, "recorder": world.recorder}
+    parts = [make(informers, **how) for make in (endpoints_controller, endpoint_slice_controller)]
+    async with world.running(informers, *parts):
+        await world.create(make_service("web", selector=WEB))
+        await world.settled(2)
+        assert set(await world.events()) == {
+            ("FailedToCreateEndpoint", "Failed to create endpoint for service default/web: no more room"),
+            (
+                "FailedToUpdateEndpointSlices",
+                "Error updating Endpoint Slices for Service default/web: no more room",
+            ),
+        }
+
+
+def test_what_has_no_address_is_headless_and_nothing_else() -> None:
+    service = make_service("web", selector=WEB, cluster_ip="10.0.0.1")
+    service = replace(service, metadata=replace(service.metadata, labels={**WEB, HEADLESS: ""}))
+    assert labels_of(service) == WEB
+    assert labels_of(replace(service, spec=replace(service.spec, cluster_ip=""))) == {**WEB, HEADLESS: ""}
+
+
+def test_addresses_that_are_not_mirrored_are_told() -> None:
+    many = tuple(EndpointAddress(ip=f"10.0.{n // 250}.{n % 250}") for n in range(1003))
+    odd = EndpointSubset(addresses=(EndpointAddress(ip="nowhere"), *many))
+    endpoints = Endpoints(metadata=ObjectMeta(name="a", namespace="default"), subsets=(odd,))
+    assert sum(len(part.endpoints) for part in plan_mirror(endpoints)) == 1000
+    assert list(left_out(endpoints)) == [
+        ("InvalidIPAddress", "Skipped 1 invalid IP addresses when mirroring to EndpointSlices"),
+        (
+            "TooManyAddressesToMirror",
+            "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 3 addresses were skipped",
+        ),
+    ]
 
 
 async def test_endpoints_written_by_hand_are_mirrored_changed_and_removed(world: Any) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -7,18 +9,37 @@ import pytest
 from kubelib.api.apps import Deployment, ReplicaSet
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.config import ConfigMap
+from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.pod import Pod
-from kubelib.api.meta import Object, OwnerReference
+from kubelib.api.errors import Conflict, NotFound
+from kubelib.api.meta import Key, Object, OwnerReference
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.deployment import deployment_controller
 from kubelib.controllers.builtin.garbagecollector import garbage_collector
 from kubelib.controllers.builtin.replicaset import replica_set_controller
+from kubelib.informers import SharedInformers
 from kubelib.sim import Conflicting, Lossy
-from kubelib.testing.objects import make_config_map, make_deployment
+from kubelib.sim.hardship import Wrapper
+from kubelib.testing.objects import make_config_map, make_deployment, make_namespace
 
 
 def collector(world: Any) -> Any:
     return garbage_collector(world.informers, clock=world.clock, recorder=world.recorder, scheme=SCHEME)
+
+
+@asynccontextmanager
+async def collecting(world: Any, wrapper: type[Wrapper[ConfigMap]]) -> AsyncIterator[None]:
+    """Run a collector that reaches ConfigMaps through a wrapper."""
+
+    class Client:
+        def resource(self, kind: Any) -> Any:
+            registry = world.direct.resource(kind)
+            return wrapper(registry) if kind is ConfigMap else registry
+
+    informers = SharedInformers(Client(), random=Random(1))
+    how = {"clock": world.clock, "recorder": world.recorder}
+    async with world.running(informers, garbage_collector(informers, scheme=SCHEME, **how)):
+        yield
 
 
 def owned(name: str, *owners: Object, block: bool = True) -> ConfigMap:
@@ -136,6 +157,92 @@ async def test_orphans_are_let_go(world: Any) -> None:
         await world.settled(5)
         assert await names(world) == ["child"]
         assert (await world.get(ConfigMap, "child")).metadata.owner_references == ()
+
+
+async def test_what_cannot_be_let_go_of_its_owner_keeps_it(world: Any) -> None:
+    class Busy(Wrapper[ConfigMap]):
+        stuck = True
+
+        async def update(self, obj: ConfigMap, *, subresource: str = "") -> ConfigMap:
+            if obj.metadata.name == "child" and Busy.stuck:
+                raise Conflict("somebody was quicker")
+            return await super().update(obj, subresource=subresource)
+
+    async with collecting(world, Busy):
+        owner = await world.create(make_config_map("owner"))
+        await world.create(owned("child", owner))
+        await world.settled(2)
+        await world.delete(ConfigMap, "owner", propagation="Orphan")
+        await world.settled(5)
+        assert await names(world) == ["child", "owner"]
+        Busy.stuck = False
+        await world.settled(60)
+        assert await names(world) == ["child"]
+
+
+async def test_an_owner_in_another_namespace_is_none_and_that_is_told(world: Any) -> None:
+    await world.create(make_namespace("other"))
+    async with world.running(collector(world)):
+        owner = await world.create(make_config_map("owner", namespace="other"))
+        await world.settled(2)
+        await world.create(owned("child", owner))
+        await world.settled(5)
+        assert await names(world) == []
+        uid = owner.metadata.uid
+        who = f"v1/ConfigMap, namespace: default, name: owner, uid: {uid}"
+        message = f'ownerRef [{who}] does not exist in namespace "default"'
+        assert ("OwnerRefInvalidNamespace", message) in await world.events()
+
+
+async def test_what_is_in_no_namespace_does_not_go_with_what_is_in_one(world: Any) -> None:
+    async with world.running(collector(world)):
+        owner = await world.create(make_config_map("owner"))
+        references = owned("child", owner).metadata.owner_references
+        gone = replace(references[0], uid="no-such-uid")
+        for name, reference in (("known", references[0]), ("unknown", gone)):
+            made = make_namespace(name)
+            await world.create(replace(made, metadata=replace(made.metadata, owner_references=(reference,))))
+        await world.settled(5)
+        assert {"known", "unknown"} <= set(await world.names(Namespace, ""))
+        told = [message for reason, message in await world.events() if reason == "OwnerRefInvalidNamespace"]
+        (message,) = told
+        assert message.endswith('does not exist in namespace ""')
+
+
+async def test_what_says_how_it_is_to_be_deleted_is_deleted_so(world: Any) -> None:
+    async with world.running(collector(world)):
+        owner = await world.create(make_config_map("owner"))
+        child = owned("child", owner)
+        child = await world.create(replace(child, metadata=replace(child.metadata, finalizers=("orphan",))))
+        await world.create(owned("grandchild", child))
+        await world.settled(2)
+        await world.delete(ConfigMap, "owner", propagation="Background")
+        await world.settled(5)
+        assert await names(world) == ["grandchild"]
+
+
+async def test_what_gets_another_owner_just_before_it_goes_stays(world: Any) -> None:
+    other = await world.create(make_config_map("other"))
+
+    class Adopting(Wrapper[ConfigMap]):
+        async def delete(self, key: Key, **how: Any) -> ConfigMap:
+            if key.name == "child":
+                owners = owned("child", other).metadata.owner_references
+                with suppress(NotFound):
+                    await world.change(
+                        ConfigMap,
+                        "child",
+                        lambda c: replace(c, metadata=replace(c.metadata, owner_references=owners)),
+                    )
+            return await super().delete(key, **how)
+
+    async with collecting(world, Adopting):
+        owner = await world.create(make_config_map("owner"))
+        await world.create(owned("child", owner))
+        await world.settled(2)
+        await world.delete(ConfigMap, "owner", propagation="Background")
+        await world.settled(5)
+        assert await names(world) == ["child", "other"]
 
 
 async def test_a_collector_that_starts_late_finds_what_was_left_behind(world: Any) -> None:

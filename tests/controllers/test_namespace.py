@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -11,7 +12,7 @@ from kubelib.api.core.node import Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.replication import ReplicationController
 from kubelib.api.model import replace
-from kubelib.controllers.builtin.namespace import namespace_controller
+from kubelib.controllers.builtin.namespace import Remains, conditions, namespace_controller
 from kubelib.controllers.builtin.podgc import garbage, pod_garbage_collector
 from kubelib.controllers.builtin.replicationcontroller import replication_controller
 from kubelib.controllers.builtin.rootca import root_certificate_publisher
@@ -24,6 +25,8 @@ from kubelib.testing.objects import (
     make_pod,
     make_replication_controller,
 )
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def of(world: Any, make: Any, **more: Any) -> Any:
@@ -82,6 +85,12 @@ async def test_a_namespace_says_what_holds_it(world: Any) -> None:
         )
         await world.settled(10)
         assert "team" not in await world.names(Namespace, "")
+
+
+def test_all_that_cannot_be_deleted_is_told() -> None:
+    told = conditions(Remains(errors=["b is held", "a is held"]), (), NOW)
+    (failure,) = [condition for condition in told if condition.reason == "ContentDeletionFailed"]
+    assert failure.message == "Failed to delete all resource types, 2 remaining: a is held, b is held"
 
 
 async def test_every_namespace_gets_its_account_and_certificate_and_gets_them_back(world: Any) -> None:

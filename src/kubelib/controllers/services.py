@@ -15,6 +15,15 @@ def selector_of(service: Service) -> Selector:
     return selector_from_match_labels(service.spec.selector) if service.spec.selector else NOTHING
 
 
+HEADLESS = "service.kubernetes.io/headless"
+
+
+def labels_of(service: Service) -> dict[str, str]:
+    """Return the labels that what lists a Service's addresses has of it: its own, and whether it has no address."""
+    labels = {name: value for name, value in service.metadata.labels.items() if name != HEADLESS}
+    return {**labels, HEADLESS: ""} if service.spec.cluster_ip in ("", "None") else labels
+
+
 def services_of_pod(services: Informer[Service]) -> Callable[[Document], Iterable[Key]]:
     """Return a mapping from a Pod to the keys of the Services whose selector matches it, without asking each of them."""
     return Selecting(services, selector_of).keys

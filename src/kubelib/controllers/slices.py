@@ -11,6 +11,8 @@ from kubelib.api.model import replace
 from kubelib.client.base import Client
 from kubelib.controllers.base import After
 from kubelib.controllers.ownership import controller_reference
+from kubelib.controllers.podcontrol import namespace_is_ending
+from kubelib.controllers.triggers import triggered
 
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGER = "endpointslice.kubernetes.io/managed-by"
@@ -64,9 +66,17 @@ def match(
 
 
 async def write_slices(
-    client: Client, owner: Object | None, wanted: Sequence[Part], existing: Sequence[EndpointSlice]
+    client: Client,
+    owner: Object | None,
+    wanted: Sequence[Part],
+    existing: Sequence[EndpointSlice],
+    *,
+    since: str = "",
 ) -> After | None:
-    """Make, change and delete slices of an owner; without one there are none to make."""
+    """Make, change and delete slices of an owner; without one there are none to make.
+
+    What is made and changed says `since` when it should be so, if that is known. Raises ApiError.
+    """
     registry = client.resource(EndpointSlice)
     try:
         for part, current in match(wanted, existing):
@@ -75,28 +85,31 @@ async def write_slices(
                 await registry.delete(current.key)
             elif current is None:
                 assert owner is not None
-                await registry.create(_new(owner, part))
+                await registry.create(_new(owner, part, since))
             else:
                 kept = current.metadata.annotations if part.annotations is None else part.annotations
-                meta = replace(current.metadata, labels=part.labels, annotations=kept)
+                meta = replace(current.metadata, labels=part.labels, annotations=triggered(kept, since))
                 await registry.update(
                     replace(current, metadata=meta, ports=part.ports, endpoints=part.endpoints)
                 )
     except (AlreadyExists, Conflict):
         return After(0.05)  # the cache is behind
-    except (NotFound, Forbidden):
+    except NotFound:
         return None  # gone meanwhile
+    except Forbidden as error:
+        if not namespace_is_ending(error):
+            raise
     return None
 
 
-def _new(owner: Object, part: Part) -> EndpointSlice:
+def _new(owner: Object, part: Part, since: str) -> EndpointSlice:
     meta = owner.metadata
     return EndpointSlice(
         metadata=ObjectMeta(
             generate_name=f"{meta.name}-",
             namespace=meta.namespace,
             labels=part.labels,
-            annotations=part.annotations or {},
+            annotations=triggered(part.annotations or {}, since),
             owner_references=(controller_reference(owner),),
         ),
         address_type=part.address_type,

@@ -7,15 +7,17 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.core.references import ObjectReference
 from kubelib.api.core.service import EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Service
 from kubelib.api.document import Document
-from kubelib.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
+from kubelib.api.errors import AlreadyExists, ApiError, Conflict, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
-from kubelib.controllers.events import EventRecorder
-from kubelib.controllers.services import services_of_pod
+from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.podcontrol import namespace_is_ending
+from kubelib.controllers.services import labels_of, services_of_pod
+from kubelib.controllers.triggers import TriggerTimes, triggered
 from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
 
@@ -82,8 +84,10 @@ def within_capacity(subsets: tuple[EndpointSubset, ...]) -> tuple[EndpointSubset
 class EndpointsOfServices:
     """Keeps the Endpoints of one Service."""
 
-    def __init__(self, informers: SharedInformers) -> None:
+    def __init__(self, informers: SharedInformers, recorder: Recorder) -> None:
         self._client = informers.client
+        self._recorder = recorder
+        self._triggers = TriggerTimes()
         self._services = informers.of(Service).cache
         self._pods = informers.of(Pod).cache
         self._endpoints = informers.of(Endpoints).cache
@@ -93,6 +97,7 @@ class EndpointsOfServices:
         service = self._services.view(key)
         registry = self._client.resource(Endpoints)
         if service is None:
+            self._triggers.forget(key)
             if key in self._endpoints:
                 try:
                     await registry.delete(key)
@@ -105,9 +110,8 @@ class EndpointsOfServices:
         pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
         all_subsets = plan(service, pods)
         subsets = within_capacity(all_subsets)
-        labels = {**service.metadata.labels, "endpoints.kubernetes.io/managed-by": NAME}
-        if service.spec.cluster_ip == "None":
-            labels["service.kubernetes.io/headless"] = ""
+        labels = {**labels_of(service), "endpoints.kubernetes.io/managed-by": NAME}
+        since = self._triggers.next(service, pods)
         current = self._endpoints.view(key)
         annotations = dict(current.metadata.annotations) if current is not None else {}
         annotations.pop(OVER_CAPACITY, None)
@@ -116,17 +120,30 @@ class EndpointsOfServices:
         try:
             if current is None:
                 meta = ObjectMeta(
-                    name=key.name, namespace=key.namespace, labels=labels, annotations=annotations
+                    name=key.name,
+                    namespace=key.namespace,
+                    labels=labels,
+                    annotations=triggered(annotations, since),
                 )
                 await registry.create(Endpoints(metadata=meta, subsets=subsets))
             else:
                 meta = replace(current.metadata, labels=labels, annotations=annotations)
                 if (meta, subsets) != (current.metadata, current.subsets):
+                    meta = replace(meta, annotations=triggered(annotations, since))
                     await registry.update(replace(current, metadata=meta, subsets=subsets))
         except (AlreadyExists, Conflict):
             return After(0.05)  # the cache is behind
-        except (NotFound, Forbidden):
-            return None  # the Service or its namespace has gone meanwhile
+        except NotFound:
+            return None  # the Service has gone meanwhile
+        except ApiError as error:
+            if namespace_is_ending(error):
+                return None
+            if current is None:
+                what, reason = f"create endpoint for service {key}", "FailedToCreateEndpoint"
+            else:
+                what, reason = f"update endpoint {key}", "FailedToUpdateEndpoint"
+            self._recorder.warning(service, reason, f"Failed to {what}: {error}")
+            raise
         return None
 
 
@@ -136,14 +153,15 @@ def endpoints_controller(informers: SharedInformers, *, clock: Clock, recorder: 
     def of_endpoints(document: Document) -> tuple[Key, ...]:
         return (document.key,)
 
+    own = recorder.source(NAME)
     return Controller(
         NAME,
-        EndpointsOfServices(informers),
+        EndpointsOfServices(informers, own),
         [
             (informers.of(Service), itself),
             (informers.of(Pod), services_of_pod(informers.of(Service))),
             (informers.of(Endpoints), of_endpoints),
         ],
         workers=5,
-        recorder=recorder.source(NAME),
+        recorder=own,
     )

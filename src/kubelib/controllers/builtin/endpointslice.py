@@ -16,28 +16,22 @@ from kubelib.api.discovery import (
     ForZone,
 )
 from kubelib.api.document import Document
+from kubelib.api.errors import ApiError
 from kubelib.api.meta import Key
 from kubelib.clock import Clock
 from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
-from kubelib.controllers.events import EventRecorder
-from kubelib.controllers.services import services_of_pod
+from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.services import labels_of, services_of_pod
 from kubelib.controllers.slices import LARGEST, MANAGER, SERVICE_NAME, Part, write_slices
+from kubelib.controllers.triggers import TriggerTimes
 from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
 
 NAME = "endpointslice-controller"
 MANAGED_BY = "endpointslice-controller.k8s.io"
 ZONE = "topology.kubernetes.io/zone"
-
-
-def labels_of(service: Service) -> dict[str, str]:
-    """Return the labels of a Service's slices: its own, and what says whose they are."""
-    labels = {**service.metadata.labels, SERVICE_NAME: service.metadata.name, MANAGER: MANAGED_BY}
-    if service.spec.cluster_ip == "None":
-        labels["service.kubernetes.io/headless"] = ""
-    return labels
 
 
 def _hints(service: Service, backend: Backend, zone: str) -> EndpointHints | None:
@@ -83,7 +77,7 @@ def plan(
         )
         groups.setdefault(ports, []).append(_endpoint(service, backend, zone_of))
     parts: list[Part] = []
-    labels = labels_of(service)
+    labels = {**labels_of(service), SERVICE_NAME: service.metadata.name, MANAGER: MANAGED_BY}
     for ports, endpoints in sorted(groups.items(), key=lambda item: repr(item[0])):
         starts = range(0, len(endpoints), LARGEST)
         parts += [Part(ports, tuple(endpoints[start : start + LARGEST]), labels) for start in starts]
@@ -93,8 +87,10 @@ def plan(
 class SlicesOfServices:
     """Keeps the EndpointSlices of one Service."""
 
-    def __init__(self, informers: SharedInformers) -> None:
+    def __init__(self, informers: SharedInformers, recorder: Recorder) -> None:
         self._client = informers.client
+        self._recorder = recorder
+        self._triggers = TriggerTimes()
         self._services = informers.of(Service).cache
         self._pods = informers.of(Pod).cache
         self._slices = informers.of(EndpointSlice).cache
@@ -112,7 +108,9 @@ class SlicesOfServices:
             for d in self._slices.select(selector_from_match_labels({SERVICE_NAME: key.name}), key.namespace)
             if d.meta.labels.get(MANAGER) == MANAGED_BY
         ]
+        since = ""
         if service is None or service.metadata.deletion_timestamp is not None:
+            self._triggers.forget(key)
             wanted: list[Part] = []
         elif not service.spec.selector:
             return None  # somebody else says what is behind it
@@ -120,7 +118,14 @@ class SlicesOfServices:
             selector = selector_from_match_labels(service.spec.selector)
             pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
             wanted = plan(service, pods, self._zone_of)
-        return await write_slices(self._client, service, wanted, existing)
+            since = self._triggers.next(service, pods)
+        try:
+            return await write_slices(self._client, service, wanted, existing, since=since)
+        except ApiError as error:
+            if service is not None:
+                message = f"Error updating Endpoint Slices for Service {key}: {error}"
+                self._recorder.warning(service, "FailedToUpdateEndpointSlices", message)
+            raise
 
 
 def endpoint_slice_controller(
@@ -132,9 +137,10 @@ def endpoint_slice_controller(
         name = document.meta.labels.get(SERVICE_NAME)
         return (Key(document.meta.namespace, name),) if name else ()
 
+    own = recorder.source(NAME)
     return Controller(
         NAME,
-        SlicesOfServices(informers),
+        SlicesOfServices(informers, own),
         [
             (informers.of(Service), itself),
             (informers.of(Pod), services_of_pod(informers.of(Service))),
@@ -142,5 +148,5 @@ def endpoint_slice_controller(
             (informers.of(Node), nothing),
         ],
         workers=5,
-        recorder=recorder.source(NAME),
+        recorder=own,
     )

@@ -1,17 +1,18 @@
 """Endpoints that somebody writes by hand, for a Service without a selector, as EndpointSlices: proxies look at nothing else."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from kubelib.api.core.service import EndpointAddress, Endpoints, Service
+from kubelib.api.core.service import EndpointAddress, Endpoints, EndpointSubset, Service
 from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
-from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.slices import LARGEST, MANAGER, SERVICE_NAME, Part, write_slices
+from kubelib.controllers.triggers import LAST_CHANGE
 from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
 
@@ -19,10 +20,7 @@ NAME = "endpointslicemirroring-controller"
 MANAGED_BY = "endpointslicemirroring-controller.k8s.io"
 SKIP = "endpointslice.kubernetes.io/skip-mirror"
 LEADER = "control-plane.alpha.kubernetes.io/leader"
-NOT_COPIED = (
-    "endpoints.kubernetes.io/last-change-trigger-time",
-    "kubectl.kubernetes.io/last-applied-configuration",
-)
+NOT_COPIED = (LAST_CHANGE, "kubectl.kubernetes.io/last-applied-configuration")
 MOST = 1000
 """How many addresses of one subset are mirrored at most."""
 
@@ -55,8 +53,28 @@ def _family(address: str) -> str:
         return ""
 
 
+def _all(subset: EndpointSubset) -> list[tuple[EndpointAddress, bool]]:
+    """Return the addresses of a subset with whether they are ready."""
+    return [(a, True) for a in subset.addresses] + [(a, False) for a in subset.not_ready_addresses]
+
+
+def _valid(subset: EndpointSubset) -> list[tuple[EndpointAddress, bool]]:
+    return [(address, ready) for address, ready in _all(subset) if _family(address.ip)]
+
+
+def left_out(endpoints: Endpoints) -> Iterator[tuple[str, str]]:
+    """Yield the reasons and messages of what is not mirrored."""
+    invalid = sum(len(_all(subset)) - len(_valid(subset)) for subset in endpoints.subsets)
+    if invalid:
+        yield "InvalidIPAddress", f"Skipped {invalid} invalid IP addresses when mirroring to EndpointSlices"
+    skipped = sum(max(0, len(_valid(subset)) - MOST) for subset in endpoints.subsets)
+    if skipped:
+        most = f"A max of {MOST} addresses can be mirrored to EndpointSlices per Endpoints subset."
+        yield "TooManyAddressesToMirror", f"{most} {skipped} addresses were skipped"
+
+
 def plan(endpoints: Endpoints) -> list[Part]:
-    """Return the slices that mirror Endpoints: by ports and kind of address."""
+    """Return the slices that mirror Endpoints: by ports and kind of address. What they leave out, `left_out` tells."""
     meta = endpoints.metadata
     labels = {**meta.labels, SERVICE_NAME: meta.name, MANAGER: MANAGED_BY}
     annotations = {key: value for key, value in meta.annotations.items() if key not in NOT_COPIED}
@@ -66,10 +84,8 @@ def plan(endpoints: Endpoints) -> list[Part]:
             EndpointPort(name=p.name, port=p.port, protocol=p.protocol or "TCP", app_protocol=p.app_protocol)
             for p in subset.ports
         )
-        found = [(a, True) for a in subset.addresses] + [(a, False) for a in subset.not_ready_addresses]
-        for address, ready in found[:MOST]:
-            if family := _family(address.ip):
-                groups.setdefault((ports, family), []).append(_endpoint(address, ready=ready))
+        for address, ready in _valid(subset)[:MOST]:
+            groups.setdefault((ports, _family(address.ip)), []).append(_endpoint(address, ready=ready))
     return [
         Part(ports, tuple(group[start : start + LARGEST]), labels, annotations, family)
         for (ports, family), group in sorted(groups.items(), key=lambda item: repr(item[0]))
@@ -80,8 +96,9 @@ def plan(endpoints: Endpoints) -> list[Part]:
 class Mirror:
     """Keeps the slices of one Service's Endpoints."""
 
-    def __init__(self, informers: SharedInformers) -> None:
+    def __init__(self, informers: SharedInformers, recorder: Recorder) -> None:
         self._client = informers.client
+        self._recorder = recorder
         self._endpoints = informers.of(Endpoints).cache
         self._services = informers.of(Service).cache
         self._slices = informers.of(EndpointSlice).cache
@@ -101,6 +118,8 @@ class Mirror:
             and is_mirrored(endpoints, self._services.view(key))
         ):
             wanted = plan(endpoints)
+            for reason, message in left_out(endpoints):
+                self._recorder.warning(endpoints, reason, message)
         return await write_slices(self._client, endpoints, wanted, existing)
 
 
@@ -115,14 +134,15 @@ def endpoint_slice_mirroring_controller(
             return ()
         return (Key(document.meta.namespace, labels[SERVICE_NAME]),)
 
+    own = recorder.source(NAME)
     return Controller(
         NAME,
-        Mirror(informers),
+        Mirror(informers, own),
         [
             (informers.of(Endpoints), itself),
             (informers.of(Service), itself),
             (informers.of(EndpointSlice), of_slice),
         ],
         workers=5,
-        recorder=recorder.source(NAME),
+        recorder=own,
     )

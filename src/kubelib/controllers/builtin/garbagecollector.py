@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from kubelib.api.core.references import ObjectReference
 from kubelib.api.document import Document
 from kubelib.api.errors import Conflict, NotFound
 from kubelib.api.meta import Key, Object, OwnerReference
@@ -21,9 +22,9 @@ from kubelib.client.update import update_with
 from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, nothing
-from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.informers import Informer, SharedInformers
-from kubelib.registry.base import Preconditions
+from kubelib.registry.base import Preconditions, Propagation
 
 NAME = "garbage-collector-controller"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -81,9 +82,10 @@ class Graph:
 class GarbageCollector:
     """Decides about one object, known by its uid (as the name of a key)."""
 
-    def __init__(self, client: Client, scheme: Scheme) -> None:
+    def __init__(self, client: Client, scheme: Scheme, recorder: Recorder) -> None:
         self._client = client
         self._scheme = scheme
+        self._recorder = recorder
         self.graph = Graph()
         self.following: object = None
         """What tells of changes: it lives as long as this."""
@@ -134,12 +136,17 @@ class GarbageCollector:
             return
         if live.metadata.uid != node.uid or live.metadata.deletion_timestamp is not None:
             return
-        if not live.metadata.owner_references:
+        references = live.metadata.owner_references
+        if not references:
             return
+        for owner in references:
+            self._tell_if_misplaced(owner, node)
+        if not node.key.namespace and any(map(self._is_namespaced, references)):
+            return  # such a reference means nothing: it is not for us to say that the owner is gone
         solid: list[OwnerReference] = []
         others: list[OwnerReference] = []
         waiting = False
-        for owner in live.metadata.owner_references:
+        for owner in references:
             known = self.graph.nodes.get(owner.uid)
             if known is not None and self._is_meant(owner, known, node):
                 foreground = known.deleting and FOREGROUND in known.finalizers
@@ -177,14 +184,45 @@ class GarbageCollector:
                     )
                 },
             )
+        with suppress(NotFound):
+            await self._delete(node, live, "Foreground" if foreground else _propagation(live))
+
+    async def _delete(self, node: Node, live: Object, propagation: Propagation) -> None:
+        """Delete an object unless it has got other owners since it was looked at."""
+        registry = self._client.resource(node.resource.cls)
+        version = Preconditions(node.uid, live.metadata.resource_version)
         try:
-            await self._client.resource(node.resource.cls).delete(
-                node.key,
-                preconditions=Preconditions(node.uid),
-                propagation="Foreground" if foreground else "Background",
-            )
-        except (NotFound, Conflict):
+            await registry.delete(node.key, preconditions=version, propagation=propagation)
+        except Conflict:
+            now = (await registry.get(node.key)).metadata
+            if (now.uid, now.owner_references) != (node.uid, live.metadata.owner_references):
+                raise
+            # Something else of it has changed: objects that change all the time must be able to go, too.
+            await registry.delete(node.key, preconditions=Preconditions(node.uid), propagation=propagation)
+
+    def _tell_if_misplaced(self, owner: OwnerReference, node: Node) -> None:
+        """Tell of a reference to an owner in another namespace."""
+        known, namespace = self.graph.nodes.get(owner.uid), node.key.namespace
+        if known is None or known.key.namespace in ("", namespace):
             return
+        about = ObjectReference(
+            kind=node.resource.kind,
+            api_version=node.resource.api_version,
+            namespace=namespace,
+            name=node.key.name,
+            uid=node.uid,
+        )
+        who = (
+            f"{owner.api_version}/{owner.kind}, namespace: {namespace}, name: {owner.name}, uid: {owner.uid}"
+        )
+        message = f'ownerRef [{who}] does not exist in namespace "{namespace}"'
+        self._recorder.warning(about, "OwnerRefInvalidNamespace", message)
+
+    def _is_namespaced(self, owner: OwnerReference) -> bool:
+        try:
+            return self._scheme.kind(owner.api_version, owner.kind).namespaced
+        except UnknownKind:
+            return False
 
     @staticmethod
     def _is_meant(owner: OwnerReference, known: Node, node: Node) -> bool:
@@ -246,8 +284,14 @@ class GarbageCollector:
             return replace(obj, metadata=replace(obj.metadata, **change(obj.metadata)))
 
         cls: type[Object] = node.resource.cls
-        with suppress(NotFound, Conflict):  # what becomes of it is news, and is looked at again
+        with suppress(NotFound):
             await update_with(self._client, cls, node.key, changed)
+
+
+def _propagation(obj: Object) -> Propagation:
+    """Return how an object is deleted whose finalizers may say so."""
+    finalizers = obj.metadata.finalizers
+    return "Orphan" if ORPHAN in finalizers else "Foreground" if FOREGROUND in finalizers else "Background"
 
 
 def collected(scheme: Scheme) -> dict[type[Object], Resource]:
@@ -312,10 +356,11 @@ def garbage_collector(
     informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, scheme: Scheme
 ) -> Controller:
     """Return the garbage collector over every kind of a scheme that can be watched and deleted."""
-    collector = GarbageCollector(informers.client, scheme)
+    own = recorder.source(NAME)
+    collector = GarbageCollector(informers.client, scheme, own)
     following = Following(informers, scheme, collector)
     sources = [(informer, nothing) for informer in following.follow()]
-    controller = Controller(NAME, collector, sources, workers=5, recorder=recorder.source(NAME))
+    controller = Controller(NAME, collector, sources, workers=5, recorder=own)
     following.controller = controller
     collector.following = following
     return controller

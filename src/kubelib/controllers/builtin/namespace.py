@@ -54,7 +54,13 @@ def _findings(remains: Remains) -> Iterator[tuple[str, bool, _Told]]:
     yield finding(
         "NamespaceDeletionContentFailure",
         ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
-        ("ContentDeletionFailed", "; ".join(remains.errors)) if remains.errors else None,
+        (
+            "ContentDeletionFailed",
+            f"Failed to delete all resource types, {len(remains.errors)} remaining: "
+            + ", ".join(sorted(remains.errors)),
+        )
+        if remains.errors
+        else None,
     )
     kinds = ", ".join(
         f"{name} has {count} resource instances" for name, count in sorted(remains.instances.items())
