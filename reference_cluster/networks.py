@@ -72,6 +72,12 @@ def own_networks(
         yield networks
 
 
+def kept_networks(directory: Path) -> Networks | None:
+    """Return the networks that the cluster in a directory keeps, if it has any yet. Raises `DataDirectoryError` if that is damaged."""
+    file = directory / FILE
+    return _kept(file) if file.exists() else None
+
+
 def _kept(file: Path) -> Networks:
     try:
         found = json.loads(file.read_text())

@@ -1,31 +1,90 @@
-"""The service proxy as a daemon."""
+"""The service proxy as a daemon, and what it leaves on a machine."""
 
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import Random
 
+from kubelib.client.base import Client
 from kubelib.clock import system_random
 from kubelib.informers import Component
 from reference_cluster.daemon import connected, running
 from reference_cluster.names import Names
-from reference_cluster.networks import local_addresses
+from reference_cluster.networks import kept_networks, local_addresses, pair
 
 NAME = "kube-proxy"
+MODES = ("userspace", "nftables")
+
+
+def _table(service_network: str) -> str:
+    return f"kubelib-{service_network.partition('/')[0]}"
+
+
+def clear_services(directory: Path) -> None:
+    """Remove what a cluster that was killed has left on this machine to lead to its Services: rules and a route."""
+    from kubelib.network.nftables import NftablesError, remove
+
+    network = kept_networks(directory)
+    if network is None or os.geteuid() != 0:
+        return
+    with suppress(NftablesError):  # without the program there are no rules
+        remove(_table(network.services))
+    with local_addresses(network.services):
+        pass  # on leaving it, the machine gives them up
+
+
+def service_proxies(
+    mode: str,
+    client: Client,
+    random: Random,
+    *,
+    service_network: str,
+    node_address: str = "127.0.0.1",
+    on_engine: bool = False,
+) -> list[Component]:
+    """Return what leads to Services, by one of `MODES`; `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here."""
+    from kubelib.network.userspace import ServiceProxy
+
+    if mode == "userspace":
+        return [ServiceProxy(client, random=random, node_address=node_address)]
+    from kubelib.network.nftables import NftablesError, NftablesProxy, NftablesSettings, check, within_reach
+
+    table = _table(service_network)
+    try:
+        check(table)
+    except NftablesError as error:
+        raise ValueError(
+            f"Services cannot be reached by nftables: {error}; use userspace instead."
+        ) from error
+    settings = NftablesSettings(table=table, service_network=service_network, masquerade_all=on_engine)
+    others = ServiceProxy(
+        client,
+        random=random,
+        node_address=node_address,
+        name="kube-proxy-userspace",
+        concerns=lambda rule: not within_reach(rule, service_network),
+    )
+    return [NftablesProxy(client, random=random, settings=settings), others]
 
 
 @asynccontextmanager
 async def run_proxy(
-    kubeconfig: Path, *, node_address: str, service_network: str = "", cluster_dns: str = ""
+    kubeconfig: Path,
+    *,
+    node_address: str,
+    service_network: str = "",
+    cluster_dns: str = "",
+    mode: str = "userspace",
 ) -> AsyncIterator[str]:
     """Forward connections to Services, whose addresses are in `service_network`, while the context is open.
 
     Questions for their names are answered at the address `cluster_dns`, if there is one.
     """
-    from kubelib.network.userspace import ServiceProxy
-
     async with connected(kubeconfig, NAME) as client:
         random = system_random()
-        components: list[Component] = [ServiceProxy(client, random=random, node_address=node_address)]
+        network = service_network or pair(0).services
+        components = service_proxies(mode, client, random, service_network=network, node_address=node_address)
         if cluster_dns:
             components.append(Names((cluster_dns,), own=True).server(client, random))
         with local_addresses(service_network):

@@ -30,6 +30,7 @@ from reference_cluster.daemon import Later
 from reference_cluster.datadir import DataDirectory
 from reference_cluster.names import NO_NAMES, Names, cluster_names
 from reference_cluster.networks import local_addresses, own_networks, pair
+from reference_cluster.proxy import service_proxies
 from reference_cluster.runtimes import (
     ENGINES,
     NO_ISOLATION,
@@ -64,7 +65,7 @@ class ClusterSettings:
     elastic: "ElasticPlan | None" = None
     """Which nodes come and go as Pods need them, beside the others; None: none."""
     proxy: str = "userspace"
-    """``userspace`` or ``none``."""
+    """How Services are reached: ``userspace``, ``nftables`` or ``none``."""
     dns: bool = True
     """Whether names of Services resolve, where this user may listen for questions and there is a `proxy`."""
     policy: str = DEFAULT_POLICY
@@ -131,7 +132,7 @@ class _Parts:
             provisioners=[DirectoryProvisioner(self.directory.volumes)],
             metrics=AskedMetrics(partial(get_from, self.server.app, self.user(pki.CONTROLLER_MANAGER))),
             authority=CertificateAuthority(*authority.pair()),
-            load_balancers=OwnAddresses() if self.settings.proxy == "userspace" else None,
+            load_balancers=OwnAddresses() if self.settings.proxy != "none" else None,
         )
 
     async def agent(
@@ -168,10 +169,14 @@ class _Parts:
 
     def proxy(self) -> list[Component]:
         """Return what leads from the addresses of Services to Pods, and from their names to their addresses."""
-        from kubelib.network.userspace import ServiceProxy
-
         client = self.client(pki.PROXY)
-        components: list[Component] = [ServiceProxy(client, random=self.random)]
+        components = service_proxies(
+            self.settings.proxy,
+            client,
+            self.random,
+            service_network=self.settings.service_network,
+            on_engine=self.settings.runtime in ENGINES,
+        )
         if self.names.own:
             components.append(self.names.server(client, self.random))
         return components
@@ -301,7 +306,7 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         names = NO_NAMES
-        if settings.proxy == "userspace":
+        if settings.proxy != "none":
             stack.enter_context(local_addresses(settings.service_network))
             if settings.dns:
                 names = await cluster_names(server.registries)
@@ -318,7 +323,7 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
         nodes_here = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
         agents = [await parts.agent(stack, name) for name in nodes_here]
         components = [parts.events, *parts.controllers(), *agents]
-        if settings.proxy == "userspace":
+        if settings.proxy != "none":
             components += parts.proxy()
         components.append(parts.scheduler())
         if settings.elastic is not None:

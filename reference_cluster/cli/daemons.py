@@ -213,10 +213,10 @@ def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncCo
 )
 @click.option(
     "--proxy",
-    type=click.Choice(["userspace", "none"]),
+    type=click.Choice(["userspace", "nftables", "none"]),
     default="userspace",
     show_default=True,
-    help="How Services are reached.",
+    help="How Services are reached: by this process, by rules in the kernel (which needs root and nft), or not at all.",
 )
 @click.option(
     "--dns/--no-dns",
@@ -468,10 +468,22 @@ def kubelet(
     metavar="IP",
     help="An address of the services' network, for example its tenth, where it answers for the names of Services as well.",
 )
-def proxy(kubeconfig: Path, address: str, service_network: str, cluster_dns: str) -> None:
+@click.option(
+    "--proxy-mode",
+    "mode",
+    type=click.Choice(["userspace", "nftables"]),
+    default="userspace",
+    show_default=True,
+    help="How Services are reached: by this process, or by rules in the kernel, which needs root and nft.",
+)
+def proxy(kubeconfig: Path, address: str, service_network: str, cluster_dns: str, mode: str) -> None:
     """Run the service proxy, until SIGINT or SIGTERM."""
     from reference_cluster.proxy import run_proxy
 
     network = _network("--service-network", service_network)
     names = "".join(_addresses("--cluster-dns", cluster_dns)[:1])
-    run(lambda: run_proxy(kubeconfig, node_address=address, service_network=network, cluster_dns=names))
+    run(
+        lambda: run_proxy(
+            kubeconfig, node_address=address, service_network=network, cluster_dns=names, mode=mode
+        )
+    )

@@ -27,6 +27,7 @@ def down(data_dir: Path, runtime: str, grace: float) -> None:
 
     from kubelib.runtime.base import RuntimeFailure
     from reference_cluster.datadir import DataDirectoryError, open_data_directory
+    from reference_cluster.proxy import clear_services
     from reference_cluster.runtimes import end_pods
 
     if not data_dir.is_dir():
@@ -36,6 +37,7 @@ def down(data_dir: Path, runtime: str, grace: float) -> None:
         with open_data_directory(data_dir):
             for node in sorted((data_dir / "nodes").glob("*")):
                 ended += anyio.run(partial(end_pods, runtime, node, grace=grace))
+            clear_services(data_dir)
     except (DataDirectoryError, RuntimeFailure, ValueError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{ended} Pod{'s' if ended != 1 else ''} ended")

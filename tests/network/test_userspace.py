@@ -17,7 +17,7 @@ from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.client.local import LocalClient
 from kubelib.client.update import update_with
-from kubelib.network import userspace
+from kubelib.network import following
 from kubelib.network.services import SERVICE_NAME
 from kubelib.network.userspace import ServiceProxy
 from kubelib.registry.registries import ResourceRegistries
@@ -269,7 +269,7 @@ async def test_a_node_port_reaches_the_same_endpoints(network: Network) -> None:
 async def test_an_address_that_is_taken_is_tried_again(
     network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(userspace, "LISTEN_AGAIN", 0.05)
+    monkeypatch.setattr(following, "AGAIN", 0.05)
     await network.pod(1)
     other = await anyio.create_tcp_listener(local_host=ADDRESS, local_port=PORT)
     await network.service()

@@ -1,5 +1,6 @@
 """What a cluster that has ended has left running is ended when somebody says so, and not before."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from kubelib.network.nftables import NftablesSettings, Ruleset, run_nft
 from kubelib.runtime.base import ContainerSpec, Mount, SandboxSpec
 from kubelib.testing.runtime import containers
 from reference_cluster.cli.down import down
 from reference_cluster.datadir import open_data_directory
 from reference_cluster.runtimes import NO_ISOLATION, IsolationSettings, open_runtime
 from tests.containers import BUSYBOX, Docker
-from tests.ownnetwork import networks_left, own_network
+from tests.ownnetwork import networks_left, own_network, run
 from tests.runtime.test_isolation import groups_left
 from tests.runtime.test_process import processes
 
@@ -129,3 +131,18 @@ def test_there_is_nothing_to_end_where_there_is_no_cluster(tmp_path: Path) -> No
     assert done.exit_code == 1
     assert "there is no cluster in" in done.output
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="rules and routes need root")
+def test_what_led_to_services_goes_with_a_cluster_that_was_killed(tmp_path: Path) -> None:
+    networks = {"pods": "10.244.0.0/16", "services": "10.96.0.0/16"}
+    with own_network():
+        before = networks_left(), run("nft", "list", "tables"), run("ip", "route", "show", "table", "local")
+        with open_data_directory(tmp_path / "data") as data:
+            (data.path / "networks.json").write_text(json.dumps(networks))
+        run("ip", "route", "replace", "local", "10.96.0.0/16", "dev", "lo")
+        settings = NftablesSettings(table="kubelib-10.96.0.0", service_network="10.96.0.0/16")
+        run_nft(Ruleset(settings).begin())
+        assert CliRunner().invoke(down, ["--data-dir", str(data.path)]).exit_code == 0
+        after = networks_left(), run("nft", "list", "tables"), run("ip", "route", "show", "table", "local")
+        assert after == before

@@ -5,6 +5,7 @@ keeps its endpoint. An endpoint that refuses is passed over. Connections that ex
 """
 
 import logging
+from collections.abc import Callable
 from random import Random
 
 import anyio
@@ -13,18 +14,15 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.api.core.service import Service
-from kubelib.api.discovery import EndpointSlice
 from kubelib.client.base import Client
-from kubelib.informers import SharedInformers
-from kubelib.network.services import Backend, Frontend, Rule, changed, rules
+from kubelib.network.following import AGAIN, ServiceFollower
+from kubelib.network.services import Backend, Frontend, Rule, changed
 
 log = logging.getLogger("kubelib.network")
 
 CHUNK = 65536
 CONNECT_TIMEOUT = 5.0
 UDP_IDLE = 60.0
-LISTEN_AGAIN = 5.0
 
 
 _GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
@@ -62,47 +60,26 @@ class _Turns:
             self.sticky[client] = (backend, now + self.rule.affinity)
 
 
-class ServiceProxy:
+class ServiceProxy(ServiceFollower):
     """A component: keeps a listener for each port of each Service."""
 
     def __init__(
-        self, client: Client, *, random: Random, node_address: str = "127.0.0.1", name: str = "kube-proxy"
+        self,
+        client: Client,
+        *,
+        random: Random,
+        node_address: str = "127.0.0.1",
+        name: str = "kube-proxy",
+        concerns: Callable[[Rule], bool] = lambda rule: True,
     ) -> None:
-        self.name = name
-        self._node_address = node_address
-        self._informers = SharedInformers(client, random=random)
-        self._services = self._informers.of(Service)
-        self._slices = self._informers.of(EndpointSlice)
+        super().__init__(client, random=random, node_address=node_address, name=name, concerns=concerns)
         self._turns: dict[Frontend, _Turns] = {}
         self._listeners: dict[Frontend, anyio.CancelScope] = {}
         self._refused: set[Frontend] = set()
         """Where listening has failed, which is said once."""
-        self._news = anyio.Event()
-
-    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once the Services that there are have listeners."""
-        async with anyio.create_task_group() as group:
-            await group.start(self._informers.run)
-            for informer in (self._services, self._slices):
-                informer.subscribe(lambda old, new: self._news.set())
-            reported = False
-            while True:
-                self._news = anyio.Event()
-                await self._update(group)
-                if not reported:
-                    reported = True
-                    task_status.started()
-                await self._news.wait()
-                await anyio.sleep(0.01)  # let a burst of changes be one update
 
     async def _update(self, group: TaskGroup) -> None:
-        wanted = rules(
-            [d.view(Service) for d in self._services.cache],
-            [d.view(EndpointSlice) for d in self._slices.cache],
-            node_address=self._node_address,
-        )
-        # Without an endpoint nobody listens: a client is refused at once instead of being left to hope.
-        wanted = {frontend: rule for frontend, rule in wanted.items() if rule.backends}
+        wanted = self.wanted()
         gone, new = changed({f: t.rule for f, t in self._turns.items()}, wanted)
         self._refused &= wanted.keys()
         for frontend in gone:
@@ -125,17 +102,12 @@ class ServiceProxy:
                         wanted[frontend].service,
                         frontend.address,
                         frontend.port,
-                        LISTEN_AGAIN,
+                        AGAIN,
                         error.strerror or error,
                     )
                 group.start_soon(self._look_again)
             else:
                 self._refused.discard(frontend)
-
-    async def _look_again(self) -> None:
-        """Try once more to listen where something else does: it may be gone by then."""
-        await anyio.sleep(LISTEN_AGAIN)
-        self._news.set()
 
     async def _listen(
         self, frontend: Frontend, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED

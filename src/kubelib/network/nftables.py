@@ -1,0 +1,265 @@
+"""A service proxy in the kernel: rules of nftables send each connection to a Service straight to one of its endpoints.
+
+Nothing of a connection passes through this process, and Pods see who asks. It needs root and the program ``nft``. One table of the family
+``ip`` is the proxy's own; what other programs have in nftables is left alone. Only what has changed of a Service is changed in the kernel,
+in one transaction. Connections that exist go on when endpoints change. What the kernel cannot do (see `within_reach`) is for a proxy in user space.
+"""
+
+import ipaddress
+import logging
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from random import Random
+
+import anyio
+import anyio.to_thread
+import attrs
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskGroup, TaskStatus
+
+from kubelib.client.base import Client
+from kubelib.network.following import AGAIN, ServiceFollower
+from kubelib.network.services import Backend, Frontend, Rule
+
+log = logging.getLogger("kubelib.network")
+
+ANY_NODE_ADDRESS = "0.0.0.0"
+"""The address of frontends that are ports of the node, whichever of its addresses is asked."""
+MARK = "0x4000"
+"""The mark of packets whose source becomes this machine, as kube-proxy has it: their answers have to come back by it."""
+TOGETHER = 200
+"""How many Services are changed in one transaction."""
+
+
+class NftablesError(RuntimeError):
+    """The kernel, or the lack of a program or of rights, does not let rules be made; the message says why."""
+
+
+@attrs.frozen(kw_only=True)
+class NftablesSettings:
+    """Where rules are made, and for whom."""
+
+    table: str = "kubelib"
+    """The name of the table; clusters on one machine need several."""
+    service_network: str
+    """Where Services have their addresses: of this machine, as a network that it takes for its own, or loopback ones."""
+    masquerade_all: bool = False
+    """Whether Pods see this machine as the source of all connections: needed where they share a bridge that the kernel does not filter."""
+
+
+def within_reach(rule: Rule, service_network: str) -> bool:
+    """Return whether the kernel may lead to a Service: it does not take a connection from elsewhere to a loopback address, or IPv6."""
+    addresses = [
+        ipaddress.ip_address(a) for a in (rule.frontend.address, *(b.address for b in rule.backends))
+    ]
+    if any(address.version != 4 for address in addresses):
+        return False
+    return ipaddress.ip_network(service_network).is_loopback or not any(a.is_loopback for a in addresses[1:])
+
+
+class Ruleset:
+    """What is in the table: turns what is wanted into the commands that bring it about. Pure."""
+
+    def __init__(self, settings: NftablesSettings) -> None:
+        self.settings = settings
+        self._chains: dict[Frontend, tuple[str, Rule]] = {}
+        self._made = 0
+
+    def begin(self) -> str:
+        """Return the commands that make the table, empty, whatever was there before."""
+        self._chains.clear()
+        table, network = self.settings.table, self.settings.service_network
+        if ipaddress.ip_network(network).is_loopback:
+            no_node, from_here = "127.0.0.2-127.255.255.255", ""
+        else:
+            # Answers to 127.0.0.1 would not be let in, and to an address of a Service they would not find the way.
+            no_node, from_here = f"127.0.0.0/8, {network}", f"ip saddr {network} masquerade;"
+        return f"""\
+add table ip {table}
+delete table ip {table}
+table ip {table} {{
+  map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map ports {{ type inet_proto . inet_service : verdict; }}
+  chain divert {{
+    ip daddr . meta l4proto . th dport vmap @services;
+    ip daddr {{ {no_node} }} return;
+    fib daddr type local meta l4proto . th dport vmap @ports;
+  }}
+  chain prerouting {{ type nat hook prerouting priority -100; jump divert; }}
+  chain output {{ type nat hook output priority -100; jump divert; }}
+  chain postrouting {{
+    type nat hook postrouting priority 100;
+    meta mark & {MARK} == {MARK} masquerade;
+    {from_here}
+  }}
+}}
+"""
+
+    def update(self, wanted: Mapping[Frontend, Rule]) -> Iterator[str]:
+        """Yield transactions that make the table say what is wanted; empty where it does. Each is noted when the next is asked for."""
+        changes: list[tuple[Frontend, Rule | None]] = [
+            (frontend, None) for frontend in self._chains if frontend not in wanted
+        ]
+        for frontend, rule in wanted.items():
+            known = self._chains.get(frontend)
+            if known is None or _content(known[1]) != _content(rule):
+                changes.append((frontend, rule))
+        for at in range(0, len(changes), TOGETHER):
+            lines: list[str] = []
+            noted: dict[Frontend, tuple[str, Rule] | None] = {}
+            for frontend, new in changes[at : at + TOGETHER]:
+                known = self._chains.get(frontend)
+                if known is None:
+                    self._made += 1
+                chain, old = known or (f"s{self._made}", None)
+                lines += self._change(frontend, chain, old, new)
+                noted[frontend] = (chain, new) if new is not None else None
+            yield "\n".join(lines) + "\n"
+            for frontend, now in noted.items():
+                if now is None:
+                    del self._chains[frontend]
+                else:
+                    self._chains[frontend] = now
+
+    def _change(self, frontend: Frontend, chain: str, old: Rule | None, new: Rule | None) -> Iterator[str]:
+        table = f"ip {self.settings.table}"
+        before, after = old.backends if old else (), new.backends if new else ()
+        if old is None:
+            yield f"add chain {table} {chain}"
+        if new is None:
+            yield f"delete element {table} {self._element(frontend)} }}"
+        yield f"flush chain {table} {chain}"
+        if new is not None:
+            for backend in after:
+                yield from self._backend(frontend, chain, backend, new, known=backend in before)
+            yield from (f"add rule {table} {chain} {words}" for words in _choice(chain, new))
+        if old is None:
+            yield f"add element {table} {self._element(frontend)} : goto {chain} }}"
+        for backend in before:
+            if backend not in after:
+                name = _name(chain, backend)
+                yield f"delete chain {table} {name}"
+                yield f"delete set {table} {name}"
+        if new is None:
+            yield f"delete chain {table} {chain}"
+
+    def _backend(
+        self, frontend: Frontend, chain: str, backend: Backend, rule: Rule, *, known: bool
+    ) -> Iterator[str]:
+        """Yield how a connection gets to one endpoint, and how its client is remembered."""
+        table, name = f"ip {self.settings.table}", _name(chain, backend)
+        if not known:
+            yield f"add set {table} {name} {{ type ipv4_addr; flags dynamic, timeout; }}"
+            yield f"add chain {table} {name}"
+        yield f"flush chain {table} {name}"
+        if self.settings.masquerade_all or frontend.address == ANY_NODE_ADDRESS:
+            yield f"add rule {table} {name} meta mark set meta mark or {MARK}"
+        else:  # a Pod that reaches itself would answer itself, past this machine
+            yield f"add rule {table} {name} ip saddr {backend.address} meta mark set meta mark or {MARK}"
+        if rule.affinity:
+            yield f"add rule {table} {name} update @{name} {{ ip saddr timeout {int(rule.affinity)}s }}"
+        protocol = frontend.protocol.lower()
+        yield f"add rule {table} {name} meta l4proto {protocol} dnat to {backend.address}:{backend.port}"
+
+    @staticmethod
+    def _element(frontend: Frontend) -> str:
+        key = f"{frontend.protocol.lower()} . {frontend.port}"
+        if frontend.address == ANY_NODE_ADDRESS:
+            return f"ports {{ {key}"
+        return f"services {{ {frontend.address} . {key}"
+
+
+def _content(rule: Rule) -> tuple[tuple[Backend, ...], float]:
+    return rule.backends, rule.affinity
+
+
+def _name(chain: str, backend: Backend) -> str:
+    return f"{chain}-{backend.address}/{backend.port}"
+
+
+def _choice(chain: str, rule: Rule) -> Iterator[str]:
+    """Yield how an endpoint is chosen: the one that a client has had, otherwise any."""
+    names = [_name(chain, backend) for backend in rule.backends]
+    if rule.affinity:
+        yield from (f"ip saddr @{name} goto {name}" for name in names)
+    if len(names) == 1:
+        yield f"goto {names[0]}"
+    else:
+        choices = ", ".join(f"{number} : goto {name}" for number, name in enumerate(names))
+        yield f"numgen random mod {len(names)} vmap {{ {choices} }}"
+
+
+def run_nft(script: str) -> None:
+    """Carry out commands as one transaction. Raises `NftablesError`."""
+    program = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
+    if program is None:
+        raise NftablesError("there is no program nft: install the package nftables")
+    try:
+        done = subprocess.run(
+            [program, "-f", "-"], input=script, capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NftablesError(f"nft: {error}") from error
+    if done.returncode:
+        raise NftablesError(
+            f"nft: {done.stderr.strip().splitlines()[0] if done.stderr.strip() else 'failed'}"
+        )
+
+
+class NftablesProxy(ServiceFollower):
+    """A component: keeps the rules of all Services in the kernel while it runs, and takes them out when it ends."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        random: Random,
+        settings: NftablesSettings,
+        name: str = "kube-proxy",
+    ) -> None:
+        super().__init__(
+            client,
+            random=random,
+            node_address=ANY_NODE_ADDRESS,
+            name=name,
+            concerns=lambda rule: within_reach(rule, settings.service_network),
+        )
+        self._rules = Ruleset(settings)
+        self._begun = False
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; started once the Services that there are can be reached, or it is said why they cannot."""
+        table = self._rules.settings.table
+        try:
+            await super().run(task_status=task_status)
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await anyio.to_thread.run_sync(remove, table)
+                except NftablesError as error:
+                    log.warning("rules of Services are left behind: %s", error)
+
+    async def _update(self, group: TaskGroup) -> None:
+        wanted = self.wanted()
+        try:
+            if not self._begun:
+                await anyio.to_thread.run_sync(run_nft, self._rules.begin())
+                self._begun = True
+            for script in self._rules.update(wanted):
+                await anyio.to_thread.run_sync(run_nft, script)
+        except NftablesError as error:
+            # What is in the kernel is not known any more: it is made anew.
+            self._begun = False
+            log.warning("Services cannot be reached, trying again in %d s: %s", AGAIN, error)
+            group.start_soon(self._look_again)
+
+
+def check(table: str = "kubelib") -> None:
+    """See whether rules can be made here. Raises `NftablesError`."""
+    remove(f"{table}-check")
+
+
+def remove(table: str) -> None:
+    """Take a table out of the kernel with all that is in it, if it is there. Raises `NftablesError`."""
+    run_nft(f"add table ip {table}\ndelete table ip {table}\n")
