@@ -18,11 +18,12 @@ from kubelib.api.policy import PodDisruptionBudget, PodDisruptionBudgetSpec, Pod
 from kubelib.api.scheduling import PriorityClass
 from kubelib.client.local import LocalClient
 from kubelib.registry.base import Patch
+from kubelib.sched.base import Policy
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies import default_policy
+from kubelib.sched.policies import FILTERS, AnyOf, default_policy, per_node
 from kubelib.sched.preemption import NoPlan, Plan, Preemption
 from tests.sched import plain
 from tests.sched.test_engine import POD_TERMS, PODS, named, nodes
@@ -216,6 +217,7 @@ async def test_a_pod_of_high_priority_makes_one_of_low_priority_leave_and_takes_
         (told,) = [c for c in victim.status.conditions if c.type == "DisruptionTarget"]
         assert (told.status, told.reason) == ("True", "PreemptionByScheduler")
         assert told.message == "default-scheduler: preempting to accommodate a higher priority pod"
+        assert told.observed_generation == 1
         assert waiting.status.nominated_node_name == "node-0" and not waiting.spec.node_name
         said = f"Preempted by pod {large.metadata.uid} on node node-0"
         assert ("Preempted", said) in await world.events()
@@ -403,4 +405,30 @@ async def test_a_nomination_made_by_somebody_else_is_kept_to(world: Any) -> None
     await world.pods.patch(Key("default", "chosen"), patch, subresource="status")
     async with world.running(world.scheduler()):
         await anyio.sleep(2)
-    assert (await world.pod("chosen")).spec.node_name == "node-1"
+    chosen = await world.pod("chosen")
+    assert chosen.spec.node_name == "node-1"
+    # What was a hint while it waited is not said of a Pod that has a node.
+    assert chosen.status.nominated_node_name == ""
+
+
+@pytest.mark.parametrize("hindrance", ["no nodes", "a plug-in that raises", "a policy that does not preempt"])
+async def test_a_nomination_is_taken_back_from_who_cannot_be_placed_nor_make_way(
+    world: Any, hindrance: str
+) -> None:
+    def judge(pod: Any, node: Any) -> float:
+        raise ZeroDivisionError
+
+    await classes(world, high=1000)
+    if hindrance != "no nodes":
+        await world.add_nodes(1, allocatable={**SMALL, "cpu": "1"})
+    await pod_of(world, "chosen", "high")
+    patch = Patch("merge", {"status": {"nominatedNodeName": "node-0"}})
+    await world.pods.patch(Key("default", "chosen"), patch, subresource="status")
+    policy = attrs.evolve(default_policy(), preempts=False)
+    if hindrance == "a plug-in that raises":
+        policy = Policy(filters=(*FILTERS, per_node(judge, name="Judge")), choose=AnyOf())
+    async with world.running(world.scheduler(policy if hindrance != "no nodes" else None)):
+        await anyio.sleep(2)
+    chosen = await world.pod("chosen")
+    assert chosen.status.nominated_node_name == ""
+    assert [c.status for c in chosen.status.conditions] == ["False"]

@@ -46,6 +46,31 @@ async def test_backoff_doubles_from_one_second_to_ten() -> None:
     assert delays == pytest.approx([1, 2, 4, 8, 10, 10])
 
 
+async def test_refusals_before_do_not_lengthen_the_backoff_after_an_error() -> None:
+    queue = SchedulingQueue()
+    queue.add(pod("a"))
+    for _ in range(4):
+        (info,) = await queue.take(1)
+        queue.failed(info, frozenset({"node"}))
+        queue.wake("node")
+    (info,) = await queue.take(1)
+    began = anyio.current_time()
+    queue.retry(info)
+    await queue.take(1)
+    assert anyio.current_time() - began == pytest.approx(1)
+
+
+async def test_of_one_priority_who_came_or_failed_first_is_tried_first() -> None:
+    queue = SchedulingQueue()
+    queue.add(pod("old"))
+    (old,) = await queue.take(1)
+    queue.failed(old, frozenset({"node"}))
+    await anyio.sleep(2)
+    queue.add(pod("new"))
+    queue.wake("node")
+    assert await names(queue) == ["old", "new"]
+
+
 async def test_only_what_may_help_wakes_a_pod() -> None:
     queue = SchedulingQueue()
     queue.add(pod("a"))
@@ -66,7 +91,8 @@ async def test_a_backoff_is_cut_short_when_nothing_else_is_to_be_tried_and_only_
     for name, priority in (("low", 0), ("high", 5), ("tired", 9), ("broken", 9)):
         queue.add(pod(name, priority=priority))
     tired, broken, high, low = await queue.take(10)
-    queue.retry(tired)
+    queue.failed(tired, frozenset({"node"}))
+    queue.wake("node")
     assert await names(queue) == ["tired"]
     began = anyio.current_time()
     queue.retry(broken)  # after an error: that back-off stands

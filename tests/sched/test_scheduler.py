@@ -96,6 +96,8 @@ async def test_a_pod_without_nodes_says_so(world: Any) -> None:
         await world.add_pod("a")
         await anyio.sleep(1)
         assert await world.refusal("a") == ("Unschedulable", "no nodes available to schedule pods")
+        refused = await world.pod("a")
+        assert [c.observed_generation for c in refused.status.conditions] == [refused.metadata.generation]
         await world.add_nodes(1)
         await anyio.sleep(11)
         assert (await world.pod("a")).spec.node_name == "node-0"
@@ -363,6 +365,21 @@ async def test_a_plug_in_that_raises_stops_neither_the_scheduler_nor_other_pods(
         "SchedulerError",
         "BadPlugin: the filter Judge raised ZeroDivisionError: oops",
     )
+
+
+async def test_an_event_has_the_beginning_of_a_long_refusal_and_the_condition_all_of_it(world: Any) -> None:
+    def judge(pod: Any, node: Any) -> float:
+        raise ZeroDivisionError("oops" * 500)
+
+    policy = Policy(filters=(*FILTERS, per_node(judge, name="Judge")), choose=AnyOf())
+    await world.add_nodes(1)
+    async with world.running(world.scheduler(policy)):
+        await world.add_pod("a")
+        await anyio.sleep(0.5)
+    _, message = await world.refusal("a")
+    ((_, said),) = await world.events()
+    assert message.endswith("oopsoops") and len(message) > 2000
+    assert said == message[:1020] + " ..."
 
 
 async def test_a_deleted_pod_is_forgotten_and_one_of_the_same_name_is_new(world: Any) -> None:

@@ -55,7 +55,7 @@ from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
 from kubelib.sched.snapshot import take_snapshot
-from kubelib.sim.hardship import Lossy
+from kubelib.sim.hardship import Conflicting, Lossy
 from kubelib.testing.objects import make_node, make_pod
 from tests.sched import plain
 from tests.sched.conftest import containers
@@ -381,6 +381,33 @@ async def test_volumes_that_are_there_are_given_to_claims_each_to_one(world: Any
     for number in range(3):
         claim = await claim_of(world, f"c{number}")
         assert claim.status.phase == "Bound" and SELECTED not in claim.metadata.annotations
+
+
+async def test_a_pod_that_waits_for_its_storage_says_where_it_will_go(world: Any) -> None:
+    await world.add_nodes(3)
+    await add(world, make_class("late"), make_claim("c"))
+    async with world.running(world.scheduler()):
+        await world.add_pod("p", volumes=(claim_volume("c"),))
+        await anyio.sleep(1)
+        waiting, claim = await world.pod("p"), await claim_of(world)
+        assert not waiting.spec.node_name
+        assert waiting.status.nominated_node_name == claim.metadata.annotations[SELECTED]
+        async with binding(world):
+            await anyio.sleep(5)
+            assert (await world.pod("p")).status.nominated_node_name == ""
+
+
+async def test_who_was_to_go_where_its_claims_were_not_told_of_is_promised_nothing(
+    make_world: Callable[..., Any],
+) -> None:
+    world = make_world(lambda client: Conflicting(client, every=2))  # the second write is to the claim
+    await world.add_nodes(1)
+    await add(world, make_class("late"), make_claim("c"))
+    async with world.running(world.scheduler()):
+        await world.add_pod("p", volumes=(claim_volume("c"),))
+        await anyio.sleep(0.5)
+        assert SELECTED not in (await claim_of(world)).metadata.annotations
+        assert (await world.pod("p")).status.nominated_node_name == ""
 
 
 async def test_room_is_kept_while_a_pod_waits_for_its_storage(world: Any) -> None:

@@ -358,6 +358,9 @@ def bind(tree: Tree, node: str, now: str, group_resource: str = "pods") -> None:
             group_resource, meta["name"], f"pod {meta['name']} has non-empty .spec.schedulingGates"
         )
     spec["nodeName"] = node
-    conditions = tree.setdefault("status", {}).setdefault("conditions", [])
+    status = tree.setdefault("status", {})
+    # It was a hint for others as long as the Pod waited.
+    status.pop("nominatedNodeName", None)
+    conditions = status.setdefault("conditions", [])
     conditions[:] = [c for c in conditions if c.get("type") != "PodScheduled"]
     conditions.append({"type": "PodScheduled", "status": "True", "lastTransitionTime": now})

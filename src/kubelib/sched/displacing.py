@@ -55,6 +55,7 @@ class Displacement:
     def plan(self, pod: PodInfo, verdict: Verdict) -> tuple[str, Plan | None]:
         """Look for Pods that would have to go for a Pod that fits nowhere; return what to say, and the plan if there is one."""
         if not verdict.nodes or not self._preemption.wanted:
+            self._following.withdraw(pod.uid)
             return verdict.message, None
         if self._is_way_being_made(pod):
             waiting = "not eligible due to a terminating pod on the nominated node."
@@ -149,13 +150,15 @@ class Displacement:
         document = self._following.document(victim)
         if document is not None and document.meta.deletion_timestamp:
             return
-        condition = {
+        condition: dict[str, object] = {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": PREEMPTED,
             "message": f"{self._name}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": format_time(self._clock.now()),
         }
+        if document is not None and document.meta.generation:
+            condition["observedGeneration"] = document.meta.generation
         patch = Patch("strategic", {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}})
         try:
             async with self._limit:

@@ -27,8 +27,13 @@ GATHERING = 2.0
 class _Waiting:
     pod: PodInfo
     part: Literal["active", "gathering", "back-off", "unschedulable", "taken"] = "active"
-    attempts: int = 0
+    refusals: int = 0
+    """How often it fitted nowhere."""
+    errors: int = 0
+    """How often in a row it was something else that went wrong."""
     failed_at: float = 0.0
+    queued_at: float = 0.0
+    """When it came, or failed last: of Pods of one priority, who waits longest is tried first."""
     retry_on: frozenset[Happening] = ANYTHING
     since: float = 0.0
     """When the Pod came."""
@@ -43,7 +48,8 @@ class _Waiting:
 
 
 class SchedulingQueue:
-    """Ordered by priority, of groups that have one by theirs, then by arrival. Asks the event loop for the time, so that virtual time works.
+    """Ordered by priority, of groups that have one by theirs, then by when Pods came or failed last. Asks the event loop for the time,
+    so that virtual time works.
 
     As in Kubernetes since 1.33, a back-off after a refusal is cut short when nothing else is to be tried and something has happened
     that may help. One after an error is not.
@@ -61,7 +67,7 @@ class SchedulingQueue:
         """Those whose back-off may be cut short."""
         self._happened: dict[Happening, None] = {}
         self._changed: dict[Key, None] = {}
-        self._active: list[tuple[int, int, Key]] = []
+        self._active: list[tuple[int, float, int, Key]] = []
         self._timed: list[tuple[float, int, Key]] = []
         self._tickets = itertools.count(1)
         self._news = anyio.Event()
@@ -77,7 +83,8 @@ class SchedulingQueue:
         waiting = self._waiting.get(pod.key)
         if waiting is None or waiting.pod.uid != pod.uid:
             self.remove(pod.key)
-            waiting = self._waiting[pod.key] = _Waiting(pod, since=anyio.current_time())
+            now = anyio.current_time()
+            waiting = self._waiting[pod.key] = _Waiting(pod, since=now, queued_at=now)
             if pod.group is None:
                 self._activate(waiting)
             else:
@@ -147,6 +154,8 @@ class SchedulingQueue:
         """Put away a Pod that fits nowhere until something happens that may help."""
         waiting = self._took(pod)
         if waiting is not None:
+            waiting.refusals += 1
+            waiting.errors = 0
             waiting.part, waiting.retry_on, waiting.haste = "unschedulable", retry_on, 0
             self._stuck[pod.key] = waiting
             self._at(waiting, waiting.failed_at + FLUSH_AFTER)
@@ -155,7 +164,6 @@ class SchedulingQueue:
         """Put away a Pod that has been given a node, until its storage is there. That is no failure, and costs no back-off."""
         waiting = self._took(pod)
         if waiting is not None:
-            waiting.attempts -= 1
             waiting.failed_at -= self.longest_backoff
             waiting.part, waiting.retry_on, waiting.haste = "unschedulable", frozenset({"storage"}), 0
             self._stuck[pod.key] = waiting
@@ -165,6 +173,7 @@ class SchedulingQueue:
         """Try a Pod again after its back-off: binding it did not work."""
         waiting = self._took(pod)
         if waiting is not None:
+            waiting.errors += 1
             self._wake(waiting, at_once_if_idle=False)
 
     def again(self, pod: PodInfo) -> None:
@@ -172,6 +181,7 @@ class SchedulingQueue:
         waiting = self._waiting.get(pod.key)
         if waiting is not None and waiting.pod.uid == pod.uid and waiting.haste < MOST_HASTE:
             waiting.haste += 1
+            waiting.queued_at = anyio.current_time()
             self._activate(waiting)
         else:
             self.retry(pod)
@@ -184,12 +194,11 @@ class SchedulingQueue:
             self._activate(waiting)
 
     def _took(self, pod: PodInfo) -> _Waiting | None:
-        """Return the Pod as it waits, if it is still that one, with one more failure counted."""
+        """Return the Pod as it waits, if it is still that one."""
         waiting = self._waiting.get(pod.key)
         if waiting is None or waiting.pod.uid != pod.uid:
             return None
-        waiting.attempts += 1
-        waiting.failed_at = anyio.current_time()
+        waiting.failed_at = waiting.queued_at = anyio.current_time()
         return waiting
 
     def wake(self, what: Happening) -> None:
@@ -201,7 +210,8 @@ class SchedulingQueue:
 
     def _wake(self, waiting: _Waiting, *, at_once_if_idle: bool = True) -> None:
         self._stuck.pop(waiting.pod.key, None)
-        backoff = self.first_backoff * 2.0 ** min(waiting.attempts - 1, 10)
+        # As many refusals as there may have been are no reason to wait long when then something else goes wrong.
+        backoff = self.first_backoff * 2.0 ** min((waiting.errors or waiting.refusals) - 1, 10)
         due = waiting.failed_at + min(backoff, self.longest_backoff)
         if due <= anyio.current_time():
             self._activate(waiting)
@@ -214,8 +224,8 @@ class SchedulingQueue:
     def _cut_short(self, most: int) -> None:
         """Let those that rest be tried now: as many as are asked for, first those with the least to wait, in whole seconds, then by priority."""
 
-        def order(waiting: _Waiting) -> tuple[int, int, int]:
-            return int(waiting.due), -self.groups.precedence(waiting.pod), waiting.ticket
+        def order(waiting: _Waiting) -> tuple[int, int, float, int]:
+            return int(waiting.due), -self.groups.precedence(waiting.pod), waiting.queued_at, waiting.ticket
 
         for waiting in heapq.nsmallest(most, self._resting.values(), order):
             self._activate(waiting)
@@ -225,7 +235,7 @@ class SchedulingQueue:
         self._resting.pop(waiting.pod.key, None)
         waiting.part, waiting.ticket = "active", next(self._tickets)
         precedence = self.groups.precedence(waiting.pod)
-        heapq.heappush(self._active, (-precedence, waiting.ticket, waiting.pod.key))
+        heapq.heappush(self._active, (-precedence, waiting.queued_at, waiting.ticket, waiting.pod.key))
         self._news.set()
 
     def _at(self, waiting: _Waiting, time: float) -> None:
@@ -263,7 +273,7 @@ class SchedulingQueue:
             wait = self._collect()
             taken: list[PodInfo] = []
             while self._active and len(taken) < most:
-                waiting = self._find(*heapq.heappop(self._active)[1:])
+                waiting = self._find(*heapq.heappop(self._active)[2:])
                 if waiting is None:
                     continue
                 group = self.groups.gang(waiting.pod)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.pod import Pod, PodStatus
 from kubelib.api.errors import ApiError, ServiceUnavailable
 from kubelib.api.meta import Key, Object, ObjectMeta
 from kubelib.api.scheduling_v1beta1 import PodGroup
@@ -20,6 +20,8 @@ from kubelib.sched.pods import PodInfo
 log = logging.getLogger("kubelib.sched")
 
 INITIALLY_SCHEDULED = "PodGroupInitiallyScheduled"
+LONGEST = 1024
+"""How many characters of a refusal are in its Event."""
 TRIES = 3
 PAUSE = 0.5
 """Seconds until what could not be reported is reported again."""
@@ -75,15 +77,14 @@ class Reporter:
         if document is None:
             return
         status = document.view(Pod).status
-        change: dict[str, object] = {}
-        nominated = self._following.table.nominated_node(pod.uid)
-        if status.nominated_node_name != nominated:
-            change["nominatedNodeName"] = nominated or None
+        change = self._promise(pod, status)
         known = next((c for c in status.conditions if c.type == "PodScheduled"), None)
-        if known is None or (known.status, known.reason, known.message) != ("False", reason, message):
+        said = known is not None and (known.status, known.reason, known.message) == ("False", reason, message)
+        if not said:
             recorder = self._recorders.get(pod.scheduler, self._recorder)
             if recorder is not None:
-                recorder.warning(reference(pod), "FailedScheduling", message)
+                recorder.warning(reference(pod), "FailedScheduling", _shortened(message))
+        if not said or (known is not None and known.observed_generation != document.meta.generation):
             since = format_time(self._clock.now())
             if known is not None and known.status == "False" and known.last_transition_time is not None:
                 since = format_time(known.last_transition_time)
@@ -94,10 +95,21 @@ class Reporter:
                     "reason": reason,
                     "message": message,
                     "lastTransitionTime": since,
+                    "observedGeneration": document.meta.generation,
                 }
             ]
         if change:
             await self.patch_status(pod, change)
+
+    async def promised(self, pod: PodInfo) -> None:
+        """Say in the Pod's status which node is promised to it."""
+        document = self._following.document(pod)
+        if document is not None and (change := self._promise(pod, document.view(Pod).status)):
+            await self.patch_status(pod, change)
+
+    def _promise(self, pod: PodInfo, status: PodStatus) -> dict[str, object]:
+        nominated = self._following.table.nominated_node(pod.uid)
+        return {} if status.nominated_node_name == nominated else {"nominatedNodeName": nominated or None}
 
     async def grouped(self, key: Key, message: str) -> None:
         """Say in a group's condition that enough of its Pods have nodes, or, with a message, why not. Once they had, that is never taken back."""
@@ -143,6 +155,10 @@ class Reporter:
                 return
             else:
                 return
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= LONGEST else f"{message[: LONGEST - 4]} ..."
 
 
 def reference(pod: PodInfo) -> Pod:

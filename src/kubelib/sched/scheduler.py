@@ -246,7 +246,7 @@ class Scheduler:
             for pod, plan in attempt.plans:
                 group.start_soon(line.displacement.carry_out, pod, plan, self._disappointed)
             for pod, errand in attempt.errands:
-                group.start_soon(self._claimer.carry_out, pod, errand, self._disappointed)
+                group.start_soon(self._see_to_storage, pod, errand)
             if together is not None and (together.message or landed):
                 group.start_soon(self._reporter.grouped, together.group, together.message)
 
@@ -323,6 +323,7 @@ class Scheduler:
             # A plug-in's mistake is this Pod's trouble, not that of those behind it.
             log.exception("judging pod %s", pod.key)
             self.queue.retry(pod)
+            self._following.withdraw(pod.uid)
             attempt.refused.append((pod, "SchedulerError", f"{type(error).__name__}: {error}"))
             return
         if verdict.node and pod.claims and (errand := self._claimer.errand(pod, verdict.node)) is not None:
@@ -355,6 +356,13 @@ class Scheduler:
             self.queue.failed(pod)
             attempt.refused.append((pod, "Unschedulable", why))
         attempt.placed.clear()
+
+    async def _see_to_storage(self, pod: PodInfo, errand: Errand) -> None:
+        """Say where a Pod will go, and see to its claims."""
+        await self._reporter.promised(pod)
+        await self._claimer.carry_out(pod, errand, self._disappointed)
+        if not self.table.nominated_node(pod.uid):
+            await self._reporter.patch_status(pod, {"nominatedNodeName": None})
 
     def _disappointed(self, pod: PodInfo) -> None:
         if pod.group is not None:
