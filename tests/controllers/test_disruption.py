@@ -247,6 +247,7 @@ async def test_an_evicted_pod_says_why_it_goes(world: Any) -> None:
         "EvictionByEvictionAPI",
         "Eviction API: evicting",
     )
+    assert told.observed_generation == 1
 
 
 async def test_the_percentage_of_a_deployment_is_counted_by_its_scale(world: Any, running_pods: Any) -> None:

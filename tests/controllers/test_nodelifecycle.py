@@ -105,7 +105,9 @@ def test_pods_leave_at_once_later_or_never() -> None:
     steadfast = Toleration(operator="Exists")
     assert eviction_date([], [taint], NOW) == NOW
     assert eviction_date([patient], [taint], NOW) == NOW + timedelta(seconds=300)
-    assert eviction_date([patient, hasty], [taint], NOW) == NOW + timedelta(seconds=30)
+    assert eviction_date([hasty, patient], [taint], NOW) == NOW + timedelta(seconds=30)
+    assert eviction_date([patient, hasty], [taint], NOW) == NOW + timedelta(seconds=300)
+    assert eviction_date([steadfast, hasty], [taint], NOW) is None
     assert eviction_date([steadfast], [taint], NOW) is None
     assert eviction_date([], [Taint(key="k", effect=NO_SCHEDULE)], NOW) is None
 

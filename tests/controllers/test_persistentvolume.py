@@ -280,10 +280,49 @@ async def test_waiting_for_the_first_consumer(cluster: Any) -> None:
         "WaitForFirstConsumer",
         "waiting for first consumer to be created before binding",
     ) in await cluster.events()
+    for name in ("b", "a"):
+        await cluster.create(with_claim(make_pod(name), "data"))
+        await cluster.settled(1)
+    told = [message for reason, message in await cluster.events() if reason == "WaitForPodScheduled"]
+    assert told == ["waiting for pod b to be scheduled", "waiting for pods a,b to be scheduled"]
     await cluster.create(with_claim(make_pod("user", node="n1"), "data"))
     await cluster.until(lambda: is_bound(cluster))
     annotations = (await claim_of(cluster)).metadata.annotations
     assert annotations["volume.kubernetes.io/selected-node"] == "n1"
+
+
+async def test_a_claim_that_forgets_its_volume_is_lost(cluster: Any) -> None:
+    forgetful = make_claim()
+    forgotten = {"pv.kubernetes.io/bind-completed": "yes"}
+    await cluster.create(replace(forgetful, metadata=replace(forgetful.metadata, annotations=forgotten)))
+    await cluster.settled(2)
+    assert (await claim_of(cluster)).status.phase == "Lost"
+    message = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!"
+    assert ("ClaimLost", message) in await cluster.events()
+
+
+async def test_volumes_whose_mode_is_not_that_of_their_claim_are_told_of(cluster: Any) -> None:
+    claim = await cluster.create(make_claim(size="9Gi", volume_mode="Block"))
+    ref = ObjectReference(namespace="default", name="data", uid=claim.metadata.uid)
+    await cluster.create(make_volume("files", "9Gi", claim_ref=ref))
+    await cluster.settled(2)
+    assert (await claim_of(cluster)).status.phase == "Pending"
+    why = "due to incompatible volumeMode."
+    assert {message for reason, message in await cluster.events() if reason == "VolumeMismatch"} == {
+        f'Cannot bind PersistentVolume to requested PersistentVolumeClaim "data" {why}',
+        f'Cannot bind PersistentVolume "files" to requested PersistentVolumeClaim {why}',
+    }
+
+
+async def test_a_volume_that_nobody_can_delete_says_so(cluster: Any) -> None:
+    await cluster.create(make_volume("kept", persistent_volume_reclaim_policy="Delete"))
+    await cluster.create(make_claim())
+    await cluster.until(lambda: is_bound(cluster))
+    await removed(cluster, PersistentVolumeClaim, "data")
+    status = (await volume_of(cluster, "kept")).status
+    what = 'error getting deleter volume plugin for volume "kept": no deletable volume plugin matched'
+    assert (status.phase, status.message) == ("Failed", what)
+    assert ("VolumeFailedDelete", what) in await cluster.events()
 
 
 async def test_what_is_used_stays_until_it_is_not(cluster: Any) -> None:

@@ -288,7 +288,12 @@ def test_only_who_may_approve_for_the_signer_approves(admin: httpx.Client) -> No
             ("client auth", "digital signature"),
             "DNS",
         ),
-        (KUBELET, Wanted("system:node:a", ("system:nodes",)), ("client auth",), "usages did not match"),
+        (
+            KUBELET,
+            Wanted("system:node:a", ("system:nodes",)),
+            ("client auth",),
+            "usages did not match [client auth digital signature key encipherment]",
+        ),
         (
             "kubernetes.io/kubelet-serving",
             Wanted("system:node:a", ("system:nodes",), ("h",)),
@@ -321,7 +326,7 @@ def test_lifetimes_are_held_between_ten_minutes_and_a_year() -> None:
     ("types", "age", "due"),
     [
         ((), 23, False), ((), 25, True), (("Denied",), 0.5, False), (("Denied",), 2, True), (("Failed",), 2, True),
-        (("Approved",), 20, False), (("Approved", "Failed"), 2, True),
+        (("Approved",), 20, False), (("Approved",), 25, True), (("Approved", "Failed"), 2, True),
     ],
 )  # fmt: skip
 def test_answered_requests_go_soon_and_others_late(types: Sequence[str], age: float, due: bool) -> None:

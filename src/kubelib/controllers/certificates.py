@@ -97,7 +97,7 @@ def kubelet_client_problem(wanted: Wanted, usages: Collection[str]) -> str:
     if not wanted.name.startswith("system:node:"):
         return "subject common name does not begin with system:node: "
     if set(usages) not in (_CLIENT_USAGES, _CLIENT_USAGES - {"key encipherment"}):
-        return "usages did not match [key encipherment digital signature client auth]"
+        return "usages did not match [client auth digital signature key encipherment]"
     return ""
 
 
@@ -112,7 +112,7 @@ def kubelet_serving_problem(wanted: Wanted, usages: Collection[str]) -> str:
     if wanted.uris:
         return "URI subjectAltNames are not allowed"
     if set(usages) not in (_SERVING_USAGES, _SERVING_USAGES - {"key encipherment"}):
-        return "usages did not match [key encipherment digital signature server auth]"
+        return "usages did not match [digital signature key encipherment server auth]"
     if not wanted.name.startswith("system:node:"):
         return "subject common name does not begin with system:node: "
     return ""

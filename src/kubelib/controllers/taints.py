@@ -73,16 +73,15 @@ def eviction_date(
 ) -> datetime | None:
     """Return when a pod has to leave a node because of NoExecute taints; None if it may stay.
 
-    A date that has passed, or is now, means at once. Of several tolerations for one taint the shortest counts.
+    A date that has passed, or is now, means at once. Of several tolerations for one taint the first counts.
     """
     dates = []
     for taint in taints:
         if taint.effect != NO_EXECUTE:
             continue
-        matching = [t for t in tolerations if tolerates(t, taint)]
-        if not matching:
+        matching = next((t for t in tolerations if tolerates(t, taint)), None)
+        if matching is None:
             return now
-        seconds = [t.toleration_seconds for t in matching if t.toleration_seconds is not None]
-        if seconds:
-            dates.append(later(taint.time_added or now, max(0, min(seconds))))
+        if (seconds := matching.toleration_seconds) is not None:
+            dates.append(later(taint.time_added or now, max(0, seconds)))
     return min(dates, default=None)

@@ -18,7 +18,7 @@ from kubelib.registry.base import Preconditions
 NAME = "certificatesigningrequest-cleaner-controller"
 PERIOD = 600.0
 ANSWERED, UNANSWERED = timedelta(hours=1), timedelta(hours=24)
-"""For how long requests are kept that were approved, denied or failed, and those that were not decided."""
+"""For how long requests are kept that were signed, denied or failed, and those that were not decided or not signed."""
 
 
 def is_due(request: CertificateSigningRequest, now: datetime) -> bool:
@@ -32,10 +32,9 @@ def is_due(request: CertificateSigningRequest, now: datetime) -> bool:
         created = request.metadata.creation_timestamp
         return created is not None and created + UNANSWERED < now
     for condition in decided:
-        if condition.type == "Approved" and not request.status.certificate:
-            continue
+        unanswered = condition.type == "Approved" and not request.status.certificate
         since = condition.last_update_time
-        if since is not None and since + ANSWERED < now:
+        if since is not None and since + (UNANSWERED if unanswered else ANSWERED) < now:
             return True
     return False
 

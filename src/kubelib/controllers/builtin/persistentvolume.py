@@ -22,6 +22,7 @@ from kubelib.controllers.base import After
 from kubelib.controllers.claimusers import CLAIMS, claims_of, index_claims
 from kubelib.controllers.controller import Controller, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
+from kubelib.controllers.pods import is_terminal
 from kubelib.controllers.provisioning import Provisioner
 from kubelib.informers import SharedInformers
 from kubelib.registry.base import Preconditions
@@ -100,6 +101,10 @@ class VolumeReconciler:
 
     async def _keep(self, claim: PersistentVolumeClaim) -> None:
         """See to it that a bound claim still has its volume."""
+        if not claim.spec.volume_name:
+            message = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!"
+            await self._lost(claim, "ClaimLost", message)
+            return
         key = Key("", claim.spec.volume_name)
         volume = self._volumes.cache.view(key)
         if volume is None:
@@ -151,8 +156,7 @@ class VolumeReconciler:
         if late and not any(binding.is_meant_for(volume, claim) for volume in kept):
             node = self._node_of(claim)
             if node is None:
-                message = "waiting for first consumer to be created before binding"
-                self._recorder.normal(claim, LATE, message)
+                self._recorder.normal(claim, *self._waits_for(claim))
                 await self._pend(claim)
                 return
         volume = binding.best_match(claim, [*kept, *self._candidates(UNBOUND, name)], node)
@@ -171,6 +175,15 @@ class VolumeReconciler:
 
     def _candidates(self, index: str, value: str) -> list[PersistentVolume]:
         return [document.view(PersistentVolume) for document in self._volumes.cache.by_index(index, value)]
+
+    def _waits_for(self, claim: PersistentVolumeClaim) -> tuple[str, str]:
+        """Return the reason and the message of a claim that is bound where it is used, and is not used yet."""
+        pods = (document.view(Pod) for document in self._pods.cache.by_index(CLAIMS, str(claim.key)))
+        names = sorted(pod.metadata.name for pod in pods if not pod.spec.node_name and not is_terminal(pod))
+        if not names:
+            return LATE, "waiting for first consumer to be created before binding"
+        who = f"pod {names[0]}" if len(names) == 1 else f"pods {','.join(names)}"
+        return "WaitForPodScheduled", f"waiting for {who} to be scheduled"
 
     def _node_of(self, claim: PersistentVolumeClaim) -> Node | None:
         """Return the node where a claim is needed: the one that a scheduler has noted, or that of a Pod that uses it."""
@@ -292,6 +305,11 @@ class VolumeReconciler:
             await self._write_volume(volume, "Bound")
         elif claim.spec.volume_name:
             await self._let_go(volume)
+        elif (volume.spec.volume_mode or "Filesystem") != (claim.spec.volume_mode or "Filesystem"):
+            of_claim, of_volume = f' "{claim.metadata.name}"', f' "{volume.metadata.name}"'
+            for obj, one, other in ((volume, "", of_claim), (claim, of_volume, "")):
+                what = f"Cannot bind PersistentVolume{one} to requested PersistentVolumeClaim{other}"
+                self._recorder.warning(obj, "VolumeMismatch", f"{what} due to incompatible volumeMode.")
 
     async def _let_go(self, volume: PersistentVolume) -> None:
         """The claim has another volume."""
@@ -315,7 +333,8 @@ class VolumeReconciler:
         provisioner = self._provisioners.get(made_by)
         if provisioner is None:
             if not made_by and volume.spec.csi is None and volume.status.phase != "Failed":
-                message = "error getting deleter volume plugin for volume: no deletable volume plugin matched"
+                what = f'error getting deleter volume plugin for volume "{volume.metadata.name}"'
+                message = f"{what}: no deletable volume plugin matched"
                 await self._fail(volume, "VolumeFailedDelete", message)
             return
         try:
@@ -380,11 +399,6 @@ def persistent_volume_controller(
     def of_class(document: Document) -> Iterable[Key]:
         return [d.key for d in claims.cache.by_index(PENDING_OF_CLASS, document.meta.name)]
 
-    def waiting_for_pod(document: Document) -> Iterable[Key]:
-        """Map a Pod that has a node to the claims that waited for that."""
-        found = claims_of(document)
-        return found if found and document.view(Pod).spec.node_name else ()
-
     return Controller(
         NAME,
         VolumeReconciler(informers, provisioners, clock=clock, recorder=own),
@@ -392,7 +406,7 @@ def persistent_volume_controller(
             (claims, claim_and_volume),
             (volumes, concerned),
             (informers.of(StorageClass), of_class),
-            (informers.of(Pod), waiting_for_pod),
+            (informers.of(Pod), claims_of),
             (informers.of(Node), nothing),
         ],
         recorder=own,

@@ -243,6 +243,7 @@ async def _note(
             "reason": "EvictionByEvictionAPI",
             "message": "Eviction API: evicting",
             "lastTransitionTime": format_time(registry.owner.clock.now()),
+            "observedGeneration": pod["metadata"].get("generation", 0),
         }
     )
     status["conditions"] = conditions
