@@ -4,6 +4,7 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,6 +149,37 @@ def test_defaults_within_defaults_are_filled_in() -> None:
     other: Tree = {}
     normalizer({"type": "object", "properties": {"spec": inner}})(other, [])
     assert other["spec"] is not tree["spec"]
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_metadata_of_embedded_objects_have_defaults_too(preserve: bool) -> None:
+    text = {"type": "string"}
+    whole = {"apiVersion": "foos/v1", "kind": "Foo", "metadata": {"name": "Bar", "unknown": "unknown"}}
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "properties": {"foo": text}}
+    identity = {"apiVersion": {**text, "default": "foos/v1"}, "kind": {**text, "default": "Foo"}}
+    metadata = {"name": {**text, "default": "Bar"}, "unknown": {**text, "default": "unknown"}}
+    if preserve:
+        embedded |= {"x-kubernetes-preserve-unknown-fields": True}
+    schema = {
+        "type": "object",
+        "properties": {
+            "fields": embedded
+            | {"properties": identity | {"metadata": {"type": "object", "properties": metadata}}},
+            "metadatas": embedded
+            | {"properties": identity | {"metadata": {"type": "object", "default": whole["metadata"]}}},
+            "object": embedded | {"default": whole},
+            "around": {
+                "type": "object",
+                "properties": {"embedded": embedded},
+                "default": {"embedded": whole},
+            },
+        },
+    }
+    assert not schema_problems(schema, "spec", has_status=False)
+    tree: Tree = {"fields": {"metadata": {}}, "metadatas": {}}
+    normalizer(schema)(tree, [])
+    known = whole | {"metadata": {"name": "Bar"}}
+    assert tree == {"fields": known, "metadatas": known, "object": known, "around": {"embedded": known}}
 
 
 def test_paths_find_what_kubernetes_finds() -> None:

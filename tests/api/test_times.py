@@ -1,5 +1,6 @@
 """Dates and durations as Kubernetes writes them."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -84,9 +85,19 @@ def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "1", "s", ".s", "1d", "1h-2m", "--1s", "1 s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="invalid duration"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        *((text, f'time: invalid duration "{text}"') for text in ("", "s", ".s", "--1s", "9223372037s")),
+        *((text, f'time: missing unit in duration "{text}"') for text in ("1", "1h2", "1.5.5s")),
+        *(
+            (text, f'time: unknown unit "{unit}" in duration "{text}"')
+            for text, unit in (("1d", "d"), ("1 s", " s"), ("1h-2m", "h-"), ("2min", "min"), ("1S", "S"))
+        ),
+    ],
+)
+def test_what_is_no_duration_is_refused_as_go_refuses_it(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(why)}$"):
         parse_duration(text)
 
 

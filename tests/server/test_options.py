@@ -92,9 +92,21 @@ def test_an_unknown_part_of_a_table_is_refused(client: httpx.Client) -> None:
 def test_a_timeout_is_a_duration(client: httpx.Client) -> None:
     assert client.get(f"{MAPS}?timeout=1m30s").status_code == 200
     assert client.get(f"{MAPS}?timeout=0").status_code == 200
-    answer = client.get(f"{MAPS}?timeout=soon")
-    assert answer.status_code == 400
-    assert "invalid timeout specified in the request URL" in answer.text
+    wrong = "invalid timeout specified in the request URL - time: "
+    for method, path in (
+        ("GET", MAPS), ("GET", f"{MAPS}/a"), ("DELETE", f"{MAPS}/a"), ("POST", MAPS), ("GET", "/version"), ("GET", "/apis/apps/v1"),
+        ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews"),
+    ):  # fmt: skip
+        answer = client.request(method, f"{path}?timeout=soon", json={} if method == "POST" else None)
+        assert (answer.status_code, answer.json()["message"]) == (400, f'{wrong}invalid duration "soon"')
+    answer = client.get(f"{MAPS}?timeout=5")
+    assert (answer.status_code, answer.json()["message"]) == (400, f'{wrong}missing unit in duration "5"')
+
+
+def test_the_timeout_of_a_watch_is_not_looked_at(client: httpx.Client) -> None:
+    assert client.get(f"{WATCH}&timeout=soon").status_code == 200
+    answer = client.get("/api/v1/namespaces/default/pods/x/log?timeout=soon")
+    assert (answer.status_code, answer.json()["message"]) == (404, 'pods "x" not found')
 
 
 @pytest.mark.parametrize(
@@ -278,10 +290,12 @@ def test_a_watch_shows_objects_come_into_and_go_out_of_its_selector(client: http
 def test_methods_that_a_path_does_not_have_are_not_allowed(client: httpx.Client) -> None:
     for method, path in (
         ("PUT", MAPS), ("PATCH", MAPS), ("POST", f"{MAPS}/a"), ("OPTIONS", MAPS), ("TRACE", MAPS), ("POST", "/version"),
-        ("DELETE", "/api/v1"), ("PUT", "/openapi/v2"),
+        ("DELETE", "/api/v1"), ("PUT", "/openapi/v2"), ("POST", "/api/v1/watch/namespaces/default/configmaps"),
+        ("POST", "/api/v1/watch/namespaces/default/configmaps/a"), ("DELETE", "/api/v1/watch/nodes/a"),
     ):  # fmt: skip
         answer = client.request(method, path, json={"metadata": {"name": "a"}} if method != "TRACE" else None)
         assert (answer.status_code, answer.json()["reason"]) == (405, "MethodNotAllowed"), (method, path)
+        assert answer.json()["message"] == "the server does not allow this method on the requested resource"
 
 
 def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:

@@ -159,6 +159,10 @@ def _definitions(
                 resource.structure.schema, dialect, reference(definition_name(ObjectMeta), dialect)
             )
             found[name]["x-kubernetes-group-version-kind"] = [identity]
+            if resource.selectable:
+                found[name]["x-kubernetes-selectable-fields"] = [
+                    {"fieldPath": f} for f in resource.selectable
+                ]
             waiting.append(ObjectMeta)
         else:
             waiting.append(resource.cls)

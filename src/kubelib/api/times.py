@@ -92,10 +92,12 @@ def human_duration(duration: timedelta | float) -> str:
     return f"{hours // 24 // 365}y"
 
 
-_DURATION = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _NANOSECONDS = {
     "ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
 }  # fmt: skip
+_MOST = 2**63 - 1
+"""The nanoseconds of the longest duration that Go knows."""
 
 
 def parse_duration(text: str) -> float:
@@ -105,12 +107,16 @@ def parse_duration(text: str) -> float:
         return 0.0
     at, total = 0, 0
     while match := _DURATION.match(body, at):
-        whole, fraction = match[1], match[2] or ""
+        whole, fraction, unit = match[1], match[2] or "", match[3]
         if not whole and not fraction:
             break
-        total += int(whole + fraction) * _NANOSECONDS[match[3]] // 10 ** len(fraction)
+        if not unit:
+            raise ValueError(f'time: missing unit in duration "{text}"')
+        if unit not in _NANOSECONDS:
+            raise ValueError(f'time: unknown unit "{unit}" in duration "{text}"')
+        total += int(whole + fraction) * _NANOSECONDS[unit] // 10 ** len(fraction)
         at = match.end()
-    if not body or at != len(body):
+    if not body or at != len(body) or total > _MOST:
         raise ValueError(f'time: invalid duration "{text}"')
     return (-total if text[0] == "-" else total) / 10**9
 

@@ -41,6 +41,7 @@ from kubelib.server.figures import RequestFigures
 from kubelib.server.flow import FlowControl, Seat
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
+from kubelib.server.options import time_allowed
 from kubelib.server.plain import PlainPaths
 from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import (
@@ -363,6 +364,9 @@ class ApiServer:
             info = _as_watch(info)
         elif info.subresource in COMMANDS and info.verb == "get":
             info = _as_create(info)
+        allowed: float | None = None
+        if query and (timeout := query.get("timeout")) and not watching and not _lasts(info):
+            allowed = time_allowed(timeout)
         record: Record | None = None
         state = scope.get("state", {})
         certified: User | None = state.get("user")
@@ -391,6 +395,8 @@ class ApiServer:
             if not decision.allowed:
                 raise forbidden(user, info, decision.reason)
         request = Request(info, query, headers, user, watching)
+        if allowed is not None and allowed < self.request_timeout:
+            request.allowed = allowed
         request.query_string = scope["query_string"]
         request.audit = record
         request.authorize = partial(self._require_allowed, user)
@@ -425,7 +431,7 @@ class ApiServer:
         try:
             if request.info.verb in ("get", "list") and request.info.resource:
                 return await self._verbs.read(request)
-            with self._deadlines.deadline():
+            with self._deadlines.deadline() if request.allowed is None else anyio.fail_after(request.allowed):
                 body = await _read_body(receive)
                 if request.audit is not None:
                     request.audit.received_body, request.audit.media = (
@@ -434,7 +440,7 @@ class ApiServer:
                     )
                 return await self._route(request, body)
         except TimeoutError:
-            raise Timeout("the request was not finished in time: it may have had an effect") from None
+            raise Timeout("Timeout: request did not complete within the allotted timeout") from None
         except UnknownKind:
             return self._plain.unknown(request.info.path)
         except RecursionError:
@@ -453,7 +459,7 @@ class ApiServer:
         if info.verb not in ("get", "head") and response.status != 404:
             from kubelib.api.errors import MethodNotAllowed
 
-            raise MethodNotAllowed(f"{info.path} can only be read")
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
         return unless_known(response, request.headers)
 
     async def checks(self, which: str) -> dict[str, bool]:

@@ -1,6 +1,5 @@
 """The options of requests, read from their query: what may be combined with what is Kubernetes' decision."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from kubelib.api.codec import DecodeError, typed_check
 from kubelib.api.errors import BadRequest, Problem, invalid
 from kubelib.api.machinery import DeleteOptions
 from kubelib.api.scheme import Tree
+from kubelib.api.times import parse_duration
 from kubelib.api.validation import problems
 from kubelib.registry.base import Propagation
 from kubelib.server.request import parse_int
@@ -22,9 +22,6 @@ _POLICIES: dict[str, Propagation] = {
 }
 _MATCHES = ("Exact", "NotOlderThan", "")
 _LONGEST_MANAGER = 128
-_DURATION = re.compile(
-    r"[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*"
-)
 
 
 def _require(found: Sequence[Problem], kind: str) -> None:
@@ -34,8 +31,6 @@ def _require(found: Sequence[Problem], kind: str) -> None:
 
 def require_list_options(query: Mapping[str, str], *, watching: bool) -> None:
     """Refuse options of a list or watch that contradict each other. Raises Invalid, BadRequest."""
-    if timeout := query.get("timeout"):
-        require_duration(timeout)
     match = query.get("resourceVersionMatch", "")
     initial = "sendInitialEvents" in query
     if not match and not initial:
@@ -91,10 +86,13 @@ def _with_continue() -> Problem:
     )
 
 
-def require_duration(text: str) -> None:
-    """Refuse a `timeout` that is no duration in Go's notation. Raises BadRequest."""
-    if not _DURATION.fullmatch(text) and text not in ("0", "+0", "-0"):
-        raise BadRequest(f'invalid timeout specified in the request URL - time: invalid duration "{text}"')
+def time_allowed(timeout: str) -> float | None:
+    """Return the seconds in which who asks wants an answer; None if they are not said. Raises BadRequest."""
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None
+    return seconds if seconds > 0 else None
 
 
 def require_table_options(query: Mapping[str, str]) -> None:
@@ -107,8 +105,6 @@ def require_table_options(query: Mapping[str, str]) -> None:
 
 def require_write_options(query: Mapping[str, str], verb: str, *, apply: bool = False) -> None:
     """Refuse options of a create, update or patch. Raises Invalid, BadRequest."""
-    if timeout := query.get("timeout"):
-        require_duration(timeout)
     found: list[Problem] = []
     manager = query.get("fieldManager", "")
     if verb == "patch":

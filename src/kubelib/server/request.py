@@ -96,6 +96,7 @@ def parse_request(method: str, path: str) -> RequestInfo:
         verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
     if deprecated:
         verb = "watch"
+        deprecated = method in ("GET", "HEAD")
     return RequestInfo(
         verb,
         path,
@@ -138,6 +139,8 @@ class Request:
     """What its body names twice, where that is YAML or a patch: said together with what is unknown."""
     authorize: Callable[[RequestInfo], None] | None = None
     """Raises Forbidden if who asks may not do something else that this request leads to."""
+    allowed: float | None = None
+    """The seconds in which who asks wants a change to be made, where those are fewer than the server allows."""
     begun: Callable[[], None] | None = None
     """Called when a watch has sent its beginning."""
 

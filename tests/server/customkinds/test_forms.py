@@ -167,6 +167,14 @@ def test_fields_that_a_version_names_can_be_selected_by(api: Api, names: tuple[s
     found = api.made("GET", f"{path}?fieldSelector=spec.color=red,spec.on=true")["items"]
     assert [item["metadata"]["name"] for item in found] == ["c"]
     assert "field label not supported" in api.refused("GET", f"{path}?fieldSelector=spec.x=1", 400)["message"]
+    group = path.split("/namespaces/")[0]
+    published = [{"fieldPath": "spec.color"}, {"fieldPath": "spec.on"}]
+    for schemas in (
+        api.made("GET", f"/openapi/v3{group}")["components"]["schemas"],
+        api.made("GET", "/openapi/v2")["definitions"],
+    ):
+        [kind] = [s for n, s in schemas.items() if n.endswith(f".v1.{names[1]}")]
+        assert kind["x-kubernetes-selectable-fields"] == published
 
 
 def test_columns_show_what_their_paths_find(api: Api, names: tuple[str, str]) -> None:

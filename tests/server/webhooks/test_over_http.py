@@ -1,5 +1,6 @@
 """What webhooks are told of requests over HTTP: their options, and which of their subresources they are about."""
 
+import threading
 from typing import Any
 
 import httpx
@@ -14,6 +15,28 @@ WHERE = "/api/v1/namespaces/default"
 
 def parts(request: Tree) -> tuple[str, str, str, str | None]:
     return request["operation"], request["resource"]["resource"], request["name"], request.get("subResource")
+
+
+def test_a_change_has_the_time_that_who_asks_for_it_gives_it(kubelib_cluster: Cluster) -> None:
+    over = threading.Event()
+
+    def slowly(review: Tree) -> Tree:
+        over.wait(30)
+        return allowed()
+
+    kubelib_cluster.webhook(slowly, rules=[on("configmaps")], name="slow.example.com")
+    headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
+    with httpx.Client(base_url=kubelib_cluster.url, headers=headers, trust_env=False, timeout=60) as client:
+        answer = client.post(f"{WHERE}/configmaps?timeout=300ms", json={"metadata": {"name": "a"}})
+        status = answer.json()
+        assert (answer.status_code, status["reason"]) == (504, "Timeout")
+        assert status["message"] == "Timeout: request did not complete within the allotted timeout"
+        over.set()
+        for timeout in ("0", "-1s", "1h"):  # no time of its own, or more than there is
+            answer = client.post(
+                f"{WHERE}/configmaps?timeout={timeout}", json={"metadata": {"generateName": "b"}}
+            )
+            assert answer.status_code == 201, answer.text
 
 
 def test_bindings_are_asked_about_as_such_and_what_an_eviction_does_is_not(kubelib_cluster: Cluster) -> None:

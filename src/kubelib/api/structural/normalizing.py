@@ -53,10 +53,11 @@ def _compile(schema: Tree | None, *, root: bool = False, preserve: bool = False)
     for name, inner in (schema.get("properties") or {}).items():
         # The metadata have rules of their own.
         properties[name] = None if identified and name in IDENTITY else _compile(inner, preserve=preserve)
+    metadata: Normalize | None = None
     if identified:
         properties |= dict.fromkeys(IDENTITY)
         if not root:
-            properties["metadata"] = _drop_unknown_metadata
+            properties["metadata"] = metadata = _metadata((schema.get("properties") or {}).get("metadata"))
     extra = schema.get("additionalProperties")
     if isinstance(extra, dict):
         others: Normalize | None = _compile(extra, preserve=preserve)
@@ -69,7 +70,7 @@ def _compile(schema: Tree | None, *, root: bool = False, preserve: bool = False)
     each = _compile(items, preserve=preserve) if isinstance(items, dict) else None
     if each is None and not preserve_here and not isinstance(items, dict):
         each = _drop_everything
-    defaults = _defaults(schema)
+    defaults = _defaults(schema, metadata)
     nullable = _nullable(schema)
     if schema.get("type") in _SCALAR_TYPES or schema.get("x-kubernetes-int-or-string"):
         return None  # what is no scalar is refused as such
@@ -123,14 +124,14 @@ def _within(step: str, unknown: Unknown, first: int) -> None:
         unknown[at] = type(path)(f"{step}{path}" if path[:1] == "[" else f"{step}.{path}")
 
 
-def _defaults(schema: Tree) -> tuple[tuple[str, Any], ...]:
-    """Return the defaults of the properties, with the defaults that are within them."""
+def _defaults(schema: Tree, metadata: Normalize | None) -> tuple[tuple[str, Any], ...]:
+    """Return the defaults of the properties, with the defaults that are within them. `metadata` is for those of what is embedded."""
     found: list[tuple[str, Any]] = []
     for name, inner in (schema.get("properties") or {}).items():
         if inner.get("default") is None:
             continue
         default = copy.deepcopy(inner["default"])
-        compiled = _compile(inner)
+        compiled = metadata if metadata is not None and name == "metadata" else _compile(inner)
         if compiled is not None:
             compiled(default, [])
         found.append((name, default))
@@ -145,6 +146,20 @@ def _nullable(schema: Tree) -> frozenset[str]:
         if inner.get("nullable")
         or (inner.get("x-kubernetes-preserve-unknown-fields") and not inner.get("type"))
     )
+
+
+def _metadata(schema: Tree | None) -> Normalize:
+    """Return what normalizes the metadata of an embedded object: a schema may have defaults for them, and does not say what there is."""
+    compiled = _compile(schema, preserve=True) if schema is not None else None
+    if compiled is None:
+        return _drop_unknown_metadata
+
+    def normalize(value: Any, unknown: Unknown) -> None:
+        _drop_unknown_metadata(value, unknown)
+        compiled(value, unknown)
+        _drop_unknown_metadata(value, [])
+
+    return normalize
 
 
 def _drop_unknown_metadata(value: Any, unknown: Unknown) -> None:

@@ -248,7 +248,7 @@ def _default_problems(schema: Tree, path: str, *, root: bool, inside_meta: bool)
         where = f"{path}.default"
         if not inside_meta:
             pruned = copy.deepcopy(default)
-            bare = _without_defaults(schema)
+            bare = _prunes_only(schema)
             normalizer(bare, root=embedded)(pruned, [])
             if not same(pruned, default):
                 problems.append(invalid(where, default, "must not have unknown fields"))
@@ -276,13 +276,17 @@ def _default_problems(schema: Tree, path: str, *, root: bool, inside_meta: bool)
     return problems
 
 
-def _without_defaults(schema: Tree) -> Tree:
+def _prunes_only(schema: Tree) -> Tree:
+    """Return a schema that sets no defaults and keeps the metadata of what is embedded as it is."""
     result = {name: value for name, value in schema.items() if name != "default"}
     if result.get("properties"):
-        result["properties"] = {name: _without_defaults(p) for name, p in result["properties"].items()}
+        result["properties"] = {name: _prunes_only(p) for name, p in result["properties"].items()}
+    if result.pop("x-kubernetes-embedded-resource", False):
+        kept = {name: {"x-kubernetes-preserve-unknown-fields": True} for name in IDENTITY}
+        result["properties"] = {**(result.get("properties") or {}), **kept}
     for name in ("items", "additionalProperties"):
         if isinstance(result.get(name), dict):
-            result[name] = _without_defaults(result[name])
+            result[name] = _prunes_only(result[name])
     return result
 
 
