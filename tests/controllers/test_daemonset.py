@@ -294,6 +294,23 @@ async def test_pods_that_fail_are_made_again_ever_more_slowly(world: Any) -> Non
         assert any(reason == "FailedDaemonPod" for reason, _ in await world.events())
 
 
+async def test_pods_of_a_second_revision_of_the_same_template_stay(cluster: Any) -> None:
+    await cluster.create(make_daemon_set())
+    await cluster.settled(5)
+    (first,) = await cluster.all(ControllerRevision)
+    kept = {pod.metadata.uid for pod in await cluster.all(Pod)}
+    labels = {**first.metadata.labels, "controller-revision-hash": "later"}
+    owners = first.metadata.owner_references
+    meta = make_meta("agent-later", labels=labels, owner_references=owners)
+    await cluster.create(replace(first, metadata=meta, revision=2))
+    await cluster.settled(5)
+    assert await cluster.names(ControllerRevision) == ["agent-later"]
+    pods = await cluster.all(Pod)
+    assert {pod.metadata.uid for pod in pods} == kept
+    assert {pod.metadata.labels["controller-revision-hash"] for pod in pods} == {"later"}
+    assert (await status_of(cluster)).updated_number_scheduled == 4
+
+
 async def test_pods_that_succeed_are_made_again_at_once(world: Any) -> None:
     await world.create(make_node("n0"))
 

@@ -8,14 +8,16 @@ import pytest
 
 from kubelib.api.apps import Deployment, ReplicaSet
 from kubelib.api.builtin import SCHEME
+from kubelib.api.codec import encode_json
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.pod import Pod
+from kubelib.api.document import Document
 from kubelib.api.errors import Conflict, NotFound
 from kubelib.api.meta import Key, Object, OwnerReference
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.deployment import deployment_controller
-from kubelib.controllers.builtin.garbagecollector import garbage_collector
+from kubelib.controllers.builtin.garbagecollector import GarbageCollector, garbage_collector
 from kubelib.controllers.builtin.replicaset import replica_set_controller
 from kubelib.informers import SharedInformers
 from kubelib.sim import Conflicting, Lossy
@@ -207,6 +209,23 @@ async def test_what_is_in_no_namespace_does_not_go_with_what_is_in_one(world: An
         told = [message for reason, message in await world.events() if reason == "OwnerRefInvalidNamespace"]
         (message,) = told
         assert message.endswith('does not exist in namespace ""')
+
+
+async def test_a_mistaken_reference_is_told_of_also_if_the_owner_is_seen_last(world: Any) -> None:
+    owner = make_config_map("owner")
+    owner = replace(owner, metadata=replace(owner.metadata, uid="known-before"))
+    scheme = world.registries.scheme
+    collecting = GarbageCollector(world.direct, scheme, world.recorder.source("gc"))
+    child = make_namespace("child")
+    child = replace(
+        child,
+        metadata=replace(
+            child.metadata, uid="c", owner_references=owned("x", owner).metadata.owner_references
+        ),
+    )
+    first = [Document(encode_json(obj)) for obj in (child, owner)]
+    assert list(collecting.on_change(scheme.of(Namespace), None, first[0])) == ["c"]
+    assert list(collecting.on_change(scheme.of(ConfigMap), None, first[1])) == ["c"]
 
 
 async def test_what_says_how_it_is_to_be_deleted_is_deleted_so(world: Any) -> None:

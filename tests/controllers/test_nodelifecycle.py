@@ -11,7 +11,11 @@ from kubelib.api.core.node import Node, NodeCondition, Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.model import replace
 from kubelib.api.times import format_micro_time
-from kubelib.controllers.builtin.nodelifecycle import node_lifecycle_controller, seconds_between_evictions
+from kubelib.controllers.builtin.nodelifecycle import (
+    labels_of,
+    node_lifecycle_controller,
+    seconds_between_evictions,
+)
 from kubelib.controllers.builtin.nodettl import node_ttl_controller
 from kubelib.controllers.taints import (
     NO_EXECUTE,
@@ -118,6 +122,21 @@ def test_evictions_stop_when_it_is_more_likely_our_fault() -> None:
     assert seconds_between_evictions([bad, bad]) == {":": None}
     assert seconds_between_evictions([good, bad, bad, bad]) == {":": None}
     assert seconds_between_evictions([good] * 20 + [bad] * 40) == {":": 100.0}
+    label = {"node.kubernetes.io/exclude-disruption": ""}
+    left_out = replace(bad, metadata=replace(bad.metadata, labels=label))
+    assert seconds_between_evictions([good, bad, bad, left_out]) == {":": 10.0}
+
+
+def test_labels_by_their_earlier_names_say_what_the_others_say() -> None:
+    os, old = "kubernetes.io/os", "beta.kubernetes.io/os"
+    node = make_node()
+    for before, after in (
+        ({}, {}),
+        ({old: "linux"}, {old: "linux"}),
+        ({os: "linux"}, {os: "linux", old: "linux"}),
+        ({os: "linux", old: "windows"}, {os: "linux", old: "linux"}),
+    ):
+        assert labels_of(replace(node, metadata=replace(node.metadata, labels=before))) == after
 
 
 # In virtual time

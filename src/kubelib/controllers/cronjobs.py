@@ -44,8 +44,9 @@ class Plan:
     after: float | None = None
 
 
-def _finished_first(job: Job) -> tuple[str, str]:
-    return str(job.status.start_time or ""), job.metadata.name
+def _finished_first(job: Job) -> tuple[bool, str, str]:
+    began = job.status.start_time
+    return began is None, str(began), job.metadata.name
 
 
 def beyond_history(owner: CronJob, jobs: Sequence[Job]) -> list[Job]:

@@ -5,6 +5,7 @@ templates came into use. One that comes into use again gets the highest number; 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -143,7 +144,9 @@ class Revisions(Generic[W]):
         `live` are the names of revisions that are in use, `counted` of those of them that count for the limit.
         """
         for revision in superfluous(known, live, owner.spec.revision_history_limit, counted=counted):
-            try:
-                await self._registry.delete(revision.key)
-            except NotFound:
-                continue
+            await self.delete(revision)
+
+    async def delete(self, revision: ControllerRevision) -> None:
+        """Delete a revision that may have gone meanwhile."""
+        with suppress(NotFound):
+            await self._registry.delete(revision.key)

@@ -1,12 +1,14 @@
 """DaemonSets: one Pod on every node that fits."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from kubelib.api.apps_sets import ControllerRevision, DaemonSet
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
+from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.clock import Clock
@@ -31,6 +33,7 @@ from kubelib.controllers.revisions import POD_LABEL, Revisions
 from kubelib.controllers.rollout import empty_selector
 from kubelib.controllers.statuses import write_status
 from kubelib.informers import Backoff, SharedInformers
+from kubelib.registry.base import Patch
 
 NAME = "daemonset-controller"
 BURST = 250
@@ -48,6 +51,7 @@ class DaemonSetReconciler:
         self._nodes = informers.of(Node)
         self._pods = informers.of(Pod)
         self._owner_registry = client.resource(DaemonSet)
+        self._pod_registry = client.resource(Pod)
         self._revisions: Revisions[DaemonSet] = Revisions(informers, DaemonSet, hash_label=POD_LABEL)
         self._claims: Claims[DaemonSet, Pod] = Claims(client, DaemonSet, self._pods.cache)
         self._control = PodControl(client, self._pods.cache, recorder)
@@ -75,6 +79,11 @@ class DaemonSetReconciler:
         hash_ = current.metadata.labels.get(POD_LABEL, "")
         claimed = await self._claims.claim(owner, selector_of(owner))
         pods = [document.view(Pod) for document in claimed]
+        if doubles := [
+            r for r in known if r.data == current.data and r.metadata.name != current.metadata.name
+        ]:
+            await self._unite(pods, hash_, doubles)
+            return None  # what becomes of the Pods leads here again
         found, now = by_node(pods), self._clock.now()
         nodes = {d.meta.name: eligible(owner.spec.template, d.view(Node)) for d in self._nodes.cache}
         errors: list[Exception] = []
@@ -97,6 +106,17 @@ class DaemonSetReconciler:
         if seconds and (wait := seconds_until_available(pods, seconds, now)) is not None:
             waits.append(wait)
         return After(min(waits)) if waits else None
+
+    async def _unite(self, pods: Sequence[Pod], hash_: str, doubles: Sequence[ControllerRevision]) -> None:
+        """Make one of several revisions of the same template: their Pods are up to date and need not be replaced."""
+        earlier = {revision.metadata.labels.get(POD_LABEL) for revision in doubles}
+        for pod in pods:
+            if pod.metadata.labels.get(POD_LABEL) in earlier:
+                labels = Patch("merge", {"metadata": {"labels": {POD_LABEL: hash_}}})
+                with suppress(NotFound):
+                    await self._pod_registry.patch(pod.key, labels)
+        for revision in doubles:
+            await self._revisions.delete(revision)
 
     def _due(self, key: Key, owner: DaemonSet, ended: Sequence[Pod]) -> tuple[list[float], list[Pod]]:
         """Return how long to wait for Pods that have failed, and those whose time has come."""

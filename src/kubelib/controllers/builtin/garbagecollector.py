@@ -112,7 +112,11 @@ class GarbageCollector:
             return ()
         self.graph.put(node)
         interesting = node.owners or (node.deleting and {ORPHAN, FOREGROUND} & set(node.finalizers))
-        return [meta.uid] if interesting else ()
+        # Who says something else of an owner than what is now seen of it is looked at again.
+        mistaken = (
+            (d.uid for d in self.graph.of(meta.uid) if self._is_mistaken(d, node)) if known is None else ()
+        )
+        return [*([meta.uid] if interesting else ()), *mistaken]
 
     async def reconcile(self, key: Key) -> After | None:
         """Look at one object."""
@@ -223,6 +227,9 @@ class GarbageCollector:
             return self._scheme.kind(owner.api_version, owner.kind).namespaced
         except UnknownKind:
             return False
+
+    def _is_mistaken(self, dependent: Node, owner: Node) -> bool:
+        return any(r.uid == owner.uid and not self._is_meant(r, owner, dependent) for r in dependent.owners)
 
     @staticmethod
     def _is_meant(owner: OwnerReference, known: Node, node: Node) -> bool:

@@ -35,6 +35,13 @@ NAME = "node-controller"
 EVICTION_NAME = "taint-eviction-controller"
 LEASES = "kube-node-lease"
 BY_NODE = "spec.nodeName"
+NOT_COUNTED = "node.kubernetes.io/exclude-disruption"
+"""The label of nodes that do not count when it is judged whether a zone is disrupted."""
+OLD_LABELS = {
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+}
+"""Labels that say what others say, by their earlier names."""
 _FROM_KUBELET = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -225,6 +232,12 @@ class NodeHealth:
             return
 
 
+def labels_of(node: Node) -> Mapping[str, str]:
+    """Return the labels of a node, those by their earlier names as the others say."""
+    labels = node.metadata.labels
+    return {**labels, **{old: labels[new] for old, new in OLD_LABELS.items() if new in labels}}
+
+
 def zone_of(node: Node) -> str:
     """Return the zone in which a node is, empty for none."""
     labels = node.metadata.labels
@@ -239,7 +252,9 @@ def seconds_between_evictions(
     """Return, per zone, how long to wait between two nodes; None where no eviction may begin now."""
     zones: dict[str, list[bool]] = {}
     for node in nodes:
-        zones.setdefault(zone_of(node), []).append(condition_status(node, "Ready") == "True")
+        ready = zones.setdefault(zone_of(node), [])
+        if NOT_COUNTED not in node.metadata.labels:
+            ready.append(condition_status(node, "Ready") == "True")
     if not any(any(ready) for ready in zones.values()):
         # Nobody is ready: it is we who hear nothing.
         return dict.fromkeys(zones)
@@ -255,7 +270,10 @@ def seconds_between_evictions(
 
 
 class NodeTaints:
-    """A `Reconciler` of nodes: their taints follow their conditions, evictions begin at a measured pace."""
+    """A `Reconciler` of nodes: their taints follow their conditions, evictions begin at a measured pace.
+
+    Their labels are put right by the way.
+    """
 
     def __init__(self, informers: SharedInformers, *, clock: Clock, patience: Patience = PATIENCE) -> None:
         self._client = informers.client
@@ -291,7 +309,8 @@ class NodeTaints:
     async def _taint(self, node: Node, now: datetime, *, evict: bool) -> None:
         def tainted(current: Node) -> Node:
             taints = wanted_taints(current, now, evict=evict)
-            return replace(current, spec=replace(current.spec, taints=taints))
+            meta = replace(current.metadata, labels=labels_of(current))
+            return replace(current, metadata=meta, spec=replace(current.spec, taints=taints))
 
         if tainted(node) != node:
             try:
