@@ -21,6 +21,7 @@ from wsproto.events import (
     TextMessage,
 )
 
+from kubelib.api.protobuf import decode_protobuf
 from kubelib.server.authn.subprotocol import PREFIX
 from kubelib.server.exchange import Inquiry, exchange_with
 from kubelib.server.proxying import split_name
@@ -302,7 +303,9 @@ def test_names_of_proxies_are_taken_apart() -> None:
 class Socket:
     """A WebSocket by hand."""
 
-    def __init__(self, cluster: Cluster, path: str, *subprotocols: str, authorized: bool = True) -> None:
+    def __init__(
+        self, cluster: Cluster, path: str, *subprotocols: str, authorized: bool = True, accept: str = ""
+    ) -> None:
         import socket
 
         host = cluster.url.removeprefix("http://")
@@ -313,7 +316,10 @@ class Socket:
             host=host,
             target=path,
             subprotocols=list(subprotocols),
-            extra_headers=[(b"authorization", f"Bearer {cluster.token}".encode())] if authorized else [],
+            extra_headers=[
+                *([(b"authorization", f"Bearer {cluster.token}".encode())] if authorized else []),
+                *([(b"accept", accept.encode())] if accept else []),
+            ],
         )
         self.socket.sendall(self.protocol.send(upgrade))
         self.code, self.refusal = 101, b""
@@ -417,6 +423,27 @@ def test_a_watch_over_a_websocket_is_a_message_for_each_event(cluster: Cluster, 
     expired = Socket(cluster, f"{SERVICE}?watch=true&resourceVersion=x")
     expired.close()
     assert (expired.code, json.loads(expired.refusal)["reason"]) == (400, "BadRequest")
+
+
+def test_a_watch_in_protocol_buffers_over_a_websocket_is_a_message_for_each_event_too(
+    cluster: Cluster, client: httpx.Client
+) -> None:
+    for name in ("one", "two"):
+        body = {"metadata": {"name": name, "labels": {"side": "other"}}, "spec": {"ports": [{"port": 1}]}}
+        assert client.post(SERVICE, json=body).status_code == 201
+    for accept in ("application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf;stream=watch"):
+        socket = Socket(
+            cluster, f"{SERVICE}?watch=true&timeoutSeconds=1&labelSelector=side%3Dother", accept=accept
+        )
+        for name in ("one", "two"):
+            message = socket.next()
+            assert isinstance(message, BytesMessage)
+            assert message.data.startswith(b"\x0a\x05ADDED\x12")  # without its length before it
+            api_version, kind, raw = decode_protobuf(bytes(message.data)[message.data.index(b"k8s\x00") :])
+            assert (api_version, kind) == ("v1", "Service")
+            assert name.encode() in raw
+        assert isinstance(socket.next(), CloseConnection)
+        socket.close()
 
 
 # In process

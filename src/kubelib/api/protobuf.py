@@ -358,6 +358,15 @@ def watch_frame(type_: str, body: bytes) -> bytes:
     return struct.pack(">I", len(event)) + event
 
 
+def unframed(frames: bytes) -> Iterator[bytes]:
+    """Take events apart that `watch_frame` has put their lengths before."""
+    at = 0
+    while at < len(frames):
+        end = at + 4 + int.from_bytes(frames[at : at + 4], "big")
+        yield frames[at + 4 : end]
+        at = end
+
+
 def _enveloped(tree: Tree, message: bytes) -> bytes:
     identity = _field(1, str(tree.get("apiVersion", "")).encode()) + _field(
         2, str(tree.get("kind", "")).encode()

@@ -18,10 +18,12 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, invalid
 from kubelib.api.meta import Key
+from kubelib.api.protobuf import unframed
 from kubelib.api.times import parse_time
 from kubelib.api.validation import problems
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.connecting import COMMANDS
+from kubelib.server.encodings import PROTOBUF_WATCH
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
 from kubelib.server.responses import Receive, Scope, Send, by_name, unless_gone
 from kubelib.server.upgrades import EXTENSION
@@ -246,9 +248,10 @@ _READING = ("binary.k8s.io", "base64.binary.k8s.io")
 def lines_over_websocket(scope: Scope, receive: Receive, send: Send, *, text: bool) -> tuple[Receive, Send]:
     """Return `receive` and `send` for what answers over HTTP, so that it answers over a WebSocket.
 
-    With `text` each line is a message of its own, as watches are sent; otherwise the bytes go as they come. Raises BadRequest for
-    protocols that are not spoken.
+    With `text` each line is a message of its own, as watches are sent, or each event in protocol buffers; otherwise the bytes go as they
+    come. Raises BadRequest for protocols that are not spoken.
     """
+    framed = False
     offered = tuple(scope.get("subprotocols") or ())
     chosen = next((name for name in offered if name in _READING), "")
     if offered and not chosen and not text:
@@ -260,11 +263,16 @@ def lines_over_websocket(scope: Scope, receive: Receive, send: Send, *, text: bo
         return {"type": "http.disconnect"} if message["type"] == "websocket.disconnect" else message
 
     async def send_to_client(message: MutableMapping[str, Any]) -> None:
+        nonlocal framed
         if message["type"] == "http.response.start":
+            framed = (b"content-type", PROTOBUF_WATCH) in message["headers"]
             await send({"type": "websocket.accept", "subprotocol": chosen or None})
             return
         body: bytes = message.get("body", b"")
-        if text:
+        if framed:
+            for event in unframed(body):
+                await send({"type": "websocket.send", "bytes": event})
+        elif text:
             for line in body.splitlines():
                 await send({"type": "websocket.send", "text": line.decode()})
         elif body and "base64" in chosen:
