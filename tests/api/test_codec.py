@@ -230,6 +230,8 @@ def test_a_document_is_exact_if_neither_its_types_nor_its_fields_need_a_second_l
         (b'{ "a" : "b\\":c" , "d":\n[{"e" :null}] }', []),
         (b'{"a": "x\\u0022: y", "b": 1, "b": 2}', ["b"]),
         (b'{"a": "x\\": y", "b" : 1, "b"\t: 2}', ["b"]),
+        (b'{"a": "\\u003a", "b": 1, "b": 2}', ["b"]),
+        (b'{"a": "\\u003A", "b": 1}', []),
         (b"{", []),
     ],
 )

@@ -389,8 +389,7 @@ def _findings(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[
                     yield from _findings(item, model, f"{here}.{key}.")
 
 
-_NAME = re.compile(rb'"[ \t\r\n]*:')
-_SPACED = re.compile(rb'"[ \t\r\n]')
+_HIDDEN_COLON = re.compile(rb"\\u003[aA]")
 
 
 def duplicate_fields(raw: bytes, read: Any = None) -> list[str]:
@@ -399,11 +398,10 @@ def duplicate_fields(raw: bytes, read: Any = None) -> list[str]:
     `read` is what the text has been read as, if it has been already.
     """
     try:
-        # A text with as many names as its values has none that was overwritten. Names in the text of a value count on both
+        # A text with as many colons as its values has no name that was overwritten. Colons in the text of a value count on both
         # sides, as long as they are written in the same way.
-        names = msgspec.json.encode(parse_json(raw) if read is None else read).count(b'":')
-        found = len(_NAME.findall(raw)) if _SPACED.search(raw) else raw.count(b'":')
-        if found <= names and b"\\u0022" not in raw:
+        values = msgspec.json.encode(parse_json(raw) if read is None else read)
+        if raw.count(b":") <= values.count(b":") and not _HIDDEN_COLON.search(raw):
             return []
         tree = json.loads(raw, object_pairs_hook=_pairs)
     except (ValueError, RecursionError):

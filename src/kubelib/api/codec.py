@@ -101,10 +101,11 @@ def error_of_answer(code: int, body: bytes) -> ApiError:
 
 def encode_tree(tree: Tree, resource: Resource) -> bytes:
     """Return the stored form: kind, apiVersion and metadata first, no resource version."""
-    metadata = {k: v for k, v in tree["metadata"].items() if k != "resourceVersion"}
-    ordered = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-    ordered.update((k, v) for k, v in tree.items() if k not in ordered)
-    return encode_json(ordered)
+    metadata = tree["metadata"]
+    if "resourceVersion" in metadata:
+        metadata = {k: v for k, v in metadata.items() if k != "resourceVersion"}
+    head = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return encode_json({**head, **tree, **head})
 
 
 # Zero values that are written

@@ -4,6 +4,7 @@ A kind is declared once, as a `Resource`; discovery, the codec, OpenAPI, `kubect
 all follow from it. Custom kinds register here like built-in ones.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -78,17 +79,17 @@ class Resource:
         """The verbs that discovery lists."""
         return sorted(set(self.verbs) - ({"create", "patch", "update"} if self.terminating else set()))
 
-    @property
+    @functools.cached_property
     def builtin(self) -> bool:
         """Whether the rules that Kubernetes has for kinds of this name are meant."""
         return self.structure is None and self.cls.__module__.startswith("kubelib.api.")
 
-    @property
+    @functools.cached_property
     def api_version(self) -> str:
         """``group/version``, or only the version for the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @functools.cached_property
     def group_resource(self) -> str:
         """The resource's name in messages: ``pods``, ``deployments.apps``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
