@@ -4,6 +4,7 @@ import re
 from typing import Generic, TypeVar
 
 from kubelib.api.codec import encode_json
+from kubelib.api.document import Written
 from kubelib.api.scheme import Tree
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ _NAME, _ANY = re.compile(rb'"kube-api-access-[a-z0-9]{5}"'), b'"kube-api-access-
 
 def comparable(spec: Tree) -> bytes:
     """Return the encoded form of a Pod's spec: equal for Pods which differ only in how the volume with their token was named."""
-    encoded = encode_json(spec)
+    encoded = bytes(spec.written) if type(spec) is Written else encode_json(spec)
     at = encoded.find(_ANY[:-1])
     name = _NAME.match(encoded, at) if at >= 0 else None
     if name is None or _ANY in encoded:

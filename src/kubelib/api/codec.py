@@ -19,7 +19,7 @@ from kubelib.api.checking import (
     typed_check,
     unknown_fields,
 )
-from kubelib.api.document import decoder_of, splice_resource_version
+from kubelib.api.document import Written, decoder_of, splice_resource_version
 from kubelib.api.enums import ZEROS
 from kubelib.api.errors import ApiError, error_from_status
 from kubelib.api.fields import Shape, field_types
@@ -105,7 +105,11 @@ def encode_tree(tree: Tree, resource: Resource) -> bytes:
     if "resourceVersion" in metadata:
         metadata = {k: v for k, v in metadata.items() if k != "resourceVersion"}
     head = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-    return encode_json({**head, **tree, **head})
+    whole = {**head, **tree, **head}
+    spec = tree.get("spec")
+    if type(spec) is Written:
+        whole["spec"] = spec.written
+    return encode_json(whole)
 
 
 # Zero values that are written

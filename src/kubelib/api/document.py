@@ -51,13 +51,13 @@ class _Metadata(Model):
     metadata: msgspec.Raw = msgspec.Raw()
 
 
-class ManagedEntry(dict[str, Any]):
-    """An entry of the managed fields of a stored document, with the bytes that it was read from."""
+class Written(dict[str, Any]):
+    """A part of a document with its encoded form: nobody changes it any more."""
 
     __slots__ = ("written",)
 
-    def __init__(self, written: bytes) -> None:
-        super().__init__(_tree(written))
+    def __init__(self, part: Mapping[str, Any], written: bytes) -> None:
+        super().__init__(part)
         self.written = msgspec.Raw(written)
 
 
@@ -322,12 +322,12 @@ _recent: deque[Document] = deque()
 
 @functools.lru_cache(maxsize=128)
 def _entries(raw: bytes) -> tuple[dict[str, Any], ...]:
-    return tuple(ManagedEntry(bytes(entry)) for entry in _raws(raw))
+    return tuple(Written(_tree(entry), bytes(entry)) for entry in _raws(raw))
 
 
 def as_written(entries: Sequence[dict[str, Any]]) -> list[Any]:
     """Return managed fields ready to be encoded: those that nobody has changed are not encoded again."""
-    return [entry.written if type(entry) is ManagedEntry else entry for entry in entries]
+    return [entry.written if type(entry) is Written else entry for entry in entries]
 
 
 class Documents(Sequence[T]):

@@ -32,24 +32,24 @@ def pod_status_problems(new: Tree, old: Tree) -> list[Problem]:
         problems += each("status.nominatedNodeName", nominated, texts.subdomain(nominated))
     if before.get("qosClass"):
         problems += immutable("status.qosClass", status.get("qosClass") or "", before["qosClass"])
-    sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
-    for part, policy in zip(
-        _PARTS, (spec.get("restartPolicy"), spec.get("restartPolicy"), "Never"), strict=True
-    ):
+    for part in _PARTS:
+        policy = "Never" if part == "ephemeralContainerStatuses" else spec.get("restartPolicy")
         if policy != "Always" and before.get(part):
-            _transition_problems(status, before, part, policy, sidecars, problems)
+            _transition_problems(status, before, part, policy, spec, problems)
     if status.get("resourceClaimStatuses"):
         _claim_problems(status["resourceClaimStatuses"], spec.get("resourceClaims") or (), problems)
     for part in ("podIPs", "hostIPs"):
-        _address_problems(status, part, problems)
+        if status.get(part):
+            _address_problems(status, part, problems)
     windows = (spec.get("os") or {}).get("name") == "windows"
-    for part in _PARTS:
-        for at, container in enumerate(status.get(part) or ()):
+    reported = [part for part in _PARTS if status.get(part)]
+    for part in reported:
+        for at, container in enumerate(status[part]):
             user = (container.get("user") or {}).get("linux")
             if user is not None:
                 _user_problems(user, f"status.{part}[{at}].linux", problems, windows=windows)
-    for part in _PARTS:
-        for at, container in enumerate(status.get(part) or ()):
+    for part in reported:
+        for at, container in enumerate(status[part]):
             if container.get("allocatedResourcesStatus"):
                 named = spec.get(part.removesuffix("Statuses") + "s") or ()
                 _health_problems(
@@ -59,8 +59,9 @@ def pod_status_problems(new: Tree, old: Tree) -> list[Problem]:
 
 
 def _transition_problems(
-    status: Tree, before: Tree, part: str, policy: Any, sidecars: set[Any], problems: list[Problem]
+    status: Tree, before: Tree, part: str, policy: Any, spec: Tree, problems: list[Problem]
 ) -> None:
+    sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
     now = {container.get("name"): container for container in status.get(part) or ()}
     for at, earlier in enumerate(before[part]):
         ended = (earlier.get("state") or {}).get("terminated")
@@ -90,9 +91,9 @@ def _claim_problems(statuses: Sequence[Tree], claims: Sequence[Tree], problems: 
 
 
 def _address_problems(status: Tree, part: str, problems: list[Problem]) -> None:
-    path, entries = f"status.{part}", status.get(part) or ()
+    path, entries = f"status.{part}", status[part]
     addresses = [entry.get("ip") or "" for entry in entries]
-    if part == "hostIPs" and addresses and status.get("hostIP") != addresses[0]:
+    if part == "hostIPs" and status.get("hostIP") != addresses[0]:
         problems.append(invalid(f"{path}[0].ip", addresses[0], "must be equal to `hostIP`"))
     for at, address in enumerate(addresses):
         problems += each(f"{path}[{at}]", address, texts.ip_address(address))

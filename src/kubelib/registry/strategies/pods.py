@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kubelib.api.document import Document
+from kubelib.api import codec
+from kubelib.api.document import Document, Written
 from kubelib.api.errors import BadRequest, Problem, invalid
 from kubelib.api.meta import Key
 from kubelib.api.podresources import qos_class
@@ -45,6 +46,12 @@ class PodStrategy(Strategy):
                     }
                 ]
         tree["status"] = status
+
+    def complete(self, registry: "GenericRegistry", tree: Tree) -> None:
+        """Encode the spec, once for all who look at it from here on: those who judge it, and the store."""
+        spec = tree.get("spec")
+        if isinstance(spec, dict):
+            tree["spec"] = Written(spec, codec.encode_json(spec))
 
     def prepare_for_update(
         self, registry: "GenericRegistry", tree: Tree, old: Tree, subresource: str
