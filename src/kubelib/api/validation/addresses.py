@@ -31,6 +31,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
+@functools.lru_cache(_TEXTS)
 def _read(text: str) -> tuple[Address, bool] | None:
     """Return an address, and whether some octet of its text begins with a needless zero; None if it is none."""
     plain = _ZEROS.sub("", text) if _OCTETS(text) else text

@@ -94,6 +94,7 @@ def search_domain(name: str) -> list[str]:
 _LINK_LOCAL_MULTICAST = ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16")
 
 
+@functools.lru_cache(_TEXTS)
 def special_address(text: str) -> list[str]:
     """Check that an IP address is one that can be reached from elsewhere."""
     address = sloppy_address(text)
