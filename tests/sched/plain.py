@@ -1,23 +1,34 @@
 """A scheduler's judgement, node by node, slow and plain: what the engine is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubelib.api.core.affinity import PodAffinityTerm
+from kubelib.api.core.affinity import PodAffinityTerm, TopologySpreadConstraint
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.quantity import parse_quantity
 from kubelib.labels.selector import selector_from_label_selector
 
 Placement = Sequence[tuple[Pod, Node]]
+NAMESPACES: Mapping[str, Mapping[str, str]] = {"default": {"team": "a"}, "other": {"team": "b"}}
+"""The namespaces that there are, with their labels."""
+
+
+def amount(name: str, text: str) -> int:
+    quantity = parse_quantity(text)
+    return quantity.milli() if name == "cpu" else quantity.value()
 
 
 def requests(pod: Pod) -> dict[str, int]:
     total: dict[str, int] = {}
     for container in pod.spec.containers:
         for name, text in container.resources.requests.items():
-            quantity = parse_quantity(text)
-            total[name] = total.get(name, 0) + (quantity.milli() if name == "cpu" else quantity.value())
+            total[name] = total.get(name, 0) + amount(name, text)
+    for container in pod.spec.init_containers:
+        for name, text in container.resources.requests.items():
+            total[name] = max(total.get(name, 0), amount(name, text))
+    for name, text in pod.spec.overhead.items():
+        total[name] = total.get(name, 0) + amount(name, text)
     return total
 
 
@@ -65,9 +76,17 @@ def affine(pod: Pod, node: Node) -> bool:
 
 
 def means(term: PodAffinityTerm, owner: Pod, other: Pod) -> bool:
-    return other.metadata.namespace == owner.metadata.namespace and selector_from_label_selector(
-        term.label_selector
-    ).matches(other.metadata.labels)
+    mine, theirs = owner.metadata.labels, other.metadata.labels
+    named = term.namespaces
+    if not named and term.namespace_selector is None:
+        named = (owner.metadata.namespace,)
+    chosen = selector_from_label_selector(term.namespace_selector)
+    return (
+        (other.metadata.namespace in named or chosen.matches(NAMESPACES[other.metadata.namespace]))
+        and selector_from_label_selector(term.label_selector).matches(theirs)
+        and all(theirs.get(key) == mine[key] for key in term.match_label_keys if key in mine)
+        and all(theirs.get(key) != mine[key] for key in term.mismatch_label_keys if key in mine)
+    )
 
 
 def away(pod: Pod) -> Sequence[PodAffinityTerm]:
@@ -101,29 +120,46 @@ def keeps_company(pod: Pod, node: Node, placed: Placement) -> bool:
     return all(any(same_place(t.topology_key, node, n) for _, n in company) for t in terms)
 
 
+def is_counted(constraint: TopologySpreadConstraint, pod: Pod, other: Pod) -> bool:
+    mine, theirs = pod.metadata.labels, other.metadata.labels
+    return (
+        other.metadata.namespace == pod.metadata.namespace
+        and selector_from_label_selector(constraint.label_selector).matches(theirs)
+        and all(theirs.get(key) == mine[key] for key in constraint.match_label_keys if key in mine)
+    )
+
+
+def taints_tolerated(pod: Pod, node: Node) -> bool:
+    return all(tolerated(pod, taint) for taint in node.spec.taints if taint.effect != "PreferNoSchedule")
+
+
 def spreads(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool:
     required = [c for c in pod.spec.topology_spread_constraints if c.when_unsatisfiable == "DoNotSchedule"]
     keys = [c.topology_key for c in required]
     if any(key not in node.metadata.labels for key in keys):
         return False
-    eligible = [n for n in nodes if all(k in n.metadata.labels for k in keys) and affine(pod, n)]
+    labelled = [n for n in nodes if all(k in n.metadata.labels for k in keys)]
     for constraint in required:
-        selector = selector_from_label_selector(constraint.label_selector)
+        eligible = [
+            n
+            for n in labelled
+            if (constraint.node_affinity_policy == "Ignore" or affine(pod, n))
+            and (constraint.node_taints_policy != "Honor" or taints_tolerated(pod, n))
+        ]
+        counted = [
+            n
+            for p, n in placed
+            if n in eligible and p.metadata.deletion_timestamp is None and is_counted(constraint, pod, p)
+        ]
 
-        def count(value: str, key: str = constraint.topology_key, selector: Any = selector) -> int:
-            return sum(
-                n in eligible
-                and n.metadata.labels[key] == value
-                and p.metadata.namespace == pod.metadata.namespace
-                and selector.matches(p.metadata.labels)
-                for p, n in placed
-            )
+        def count(value: str, key: str = constraint.topology_key, counted: Any = counted) -> int:
+            return sum(n.metadata.labels[key] == value for n in counted)
 
         places = {n.metadata.labels[constraint.topology_key] for n in eligible}
         least = min(map(count, places), default=0)
         if len(places) < (constraint.min_domains or 1):
             least = 0
-        own = int(selector.matches(pod.metadata.labels))
+        own = int(is_counted(constraint, pod, pod))
         if count(node.metadata.labels[constraint.topology_key]) + own - least > constraint.max_skew:
             return False
     return True
@@ -135,8 +171,7 @@ def room(pod: Pod, node: Node, placed: Placement) -> bool:
     if len(there) >= int(offered["pods"]):
         return False
     for name, wanted in requests(pod).items():
-        quantity = parse_quantity(offered.get(name, "0"))
-        capacity = quantity.milli() if name == "cpu" else quantity.value()
+        capacity = amount(name, offered.get(name, "0"))
         if wanted and sum(r.get(name, 0) for r in there) + wanted > capacity:
             return False
     return True
@@ -167,7 +202,7 @@ def fits(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool
     )
     return (
         (not node.spec.unschedulable or cordon_tolerated)
-        and all(tolerated(pod, t) for t in node.spec.taints if t.effect != "PreferNoSchedule")
+        and taints_tolerated(pod, node)
         and affine(pod, node)
         and ports_free(pod, node, placed)
         and room(pod, node, placed)

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -33,6 +34,7 @@ from kubelib.sched.pods import PodInfo, pod_requests
 from kubelib.sched.policies import FILTERS, POLICIES, Best, default_policy, load_policy, per_node
 from tests.sched import plain
 
+LATER = datetime(2026, 1, 1, tzinfo=UTC)
 ZONES = st.sampled_from(["a", "b", "c"])
 EFFECTS = st.sampled_from(["NoSchedule", "NoExecute", "PreferNoSchedule"])
 
@@ -93,8 +95,21 @@ NODE_AFFINITY = st.builds(
 )
 SELECTORS = st.builds(LabelSelector, match_labels=st.sampled_from([{"app": "x"}, {"app": "y"}, {}]))
 KEYS = st.sampled_from(["zone", "host"])
+SAME = st.sampled_from([(), (), ("version",), ("app", "version")])
+"""Labels whose value is to be that of the Pod, or another."""
 POD_TERMS = st.lists(
-    st.builds(PodAffinityTerm, label_selector=SELECTORS, topology_key=KEYS), min_size=1, max_size=2
+    st.builds(
+        PodAffinityTerm,
+        label_selector=SELECTORS,
+        topology_key=KEYS,
+        namespaces=st.sampled_from([(), (), ("other",), ("default", "other")]),
+        namespace_selector=st.none()
+        | st.builds(LabelSelector, match_labels=st.sampled_from([{}, {"team": "b"}, {"team": "c"}])),
+        match_label_keys=SAME,
+        mismatch_label_keys=SAME,
+    ),
+    min_size=1,
+    max_size=2,
 ).map(tuple)
 AFFINITY = st.builds(
     Affinity,
@@ -110,7 +125,10 @@ SPREAD = st.builds(
     topology_key=KEYS,
     when_unsatisfiable=st.sampled_from(["DoNotSchedule", "ScheduleAnyway"]),
     label_selector=SELECTORS,
-    min_domains=st.none(),
+    match_label_keys=SAME,
+    min_domains=st.sampled_from([None, None, 2, 3]),
+    node_affinity_policy=st.sampled_from(["", "Honor", "Ignore"]),
+    node_taints_policy=st.sampled_from(["", "Honor", "Ignore"]),
 )
 TOLERATIONS = st.builds(
     Toleration,
@@ -126,23 +144,29 @@ PORTS = st.lists(
     st.builds(
         ContainerPort,
         host_port=st.sampled_from([80, 81]),
-        host_ip=st.sampled_from(["", "10.0.0.1", "10.0.0.2"]),
+        host_ip=st.sampled_from(["", "0.0.0.0", "10.0.0.1", "10.0.0.2"]),
+        protocol=st.sampled_from(["", "TCP", "UDP"]),
     ),
-    max_size=1,
+    max_size=2,
 ).map(tuple)
 PODS = st.builds(
-    lambda namespace, labels, container, ports, **spec: Pod(
+    lambda namespace, labels, container, before, ports, **spec: Pod(
         metadata=ObjectMeta(namespace=namespace, labels=labels),
         spec=PodSpec(
             containers=(
                 Container(name="c", ports=ports, resources=ResourceRequirements(requests=container)),
             ),
+            init_containers=(Container(name="i", resources=ResourceRequirements(requests=before)),),
             **spec,
         ),
     ),
     namespace=st.sampled_from(["default", "default", "other"]),
-    labels=st.sampled_from([{}, {"app": "x"}, {"app": "y"}]),
+    labels=st.sampled_from(
+        [{}, {"app": "x"}, {"app": "y"}, {"app": "x", "version": "1"}, {"app": "x", "version": "2"}]
+    ),
     container=REQUESTS,
+    before=st.just({}) | REQUESTS,
+    overhead=st.sampled_from([{}, {}, {"cpu": "250m"}]),
     ports=PORTS,
     affinity=st.none() | AFFINITY,
     tolerations=st.lists(TOLERATIONS, max_size=1).map(tuple),
@@ -160,14 +184,14 @@ def named(pod: Pod, number: int) -> Pod:
 def test_every_verdict_is_that_of_a_plain_scheduler_node_by_node(data: Any) -> None:
     machines: dict[str, Node] = {}
     placed: list[tuple[Pod, Node]] = []
-    table = NodeTable()
+    table = table_of()
     cycles = {name: Cycle(table, make(), Random(7)) for name, make in POLICIES.items()}
     shapes = data.draw(st.lists(PODS, min_size=1, max_size=3))
     for number in range(data.draw(st.integers(1, 5))):
         node = machines[f"n{number}"] = data.draw(nodes(f"n{number}"))
         table.put_node(node)
     for number in range(data.draw(st.integers(1, 14))):
-        match data.draw(st.sampled_from(["pod"] * 6 + ["node", "gone", "lost"])):
+        match data.draw(st.sampled_from(["pod"] * 6 + ["node", "leaving", "gone", "lost"])):
             case "pod":
                 pod = named(data.draw(st.sampled_from(shapes)), number)
                 info = PodInfo.of(pod)
@@ -189,6 +213,12 @@ def test_every_verdict_is_that_of_a_plain_scheduler_node_by_node(data: Any) -> N
                 node = machines[name] = data.draw(nodes(name))
                 placed = [(p, node if n is old else n) for p, n in placed]
                 table.put_node(node)
+            case "leaving" if placed:
+                chosen_row = data.draw(st.integers(0, len(placed) - 1))
+                pod, node = placed[chosen_row]
+                pod = replace(pod, metadata=replace(pod.metadata, deletion_timestamp=LATER))
+                placed[chosen_row] = pod, node
+                table.put_pod(PodInfo.of(pod), node.metadata.name)
             case "gone" if placed:
                 pod, _ = placed.pop(data.draw(st.integers(0, len(placed) - 1)))
                 assert table.remove_pod(pod.metadata.uid)
@@ -238,6 +268,8 @@ def place(cycle: Cycle, pods: Sequence[PodInfo]) -> Counter[str]:
 
 def table_of(*machines: Node) -> NodeTable:
     table = NodeTable()
+    for name, labels in plain.NAMESPACES.items():
+        table.put_namespace(name, labels)
     for node in machines:
         table.put_node(node)
     return table

@@ -21,12 +21,11 @@ from kubelib.registry.base import Patch
 from kubelib.sched.base import Policy
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.cycle import Cycle
-from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import FILTERS, AnyOf, default_policy, per_node
 from kubelib.sched.preemption import NoPlan, Plan, Preemption
 from tests.sched import plain
-from tests.sched.test_engine import POD_TERMS, PODS, named, nodes
+from tests.sched.test_engine import POD_TERMS, PODS, named, nodes, table_of
 from tests.sched.test_scheduler import Remote, containers
 
 SMALL = {"cpu": "2", "memory": "4Gi", "pods": "10"}
@@ -120,7 +119,7 @@ def shape(data: Any, *, wishes: bool) -> Pod:
 def test_every_preemption_is_the_cheapest_of_a_plain_scheduler_and_leaves_no_trace(
     data: Any, wishes: bool
 ) -> None:
-    table, budgets = NodeTable(), Budgets()
+    table, budgets = table_of(), Budgets()
     cycle = Cycle(table, default_policy(), Random(7))
     machines = [data.draw(nodes(f"n{number}")) for number in range(data.draw(st.integers(1, 4)))]
     for node in machines:

@@ -13,7 +13,7 @@ from kubelib.api.core.claims import (
 )
 from kubelib.api.core.drivers import GCEPersistentDiskVolumeSource
 from kubelib.api.core.namespace import Namespace
-from kubelib.api.core.node import Node
+from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.persistentvolumes import (
     CSIPersistentVolumeSource,
     PersistentVolume,
@@ -59,6 +59,7 @@ from kubelib.sim.hardship import Conflicting, Lossy
 from kubelib.testing.objects import make_node, make_pod
 from tests.sched import plain
 from tests.sched.conftest import containers
+from tests.sched.test_engine import crowded_pod
 
 ZONE = "topology.kubernetes.io/zone"
 DRIVER = "disk.example"
@@ -229,7 +230,9 @@ def make_user(random: Random, number: int) -> Pod:
     if random.random() < 0.2:
         disk = GCEPersistentDiskVolumeSource(pd_name=random.choice("xy"), read_only=random.random() < 0.5)
         volumes.append(Volume(name="disk", gce_persistent_disk=disk))
-    return make_pod(f"p{number}", uid=f"u{number}", volumes=tuple(volumes))
+    # Half of them ask for nothing else, the others for neighbours, places, ports and room as well.
+    pod = make_pod(f"p{number}", uid=f"u{number}") if random.random() < 0.5 else crowded_pod(random, number)
+    return replace(pod, spec=replace(pod.spec, volumes=tuple(volumes)))
 
 
 def judge_as_plain(seed: int) -> tuple[int, int]:
@@ -237,8 +240,10 @@ def judge_as_plain(seed: int) -> tuple[int, int]:
     random = Random(seed)
     table, machines = NodeTable(), []
     for number in range(5):
-        labels = {ZONE: random.choice("abc")} if number else {}
-        node = machine(f"n{number}", labels)
+        zone, host = random.choice("abc"), {"host": f"n{number}"}
+        node = machine(f"n{number}", {ZONE: zone, "zone": zone, **host} if number else host)
+        taints = (Taint(key="k", effect="NoSchedule"),) if random.random() < 0.2 else ()
+        node = replace(node, spec=replace(node.spec, taints=taints))
         machines.append(node)
         table.put_node(node)
     storage = make_storage(random, table)
