@@ -362,6 +362,8 @@ async def test_a_claim_that_waits_for_a_consumer_is_told_the_node_and_the_pod_go
     claim = await claim_of(world)
     assert claim.status.phase == "Bound"
     assert (await world.pod("p")).spec.node_name == claim.metadata.annotations[SELECTED]
+    # It was never refused, though it had a claim before anybody knew its volume.
+    assert "FailedScheduling" not in [reason for reason, _ in await world.events()]
 
 
 @pytest.mark.seeds(3)

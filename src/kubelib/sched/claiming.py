@@ -15,6 +15,7 @@ from kubelib.api.claiming import SELECTED_NODE
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.errors import ApiError
+from kubelib.api.meta import Key
 from kubelib.client.base import Client
 from kubelib.registry.base import Patch
 from kubelib.sched.nodes import NodeTable
@@ -58,6 +59,14 @@ class Claimer:
             if claim.metadata.uid not in have and SELECTED_NODE not in claim.metadata.annotations
         )
         return Errand(volumes, claims)
+
+    def is_waiting(self, pod: PodInfo) -> bool:
+        """Return whether a Pod's claims were told of the node that is promised to it, and a volume that one was given is not known yet."""
+        known, node = self._table.volumes, self._table.nominated_node(pod.uid)
+        if not node or None not in known.wanted(pod).bound:
+            return False
+        claims = (known.claim(Key(pod.namespace, name)) for name, _ in pod.claims)
+        return any(c is not None and c.metadata.annotations.get(SELECTED_NODE) == node for c in claims)
 
     async def carry_out(self, pod: PodInfo, errand: Errand, failed: Callable[[PodInfo], None]) -> None:
         """Write it. Calls `failed` if that did not work: what was counted as done is not any more."""

@@ -335,6 +335,9 @@ class Scheduler:
             self.table.put_pod(pod, verdict.node)
             self.queue.wake("pod placed")
             attempt.placed.append((pod, verdict.node))
+        elif pod.claims and self._claimer.is_waiting(pod):
+            # News of volumes come apart from those of claims: what is promised stays promised.
+            self.queue.park(pod)
         elif self.table.doubted(pod):
             # Somebody else is about to fill the nodes where this one would fit, or was: soon we shall have heard.
             self.table.forget_doubts()
