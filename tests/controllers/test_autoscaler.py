@@ -80,7 +80,7 @@ def pods(count: int, *, ready: bool = True) -> list[Pod]:
 
 
 def used(*milli: int) -> dict[str, Usage]:
-    return {f"p{n}": {"main": {"cpu": value}} for n, value in enumerate(milli)}
+    return {f"p{n}": Usage({"main": {"cpu": value}}) for n, value in enumerate(milli)}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_usage_over_target_says_how_many_replicas_there_should_be(
 def test_pods_that_only_start_count_as_idle() -> None:
     new = [replace(p, metadata=replace(p.metadata, uid="new", name="new")) for p in pods(1, ready=False)]
     some = [*pods(1), *new]
-    assert compute(CPU, some, {**used(100), "new": {"main": {"cpu": 900}}}, 2, NOW).replicas == 2
+    assert compute(CPU, some, {**used(100), "new": Usage({"main": {"cpu": 900}})}, 2, NOW).replicas == 2
 
 
 def test_pods_that_have_never_been_ready_count_as_idle_however_old() -> None:
@@ -115,12 +115,26 @@ def test_pods_that_have_never_been_ready_count_as_idle_however_old() -> None:
         status = replace(one.status, start_time=started, conditions=(ready,))
         return replace(one, metadata=replace(one.metadata, name=name, uid=name), status=status)
 
-    use = {**used(100), "new": {"main": {"cpu": 100}}}
+    use = {**used(100), "new": Usage({"main": {"cpu": 100}})}
     never, later = old("new", timedelta(seconds=5)), old("new", timedelta(minutes=10))
     assert compute(CPU, [*pods(1), never], use, 2, NOW).replicas == 2
     assert compute(CPU, [*pods(1), later], use, 2, NOW).replicas == 4
     # Without measurements a Pod is missing, ready or not: less than all that it asks for is not assumed.
     assert compute(CPU, [*pods(1), later], used(30), 2, NOW).replicas == 2
+
+
+def test_what_pods_use_while_they_get_ready_is_not_counted() -> None:
+    """The fresh ones have started a minute ago and are ready since `NOW`."""
+
+    def measured(since: timedelta) -> dict[str, Usage]:
+        fresh = Usage({"main": {"cpu": 300}}, NOW + since)
+        return {"p0": fresh, "p1": Usage({"main": {"cpu": 100}}, NOW)}
+
+    now = NOW + timedelta(seconds=30)
+    assert compute(CPU, pods(2), measured(timedelta(seconds=-1)), 2, now).replicas == 2
+    assert compute(CPU, pods(2), measured(timedelta(0)), 2, now).replicas == 8
+    old = NOW + timedelta(minutes=5)
+    assert compute(CPU, pods(2), measured(timedelta(seconds=-1)), 2, old).replicas == 8
 
 
 def test_sidecars_ask_for_something_too_and_pods_may_ask_as_a_whole() -> None:
@@ -134,7 +148,7 @@ def test_sidecars_ask_for_something_too_and_pods_may_ask_as_a_whole() -> None:
 
 
 def test_a_pod_counts_as_measured_only_if_all_its_containers_are() -> None:
-    half: Mapping[str, Usage] = {"p0": {"main": {"cpu": 300}, "other": {"memory": 1}}, **used()}
+    half = {"p0": Usage({"main": {"cpu": 300}, "other": {"memory": 1}})}
     with pytest.raises(CannotCompute, match="did not receive metrics"):
         compute(CPU, pods(1), half, 1, NOW)
 
@@ -211,7 +225,7 @@ class Load:
     async def usage(self, namespace: str, selector: Selector) -> Mapping[str, Usage]:
         found = await self.client.resource(Pod).list(Query(namespace, selector))
         ready = [p for p in found.items if p.status.phase == "Running"]
-        return {p.metadata.name: {"main": {"cpu": self.total // len(ready)}} for p in ready}
+        return {p.metadata.name: Usage({"main": {"cpu": self.total // len(ready)}}) for p in ready}
 
 
 def conditions(autoscaler: HorizontalPodAutoscaler) -> dict[str, tuple[str, str]]:
@@ -405,10 +419,11 @@ def asked(answer: bytes | Exception) -> tuple[AskedMetrics, list[tuple[str, Mapp
 
 async def test_what_pods_use_is_asked_of_the_api_by_their_selector() -> None:
     metrics, questions = asked(
-        b'{"items":[{"metadata":{"name":"web-1"},"containers":[{"name":"main","usage":{"cpu":"1500000n","memory":"2Ki"}}]}]}'
+        b'{"items":[{"metadata":{"name":"web-1"},"timestamp":"2026-01-01T00:00:00Z","window":"15.5s",'
+        b'"containers":[{"name":"main","usage":{"cpu":"1500000n","memory":"2Ki"}}]}]}'
     )
     usage = await metrics.usage("shop", parse_selector("app=web,tier in (a,b)"))
-    assert usage == {"web-1": {"main": {"cpu": 2, "memory": 2048000}}}
+    assert usage == {"web-1": Usage({"main": {"cpu": 2, "memory": 2048000}}, NOW - timedelta(seconds=15.5))}
     assert questions == [
         ("/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods", {"labelSelector": "app=web,tier in (a,b)"})
     ]
@@ -431,6 +446,10 @@ UNABLE = "unable to fetch metrics from resource metrics API: "
         ),
         (b"[]", UNABLE + "the answer makes no sense"),
         (b"nonsense", UNABLE + "the answer makes no sense"),
+        (
+            b'{"items":[{"metadata":{"name":"a"},"timestamp":"now","window":"1s","containers":[]}]}',
+            UNABLE + "the answer makes no sense",
+        ),
         (b'{"items":[{"metadata":{}}]}', UNABLE + "the answer makes no sense"),
         (
             b'{"items":[{"metadata":{"name":"a"},"containers":[{"name":"main","usage":{"cpu":"much"}}]}]}',

@@ -30,8 +30,15 @@ FIRST_READY = timedelta(seconds=30)
 NO_METRICS = "the server could not find the requested resource (get pods.metrics.k8s.io)"
 """What clients of Kubernetes say where nobody serves the group."""
 
-Usage = Mapping[str, Mapping[str, int]]
-"""By container, what it uses of each resource, in thousandths."""
+
+@attrs.frozen
+class Usage:
+    """What a Pod uses."""
+
+    containers: Mapping[str, Mapping[str, int]]
+    """By container, what it uses of each resource, in thousandths."""
+    since: datetime | None = None
+    """When the time began over which this was measured; None if that is not known."""
 
 
 class MetricsUnavailable(Exception):
@@ -79,24 +86,26 @@ def _requests(pod: Pod, resource: str, container: str) -> int:
     return total
 
 
-def _is_starting(pod: Pod, now: datetime) -> bool:
-    """Return whether what a Pod uses of the processor says nothing yet."""
-    ready, since = condition_of(pod, "Ready"), pod.status.start_time
-    if ready is None or since is None:
+def _is_starting(pod: Pod, measured: datetime | None, now: datetime) -> bool:
+    """Return whether what a Pod uses of the processor, `measured` since then, says nothing yet."""
+    ready, began = condition_of(pod, "Ready"), pod.status.start_time
+    if ready is None or began is None:
         return True
-    if ready.status != "False":
-        return False
     changed = ready.last_transition_time
-    return now < since + STARTING or changed is None or changed < since + FIRST_READY
+    if now < began + STARTING:
+        # What was measured while it got ready is what it takes to start.
+        unready_too = measured is not None and changed is not None and measured < changed
+        return ready.status == "False" or unready_too
+    return ready.status == "False" and (changed is None or changed < began + FIRST_READY)
 
 
 def _used(usage: Usage | None, resource: str, container: str) -> int | None:
     """Return what a Pod, or one of its containers, uses; None if that is not known."""
-    if not usage:
+    if usage is None or not usage.containers:
         return None
     if container:
-        return usage.get(container, {}).get(resource)
-    known = [values.get(resource) for values in usage.values()]
+        return usage.containers.get(container, {}).get(resource)
+    known = [values.get(resource) for values in usage.containers.values()]
     return None if None in known else sum(filter(None, known))
 
 
@@ -127,12 +136,13 @@ def compute(
     measured: dict[str, int] = {}
     missing, starting = [], []
     for pod in alive:
-        used = _used(usage.get(pod.metadata.name), resource, container)
+        measurement = usage.get(pod.metadata.name)
+        used = _used(measurement, resource, container)
         if pod.status.phase in ("", "Pending"):
             starting.append(pod)
-        elif used is None:
+        elif measurement is None or used is None:
             missing.append(pod)
-        elif resource == "cpu" and _is_starting(pod, now):
+        elif resource == "cpu" and _is_starting(pod, measurement.since, now):
             starting.append(pod)
         else:
             measured[pod.metadata.uid] = used
