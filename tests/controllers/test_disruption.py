@@ -271,6 +271,21 @@ async def test_the_percentage_of_a_deployment_is_counted_by_its_scale(world: Any
         await evict(world, second)
 
 
+async def test_pods_that_nothing_controls_are_told_of_where_shares_are_counted(world: Any) -> None:
+    async with world.running(controller(world)):
+        await world.create(web("alone"))
+        await world.create(budget(max_unavailable="50%"))
+        await world.settled(5)
+        (told,) = [message for reason, message in await world.events() if reason == "UnmanagedPods"]
+        selector = (
+            "&LabelSelector{MatchLabels:map[string]string{app: web,},"
+            "MatchExpressions:[]LabelSelectorRequirement{},}"
+        )
+        assert told.startswith(
+            f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be"
+        )
+
+
 async def test_a_budget_that_cannot_be_counted_allows_nothing_and_says_so(world: Any) -> None:
     async with world.running(controller(world)):
         pod = web("p")

@@ -291,6 +291,21 @@ async def test_waiting_for_the_first_consumer(cluster: Any) -> None:
     assert annotations["volume.kubernetes.io/selected-node"] == "n1"
 
 
+async def test_a_claim_that_came_before_the_default_class_gets_it(cluster: Any) -> None:
+    early = make_claim()
+    await cluster.create(replace(early, spec=replace(early.spec, storage_class_name=None)))
+    await cluster.create(make_claim("none"))  # asks for no class
+    await cluster.settled(2)
+    assert (await claim_of(cluster)).status.phase == "Pending"
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    made = make_class()
+    await cluster.create(replace(made, metadata=replace(made.metadata, annotations=default)))
+    await cluster.until(lambda: is_bound(cluster))
+    assert (await claim_of(cluster)).spec.storage_class_name == "dirs"
+    without = await claim_of(cluster, "none")
+    assert (without.status.phase, without.spec.storage_class_name) == ("Pending", "")
+
+
 async def test_a_claim_that_forgets_its_volume_is_lost(cluster: Any) -> None:
     forgetful = make_claim()
     forgotten = {"pv.kubernetes.io/bind-completed": "yes"}

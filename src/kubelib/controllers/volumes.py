@@ -6,6 +6,7 @@ from kubelib.api.claiming import (
     BIND_COMPLETED as BIND_COMPLETED,
 )
 from kubelib.api.claiming import BOUND_BY_CONTROLLER, YES, candidates
+from kubelib.api.claiming import CLASS as CLASS
 from kubelib.api.claiming import SELECTED_NODE as SELECTED_NODE
 from kubelib.api.claiming import bound_volume as bound_volume
 from kubelib.api.claiming import capacity as capacity

@@ -71,6 +71,20 @@ def selector_cell(tree: Tree, now: datetime) -> str:
     return labels_text(at(tree, "spec", "selector"))
 
 
+def go_selector_text(selector: Tree) -> str:
+    """Return a label selector in the form of Go's types, in which Kubernetes shows it here and there."""
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{one.get('key', '')},Operator:{one.get('operator', '')},"
+        f"Values:[{' '.join(one.get('values') or ())}],}},"
+        for one in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
+
+
 def label_selector_text(selector: Any) -> str:
     """Return a ``metav1.LabelSelector`` as text."""
     if selector is None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from kubelib.api.columns.cells import AGE, NAME, NONE, PLAIN_NAME, Cell, at, field
+from kubelib.api.columns.cells import AGE, NAME, NONE, PLAIN_NAME, Cell, at, field, go_selector_text
 from kubelib.api.scheme import Column, Tree
 from kubelib.api.times import human_duration
 
@@ -22,21 +22,7 @@ def _param_ref(tree: Tree, now: datetime) -> str:
     reference = at(tree, "spec", "paramRef") or {}
     if reference.get("name"):
         return f"{reference.get('namespace') or '*'}/{reference['name']}"
-    return _as_go_shows(reference["selector"]) if reference.get("selector") is not None else _UNSET
-
-
-def _as_go_shows(selector: Tree) -> str:
-    """Return a label selector in the form that Kubernetes shows here: that of Go's types."""
-    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
-    expressions = "".join(
-        f"LabelSelectorRequirement{{Key:{one.get('key', '')},Operator:{one.get('operator', '')},"
-        f"Values:[{' '.join(one.get('values') or ())}],}},"
-        for one in selector.get("matchExpressions") or ()
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
+    return go_selector_text(reference["selector"]) if reference.get("selector") is not None else _UNSET
 
 
 WEBHOOK_CONFIGURATION = (NAME, Column("Webhooks", _count("webhooks"), "integer"), AGE)

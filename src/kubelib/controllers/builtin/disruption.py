@@ -10,6 +10,8 @@ import attrs
 
 from kubelib.api.apps import ReplicaSet
 from kubelib.api.autoscaling import Scale
+from kubelib.api.codec import encode_json, parse_json
+from kubelib.api.columns.cells import go_selector_text
 from kubelib.api.core.pod import Pod, PodCondition
 from kubelib.api.disruption import with_condition
 from kubelib.api.errors import NotFound
@@ -159,7 +161,7 @@ class Budgets:
                 budget,
                 "UnmanagedPods",
                 "Pods selected by this PodDisruptionBudget (selector:"
-                f" {selector_of(budget)}) were found to be unmanaged. As a result, the status of the PDB cannot be"
+                f" {go_selector_text(parse_json(encode_json(budget.spec.selector)))}) were found to be unmanaged. As a result, the status of the PDB cannot be"
                 " calculated correctly, which may result in undefined behavior. To account for these pods please set"
                 ' ".spec.minAvailable" field of the PDB to an integer value.',
             )

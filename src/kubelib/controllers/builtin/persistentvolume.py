@@ -25,6 +25,7 @@ from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.pods import is_terminal
 from kubelib.controllers.provisioning import Provisioner
 from kubelib.informers import SharedInformers
+from kubelib.registry.admission.storage import marked_as_default
 from kubelib.registry.base import Preconditions
 
 NAME = "persistentvolume-controller"
@@ -162,6 +163,11 @@ class VolumeReconciler:
         volume = binding.best_match(claim, [*kept, *self._candidates(UNBOUND, name)], node)
         if volume is not None:
             await self._bind(claim, volume)
+        elif default := self._default_class(claim):
+            # It was made when there was no default class. The change leads here again.
+            await self._claim_registry.update(
+                replace(claim, spec=replace(claim.spec, storage_class_name=default))
+            )
         elif storage_class is not None:
             await self._provision(claim, storage_class, node)
         elif name:
@@ -172,6 +178,13 @@ class VolumeReconciler:
             message = "no persistent volumes available for this claim and no storage class is set"
             self._recorder.normal(claim, "FailedBinding", message)
             await self._pend(claim)
+
+    def _default_class(self, claim: PersistentVolumeClaim) -> str:
+        """Return the class that a claim gets which asks for none, not even for no class; empty if there is none."""
+        if claim.spec.storage_class_name is not None or binding.CLASS in claim.metadata.annotations:
+            return ""
+        default = marked_as_default(self._classes.cache)
+        return default.meta.name if default is not None else ""
 
     def _candidates(self, index: str, value: str) -> list[PersistentVolume]:
         return [document.view(PersistentVolume) for document in self._volumes.cache.by_index(index, value)]
@@ -397,7 +410,11 @@ def persistent_volume_controller(
         return (document.key, Key("", name)) if name else (document.key,)
 
     def of_class(document: Document) -> Iterable[Key]:
-        return [d.key for d in claims.cache.by_index(PENDING_OF_CLASS, document.meta.name)]
+        """Map a class to the claims that wait for it, or for a default one."""
+        waiting = claims.cache.by_index(PENDING_OF_CLASS, document.meta.name)
+        default = marked_as_default([document])
+        without = claims.cache.by_index(PENDING_OF_CLASS, "") if default is not None else ()
+        return [d.key for d in (*waiting, *without)]
 
     return Controller(
         NAME,

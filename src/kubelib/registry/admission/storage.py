@@ -1,5 +1,6 @@
 """Volumes and claims: the default class, what is in use stays, and who may grow."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from kubelib.api.core import claims, persistentvolumes
@@ -27,9 +28,18 @@ def default_class(
     attributes: Attributes, kind: type[Object], annotations: tuple[str, ...]
 ) -> Document | None:
     """Return the class that is marked as default; the newest one of several."""
+    return marked_as_default(attributes.cache(kind).all(), kind, annotations)
+
+
+def marked_as_default(
+    classes: Iterable[Document],
+    kind: type[Object] = StorageClass,
+    annotations: tuple[str, ...] = DEFAULT_ANNOTATIONS,
+) -> Document | None:
+    """Return which of these classes is the default one; the newest of several."""
     marked = [
         (document, view)
-        for document in attributes.cache(kind).all()
+        for document in classes
         if any((view := document.view(kind)).metadata.annotations.get(name) == "true" for name in annotations)
     ]
     marked.sort(key=lambda pair: pair[1].metadata.name)
