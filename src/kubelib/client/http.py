@@ -46,6 +46,8 @@ R = TypeVar("R", bound=Object)
 REMEMBERED = 4096
 """How many documents are remembered as they were read, for updates that keep what a class does not know."""
 RETRIES = 5
+PATIENCE: Mapping[str, float | None] = {"connect": 10.0, "read": 65.0, "write": 65.0, "pool": 65.0}
+"""How many seconds may pass until a server is connected to, and from then on without anything coming or going; as httpx has it."""
 SENDING = "http11.send_request_headers.started"
 """What httpcore tells its ``trace`` extension before the first byte of a request."""
 
@@ -96,17 +98,17 @@ class HttpClient:
         self.connection = connection
         self.scheme = Scheme(scheme)
         """The kinds that can be asked for: those of the scheme that was given, and those that are added here."""
-        headers = {"user-agent": f"{manager}/0.1.0", "accept": "application/json"}
+        self._headers = {
+            "user-agent": f"{manager}/0.1.0",
+            "accept-encoding": "gzip, deflate",
+            "connection": "keep-alive",
+        }
         if connection.token:
-            headers["authorization"] = f"Bearer {connection.token}"
+            self._headers["authorization"] = f"Bearer {connection.token}"
         self._tls = tls_context(connection) if connection.server.startswith("https") else None
         self._servers = Servers(connection.servers)
-        self._http = httpx.AsyncClient(
-            headers=headers,
-            transport=transport or Exchanges(self._tls),
-            timeout=httpx.Timeout(65.0, connect=10.0, read=65.0),
-            trust_env=False,
-        )
+        # Without a client of httpx around it: redirects, cookies and the merging of settings cost as much as the exchange itself.
+        self._transport: httpx.AsyncBaseTransport = transport or Exchanges(self._tls)
         self._read: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self.binder = HttpBinder(self)
         """Commits many bindings at once, at a server of ours."""
@@ -128,13 +130,13 @@ class HttpClient:
         return view
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.__aexit__(kind, error, trace)
+        await self._transport.__aexit__(kind, error, trace)
 
     def resource(self, kind: type[R], /) -> "HttpRegistry[R]":
         """Return the registry of a kind."""
@@ -193,14 +195,19 @@ class HttpClient:
 
         why, reached = "", False
         guarded = self._may_write is not None and method not in ("GET", "HEAD")
-        extensions = {"trace": self._before_sending} if guarded else None
+        extensions: dict[str, Any] = {"timeout": PATIENCE}
+        if guarded:
+            extensions["trace"] = self._before_sending
         for url in self._servers.turns():
             try:
                 if guarded:
                     await self._before_sending(SENDING, None)
-                response = await self._http.request(
-                    method, f"{url}{path}", params=query, content=body, headers=headers, extensions=extensions
-                )
+                request = self._request(method, f"{url}{path}", query, headers, extensions, body)
+                response = await self._transport.handle_async_request(request)
+                try:
+                    await response.aread()
+                finally:
+                    await response.aclose()
                 if response.status_code == 503:
                     self._servers.failed(url)  # whoever tries again asks another
                 return response
@@ -213,6 +220,26 @@ class HttpClient:
                     self._servers.failed(url)
                     break
         raise _no_answer(why, reached)
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        extensions: dict[str, Any],
+        body: bytes | None = None,
+    ) -> "httpx.Request":
+        import httpx
+
+        return httpx.Request(
+            method,
+            url,
+            params=query or None,
+            headers={**self._headers, **headers},
+            content=body,
+            extensions=extensions,
+        )
 
     async def _before_sending(self, event: str, _: Any) -> None:
         # Again when the connection is there, for opening one may have taken long.
@@ -249,15 +276,10 @@ class HttpClient:
 
         why, reached = "", False
         for url in self._servers.turns():
-            request = self._http.build_request(
-                method,
-                f"{url}{path}",
-                params=query,
-                headers={"accept": accept},
-                timeout=httpx.Timeout(10.0, read=None),
-            )
+            extensions = {"timeout": {**PATIENCE, "read": None}}
+            request = self._request(method, f"{url}{path}", query, {"accept": accept}, extensions)
             try:
-                return url, await self._http.send(request, stream=True)
+                return url, await self._transport.handle_async_request(request)
             except httpx.HTTPError as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
                 reached |= not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
