@@ -1,12 +1,16 @@
 import json
+import struct
 from typing import Any
 
 import pytest
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from kubelib.api.builtin import SCHEME, builtin_scheme
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
 from kubelib.api.openapi import document_paths, group_versions, openapi_v2, openapi_v3, openapi_v3_index
+from kubelib.api.openapi_protobuf import encode_openapi_v3
 from kubelib.api.schemas import definition_name
 from kubelib.api.scheme import Resource
 
@@ -202,3 +206,90 @@ def test_a_custom_kind_appears_at_once_and_goes_again() -> None:
 def test_documents_are_built_once() -> None:
     assert openapi_v2(SCHEME) is openapi_v2(SCHEME)
     assert openapi_v3(SCHEME, "api/v1") is openapi_v3(SCHEME, "api/v1")
+
+
+# Protocol buffers
+
+Fields = dict[int, list[Any]]
+
+
+def fields(message: bytes) -> Fields:
+    """Return what a message has under its numbers."""
+    found: Fields = {}
+    for field in UnknownFieldSet(Empty.FromString(message)):
+        found.setdefault(field.field_number, []).append(field.data)
+    return found
+
+
+def entries(message: bytes, number: int = 1) -> dict[str, bytes]:
+    pairs = [fields(entry) for entry in fields(message).get(number, ())]
+    return {pair[1][0].decode(): pair[2][0] for pair in pairs}
+
+
+def test_a_document_of_version_3_is_the_same_in_protocol_buffers() -> None:
+    tree = json.loads(openapi_v3(SCHEME, "apis/apps/v1"))
+    whole = fields(encode_openapi_v3(tree))
+    assert whole[1] == [tree["openapi"].encode()]
+    assert fields(whole[2][0])[1] == [tree["info"]["title"].encode()]
+    components = fields(whole[5][0])
+    schemas = entries(components[1][0])
+    assert schemas.keys() == tree["components"]["schemas"].keys()
+    [name] = [name for name in schemas if name.endswith(".apps.v1.DeploymentSpec")]
+    wanted = tree["components"]["schemas"][name]
+    spec = fields(fields(schemas[name])[1][0])
+    assert spec[25] == [b"object"]
+    assert {required.decode() for required in spec[23]} == set(wanted["required"])
+    properties = entries(spec[31][0])
+    assert properties.keys() == wanted["properties"].keys()
+    replicas = fields(fields(properties["replicas"])[1][0])
+    assert (replicas[25], replicas[35]) == ([b"integer"], [b"int32"])
+    assert replicas[34] == [wanted["properties"]["replicas"]["description"].encode()]
+    [selector] = fields(fields(properties["selector"])[1][0])[26]
+    assert fields(fields(selector)[2][0])[1] == [
+        wanted["properties"]["selector"]["allOf"][0]["$ref"].encode()
+    ]
+    paths = entries(whole[4][0])
+    assert paths.keys() == tree["paths"].keys()
+    place = "/apis/apps/v1/namespaces/{namespace}/deployments"
+    create = fields(fields(paths[place])[6][0])
+    operation = tree["paths"][place]["post"]
+    assert create[5] == [operation["operationId"].encode()]
+    assert len(create[6]) == len(operation["parameters"])
+    assert entries(create[8][0], 2).keys() == operation["responses"].keys()
+    extensions = {fields(entry)[1][0].decode(): fields(fields(entry)[2][0])[2][0] for entry in create[13]}
+    assert json.loads(extensions["x-kubernetes-action"]) == "post"
+
+
+def test_schemas_in_protocol_buffers_have_all_that_schemas_can_say() -> None:
+    schema = {
+        "type": "object",
+        "nullable": True,
+        "additionalProperties": False,
+        "default": {"x": 1},
+        "properties": {
+            "number": {"type": "number", "minimum": 0.5, "maximum": -2, "default": 1, "enum": [1, 2]},
+            "text": {"type": "string", "default": "", "maxLength": 7, "pattern": "^a"},
+            "flag": {"type": "boolean", "default": False},
+            "list": {"type": "array", "items": {"$ref": "#/x"}, "uniqueItems": True},
+            "map": {"additionalProperties": {"type": "string"}, "not": {"minProperties": 1}},
+        },
+    }
+    whole = fields(encode_openapi_v3({"components": {"schemas": {"a": schema}}}))
+    top = fields(fields(entries(fields(whole[5][0])[1][0])["a"])[1][0])
+    assert (top[1], fields(top[32][0]), top.get(33)) == ([1], {2: [0]}, None)  # no default that is an object
+    inner = {name: fields(fields(raw)[1][0]) for name, raw in entries(top[31][0]).items()}
+
+    def double(value: float) -> int:
+        return int.from_bytes(struct.pack("<d", value), "little")
+
+    number = inner["number"]
+    assert (number[13], number[11], fields(number[33][0])) == (
+        [double(0.5)], [double(-2)], {1: [double(1)]},
+    )  # fmt: skip
+    assert [fields(value)[2] for value in number[24]] == [[b"1"], [b"2"]]
+    assert (inner["text"][15], inner["text"][17], fields(inner["text"][33][0])) == ([7], [b"^a"], {3: [b""]})
+    assert fields(inner["flag"][33][0]) == {2: [0]}
+    [item] = fields(inner["list"][30][0])[1]
+    assert (fields(fields(item)[2][0]), inner["list"][20]) == ({1: [b"#/x"]}, [1])
+    assert fields(fields(fields(inner["map"][32][0])[1][0])[1][0]) == {25: [b"string"]}
+    assert fields(inner["map"][29][0]) == {22: [1]}

@@ -298,6 +298,38 @@ def test_methods_that_a_path_does_not_have_are_not_allowed(client: httpx.Client)
         assert answer.json()["message"] == "the server does not allow this method on the requested resource"
 
 
+V2, V3 = (f"application/com.github.proto-openapi.spec.{version}.v1.0+protobuf" for version in ("v2", "v3"))
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "media"),
+    [
+        *((f"/openapi/v3/{rest}", V3, V3) for rest in ("apis/apps/v1", "version")),
+        ("/openapi/v3/apis/apps/v1", V3.replace(".v1.0", "@v1.0"), V3),
+        ("/openapi/v3/apis/apps/v1", f"{V3};q=0.5, application/json", "application/json"),
+        ("/openapi/v3/apis/apps/v1", f"{V3}, application/json", V3),
+        ("/openapi/v3/apis/apps/v1", V2, ""),
+        ("/openapi/v3/apis/apps/v1", "text/plain", ""),
+        ("/openapi/v3/apis/apps/v1", "text/html, */*;q=0.1", "application/json"),
+        ("/openapi/v3", V3, "application/json"),
+        ("/openapi/v2", V2.replace(".v1.0", "@v1.0"), V2),
+        ("/openapi/v2", V2, V2),
+        ("/openapi/v2", V3, ""),
+        ("/openapi/v2", "application/*", "application/json"),
+    ],
+)
+def test_openapi_is_served_in_the_form_that_is_asked_for(
+    client: httpx.Client, path: str, accept: str, media: str
+) -> None:
+    answer = client.get(path, headers={"accept": accept})
+    if media:
+        assert (answer.status_code, answer.headers["content-type"]) == (200, media)
+        assert answer.content[:1] == (b"{" if media == "application/json" else b"\x0a")
+    else:
+        assert (answer.status_code, answer.content) == (406, b"")
+    assert answer.headers["vary"].startswith("Accept")
+
+
 def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:
     for path in ("/version", "/healthz", MAPS):
         head, get = client.head(path), client.get(path)

@@ -187,7 +187,7 @@ def negotiate(accept: str) -> Accepted:
             continue
         found.append(
             (
-                _quality(given),
+                quality(given),
                 Accepted(served, kind.removesuffix("List"), protobuf, given["v"] if kind else "v1"),
             )
         )
@@ -202,7 +202,8 @@ def negotiate(accept: str) -> Accepted:
     )
 
 
-def _quality(given: Mapping[str, str]) -> float:
+def quality(given: Mapping[str, str]) -> float:
+    """Return how much a client likes an alternative of its Accept header."""
     try:
         return float(given.get("q", 1))
     except ValueError:
