@@ -53,6 +53,7 @@ async def run_controller_manager(
                 discover=True,
             )
 
+        controllers(client)  # loads their modules now, and not when everybody waits for this one to lead
         component: Component = (
             elected(NAME, controllers, client, elect, events=events, clock=clock, random=random)
             if elect is not None
