@@ -41,10 +41,12 @@ from tests.runtime.conftest import Configuration, SimNode, container
         ("$()", "$()"),
         ("$(C)", "$(A)"),
         ("100%$", "100%$"),
+        ("$(a name, relaxed)", "3"),
+        ("$(A)$(", "1$("),
     ],
 )
 def test_references_are_replaced_once_and_can_be_escaped(text: str, expected: str) -> None:
-    assert expand(text, {"A": "1", "B": "2", "C": "$(A)"}) == expected
+    assert expand(text, {"A": "1", "B": "2", "C": "$(A)", "a name, relaxed": "3"}) == expected
 
 
 @given(st.text(alphabet="ab$()A "), st.dictionaries(st.sampled_from(["A", "AA", "aA"]), st.text(max_size=3)))
@@ -191,6 +193,50 @@ async def test_services_of_the_own_namespace_are_told_of_unless_unwanted_and_the
     assert "OTHER_SERVICE_HOST" not in wanted
     unwanted = await variables(source, container(), services, enable_service_links=False)
     assert "WEB_SERVICE_HOST" not in unwanted and "KUBERNETES_SERVICE_HOST" in unwanted
+
+
+@pytest.mark.parametrize("namespace", ["apps", "test"])  # whichever the order of the namespaces is
+@pytest.mark.parametrize(("links", "address"), [(True, "10.0.0.2"), (False, "10.0.0.1")])
+async def test_a_service_of_the_own_namespace_comes_before_the_api_of_the_same_name(
+    source: Configuration, namespace: str, links: bool, address: str
+) -> None:
+    own = service("kubernetes", ServicePort(port=443), namespace=namespace, ip="10.0.0.2")
+    api = service("kubernetes", ServicePort(port=6443), ip="10.0.0.1")
+    for services in ([own, api], [api, own]):
+        found = await variables(
+            source, container(), services, namespace=namespace, enable_service_links=links
+        )
+        assert found["KUBERNETES_SERVICE_HOST"] == address
+        assert ("KUBERNETES_PORT_443_TCP" in found) is links
+    headless = service("kubernetes", ServicePort(port=443), namespace=namespace, ip="None")
+    found = await variables(source, container(), [api, headless], namespace=namespace)
+    assert found["KUBERNETES_SERVICE_HOST"] == "10.0.0.1"
+
+
+async def test_limits_that_a_container_does_not_have_are_its_pods_or_what_the_node_has(
+    source: Configuration,
+) -> None:
+    def of(name: str, resource: str, **more: Any) -> EnvVar:
+        reference = ResourceFieldSelector(resource=resource, **more)
+        return EnvVar(name=name, value_from=EnvVarSource(resource_field_ref=reference))
+
+    spec = container(
+        resources=ResourceRequirements(limits={"cpu": "250m"}),
+        env=(
+            of("CPU", "limits.cpu", divisor="1m"),
+            of("MEMORY", "limits.memory", divisor="1Mi"),
+            of("ASKED", "requests.memory"),
+            of("FIRST", "limits.memory", container_name="first", divisor="1Mi"),
+        ),
+    )
+    first = container("first", resources=ResourceRequirements(limits={"memory": "32Mi"}))
+    whole = ResourceRequirements(limits={"memory": "512Mi"})
+    allocatable = {"cpu": "4", "memory": "8Gi"}
+    for resources, memory in ((None, "8192"), (whole, "512")):
+        made = make_pod("a", containers=(spec,), init_containers=(first,), resources=resources)
+        found = await environment(made, spec, source, [], address="", host="", allocatable=allocatable)
+        shown = {name: found[name] for name in ("CPU", "MEMORY", "ASKED", "FIRST")}
+        assert shown == {"CPU": "250", "MEMORY": memory, "ASKED": "0", "FIRST": "32"}
 
 
 async def test_commands_and_arguments_refer_to_the_environment(node: SimNode) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelib.api import codec
-from kubelib.api.core.pod import Pod, PodStatus
+from kubelib.api.core.pod import Pod, PodCondition, PodReadinessGate, PodStatus
 from kubelib.api.core.probes import ExecAction, Probe
 from kubelib.api.model import replace
 from kubelib.runtime.base import Container, ContainerId
@@ -173,8 +173,9 @@ def test_a_pod_that_has_ended_never_starts_again() -> None:
     ("policy", "containers", "phase"),
     [
         ("Always", [], "Pending"),
-        ("Always", [running("main")], "Running"),
+        ("Always", [running("main")], "Pending"),
         ("Always", [running("main"), running("other")], "Running"),
+        ("Always", [running("main"), exited("other")], "Running"),
         ("Always", [exited("main"), exited("other")], "Running"),
         ("Never", [exited("main"), running("other")], "Running"),
         ("Never", [exited("main", 1), running("other")], "Running"),
@@ -187,6 +188,60 @@ def test_a_pod_that_has_ended_never_starts_again() -> None:
 def test_phases(policy: str, containers: list[Container], phase: str) -> None:
     made = pod(policy, containers=(container("main"), container("other")))
     assert phase_of(made, latest(containers), Memory()) == phase
+
+
+def test_a_pod_that_has_run_is_not_pending_again_when_a_container_has_to_be_made_anew() -> None:
+    made = replace(pod(containers=(container("main"), container("other"))), status=PodStatus(phase="Running"))
+    assert phase_of(made, latest([running("main")]), Memory()) == "Running"
+
+
+def conditions_of(made: Pod, *containers: Container) -> dict[str, tuple[str, str, str]]:
+    """Return the conditions of a Pod's status, by type: status, reason and message."""
+    status = pod_status(made, containers, Memory(), address="10.0.0.1", host="10.0.0.2", now=NOW)
+    return {c["type"]: (c["status"], c.get("reason", ""), c.get("message", "")) for c in status["conditions"]}
+
+
+def test_sidecars_count_for_readiness_and_a_pod_that_has_begun_stays_initialized() -> None:
+    probe = Probe(exec=ExecAction(command=("check",)))
+    made = pod(init_containers=(container("one"), container("side", readiness_probe=probe, **SIDECAR)))
+    unready = ("False", "ContainersNotReady", "containers with unready status: [side main]")
+    found = conditions_of(made, exited("one"), running("side"))
+    assert found["Ready"] == found["ContainersReady"] == unready
+    assert found["Initialized"] == ("True", "", "")
+    found = conditions_of(made, exited("one"), running("side"), running("main"))
+    assert found["Ready"] == ("False", "ContainersNotReady", "containers with unready status: [side]")
+    again = conditions_of(made, exited("one"), exited("side"), running("main"))
+    assert again["Initialized"] == ("True", "", "")
+    waits = conditions_of(made, running("one"))
+    why = "containers with incomplete status: [one side]"
+    assert waits["Initialized"] == ("False", "ContainersNotInitialized", why)
+
+
+def test_a_pod_whose_init_container_failed_for_good_is_not_initialized() -> None:
+    made = pod("Never", init_containers=(container("one"), container("two")))
+    found = conditions_of(made, exited("one", 1))
+    why = "containers with incomplete status: [one two]"
+    assert found["Initialized"] == ("False", "ContainersNotInitialized", why)
+    assert found["Ready"] == found["ContainersReady"] == ("False", "PodFailed", "")
+
+
+def test_gates_say_which_of_them_are_shut_and_why() -> None:
+    gates = tuple(PodReadinessGate(condition_type=f"example.com/{name}") for name in ("a", "b", "c"))
+    said = (("a", "True"), ("c", "False"))
+    known = tuple(PodCondition(type=f"example.com/{name}", status=status) for name, status in said)
+    made = replace(pod(readiness_gates=gates), status=PodStatus(conditions=known))
+    found = conditions_of(made, running())
+    assert found["ContainersReady"] == ("True", "", "")
+    missing = 'corresponding condition of pod readiness gate "example.com/b" does not exist.'
+    shut = 'the status of pod readiness gate "example.com/c" is not "True", but False'
+    assert found["Ready"] == ("False", "ReadinessGatesNotReady", f"{missing}, {shut}")
+
+
+def test_a_running_init_container_is_started_and_not_ready() -> None:
+    made = pod(init_containers=(container("one"),))
+    status = pod_status(made, [running("one")], Memory(), address="", host="", now=NOW)
+    [one] = status["initContainerStatuses"]
+    assert (one["started"], one["ready"]) == (True, False)
 
 
 def test_the_end_of_a_back_off_is_when_to_look_again() -> None:
@@ -263,7 +318,8 @@ def test_whatever_has_happened_decisions_and_status_agree(
         assert not starting
     status = pod_status(subject, containers, Memory(), address="127.244.0.2", host="127.0.0.1", now=NOW)
     conditions = {c["type"]: c["status"] for c in status["conditions"]}
-    ready = all(s["ready"] for s in status["containerStatuses"])
+    [_, side] = status["initContainerStatuses"]
+    ready = all(s["ready"] for s in (side, *status["containerStatuses"]))
     assert (conditions["ContainersReady"] == "True") == (ready and phase not in ("Succeeded", "Failed"))
     assert status["phase"] == phase
     for each in (*status["initContainerStatuses"], *status["containerStatuses"]):

@@ -100,7 +100,9 @@ class NodeAgent:
         if isinstance(client, SupportsTokens):
             tokens = PodTokens(client.create_token, clock=clock, random=random)
         self.configuration = Configuration(client, self._refresh, random=random)
-        self.volumes = Volumes(root / "volumes", self.configuration, tokens, self)
+        self.volumes = Volumes(
+            root / "volumes", self.configuration, tokens, self, allocatable=lambda: self.node.allocatable
+        )
         self.node = NodeReporter(
             client,
             settings,
@@ -298,15 +300,13 @@ class NodeAgent:
                 worker.resizing.allocate(worker.pod)
                 worker.wake()
 
-    def services(self, namespace: str) -> Iterable[Service]:
+    def services(self, namespace: str) -> list[Service]:
         """Return the Services that Pods of a namespace may be told of, by name: its own, and the API's."""
         keys = sorted(
             d.key for d in self._services.cache if d.meta.namespace == namespace or d.key == API_SERVICE
         )
-        for key in keys:
-            service = self._services.cache.view(key)
-            if service is not None:
-                yield service
+        found = map(self._services.cache.view, keys)
+        return [service for service in found if service is not None]
 
     def address_for(self, pod: Pod) -> str:
         """Return the Pod's address, taken from the node's range when it has none. Raises `NoAddress` if none is left.

@@ -3,7 +3,8 @@
 import base64
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from kubelib.api.core.config import ConfigMap, Secret
@@ -34,7 +35,7 @@ class ConfigSource(Protocol):
 API_SERVICE = Key("default", "kubernetes")
 """The Service that every container is told of, wherever it is."""
 
-_REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z0-9]+)\))")
+_REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -57,7 +58,7 @@ def service_variables(services: Iterable[Service]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for service in services:
         address = service.spec.cluster_ip
-        if not address or address == "None" or not service.spec.ports:
+        if not _has_address(service) or not service.spec.ports:
             continue
         prefix = service.metadata.name.upper().replace("-", "_")
         first = service.spec.ports[0]
@@ -74,6 +75,10 @@ def service_variables(services: Iterable[Service]) -> dict[str, str]:
             variables[f"{link}_PORT"] = str(port.port)
             variables[f"{link}_ADDR"] = address
     return variables
+
+
+def _has_address(service: Service) -> bool:
+    return service.spec.cluster_ip not in ("", "None")
 
 
 def field_value(pod: Pod, path: str, *, address: str = "", host: str = "") -> str:
@@ -105,11 +110,22 @@ def _lines(values: Mapping[str, str]) -> str:
     return "\n".join(f"{key}={json.dumps(values[key], ensure_ascii=False)}" for key in sorted(values))
 
 
-def resource_value(pod: Pod, container: Container, resource: str, divisor: str, name: str = "") -> str:
-    """Return what a container asks for, in units of `divisor`, rounded up."""
-    of = next((c for c in pod.spec.containers if c.name == (name or container.name)), container)
+def resource_value(
+    pod: Pod, name: str, resource: str, divisor: str, allocatable: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Return what a container asks for, in units of `divisor`, rounded up.
+
+    A limit that it does not have is its Pod's as a whole, or what the node has for Pods: `allocatable`.
+    """
+    every = (*pod.spec.containers, *pod.spec.init_containers, *pod.spec.ephemeral_containers)
+    own = next((c.resources for c in every if c.name == name), None)
+    if own is None:
+        raise ConfigMissing(f"container {name} not found")
     kind, _, what = resource.partition(".")
-    amounts = of.resources.limits if kind == "limits" else of.resources.requests
+    amounts: Mapping[str, str] = own.requests
+    if kind == "limits":
+        whole = pod.spec.resources
+        amounts = {**allocatable, **(whole.limits if whole is not None else {}), **own.limits}
     unit = parse_quantity(divisor or "0")
     amount = parse_quantity(amounts.get(what, "0"))
     size = unit.amount or 1
@@ -120,22 +136,22 @@ async def environment(
     pod: Pod,
     container: Container,
     source: ConfigSource,
-    services: Iterable[Service],
+    services: Sequence[Service],
     *,
     address: str,
     host: str,
+    allocatable: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return a container's environment. Raises `ConfigMissing`."""
+    """Return a container's environment; `allocatable` is what its node has for Pods. Raises `ConfigMissing`."""
     variables: dict[str, str] = {"HOSTNAME": pod.spec.hostname or pod.metadata.name, "POD_IP": address}
     namespace = pod.metadata.namespace
     linked = pod.spec.enable_service_links is not False
-    variables.update(
-        service_variables(
-            service
-            for service in services
-            if (linked and service.metadata.namespace == namespace) or service.key == API_SERVICE
-        )
-    )
+    told = {s.metadata.name: s for s in services if s.key == API_SERVICE}
+    if linked:  # one of its own namespace that has the name of the API's comes before that
+        told |= {
+            s.metadata.name: s for s in services if s.metadata.namespace == namespace and _has_address(s)
+        }
+    variables.update(service_variables(told.values()))
     for every in container.env_from:
         found: Mapping[str, str] = {}
         if every.config_map_ref is not None:
@@ -151,7 +167,7 @@ async def environment(
         if variable.value_from is None:
             variables[variable.name] = expand(variable.value, variables)
             continue
-        value = await _from(pod, container, variable.value_from, source, address, host)
+        value = await _from(pod, container, variable.value_from, source, address, host, allocatable)
         if value is not None:
             variables[variable.name] = value
     return variables
@@ -176,13 +192,20 @@ async def _secret_data(source: ConfigSource, namespace: str, name: str) -> Mappi
 
 
 async def _from(
-    pod: Pod, container: Container, of: EnvVarSource, source: ConfigSource, address: str, host: str
+    pod: Pod,
+    container: Container,
+    of: EnvVarSource,
+    source: ConfigSource,
+    address: str,
+    host: str,
+    allocatable: Mapping[str, str],
 ) -> str | None:
     if of.field_ref is not None:
         return field_value(pod, of.field_ref.field_path, address=address, host=host)
     if of.resource_field_ref is not None:
         reference = of.resource_field_ref
-        return resource_value(pod, container, reference.resource, reference.divisor, reference.container_name)
+        name = reference.container_name or container.name
+        return resource_value(pod, name, reference.resource, reference.divisor, allocatable)
     namespace = pod.metadata.namespace
     for key_of, lookup, what in (
         (of.config_map_key_ref, _config_data, "ConfigMap"),

@@ -277,7 +277,9 @@ def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:
     if not initialized(pod, last, memory) and not any(mains):
         return "Pending"
     if any(container is None or container.state == "created" for container in mains):
-        return "Running" if any(c is not None and c.state == "running" for c in mains) else "Pending"
+        # Pending until all of them have begun; one that has to be made anew later does not take it back.
+        begun = any(c is not None and c.state == "running" for c in mains)
+        return "Running" if begun and pod.status.phase == "Running" else "Pending"
     if any(is_resized(container, memory) for container in mains if container is not None):
         return "Running"
     ended = [container for container in mains if container is not None and container.state == "exited"]

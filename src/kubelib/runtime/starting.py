@@ -146,6 +146,7 @@ class Starter:
             agent.services(pod.metadata.namespace),
             address=address,
             host=agent.settings.address,
+            allocatable=agent.node.allocatable,
         )
         more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
         if not isinstance(agent.runtime, SupportsProbes):  # else no process reads or writes

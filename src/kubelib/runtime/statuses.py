@@ -1,6 +1,6 @@
 """The status of a Pod, from what runs and what its node knows of it: the kubelet's words. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -110,8 +110,10 @@ def container_status(
             status["state"] = {"running": running}
             started = is_started(definition, container, memory)
             status["started"] = started
-            status["ready"] = started and (
-                definition.readiness_probe is None or memory.ready.get(container.id, False)
+            status["ready"] = (
+                started
+                and not (init and not is_sidecar(definition))  # those are ready when they have succeeded
+                and (definition.readiness_probe is None or memory.ready.get(container.id, False))
             )
         case "exited":
             waiting = memory.waiting.get(definition.name)
@@ -156,8 +158,9 @@ def pod_status(
         status["podIP"] = address
         status["podIPs"] = [{"ip": address}]
     status["startTime"] = format_time(pod.status.start_time or now)
+    inits: list[Tree] = []
     if pod.spec.init_containers:
-        status["initContainerStatuses"] = [
+        status["initContainerStatuses"] = inits = [
             container_status(
                 pod, d, last.get(d.name), before.get(d.name), memory, begun=False, now=now, init=True
             )
@@ -181,7 +184,8 @@ def pod_status(
         status["reason"] = "DeadlineExceeded"
         status["message"] = "Pod was active on the node longer than the specified deadline"
     over = phase in ("Succeeded", "Failed")
-    unready = [s["name"] for s in statuses if not s["ready"]]
+    sidecars = [s for d, s in zip(pod.spec.init_containers, inits, strict=True) if is_sidecar(d)]
+    unready = [s["name"] for s in (*sidecars, *statuses) if not s["ready"]]
     if phase == "Succeeded":
         not_ready: Tree = {"status": "False", "reason": "PodCompleted"}
     elif over:
@@ -195,8 +199,14 @@ def pod_status(
     else:
         not_ready = {"status": "True"}
     init_condition: Tree = {"status": "True", **({"reason": "PodCompleted"} if phase == "Succeeded" else {})}
-    if not done and not over:
-        missing = [d.name for d in pod.spec.init_containers if not _init_done(d, last.get(d.name))]
+    # Sidecars that are started again take nothing back once what they are for has begun.
+    begun = any(d.name in last for d in pod.spec.containers)
+    if not done and not begun and phase != "Succeeded":
+        missing = [
+            s["name"]
+            for d, s in zip(pod.spec.init_containers, inits, strict=True)
+            if not s["started" if is_sidecar(d) else "ready"]
+        ]
         init_condition = {
             "status": "False",
             "reason": "ContainersNotInitialized",
@@ -215,14 +225,9 @@ def pod_status(
             "reason": "TerminationByKubelet",
             "message": memory.evicted,
         }
-    for gate in pod.spec.readiness_gates:
-        met = any(c.type == gate.condition_type and c.status == "True" for c in pod.status.conditions)
-        if not met and wanted["Ready"]["status"] == "True":
-            wanted["Ready"] = {
-                "status": "False",
-                "reason": "ReadinessGatesNotReady",
-                "message": f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.',
-            }
+    shut = ", ".join(_shut_gates(pod))
+    if shut and wanted["Ready"]["status"] == "True":
+        wanted["Ready"] = {"status": "False", "reason": "ReadinessGatesNotReady", "message": shut}
     wanted |= {condition["type"]: condition for condition in memory.resizing}
     status["conditions"] = _conditions(pod, wanted, now)
     return status
@@ -233,10 +238,15 @@ def _tree(resources: ResourceRequirements) -> Tree:
     return found
 
 
-def _init_done(definition: ContainerDefinition, container: Container | None) -> bool:
-    if is_sidecar(definition):
-        return container is not None and container.state == "running"
-    return container is not None and container.state == "exited" and container.exit_code == 0
+def _shut_gates(pod: Pod) -> Iterator[str]:
+    """Yield what keeps a Pod from being ready beside its containers."""
+    found = {condition.type: condition.status for condition in pod.status.conditions}
+    for gate in pod.spec.readiness_gates:
+        kind = gate.condition_type
+        if kind not in found:
+            yield f'corresponding condition of pod readiness gate "{kind}" does not exist.'
+        elif found[kind] != "True":
+            yield f'the status of pod readiness gate "{kind}" is not "True", but {found[kind]}'
 
 
 def _conditions(pod: Pod, wanted: Mapping[str, Tree], now: datetime) -> list[Tree]:

@@ -40,8 +40,12 @@ class Volumes:
         source: ConfigSource,
         tokens: PodTokens | None = None,
         storage: StorageSource | None = None,
+        *,
+        allocatable: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """`allocatable` returns what the node has for Pods."""
         self.root = root
+        self._allocatable = allocatable
         self._storage = storage
         self._tokens = tokens
         self._source = source
@@ -159,17 +163,14 @@ class Volumes:
             return files
         return None
 
-    @staticmethod
-    def _field(pod: Pod, item: DownwardAPIVolumeFile, address: str) -> bytes:
+    def _field(self, pod: Pod, item: DownwardAPIVolumeFile, address: str) -> bytes:
         if item.field_ref is not None:
             return field_value(pod, item.field_ref.field_path, address=address).encode()
         reference = item.resource_field_ref
         if reference is None:
             return b""
-        container = next(
-            (c for c in pod.spec.containers if c.name == reference.container_name), pod.spec.containers[0]
-        )
-        return resource_value(pod, container, reference.resource, reference.divisor).encode()
+        name, allocatable = reference.container_name, self._allocatable()
+        return resource_value(pod, name, reference.resource, reference.divisor, allocatable).encode()
 
     async def _config(
         self, namespace: str, name: str, items: tuple[KeyToPath, ...], mode: int | None, optional: bool | None
