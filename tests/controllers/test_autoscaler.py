@@ -9,13 +9,17 @@ from kubelib.api.apiextensions import CustomResourceDefinition
 from kubelib.api.apps import Deployment
 from kubelib.api.autoscaling_v2 import (
     CrossVersionObjectReference,
+    ExternalMetricSource,
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerBehavior,
     HorizontalPodAutoscalerSpec,
     HPAScalingPolicy,
     HPAScalingRules,
+    MetricIdentifier,
     MetricSpec,
     MetricTarget,
+    ObjectMetricSource,
+    PodsMetricSource,
     ResourceMetricSource,
 )
 from kubelib.api.codec import decode, encode_json
@@ -297,6 +301,77 @@ async def test_without_metrics_the_bounds_still_hold_and_the_reason_is_said(
             "invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: "
             + events["FailedGetResourceMetric"]
         )
+
+
+NO_CUSTOM = "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered"
+RATE = MetricIdentifier(name="rate")
+VALUE, AVERAGE = MetricTarget(type="Value", value="1"), MetricTarget(type="AverageValue", average_value="1")
+SERVICE = CrossVersionObjectReference(kind="Service", name="web")
+EXTERNAL = (
+    "unable to get external metric default/rate/{}: unable to fetch metrics from external metrics API: the server"
+    " could not find the requested resource (get rate.external.metrics.k8s.io)"
+)
+LABELS = "&LabelSelector{MatchLabels:map[string]string{q: a,},MatchExpressions:[]LabelSelectorRequirement{},}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown", "before"),
+    [
+        (
+            MetricSpec(type="Pods", pods=PodsMetricSource(metric=RATE, target=AVERAGE)),
+            f"unable to get metric rate: {NO_CUSTOM}",
+            "failed to get pods metric value: ",
+        ),
+        (
+            MetricSpec(
+                type="Object", object=ObjectMetricSource(described_object=SERVICE, target=VALUE, metric=RATE)
+            ),
+            f"unable to get metric rate: Service on default web/{NO_CUSTOM}",
+            "failed to get object metric value: ",
+        ),
+        (
+            MetricSpec(
+                type="Object",
+                object=ObjectMetricSource(described_object=SERVICE, target=AVERAGE, metric=RATE),
+            ),
+            f"unable to get metric rate: Service on default web/{NO_CUSTOM}",
+            "failed to get object metric value: failed to get rate object metric: ",
+        ),
+        (
+            MetricSpec(type="External", external=ExternalMetricSource(metric=RATE, target=AVERAGE)),
+            EXTERNAL.format("nil"),
+            "failed to get external metric value: failed to get rate external metric: ",
+        ),
+        (
+            MetricSpec(
+                type="External",
+                external=ExternalMetricSource(
+                    metric=replace(RATE, selector=LabelSelector(match_labels={"q": "a"})), target=VALUE
+                ),
+            ),
+            EXTERNAL.format(LABELS),
+            "failed to get external metric value: failed to get external metric rate: ",
+        ),
+    ],
+)
+async def test_metrics_that_only_adapters_tell_are_said_to_be_missing(
+    world: Any, running_pods: Any, metric: MetricSpec, shown: str, before: str
+) -> None:
+    async with world.running(*components(world, running_pods, Load(1))):
+        await world.create(asking_deployment(1))
+        autoscaler = make_autoscaler()
+        await world.create(replace(autoscaler, spec=replace(autoscaler.spec, metrics=(metric,))))
+        await world.settled(20)
+        (told,) = [
+            c.message
+            for c in (await world.get(HorizontalPodAutoscaler, "web")).status.conditions
+            if c.type == "ScalingActive"
+        ]
+        assert told == f"the HPA was unable to compute the replica count: {shown}"
+        events = await world.events()
+        assert (f"FailedGet{metric.type}Metric", shown) in events
+        all_of = f"invalid metrics (1 invalid out of 1), first error is: {before}{shown}"
+        assert ("FailedComputeMetricsReplicas", all_of) in events
 
 
 async def test_two_autoscalers_of_the_same_pods_leave_them_alone_and_say_so(

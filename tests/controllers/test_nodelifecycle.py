@@ -275,6 +275,18 @@ async def test_a_node_that_is_heard_of_again_keeps_its_pods(world: Any) -> None:
         assert ("TaintManagerEviction", "Cancelling deletion of Pod default/normal") in await world.events()
 
 
+async def test_a_pod_that_goes_before_it_has_to_is_not_driven_away_any_more(world: Any) -> None:
+    kubelets = [Kubelet(world, name) for name in ("a", "b")]
+    async with world.running(*kubelets, controller(world)):
+        await add_pod(world, "normal", "a")
+        await world.settled(20)
+        kubelets[0].silent = True
+        await world.settled(120)
+        await world.delete(Pod, "normal", grace=0)
+        await world.settled(5)
+        assert ("TaintManagerEviction", "Cancelling deletion of Pod default/normal") in await world.events()
+
+
 async def test_when_all_nodes_fall_silent_nobody_is_driven_away(world: Any) -> None:
     kubelets = [Kubelet(world, name) for name in ("a", "b")]
     async with world.running(*kubelets, controller(world)):

@@ -29,6 +29,7 @@ from kubelib.controllers.autoscaling import (
     Usage,
     limited,
 )
+from kubelib.controllers.autoscaling.adapters import NeedsAdapter, require_no_adapter
 from kubelib.controllers.autoscaling.metrics import NO_METRICS, TOLERANCE, Computed, compute
 from kubelib.controllers.autoscaling.rates import least_of, rules_of
 from kubelib.controllers.base import After
@@ -253,9 +254,9 @@ class AutoscalerReconciler:
                 found.append(await self._one(autoscaler, metric, pods, target))
                 statuses.append(found[-1].status)
             except (CannotCompute, MetricsUnavailable) as error:
-                reason, message = f"FailedGet{metric.type}Metric", f"failed to get {_name(metric)}: {error}"
+                reason, (message, told) = f"FailedGet{metric.type}Metric", _told(metric, error)
                 self._recorder.warning(autoscaler, reason, message)
-                problems.append((reason, message, f"failed to get {_value_of(metric)}: {message}"))
+                problems.append((reason, message, f"failed to get {_value_of(metric)}: {told}"))
                 statuses.append(MetricStatus())
         if problems:
             first = f"invalid metrics ({len(problems)} invalid out of {len(metrics)}), first error is: {problems[0][2]}"
@@ -299,6 +300,7 @@ class AutoscalerReconciler:
     async def _one(
         self, autoscaler: HorizontalPodAutoscaler, metric: MetricSpec, pods: Sequence[Pod], target: _Target
     ) -> Computed:
+        require_no_adapter(metric, autoscaler.metadata.namespace)
         usage: Mapping[str, Usage] = {}
         if (source := metric.resource or metric.container_resource) is not None:
             try:
@@ -352,11 +354,14 @@ class AutoscalerReconciler:
         return True
 
 
-def _name(metric: MetricSpec) -> str:
+def _told(metric: MetricSpec, error: Exception) -> tuple[str, str]:
+    """Return what is said of a metric that cannot be had, of it alone and where several are spoken of."""
     source = metric.resource or metric.container_resource
     if source is None:
-        return f"{metric.type} metric"
-    return f"{source.name} {'utilization' if source.target.type == 'Utilization' else 'usage'}"
+        return str(error), error.told if isinstance(error, NeedsAdapter) else str(error)
+    what = "utilization" if source.target.type == "Utilization" else "usage"
+    message = f"failed to get {source.name} {what}: {error}"
+    return message, message
 
 
 def _value_of(metric: MetricSpec) -> str:

@@ -333,15 +333,18 @@ class TaintEviction:
     async def reconcile(self, key: Key) -> After | None:
         """Look at one pod."""
         pod = self._pods.view(key)
-        if pod is None or pod.metadata.deletion_timestamp is not None or not pod.spec.node_name:
-            self._marked.pop(key, None)
+        if pod is None:
+            self._cancel(
+                key, ObjectReference(kind="Pod", api_version="v1", namespace=key.namespace, name=key.name)
+            )
+            return None
+        if pod.metadata.deletion_timestamp is not None or not pod.spec.node_name:
             return None
         node = self._nodes.view(Key("", pod.spec.node_name))
         now = self._clock.now()
         date = eviction_date(pod.spec.tolerations, node.spec.taints, now) if node is not None else None
         if date is None:
-            if self._marked.pop(key, None):
-                self._recorder.normal(pod, "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
+            self._cancel(key, pod)
             return None
         if date > now:
             self._marked[key] = pod.metadata.uid
@@ -354,6 +357,11 @@ class TaintEviction:
         except NotFound:
             return None
         return None
+
+    def _cancel(self, key: Key, about: Pod | ObjectReference) -> None:
+        """Tell of it if a Pod that was to go later is not to any more, or has gone by itself."""
+        if self._marked.pop(key, None):
+            self._recorder.normal(about, "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
 
 
 def _disrupted(pod: Pod, now: datetime) -> Pod:
