@@ -337,6 +337,15 @@ def test_rules_match_as_in_kubernetes(
     assert (verdict.level == "Request") is met
 
 
+def test_a_rule_that_names_objects_is_about_these_whoever_is_asked_about_first() -> None:
+    named = {"level": "Request", "resources": [{"group": "", "resources": ["pods"], "resourceNames": ["q"]}]}
+    read, user = read_policy(policy(named, {"level": "Metadata"})), User("jane")
+    levels = [
+        read.verdict(user, parse_request("GET", f"/api/v1/namespaces/a/pods/{name}")).level for name in "pqpq"
+    ]
+    assert levels == ["Metadata", "Request"] * 2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from kubelib.clock import SYSTEM_CLOCK
-from kubelib.server.answering import header_line
+from kubelib.server.answering import line_of
 from kubelib.server.dates import Dates
 from kubelib.server.limits import Limits
 from kubelib.server.listener import CannotListen, Tls, bind, serve
@@ -305,7 +305,7 @@ async def test_other_answers_are_as_http_has_them(
 @pytest.mark.parametrize("header", [(b"x y", b"a"), (b"x-more", b"a\r\nset-cookie: b")])
 async def test_headers_that_http_does_not_allow_are_not_sent(header: tuple[bytes, bytes]) -> None:
     with pytest.raises(RuntimeError, match="Invalid HTTP header"):
-        header_line(*header)
+        line_of(*header)
 
 
 async def test_an_answer_of_another_length_than_it_says_ends_the_connection() -> None:

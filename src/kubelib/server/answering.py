@@ -1,6 +1,5 @@
 """Answers on the wire: a complete one leaves as one piece, which is one record of TLS and one call of the kernel instead of two."""
 
-import functools
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -10,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from kubelib.server.auditid import HEADER as AUDIT_ID
 from kubelib.server.responses import FOLLOWED, STREAMED
 
 
@@ -22,8 +22,21 @@ def line_of(name: bytes, value: bytes) -> bytes:
     return b"%s: %s\r\n" % (name.lower(), value)
 
 
-header_line = functools.lru_cache(maxsize=4096)(line_of)
-"""The same, remembered: most headers are those of answers before."""
+class _Lines(dict[tuple[bytes, bytes], bytes | None]):
+    """Headers as they are sent, None for those that say how an answer ends. Most are those of answers before, and found at once."""
+
+    def __missing__(self, header: tuple[bytes, bytes]) -> bytes | None:
+        name, value = header
+        line = None if name in (b"connection", b"transfer-encoding") else line_of(name, value)
+        if name != AUDIT_ID:  # each is a new one
+            if len(self) >= MOST_LINES:
+                self.clear()
+            self[header] = line
+        return line
+
+
+MOST_LINES = 4096
+_lines = _Lines()
 
 
 class Cycle(RequestResponseCycle):
@@ -80,19 +93,8 @@ class Cycle(RequestResponseCycle):
         ):
             return None
         body: bytes = message.get("body", b"")
-        lines = [STATUS_LINE[beginning["status"]]]
-        length = -1
-        for name, value in (*self.default_headers, *beginning["headers"]):
-            if name == b"content-length":
-                length = int(value)
-                lines.append(b"content-length: %s\r\n" % value)
-            elif name in (b"connection", b"transfer-encoding"):
-                return None
-            elif name == b"audit-id":
-                lines.append(line_of(name, value))  # each is a new one, and would push out another
-            else:
-                lines.append(header_line(name, value))
-        if length != len(body):
+        headers = beginning["headers"]
+        lines = [_lines[header] for header in (*self.default_headers, *headers)]
+        if None in lines or (b"content-length", b"%d" % len(body)) not in headers:
             return None
-        lines += (b"\r\n", body)
-        return b"".join(lines)
+        return b"".join((STATUS_LINE[beginning["status"]], *lines, b"\r\n", body))  # type: ignore[arg-type]  # none is None

@@ -19,6 +19,7 @@ from kubelib.api.errors import (
     Unauthorized,
 )
 from kubelib.api.scheme import UnknownKind
+from kubelib.clock import new_uids
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import health
@@ -158,6 +159,7 @@ class ApiServer:
         self.storage = storage
         self.request_timeout = request_timeout
         self._deadlines = Deadlines(request_timeout)
+        self._identities = new_uids(registries.random)
         self._in_flight = 0
         self.stopping = False
         """Whether it is about to stop."""
@@ -202,7 +204,7 @@ class ApiServer:
         if scope["type"] not in ("http", "websocket"):
             return
         headers = by_name(scope)
-        identify(scope, headers, self.registries.random)
+        identify(scope, headers, self._identities)
         clock = self.figures.clock()
         began = clock()
         try:

@@ -1,10 +1,8 @@
 """The identity of a request, by which client, audit log and aggregated servers speak of it: the header ``Audit-Id``."""
 
-from collections.abc import Mapping, MutableMapping
-from random import Random
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
-from kubelib.clock import new_uid
 from kubelib.server.responses import Scope, Send
 
 HEADER = b"audit-id"
@@ -17,9 +15,9 @@ _ANSWERS = ("http.response.start", "websocket.http.response.start")
 """What begins an answer. One that accepts an upgrade tells no identity, as kube-apiserver's tells none."""
 
 
-def identify(scope: Scope, headers: Mapping[bytes, bytes], random: Random) -> None:
-    """Note the identity of a request in its scope: the client's own, as it is, or a new one."""
-    scope[AUDIT_ID] = headers.get(HEADER) or new_uid(random).encode()
+def identify(scope: Scope, headers: Mapping[bytes, bytes], new: Iterator[str]) -> None:
+    """Note the identity of a request in its scope: the client's own, as it is, or the next of `new` ones."""
+    scope[AUDIT_ID] = headers.get(HEADER) or next(new).encode()
 
 
 def identified(scope: Scope, send: Send) -> Send:

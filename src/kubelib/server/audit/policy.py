@@ -79,11 +79,12 @@ class Policy:
 
     def __init__(self, rules: Sequence[_Rule]) -> None:
         self._rules = tuple(rules)
-        self._known: dict[tuple[User, RequestInfo], Verdict] = {}
+        self._names_objects = any(part.names for rule in self._rules for part in rule.resources)
+        self._known: dict[tuple[User, object], Verdict] = {}
 
     def verdict(self, user: User, info: RequestInfo) -> Verdict:
         """Return what is written of a request: what the first rule says that matches it; without one, nothing."""
-        key = (user, info)
+        key = (user, info if self._names_objects else info.kind)
         verdict = self._known.get(key)
         if verdict is None:
             if len(self._known) >= REMEMBERED:
