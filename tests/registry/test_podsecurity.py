@@ -320,3 +320,39 @@ async def test_defaults_and_exemptions_can_be_configured() -> None:
             await api.pod(hostNetwork=True)
         await api.pod(user="system:builder", hostNetwork=True)
         assert api.annotations[f"{LABEL}exempt"] == "user"
+
+
+def counted(plugin: PodSecurity) -> dict[str, dict[str, float]]:
+    """Return what is counted, by metric and by the values of the labels."""
+    found: dict[str, dict[str, float]] = {}
+    for metric, sample in plugin.figures.samples():
+        found.setdefault(metric, {})[" ".join(sample.labels.values())] = sample.value
+    return found
+
+
+async def test_judgements_exemptions_and_errors_are_counted_as_in_kubernetes() -> None:
+    plugin = PodSecurity(users=["system:builder"])
+    others = default_admission(disable=["PodSecurity", "ServiceAccount"])
+    async with (
+        MemoryStore() as store,
+        ResourceRegistries(store, admission=[*others, plugin]) as registries,
+    ):
+        await registries.bootstrap()
+        api = Api(registries)
+        await api.namespace(enforce="baseline", audit="restricted", audit_version="v1.22", warn="restricted",
+                            warn_version="v1.99")  # fmt: skip
+        await api.pod()
+        with pytest.raises(Forbidden):
+            await api.pod("q", hostNetwork=True)
+        with pytest.raises(Forbidden):
+            await api.pod("r", hostNetwork=True)
+        await api.pod("s", "system:builder", hostNetwork=True)
+    assert counted(plugin) == {
+        "evaluations_total": {
+            "allow baseline latest enforce create pod ": 1,
+            "deny baseline latest enforce create pod ": 2,
+            "deny restricted v1.22 audit create pod ": 3,
+            "deny restricted future warn create pod ": 1,  # who is refused is not warned
+        },
+        "exemptions_total": {"create pod ": 1},
+    }

@@ -183,3 +183,25 @@ def test_the_checks_of_health_are_shown(client: httpx.Client) -> None:
     after = figures(client, "/metrics/slis")
     name = 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"}'
     assert after[name] >= before[name] + 2
+
+
+def test_what_the_pod_security_standards_say_is_counted(client: httpx.Client) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "baseline"}
+    client.post("/api/v1/namespaces", json={"metadata": {"name": "held", "labels": labels}})
+    pod = {
+        "metadata": {"name": "a"},
+        "spec": {
+            "hostPID": True,
+            "containers": [{"name": "c", "image": "i"}],
+            "automountServiceAccountToken": False,
+        },
+    }
+    assert client.post("/api/v1/namespaces/held/pods", json=pod).status_code == 403
+    [(name, count)] = [(n, c) for n, c in figures(client).items() if n.startswith("pod_security_evaluations_total{")
+                       and 'mode="enforce"' in n]  # fmt: skip
+    assert count == 1
+    for label in (
+        'decision="deny"', 'policy_level="baseline"', 'policy_version="latest"', 'request_operation="create"', 'resource="pod"',
+        'subresource=""',
+    ):  # fmt: skip
+        assert label in name

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kubelib.exposition import Sample, family, text
+from kubelib.registry.admission.podsecurity.figures import PodSecurityFigures
 from kubelib.registry.admission.webhooks.figures import WebhookFigures
 from kubelib.server.process import process_figures
 
@@ -47,6 +48,7 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
     if server.storage is not None:
         yield from _storage(server.storage)
     yield from _webhooks(server)
+    yield from _pod_security(server)
     if server.flow is not None:
         yield from _flow(server.flow)
     if server.auditor is not None:
@@ -202,6 +204,27 @@ def _webhooks(server: "ApiServer") -> Iterator[list[str]]:
     for name, kind, about in _WEBHOOKS:
         samples = (sample for metric, sample in found if metric == name)
         yield family(f"apiserver_admission_webhook_{name}", kind, about, samples)
+
+
+_POD_SECURITY = (
+    ("evaluations_total", "Number of judgements of Pods by the Pod Security Standards."),
+    ("exemptions_total", "Number of requests that are exempt from the Pod Security Standards."),
+    ("errors_total", "Number of requests in namespaces with labels that cannot be read."),
+)
+
+
+def _pod_security(server: "ApiServer") -> Iterator[list[str]]:
+    """Return what the Pod Security Standards have said."""
+    found = [
+        sample
+        for plugin in server.registries.admission.plugins
+        if isinstance(figures := getattr(plugin, "figures", None), PodSecurityFigures)
+        for sample in figures.samples()
+    ]
+    for name, about in _POD_SECURITY:
+        yield family(
+            f"pod_security_{name}", "counter", about, (sample for metric, sample in found if metric == name)
+        )
 
 
 _GAUGES = (

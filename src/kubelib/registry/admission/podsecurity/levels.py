@@ -12,6 +12,8 @@ LEVELS = ("privileged", "baseline", "restricted")
 """From the most to the least permissive."""
 LATEST = 1 << 31
 """The version that is newer than all others."""
+CURRENT = 37
+"""The minor version of Kubernetes whose rules these are."""
 _VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)")
 
 

@@ -8,6 +8,7 @@ from kubelib.api.meta import Key
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.admission.base import Attributes, Verb
 from kubelib.registry.admission.podsecurity.checks import violations
+from kubelib.registry.admission.podsecurity.figures import PodSecurityFigures, about
 from kubelib.registry.admission.podsecurity.levels import (
     LABEL,
     PRIVILEGED,
@@ -46,6 +47,7 @@ class PodSecurity:
         self._users = frozenset(users)
         self._namespaces = frozenset(namespaces)
         self._runtime_classes = frozenset(runtime_classes)
+        self.figures = PodSecurityFigures()
 
     def handles(self, verb: Verb, resource: Resource, subresource: str) -> bool:
         """Look at new and changed Pods, namespaces, and kinds with a template of Pods."""
@@ -70,7 +72,7 @@ class PodSecurity:
         if not problems and policy == PRIVILEGED:
             return
         if (reason := self._exemption(attributes)) is not None:
-            attributes.annotate(f"{LABEL}exempt", reason)
+            self._exempt(attributes, reason)
             return
         if is_pod and attributes.old is not None and not _is_significant(attributes.tree, attributes.old):
             return
@@ -79,22 +81,29 @@ class PodSecurity:
             return
         meta, spec = found
         if spec.get("runtimeClassName") in self._runtime_classes:
-            attributes.annotate(f"{LABEL}exempt", "runtimeClass")
+            self._exempt(attributes, "runtimeClass")
             return
         if problems:
+            self.figures.errors[about(attributes)] += 1
             attributes.annotate(
                 f"{LABEL}error", f"Failed to parse policy: {', '.join(str(problem) for problem in problems)}"
             )
         self._evaluate(attributes, policy, meta, spec, enforce=is_pod)
+
+    def _exempt(self, attributes: Attributes, reason: str) -> None:
+        self.figures.exempt[about(attributes)] += 1
+        attributes.annotate(f"{LABEL}exempt", reason)
 
     def _exemption(self, attributes: Attributes) -> str | None:
         if attributes.key.namespace in self._namespaces:
             return "namespace"
         return "user" if attributes.user.name in self._users else None
 
-    @staticmethod
-    def _evaluate(attributes: Attributes, policy: Policy, meta: Tree, spec: Tree, *, enforce: bool) -> None:
+    def _evaluate(
+        self, attributes: Attributes, policy: Policy, meta: Tree, spec: Tree, *, enforce: bool
+    ) -> None:
         told: dict[LevelVersion, str] = {}
+        judged, where = self.figures.judged, about(attributes)
 
         def verdict(level: LevelVersion) -> str:
             if level not in told:
@@ -102,14 +111,18 @@ class PodSecurity:
             return told[level]
 
         if audited := verdict(policy.audit):
+            judged["deny", policy.audit, "audit", where] += 1
             attributes.annotate(
                 f"{LABEL}audit-violations", f'would violate PodSecurity "{policy.audit}": {audited}'
             )
         if enforce:
             attributes.annotate(f"{LABEL}enforce-policy", str(policy.enforce))
-            if refused := verdict(policy.enforce):
+            refused = verdict(policy.enforce)
+            judged["deny" if refused else "allow", policy.enforce, "enforce", where] += 1
+            if refused:
                 raise attributes.forbidden(f'violates PodSecurity "{policy.enforce}": {refused}')
         if warned := verdict(policy.warn):
+            judged["deny", policy.warn, "warn", where] += 1
             attributes.warn(f'would violate PodSecurity "{policy.warn}": {warned}')
 
     def _check_namespace(self, attributes: Attributes) -> None:
