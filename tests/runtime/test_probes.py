@@ -26,6 +26,7 @@ from kubelib.api.core.probes import (
     GRPCAction,
     HTTPGetAction,
     HTTPHeader,
+    LifecycleHandler,
     Probe,
     TCPSocketAction,
 )
@@ -96,6 +97,30 @@ async def test_http_succeeds_from_200_to_399(status: str) -> None:
 async def test_http_fails_with_any_other_status(code: int) -> None:
     async with listening(answers(f"{code} Bad")) as port:
         assert await probed(http_get=HTTPGetAction(port=port)) == f"HTTP probe failed with statuscode: {code}"
+
+
+async def hooked(runtime: Any = None, **what: Any) -> str | None:
+    return await check(LifecycleHandler(**what), container(), ContainerId("x"), runtime, ADDRESS, 5)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "404 Not Found", "500 Bad"])
+async def test_a_hook_wants_an_answer_whatever_it_says(status: str) -> None:
+    seen: list[bytes] = []
+    async with listening(answers(status, seen)) as port:
+        assert await hooked(http_get=HTTPGetAction(port=port, path="drain")) is None
+    lines = seen[0].decode().split("\r\n")
+    assert lines[0] == "GET /drain HTTP/1.1"
+    assert "User-Agent: kube-lifecycle/1.37" in lines
+    why = await hooked(http_get=HTTPGetAction(port=await unused_port()))
+    assert why is not None
+    assert why.endswith("connect: connection refused")
+
+
+async def test_a_hook_cannot_be_a_connection() -> None:
+    async with listening(silent) as port:
+        why = await hooked(tcp_socket=TCPSocketAction(port=port))
+    assert why is not None
+    assert why.startswith("invalid handler")
 
 
 async def test_http_asks_for_the_path_with_the_headers_at_a_named_port() -> None:

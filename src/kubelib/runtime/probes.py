@@ -48,12 +48,14 @@ async def check(
     address: str,
     timeout: float,
 ) -> str | None:
-    """Make one check; return None if all is well, else why not."""
+    """Make one check, or run one hook; return None if all is well, else why not."""
+    hook = isinstance(handler, LifecycleHandler)
     try:
         with anyio.fail_after(timeout):
+            if hook and handler.tcp_socket is not None:
+                return "invalid handler: a hook cannot be a connection"
             # Commands of hooks have effects: they are run, never only judged.
-            hook = isinstance(handler, LifecycleHandler) and (handler.exec or handler.sleep) is not None
-            if isinstance(runtime, SupportsProbes) and not hook:
+            if isinstance(runtime, SupportsProbes) and not (hook and handler.http_get is None):
                 return await runtime.probe(identity, handler, timeout=timeout)
             if isinstance(handler, LifecycleHandler) and handler.sleep is not None:
                 await anyio.sleep(handler.sleep.seconds)
@@ -65,7 +67,7 @@ async def check(
                 output = (result.stdout + result.stderr).decode(errors="replace")
                 return None if result.exit_code == 0 else output[:10_240] or f"exit status {result.exit_code}"
             if handler.http_get is not None:
-                return await _http(handler.http_get, container, address)
+                return await _http(handler.http_get, container, address, hook=hook)
             if handler.tcp_socket is not None:
                 host, port = handler.tcp_socket.host or address, port_of(container, handler.tcp_socket.port)
                 await (await _connect(host, port)).aclose()
@@ -97,8 +99,10 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-async def _http(get: HTTPGetAction, container: ContainerDefinition, address: str) -> str | None:
-    """Make a GET request by hand: a probe needs the status line and nothing else."""
+async def _http(
+    get: HTTPGetAction, container: ContainerDefinition, address: str, *, hook: bool = False
+) -> str | None:
+    """Make a GET request by hand: a probe needs the status line and nothing else, and a hook an answer, whatever it says."""
     host, port, path = get.host or address, port_of(container, get.port), get.path or "/"
     scheme = (get.scheme or "HTTP").lower()
     headers = [(header.name, header.value) for header in get.http_headers]
@@ -107,7 +111,7 @@ async def _http(get: HTTPGetAction, container: ContainerDefinition, address: str
     if "host" not in given:
         lines.append(f"Host: {host}:{port}")
     if "user-agent" not in given:
-        lines.append("User-Agent: kube-probe/1.37")
+        lines.append(f"User-Agent: kube-{'lifecycle' if hook else 'probe'}/1.37")
     if "accept" not in given:
         lines.append("Accept: */*")
     lines += [f"{name}: {value}" for name, value in headers]
@@ -130,7 +134,7 @@ async def _http(get: HTTPGetAction, container: ContainerDefinition, address: str
         return f'Get "{scheme}://{host}:{port}{path}": {str(error) or "EOF"}'
     status = answer.split(b" ", 2)[1:2]
     code = int(status[0][:3]) if status and status[0][:3].isdigit() else 0
-    return None if 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
+    return None if hook or 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
 
 
 async def watch_probe(

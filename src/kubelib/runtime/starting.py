@@ -1,5 +1,6 @@
 """Start one container of a Pod: its volumes, sandbox, image, environment, then itself and its hook."""
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ from kubelib.runtime.probes import check
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import container_spec, sandbox_spec
 from kubelib.runtime.termination import annotations_of, termination_mount
+
+log = logging.getLogger("kubelib.runtime")
 
 NO_USER_NAMESPACES = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
 
@@ -107,7 +110,10 @@ class Starter:
         if hook is not None:
             why = await self._after_start(hook, definition, identity, address)
             if why is not None:
-                agent.recorder.warning(pod, "FailedPostStartHook", f"PostStartHook failed: {why}")
+                # What it said may be secret, and Events are for more people to read than logs of nodes are.
+                log.warning("pod %s: container %s: the hook after its start failed: %s", pod.key, name, why)
+                agent.recorder.warning(pod, "FailedPostStartHook", "PostStartHook failed")
+                agent.recorder.normal(pod, "Killing", "FailedPostStartHook")
                 await agent.runtime.stop_container(
                     identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
                 )

@@ -397,7 +397,9 @@ class PodWorker:
             else:
                 why = await check(hook, definition, container.id, runtime, self.agent.address_of(pod), left)
                 if why is not None:
-                    self.agent.recorder.warning(pod, "FailedPreStopHook", f"PreStopHook failed: {why}")
+                    what = "pod %s: container %s: the hook before its end failed: %s"
+                    log.warning(what, pod.key, container.name, why)
+                    self.agent.recorder.warning(pod, "FailedPreStopHook", "PreStopHook failed")
             # However long the hook took, the container gets a moment of its own.
             left = max(SHORTEST_GRACE, until - anyio.current_time())
         try:
