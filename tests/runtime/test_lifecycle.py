@@ -190,6 +190,24 @@ def test_phases(policy: str, containers: list[Container], phase: str) -> None:
     assert phase_of(made, latest(containers), Memory()) == phase
 
 
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+@pytest.mark.parametrize(
+    ("containers", "phase"),
+    [
+        ([exited("main"), running("other")], "Running"),
+        ([exited("main"), exited("other")], "Succeeded"),
+        ([exited("main", 137), exited("other")], "Failed"),
+        ([], "Pending"),
+    ],
+)
+def test_a_pod_that_is_deleted_has_ended_as_its_containers_did(
+    policy: str, containers: list[Container], phase: str
+) -> None:
+    made = pod(policy, containers=(container("main"), container("other")))
+    goes = replace(made, metadata=replace(made.metadata, deletion_timestamp=NOW))
+    assert phase_of(goes, latest(containers), Memory()) == phase
+
+
 def test_a_pod_that_has_run_is_not_pending_again_when_a_container_has_to_be_made_anew() -> None:
     made = replace(pod(containers=(container("main"), container("other"))), status=PodStatus(phase="Running"))
     assert phase_of(made, latest([running("main")]), Memory()) == "Running"

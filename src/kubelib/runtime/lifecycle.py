@@ -283,8 +283,11 @@ def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:
     if any(is_resized(container, memory) for container in mains if container is not None):
         return "Running"
     ended = [container for container in mains if container is not None and container.state == "exited"]
-    if len(ended) < len(mains) or policy == "Always":
+    goes = (
+        pod.metadata.deletion_timestamp is not None
+    )  # then nothing is started again, whatever the policy is
+    if len(ended) < len(mains) or (policy == "Always" and not goes):
         return "Running"
     if all(container.exit_code == 0 for container in ended):
         return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return "Failed" if policy == "Never" or goes else "Running"
