@@ -99,6 +99,35 @@ async def test_http_fails_with_any_other_status(code: int) -> None:
         assert await probed(http_get=HTTPGetAction(port=port)) == f"HTTP probe failed with statuscode: {code}"
 
 
+def leading(to: dict[str, str], ends: str, seen: list[str]) -> Serve:
+    """Answer for paths that lead elsewhere with where to, and for others with a status."""
+
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            path = (await stream.receive()).split(b" ", 2)[1].decode()
+            seen.append(path)
+            if path in to:
+                await stream.send(b"HTTP/1.1 302 Found\r\n")
+                await stream.send(f"location: {to[path]}\r\nContent-Length: 0\r\n\r\n".encode())
+            else:
+                await stream.send(f"HTTP/1.1 {ends}\r\n\r\n".encode())
+
+    return serve
+
+
+async def test_http_follows_on_the_same_host_and_no_further() -> None:
+    seen: list[str] = []
+    to = {"/": "/a", "/a": "b?c=1", "/away": "http://127.244.202.9/", "/round": "/round"}
+    async with listening(leading(to, "500 Bad", seen)) as port:
+        why = await probed(http_get=HTTPGetAction(port=port))
+        assert why == "HTTP probe failed with statuscode: 500"
+        assert seen == ["/", "/a", "/b?c=1"]
+        assert await probed(http_get=HTTPGetAction(port=port, path="/away")) is None
+        why = await probed(http_get=HTTPGetAction(port=port, path="/round"))
+        assert why is not None
+        assert why.endswith("stopped after 10 redirects")
+
+
 async def hooked(runtime: Any = None, **what: Any) -> str | None:
     return await check(LifecycleHandler(**what), container(), ContainerId("x"), runtime, ADDRESS, 5)
 

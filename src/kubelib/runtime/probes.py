@@ -3,8 +3,9 @@
 import logging
 import os
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import anyio
 from anyio.abc import ByteStream, SocketStream
@@ -24,6 +25,11 @@ from kubelib.runtime.base import (
 from kubelib.runtime.grpchealth import ask_health
 
 log = logging.getLogger("kubelib.runtime")
+
+FOLLOWED = (301, 302, 303, 307, 308)
+"""The statuses of answers that lead elsewhere."""
+MOST_REQUESTS = 10
+LONGEST_HEAD = 1 << 16
 
 Kind = Literal["startup", "liveness", "readiness"]
 
@@ -102,39 +108,60 @@ def _unverified() -> ssl.SSLContext:
 async def _http(
     get: HTTPGetAction, container: ContainerDefinition, address: str, *, hook: bool = False
 ) -> str | None:
-    """Make a GET request by hand: a probe needs the status line and nothing else, and a hook an answer, whatever it says."""
+    """Make a GET request, and those that its answer leads to on the same host.
+
+    A probe looks at the last answer's status, and what leads elsewhere is a success; a hook wants an answer, whatever it says.
+    """
     host, port, path = get.host or address, port_of(container, get.port), get.path or "/"
-    scheme = (get.scheme or "HTTP").lower()
+    at = host if ":" not in host else f"[{host}]"
+    url = f"{(get.scheme or 'HTTP').lower()}://{at}:{port}{path if path.startswith('/') else '/' + path}"
     headers = [(header.name, header.value) for header in get.http_headers]
-    given = {name.lower() for name, _ in headers}
-    lines = [f"GET {path if path.startswith('/') else '/' + path} HTTP/1.1", "Connection: close"]
-    if "host" not in given:
-        lines.append(f"Host: {host}:{port}")
-    if "user-agent" not in given:
-        lines.append(f"User-Agent: kube-{'lifecycle' if hook else 'probe'}/1.37")
-    if "accept" not in given:
-        lines.append("Accept: */*")
-    lines += [f"{name}: {value}" for name, value in headers]
-    answer = b""
-    try:
-        stream: ByteStream = await _connect(host, port)
-        if scheme == "https":
-            stream = await TLSStream.wrap(
-                stream, hostname=host, ssl_context=_unverified(), standard_compatible=False
-            )
+    agent = f"kube-{'lifecycle' if hook else 'probe'}/1.37"
+    for _ in range(MOST_REQUESTS):
         try:
-            await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin1"))
-            while b"\r\n" not in answer:
-                answer += await stream.receive(4096)
-        finally:
-            await anyio.aclose_forcefully(stream)
-    except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-        if isinstance(error, TimeoutError):
-            raise
-        return f'Get "{scheme}://{host}:{port}{path}": {str(error) or "EOF"}'
-    status = answer.split(b" ", 2)[1:2]
-    code = int(status[0][:3]) if status and status[0][:3].isdigit() else 0
-    return None if hook or 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
+            code, location = await _ask(url, headers, agent)
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            return f'Get "{url}": {str(error) or "EOF"}'
+        leads_to = urljoin(url, location) if code in FOLLOWED and location else ""
+        if not leads_to or urlsplit(leads_to).hostname != urlsplit(url).hostname:
+            return None if hook or 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
+        url = leads_to
+    return f'Get "{url}": stopped after {MOST_REQUESTS} redirects'
+
+
+async def _ask(url: str, headers: Sequence[tuple[str, str]], agent: str) -> tuple[int, str]:
+    """Ask by hand; return the status and, if it leads elsewhere, where to. Raises OSError, EndOfStream."""
+    parts = urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "https"
+    given = {name.lower() for name, _ in headers}
+    lines = [f"GET {urlunsplit(('', '', parts.path or '/', parts.query, ''))} HTTP/1.1", "Connection: close"]
+    usual = (("Host", parts.netloc), ("User-Agent", agent), ("Accept", "*/*"))
+    lines += [f"{name}: {value}" for name, value in usual if name.lower() not in given]
+    lines += [f"{name}: {value}" for name, value in headers]
+    stream: ByteStream = await _connect(host, parts.port or (443 if tls else 80))
+    try:
+        if tls:
+            context = _unverified()
+            stream = await TLSStream.wrap(
+                stream, hostname=host, ssl_context=context, standard_compatible=False
+            )
+        await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin1"))
+        head = b""
+        while b"\r\n" not in head:
+            head += await stream.receive(4096)
+        status = head.split(b" ", 2)[1:2]
+        code = int(status[0][:3]) if status and status[0][:3].isdigit() else 0
+        while code in FOLLOWED and b"\r\n\r\n" not in head and len(head) < LONGEST_HEAD:
+            head += await stream.receive(4096)
+    finally:
+        await anyio.aclose_forcefully(stream)
+    if code not in FOLLOWED:
+        return code, ""
+    named = (line.partition(b":") for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:])
+    found = (value for name, _, value in named if name.lower() == b"location")
+    return code, next(found, b"").strip().decode("latin1")
 
 
 async def watch_probe(
