@@ -211,6 +211,24 @@ async def test_hand_made_endpoints_of_a_service_without_selector_are_left_alone(
         assert await world.names(Endpoints) == ["web"]
 
 
+async def test_endpoints_of_no_service_are_their_maker_s_until_the_controller_starts_anew(world: Any) -> None:
+    leader = {"control-plane.alpha.kubernetes.io/leader": "{}"}
+    async with world.running(*controllers(world)):
+        for name, annotations in ("lock", {}), ("election", leader):
+            meta = ObjectMeta(name=name, namespace="default", annotations=annotations)
+            await world.create(Endpoints(metadata=meta))
+        await world.settled(10)
+        labels = {"role": "leader"}
+        await world.change(
+            Endpoints, "lock", lambda e: replace(e, metadata=replace(e.metadata, labels=labels))
+        )
+        await world.settled(10)
+        assert sorted(await world.names(Endpoints)) == ["election", "lock"]
+    async with world.running(*controllers(world)):
+        await world.settled(10)
+        assert await world.names(Endpoints) == ["election"]
+
+
 @pytest.mark.seeds(8)
 async def test_on_a_bad_line_endpoints_become_true(
     make_world: Any, running_pods: Any, anyio_backend: Any

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -90,6 +91,27 @@ def test_only_the_channels_that_are_asked_for_are_sent(
     said = anyio.run(run, cluster, pod, V5, channels)
     assert said.pop(3)
     assert said == expected
+
+
+@pytest.mark.parametrize("protocol", [V5, V4])
+def test_a_client_that_goes_ends_the_input_and_not_the_command(
+    cluster: Cluster, pod: str, tmp_path: Path, protocol: str
+) -> None:
+    arrived = tmp_path / "arrived"
+    asked = [
+        ("command", part)
+        for part in ("sh", "-c", f"sleep 1; cat > {arrived}.part; mv {arrived}.part {arrived}")
+    ]
+    asked += [("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
+    path, where = f"/api/v1/namespaces/default/pods/{pod}/exec", load_connection([cluster.kubeconfig])
+
+    async def send_and_go() -> None:
+        async with connect_websocket(where, path, asked, (protocol,)) as websocket:
+            await websocket.send(b"\x00some ")
+            await websocket.send(b"\x00bytes")
+
+    anyio.run(send_and_go)
+    eventually(lambda: arrived.exists() and arrived.read_text() == "some bytes")
 
 
 def test_a_terminal_has_one_output(cluster: Cluster, pod: str) -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -96,12 +97,16 @@ Opened = Callable[[int], AbstractAsyncContextManager[Stream]]
 
 @asynccontextmanager
 async def conversation(
-    protocol: str = V4, expected: frozenset[str] = ALL, code: int = 0, opened: Opened = running
+    protocol: str = V4,
+    expected: frozenset[str] = ALL,
+    code: int = 0,
+    opened: Opened = running,
+    outlives: bool = False,
 ) -> AsyncIterator[Conversation]:
     talk = Conversation()
     command = SpdyCommand(protocol, expected, talk.socket.receive, talk.socket.send)
     async with anyio.create_task_group() as group:
-        group.start_soon(command.serve, opened(code))
+        group.start_soon(partial(command.serve, opened(code), outlives=outlives))
         yield talk
         with anyio.fail_after(60):
             await talk.socket.leave()
@@ -195,6 +200,33 @@ async def test_a_client_that_goes_or_babbles_ends_its_command(early: bool, wire:
             with anyio.fail_after(60):
                 while (await talk.socket.from_server.receive())["type"] != "websocket.close":
                     pass
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("outlives", [True, False])
+async def test_a_command_may_outlive_its_client(outlives: bool) -> None:
+    told: list[str] = []
+
+    class Recording(Command):
+        async def close_stdin(self) -> None:
+            told.append("no more comes")
+            await super().close_stdin()
+
+        async def wait(self) -> int:
+            told.append("ended")
+            return await super().wait()
+
+    @asynccontextmanager
+    async def recorded(code: int) -> AsyncIterator[Any]:
+        command = Recording(code)
+        yield command
+        command.close()
+
+    async with conversation(opened=recorded, outlives=outlives) as talk:
+        await talk.open(**STREAMS)
+        await talk.socket.say(talk.client.data(3, b"abc"))
+        await talk.until(lambda: talk.said.get(7) == b"abc")
+    assert told == (["no more comes", "ended"] if outlives else [])
 
 
 @pytest.mark.anyio

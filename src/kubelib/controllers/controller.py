@@ -62,7 +62,8 @@ class Controller:
     """Feeds a reconciler with keys. A `Component`.
 
     `watches` says which informers' changes lead to which keys; the first one is of the kind that is reconciled. The
-    informers are run by somebody else (`SharedInformers`, a `Manager`); this waits until they are in step.
+    informers are run by somebody else (`SharedInformers`, a `Manager`); this waits until they are in step. `leftovers` are the
+    keys that are looked at when this starts although nothing of the first kind has them.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Controller:
         workers: int = 1,
         backoff: Backoff = PER_KEY,
         recorder: Recorder | None = None,
+        leftovers: Callable[[], Iterable[Key]] = tuple,
     ) -> None:
         if not watches:
             raise ValueError(f"{name}: a controller needs at least one informer")
@@ -84,6 +86,7 @@ class Controller:
         self._watches = watches
         self._workers = workers
         self._recorder = recorder
+        self._leftovers = leftovers
         for informer, keys in watches:
             if keys is not nothing:
                 informer.subscribe(self._handler(keys))
@@ -109,6 +112,8 @@ class Controller:
         first = self._watches[0][0]
         for document in first.cache:
             self.queue.add(document.key)
+        for key in self._leftovers():
+            self.queue.add(key)
         async with anyio.create_task_group() as tasks:
             for _ in range(self._workers):
                 tasks.start_soon(self._work)

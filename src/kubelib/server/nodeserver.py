@@ -154,7 +154,7 @@ class NodeServer:
                             raise BadRequest("you must specify at least 1 container command")
                         protocol, wanted = channel_protocol(scope), _wanted(query)
                         opened = self._nodes.exec(pod, container, command, stdin=STDIN in wanted, tty=tty)
-                        await serve_command(opened, protocol, wanted, receive, send)
+                        await serve_command(opened, protocol, wanted, receive, send, outlives=not tty)
                     case ["attach", namespace, name, container]:
                         pod, protocol = self._pod(namespace, name), channel_protocol(scope)
                         wanted = _wanted(query)

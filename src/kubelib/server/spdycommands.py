@@ -63,14 +63,14 @@ class SpdyCommand:
     """What has come on some stream before all were there."""
     _sizes: bytearray = attrs.Factory(bytearray)
 
-    async def serve(self, opened: AbstractAsyncContextManager[Stream]) -> None:
-        """Accept the upgrade and carry the command's streams until it ends."""
+    async def serve(self, opened: AbstractAsyncContextManager[Stream], *, outlives: bool = False) -> None:
+        """Accept the upgrade and carry the command's streams until it ends, as `kubelib.server.streams.serve_command` does."""
         self.send = unless_gone(self.send)
         await self.send({"type": "websocket.accept", "subprotocol": self.protocol})
         try:
             if not await self._opened():
                 return
-            await self._finish(await self._run(opened))
+            await self._finish(await self._run(opened, outlives))
         except SpdyError as error:
             log.info("a command over SPDY: %s", error)
         finally:
@@ -114,13 +114,17 @@ class SpdyCommand:
         await self._write(self._spdy.reply(stream))
         self._streams[kind] = stream
 
-    async def _run(self, opened: AbstractAsyncContextManager[Stream]) -> dict[str, object] | None:
+    async def _run(
+        self, opened: AbstractAsyncContextManager[Stream], outlives: bool
+    ) -> dict[str, object] | None:
         """Run the command; return what became of it, None if the client has gone before."""
-        from kubelib.server.streams import exit_status
+        from kubelib.server.streams import exit_status, run_out
 
         try:
             async with opened as stream:
                 if not await self._relay(stream):
+                    if outlives:
+                        await run_out(stream)
                     return None
                 return exit_status(await stream.wait())
         except ApiError as error:

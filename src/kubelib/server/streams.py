@@ -5,6 +5,7 @@ a channel's number closes that channel.
 """
 
 import base64
+import contextlib
 import logging
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AbstractAsyncContextManager
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubelib.server")
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+LAST_WORDS = 30.0
+"""Seconds in which a command may end by itself once its client has gone."""
 
 
 async def _pod(server: "ApiServer", request: "Request") -> tuple[Document, Pod]:
@@ -204,11 +207,12 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
     except ApiError as error:
         await refuse_upgrade(send, error, scope)
         return
+    outlives = request.info.subresource == "exec" and not tty
     with server.watches.stoppable():
         if command_over_spdy is not None:
-            await command_over_spdy.serve(opened)
+            await command_over_spdy.serve(opened, outlives=outlives)
         else:
-            await serve_command(opened, protocol, wanted, receive, send)
+            await serve_command(opened, protocol, wanted, receive, send, outlives=outlives)
 
 
 async def _passed_on(
@@ -308,13 +312,23 @@ async def serve_command(
     wanted: frozenset[int],
     receive: Receive,
     send: Send,
+    *,
+    outlives: bool = False,
 ) -> None:
-    """Accept the upgrade and carry those of a command's streams that are wanted until it ends."""
+    """Accept the upgrade and carry those of a command's streams that are wanted until it ends.
+
+    If the client goes before, the command is ended; one that `outlives` its client may `run_out`.
+    """
     send = unless_gone(send)
     await send(protocol.accept())
     try:
         async with opened as stream:
-            status = exit_status(await _relay(stream, protocol, wanted, receive, send))
+            code = await _relay(stream, protocol, wanted, receive, send)
+            if code is None:
+                if outlives:
+                    await run_out(stream)
+                return
+            status = exit_status(code)
     except ApiError as error:
         status = error.status()
     except anyio.get_cancelled_exc_class():
@@ -342,8 +356,8 @@ async def refuse_upgrade(send: Send, error: ApiError, scope: Scope) -> None:
 
 async def _relay(
     stream: Stream, protocol: ChannelProtocol, wanted: frozenset[int], receive: Receive, send: Send
-) -> int:
-    """Carry bytes both ways until the command has ended; return its exit code."""
+) -> int | None:
+    """Carry bytes both ways until the command has ended; return its exit code, None if the client has gone before."""
     ended = False
     async with anyio.create_task_group() as group:
 
@@ -368,7 +382,20 @@ async def _relay(
                 await send(protocol.message(channel, data))
         ended = True
         group.cancel_scope.cancel()
-    return await stream.wait() if ended else 137
+    return await stream.wait() if ended else None
+
+
+async def run_out(stream: Stream) -> None:
+    """Let a command whose client has gone take in what it was sent, and end by itself: it has `LAST_WORDS` for that.
+
+    Clients of most protocols have no other way to say that no more input comes. What the command still says is nobody's.
+    """
+    with anyio.move_on_after(LAST_WORDS):
+        await stream.close_stdin()
+        with contextlib.suppress(anyio.EndOfStream):
+            while True:
+                await stream.receive()
+        await stream.wait()
 
 
 async def _accept(stream: Stream, channel: int, data: bytes) -> None:

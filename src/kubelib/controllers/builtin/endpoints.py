@@ -1,5 +1,6 @@
 """Endpoints: the addresses behind each Service that chooses Pods, in the classic form."""
 
+import contextlib
 import math
 from collections.abc import Iterable
 
@@ -13,6 +14,7 @@ from kubelib.api.model import replace
 from kubelib.clock import Clock
 from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
+from kubelib.controllers.builtin.endpointslicemirroring import LEADER
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.podcontrol import namespace_is_ending
@@ -98,11 +100,8 @@ class EndpointsOfServices:
         registry = self._client.resource(Endpoints)
         if service is None:
             self._triggers.forget(key)
-            if key in self._endpoints:
-                try:
-                    await registry.delete(key)
-                except NotFound:
-                    return None
+            with contextlib.suppress(NotFound):
+                await registry.delete(key)  # also what the cache does not show yet
             return None
         if not service.spec.selector:
             return None  # somebody else says what is behind it
@@ -150,18 +149,25 @@ class EndpointsOfServices:
 def endpoints_controller(informers: SharedInformers, *, clock: Clock, recorder: EventRecorder) -> Controller:
     """Return the controller of Endpoints."""
 
-    def of_endpoints(document: Document) -> tuple[Key, ...]:
-        return (document.key,)
+    services, endpoints = informers.of(Service), informers.of(Endpoints)
+
+    def of_services(document: Document) -> tuple[Key, ...]:
+        # Others are somebody's own, such as the lock of an election, and go only when a Service of their name does.
+        return (document.key,) if document.key in services.cache else ()
+
+    def leftovers() -> list[Key]:
+        return [d.key for d in endpoints.cache if LEADER not in d.view(Endpoints).metadata.annotations]
 
     own = recorder.source(NAME)
     return Controller(
         NAME,
         EndpointsOfServices(informers, own),
         [
-            (informers.of(Service), itself),
-            (informers.of(Pod), services_of_pod(informers.of(Service))),
-            (informers.of(Endpoints), of_endpoints),
+            (services, itself),
+            (informers.of(Pod), services_of_pod(services)),
+            (endpoints, of_services),
         ],
         workers=5,
         recorder=own,
+        leftovers=leftovers,
     )
