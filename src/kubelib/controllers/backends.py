@@ -7,6 +7,9 @@ import attrs
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service, ServicePort
 
+LEADER = "control-plane.alpha.kubernetes.io/leader"
+"""What an election notes on the Endpoints that are its lock: nothing is behind them."""
+
 
 @attrs.frozen
 class Backend:

@@ -12,9 +12,8 @@ from kubelib.api.errors import AlreadyExists, ApiError, Conflict, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.clock import Clock
-from kubelib.controllers.backends import Backend, backends, resolved_ports
+from kubelib.controllers.backends import LEADER, Backend, backends, resolved_ports
 from kubelib.controllers.base import After
-from kubelib.controllers.builtin.endpointslicemirroring import LEADER
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.podcontrol import namespace_is_ending

@@ -8,6 +8,7 @@ from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, En
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.clock import Clock
+from kubelib.controllers.backends import LEADER
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder, Recorder
@@ -19,7 +20,6 @@ from kubelib.labels import selector_from_match_labels
 NAME = "endpointslicemirroring-controller"
 MANAGED_BY = "endpointslicemirroring-controller.k8s.io"
 SKIP = "endpointslice.kubernetes.io/skip-mirror"
-LEADER = "control-plane.alpha.kubernetes.io/leader"
 NOT_COPIED = (LAST_CHANGE, "kubectl.kubernetes.io/last-applied-configuration")
 MOST = 1000
 """How many addresses of one subset are mirrored at most."""
