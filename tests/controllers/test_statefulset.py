@@ -410,6 +410,15 @@ async def test_only_as_many_revisions_are_kept_as_the_limit_says(cluster: Any) -
     ]  # v1 came back as the third
 
 
+async def test_a_negative_limit_keeps_all_revisions(cluster: Any) -> None:
+    await cluster.create(make_stateful_set(replicas=1, revision_history_limit=-1))
+    for number in range(2, 6):
+        await cluster.settled(5)
+        await cluster.change(StatefulSet, "web", imaged(f"v{number}"))
+    await cluster.settled(5)
+    assert sorted(r.revision for r in await cluster.all(ControllerRevision)) == [1, 2, 3, 4, 5]
+
+
 async def test_a_name_that_somebody_has_taken_is_reported_and_waited_for(cluster: Any) -> None:
     await cluster.create(make_pod("web-0", labels={"app": "else"}))
     await cluster.create(make_stateful_set(replicas=1))

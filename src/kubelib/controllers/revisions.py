@@ -70,8 +70,10 @@ def superfluous(
 ) -> list[ControllerRevision]:
     """Return the revisions to forget: the oldest beyond the limit of those that nothing is of any more.
 
-    `counted` are those in use that take up the limit nevertheless.
+    `counted` are those in use that take up the limit nevertheless. A negative limit keeps all.
     """
+    if limit is not None and limit < 0:
+        return []
     idle = [r for r in in_order(revisions) if r.metadata.name not in live]
     return idle[: max(0, len(idle) + len(counted) - (10 if limit is None else limit))]
 
