@@ -43,7 +43,7 @@ from kubelib.runtime.base import (
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.credentials import credentials_for, parse_docker_config
 from kubelib.runtime.environment import ConfigMissing
-from kubelib.runtime.names import dns_of, hosts_file
+from kubelib.runtime.names import dns_of, hosts_file, parse_resolv_conf, within_limits
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import (
     container_spec,
@@ -246,6 +246,31 @@ def test_dns_follows_the_pods_policy() -> None:
     assert dns(dns_policy="ClusterFirstWithHostNet", host_network=True) == by_cluster
     assert dns(dns_policy="Default") == Dns()
     assert dns(cluster=()) == Dns()
+
+
+def test_no_more_servers_and_domains_are_told_than_resolvers_can_do_with() -> None:
+    few = Dns(servers=("a", "b", "c"), searches=tuple(f"d{n}" for n in range(32)), options=("ndots:5",))
+    assert within_limits(few) == (few, [])
+    servers = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    found, told = within_limits(Dns(servers=(*servers, "192.0.2.4"), searches=("x" * 254, "a.example")))
+    assert (found.servers, found.searches) == (servers, ("a.example",))
+    omitted = "limits were exceeded, some nameservers have been omitted, the applied nameserver line is"
+    assert told[0] == f"Nameserver {omitted}: 192.0.2.1 192.0.2.2 192.0.2.3"
+    omitted = "limits were exceeded, some search paths have been omitted, the applied search line is"
+    assert told[1:] == [f"Search Line {omitted}: a.example"]
+    found, told = within_limits(Dns(searches=tuple(f"d{n}" for n in range(40))))
+    assert found.searches == tuple(f"d{n}" for n in range(32))
+    found, told = within_limits(Dns(searches=tuple(f"{n}".zfill(250) for n in range(9))))
+    assert len(found.searches) == 8
+    assert len(told) == 1
+
+
+def test_domains_of_the_host_are_searched_once_with_or_without_a_dot() -> None:
+    host = parse_resolv_conf("search cluster.local. host.example. .\n")
+    assert host.searches == ("cluster.local", "host.example", ".")
+    found = dns_of(pod(), host=host, cluster=("10.96.0.10",), domain="cluster.local")
+    own = ("default.svc.cluster.local", "svc.cluster.local", "cluster.local")
+    assert found.searches == (*own, "host.example", ".")
 
 
 def test_a_dns_configuration_is_added_to_the_policys() -> None:

@@ -6,6 +6,8 @@ from kubelib.api.core.pod import HostAlias, Pod
 from kubelib.runtime.base import Dns
 from kubelib.runtime.specs import hostname_of
 
+MOST_SERVERS, MOST_SEARCHES, LONGEST_SEARCHES, LONGEST_SEARCH = 3, 32, 2048, 253
+"""What resolvers can do with: how many servers and domains to search, and how long these are together and each."""
 _HEADER = "# Kubernetes-managed hosts file.\n"
 _LOCAL = (
     "127.0.0.1\tlocalhost\n"
@@ -49,7 +51,7 @@ def parse_resolv_conf(text: str) -> Dns:
             case ["nameserver", server, *_]:
                 servers.append(server)
             case ["search" | "domain", *names]:
-                searches = tuple(names)
+                searches = tuple(name.removesuffix(".") or name for name in names)
             case ["options", *words]:
                 options = tuple(words)
     return Dns(servers=tuple(servers), searches=searches, options=options)
@@ -66,7 +68,7 @@ def dns_of(pod: Pod, *, host: Dns, cluster: Iterable[str], domain: str) -> Dns:
         base = Dns()
     elif by_cluster and servers:
         own = (f"{pod.metadata.namespace}.svc.{domain}", f"svc.{domain}", domain)
-        base = Dns(servers=servers, searches=(*own, *host.searches), options=("ndots:5",))
+        base = Dns(servers=servers, searches=_once((*own, *host.searches)), options=("ndots:5",))
     elif spec.dns_config is None:
         return Dns()  # the runtime does as the host does
     else:
@@ -84,6 +86,25 @@ def dns_of(pod: Pod, *, host: Dns, cluster: Iterable[str], domain: str) -> Dns:
         searches=_once((*base.searches, *config.searches)),
         options=(*kept, *given.values()),
     )
+
+
+def within_limits(dns: Dns) -> tuple[Dns, list[str]]:
+    """Return what resolvers can do with of a configuration, and in the kubelet's words what was left out."""
+    servers, told = tuple(dns.servers)[:MOST_SERVERS], []
+    if len(servers) < len(dns.servers):
+        told.append(
+            "Nameserver limits were exceeded, some nameservers have been omitted,"
+            f" the applied nameserver line is: {' '.join(servers)}"
+        )
+    searches = [name for name in tuple(dns.searches)[:MOST_SEARCHES] if len(name) <= LONGEST_SEARCH]
+    while len(" ".join(searches)) > LONGEST_SEARCHES:
+        searches.pop()
+    if len(searches) < len(dns.searches):
+        told.append(
+            "Search Line limits were exceeded, some search paths have been omitted,"
+            f" the applied search line is: {' '.join(searches)}"
+        )
+    return Dns(servers=servers, searches=tuple(searches), options=dns.options), told
 
 
 def _once(words: Iterable[str]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from kubelib.runtime.base import (
     SupportsUserNamespaces,
 )
 from kubelib.runtime.environment import ConfigMissing, environment
+from kubelib.runtime.names import within_limits
 from kubelib.runtime.probes import check
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import container_spec, sandbox_spec
@@ -64,7 +65,10 @@ class Starter:
             message = "Pod sandbox changed, it will be killed and re-created."
             agent.recorder.normal(pod, "SandboxChanged", message)
         try:
-            wanted = sandbox_spec(pod, address=address, dns=agent.dns_of(pod))
+            dns, told = within_limits(agent.dns_of(pod))
+            for message in () if worker.containers else told:
+                agent.recorder.warning(pod, "DNSConfigForming", message)
+            wanted = sandbox_spec(pod, address=address, dns=dns)
             if not (wanted.host_users or has_user_namespaces(agent.runtime)):
                 raise CannotCreate(NO_USER_NAMESPACES)
             with agent.counts.operation("run_podsandbox"):

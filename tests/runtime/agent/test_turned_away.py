@@ -5,7 +5,7 @@ import pytest
 
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import ContainerPort
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.pod import Pod, PodDNSConfig
 from kubelib.api.core.security import AppArmorProfile, SecurityContext
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
@@ -37,6 +37,16 @@ async def test_a_pod_whose_host_port_is_taken_is_turned_away_for_good(node: SimN
     assert await node.events("NodePorts")
     await node.run("third", containers=with_port(""))
     await node.until(is_running, name="third")
+
+
+async def test_servers_of_names_beyond_what_resolvers_ask_are_left_out_and_told(idle: SimNode) -> None:
+    idle.settings["cluster_dns"] = ("10.96.0.10",)
+    async with idle.running():
+        servers = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
+        await idle.run(dns_config=PodDNSConfig(nameservers=servers))
+        await idle.until(is_running)
+        [event] = await idle.events("DNSConfigForming")
+    assert event.message.endswith("the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2")
 
 
 async def test_containers_may_have_as_many_processes_as_the_node_says(idle: SimNode) -> None:
