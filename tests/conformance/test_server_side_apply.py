@@ -547,6 +547,18 @@ def test_who_scales_owns_the_number(api: Api, deployments: str) -> None:
     )
 
 
+def test_nothing_says_when_somebody_scaled_as_in_kubernetes(api: Api, deployments: str) -> None:
+    api.create(deployments, deployment(replicas=1), fieldManager="zoe")
+    for replicas in (3, 4):
+        change = {"spec": {"replicas": replicas}}
+        api.patch(f"{deployments}/d/scale", change, fieldManager="bob")
+    owners = api.get(f"{deployments}/d")["metadata"]["managedFields"]
+    assert [(e["manager"], e.get("subresource"), "time" in e) for e in owners] == [
+        ("bob", "scale", False),  # what has no time comes first
+        ("zoe", None, True),
+    ]
+
+
 def test_a_scale_is_applied(api: Api, deployments: str) -> None:
     api.apply(f"{deployments}/d", deployment(replicas=1), "user", status=201)
     refused = api.apply(f"{deployments}/d/scale", scale(2), "scaler", status=409)
@@ -555,8 +567,7 @@ def test_a_scale_is_applied(api: Api, deployments: str) -> None:
     tree = api.get(f"{deployments}/d")
     assert tree["spec"]["replicas"] == 2
     entry = next(e for e in tree["metadata"]["managedFields"] if e["manager"] == "scaler")
-    assert entry.pop("time")
-    assert entry == {
+    assert entry == {  # Kubernetes does not say when
         "manager": "scaler", "operation": "Apply", "apiVersion": "apps/v1", "fieldsType": "FieldsV1",
         "fieldsV1": {"f:spec": {"f:replicas": {}}}, "subresource": "scale",
     }  # fmt: skip

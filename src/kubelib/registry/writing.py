@@ -263,11 +263,12 @@ class WritingRegistry(ReadingRegistry):
         return document
 
     def _applier(self, options: WriteOptions, subresource: str = "") -> Applier:
+        where = options.tracked_as or subresource
         return Applier(
             manager=options.manager,
             api_version=self.resource.api_version,
-            subresource=options.tracked_as or subresource,
-            time=format_time(self.owner.clock.now()),
+            subresource=where,
+            time=format_time(self.owner.clock.now()) if where != "scale" else "",
         )
 
     def _finished(self, tree: Tree) -> bool:

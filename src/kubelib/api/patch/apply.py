@@ -61,6 +61,7 @@ class Applier:
     subresource: str = ""
     force: bool = False
     time: str = ""
+    """When; entries that come of writes of a scale have none, in Kubernetes too."""
 
     def entry(self, operation: str, fields: Fields) -> Tree:
         """Return an entry of ``managedFields``. The fields are in their order."""
@@ -68,7 +69,7 @@ class Applier:
             "manager": self.manager,
             "operation": operation,
             "apiVersion": self.api_version,
-            "time": self.time,
+            **({"time": self.time} if self.time else {}),
             "fieldsType": "FieldsV1",
             "fieldsV1": fields,
         }
@@ -179,8 +180,8 @@ def track_update(
     if mine is not None:
         if entries is not live:  # who sends some need not have put them in order
             mine = in_order(mine)
-        unchanged = own is not None and changed is None
-        kept.append({**own, "fieldsV1": mine} if own and unchanged else applier.entry("Update", mine))
+        as_before = changed is None or not applier.time
+        kept.append({**own, "fieldsV1": mine} if own and as_before else applier.entry("Update", mine))
     return _ordered(_few(kept))
 
 
@@ -256,7 +257,8 @@ def _few(entries: list[Tree]) -> list[Tree]:
             buckets[version].pop("subresource", None)
         else:
             bucket["fieldsV1"] = union(_fields(bucket), _fields(entry))
-            bucket["time"] = max(str(bucket.get("time")), str(entry.get("time")))
+            if time := entry.get("time"):  # they are in this order
+                bucket["time"] = time
     return [e for e in entries if not any(e is j for j in joined)] + list(buckets.values())
 
 

@@ -37,7 +37,10 @@ def managed_in_scale(entries: Sequence[Tree], replicas: Fields = REPLICAS) -> li
 def managed_by_scale(
     entries: Sequence[Tree], in_scale: Sequence[Tree], api_version: str, replicas: Fields = REPLICAS
 ) -> list[Tree]:
-    """Return the managed fields of an object whose scale was applied, and has these managed fields since."""
+    """Return the managed fields of an object whose scale was applied, and has these managed fields since.
+
+    In Kubernetes, an entry has no time if it comes of the scale, and keeps the one that it had.
+    """
     owners = {
         _identity(entry): entry
         for entry in in_scale
@@ -48,8 +51,11 @@ def managed_by_scale(
         owner, fields = owners.pop(_identity(entry), None), entry.get("fieldsV1") or {}
         left = union(fields, replicas) if owner is not None else difference(fields, replicas)
         if left is not None:
-            result.append({**entry, "fieldsV1": left, "time": (owner or entry).get("time")})
-    result += [{**entry, "apiVersion": api_version, "fieldsV1": replicas} for entry in owners.values()]
+            result.append({**entry, "fieldsV1": left})
+    for entry in owners.values():
+        new = {**entry, "apiVersion": api_version, "fieldsV1": replicas}
+        new.pop("time", None)
+        result.append(new)
     return sorted(
         result,
         key=lambda e: tuple(
