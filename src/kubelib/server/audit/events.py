@@ -131,10 +131,11 @@ def _line(
         reference = _reference(record)
     outcome = b"" if status is None else b',"responseStatus":' + encode_json(status)
     noted = b',"annotations":' + encode_json(annotations) if annotations else b""
+    stamp = received if when is record.received else _stamp(when)
     return b"".join(
         (
-            begin, _STAGES[stage], subject, reference, outcome, documents, received, b',"stageTimestamp":', _stamp(when), noted,
-            b"}",
+            begin, _STAGES[stage], subject, reference, outcome, documents, b',"requestReceivedTimestamp":', received,
+            b',"stageTimestamp":', stamp, noted, b"}",
         )
     )  # fmt: skip
 
@@ -150,7 +151,7 @@ def _parts(record: Record) -> tuple[bytes, bytes, bytes, bytes]:
         _head(record.verdict.level) + encode_json(record.uid),
         encode_json(record.uri) + who,
         _plain_reference(info) if info.resource else b"",
-        b',"requestReceivedTimestamp":' + _stamp(record.received),
+        _stamp(record.received),
     )
 
 
