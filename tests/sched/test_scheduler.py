@@ -15,6 +15,7 @@ from kubelib.api.core.affinity import (
     TopologySpreadConstraint,
 )
 from kubelib.api.core.container import Container, ContainerPort, ResourceRequirements
+from kubelib.api.core.event import Event
 from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod, PodSchedulingGate
@@ -365,6 +366,15 @@ async def test_a_plug_in_that_raises_stops_neither_the_scheduler_nor_other_pods(
         "SchedulerError",
         "BadPlugin: the filter Judge raised ZeroDivisionError: oops",
     )
+
+
+async def test_it_is_said_again_before_events_are_forgotten_that_a_pod_fits_nowhere(world: Any) -> None:
+    async with world.running(world.scheduler()):
+        await world.add_pod("a")
+        await anyio.sleep(2 * 3600)
+        (event,) = (await world.direct.resource(Event).list()).items
+        assert event.reason == "FailedScheduling" and event.count == 4
+        assert (world.clock.now() - event.last_timestamp).total_seconds() < 3600
 
 
 async def test_an_event_has_the_beginning_of_a_long_refusal_and_the_condition_all_of_it(world: Any) -> None:

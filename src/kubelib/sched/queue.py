@@ -19,6 +19,8 @@ MOST_HASTE = 10
 """How often in a row a Pod is tried again at once."""
 FLUSH_AFTER = 300.0
 """Seconds after which a Pod that fitted nowhere is tried again even if nothing seems to have changed."""
+REMIND_AFTER = 1800.0
+"""Seconds after which it is said again that a Pod fits nowhere: Events are kept for an hour."""
 GATHERING = 2.0
 """Seconds after which a Pod says that it waits for others of its group, or for the group."""
 
@@ -41,6 +43,8 @@ class _Waiting:
     """How often it was taken."""
     haste: int = 0
     """How often in a row it was tried again at once."""
+    reminded_at: float = float("-inf")
+    """When it was last said by all means that it fits nowhere."""
     due: float = 0.0
     """When its back-off is over."""
     ticket: int = 0
@@ -149,6 +153,14 @@ class SchedulingQueue:
         """Return when a Pod that waits came, by the loop's clock, and how often it was taken."""
         waiting = self._waiting[pod.key]
         return waiting.since, waiting.tried
+
+    def is_to_be_told(self, pod: PodInfo) -> bool:
+        """Return whether it is to be said that a Pod fits nowhere though nothing about that is new; True is taken for said."""
+        waiting, now = self._waiting.get(pod.key), anyio.current_time()
+        if waiting is None or now - waiting.reminded_at < REMIND_AFTER:
+            return False
+        waiting.reminded_at = now
+        return True
 
     def failed(self, pod: PodInfo, retry_on: frozenset[Happening] = ANYTHING) -> None:
         """Put away a Pod that fits nowhere until something happens that may help."""

@@ -71,8 +71,11 @@ class Reporter:
         if recorder is not None:
             recorder.normal(reference(pod), reason, message)
 
-    async def refused(self, pod: PodInfo, reason: str, message: str) -> None:
-        """Say in the Pod's condition, and in an Event, why it has no node; and which one is promised to it."""
+    async def refused(self, pod: PodInfo, reason: str, message: str, remind: bool = False) -> None:
+        """Say in the Pod's condition, and in an Event, why it has no node; and which one is promised to it.
+
+        What has been said is not said again, but for an Event with `remind`.
+        """
         document = self._following.document(pod)
         if document is None:
             return
@@ -80,7 +83,7 @@ class Reporter:
         change = self._promise(pod, status)
         known = next((c for c in status.conditions if c.type == "PodScheduled"), None)
         said = known is not None and (known.status, known.reason, known.message) == ("False", reason, message)
-        if not said:
+        if remind or not said:
             recorder = self._recorders.get(pod.scheduler, self._recorder)
             if recorder is not None:
                 recorder.warning(reference(pod), "FailedScheduling", _shortened(message))

@@ -242,7 +242,8 @@ class Scheduler:
         self.books.note(ended - began, len(attempt.placed), landed, again=attempt.again)
         async with anyio.create_task_group() as group:
             for pod, reason, message in attempt.refused:
-                group.start_soon(self._reporter.refused, pod, reason, message)
+                remind = self.queue.is_to_be_told(pod)
+                group.start_soon(self._reporter.refused, pod, reason, message, remind)
             for pod, plan in attempt.plans:
                 group.start_soon(line.displacement.carry_out, pod, plan, self._disappointed)
             for pod, errand in attempt.errands:

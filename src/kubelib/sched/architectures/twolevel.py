@@ -301,7 +301,8 @@ class ResourceManager:
         framework.books.note(spent, len(answer.placed), landed, again=answer.again)
         async with anyio.create_task_group() as tasks:
             for pod, reason, message in answer.refused:
-                tasks.start_soon(self._reporter.refused, pod, reason, message)
+                remind = framework.queue.is_to_be_told(pod)
+                tasks.start_soon(self._reporter.refused, pod, reason, message, remind)
             if together is not None and (together.message or landed):
                 tasks.start_soon(self._reporter.grouped, together.group, together.message)
 
