@@ -1,4 +1,4 @@
-"""A Pod whose status is patched is written without reading or encoding again what stays: nothing else may come of it."""
+"""A Pod or workload whose status is patched is written without reading or encoding again what stays: nothing else may come of it."""
 
 import re
 from copy import deepcopy
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from kubelib.api.codec import encode_tree
-from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.errors import Invalid
 from kubelib.api.meta import Key
@@ -17,15 +16,20 @@ from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import Patch, WriteOptions
 from kubelib.registry.changing import ChangingRegistry
 from kubelib.registry.generic import GenericRegistry
+from kubelib.registry.keys import store_key
 from kubelib.store import MemoryStore
 
 KEY = Key("default", "p")
 CONTAINER = {"name": "c", "image": "i", "env": [{"name": "A", "value": '"managedFields":[{}]'}]}
-POD: dict[str, Any] = {
-    "kind": "Pod",
-    "apiVersion": "v1",
-    "metadata": {"name": "p", "labels": {"app": "web"}},
-    "spec": {"containers": [CONTAINER], "terminationGracePeriodSeconds": 1},
+META: dict[str, Any] = {"name": "p", "labels": {"app": "web"}}
+SPEC: dict[str, Any] = {"containers": [CONTAINER], "terminationGracePeriodSeconds": 1}
+TEMPLATE = {"metadata": META, "spec": SPEC}
+WORKLOAD: dict[str, Any] = {"selector": {"matchLabels": META["labels"]}, "template": TEMPLATE}
+JOB = {"spec": {"template": {"spec": {**SPEC, "restartPolicy": "Never"}}}}
+SPECS = {
+    ("v1", "Pod"): SPEC,
+    **{("apps/v1", kind): WORKLOAD for kind in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")},
+    ("batch/v1", "CronJob"): {"schedule": "* * * * *", "jobTemplate": JOB},
 }
 
 
@@ -66,32 +70,36 @@ def a_patch(random: Random) -> tuple[str, Patch]:
     return random.choice(["kubelet", "other"]), Patch(random.choice(["merge", "strategic"]), body)
 
 
-async def made(patches: list[tuple[str, Patch]]) -> list[bytes]:
+async def made(version: str, kind: str, patches: list[tuple[str, Patch]]) -> list[bytes]:
     """Return what the store has after each patch, or why it was refused."""
     async with (
         MemoryStore() as store,
         ResourceRegistries(store, clock=Still(), random=Random(1)) as registries,
     ):
         await registries.bootstrap()
-        pods: GenericRegistry = registries.of(registries.scheme.of(Pod))
-        await pods.create(deepcopy(POD), namespace="default")
+        registry: GenericRegistry = registries.of(registries.scheme.kind(version, kind))
+        tree = {"kind": kind, "apiVersion": version, "metadata": META, "spec": SPECS[version, kind]}
+        await registry.create(deepcopy(tree), namespace="default")
         found = []
         for manager, patch in patches:
             options = WriteOptions(manager=manager)
             try:
-                shown, _ = await pods.patch(KEY, patch, subresource="status", options=options)
+                shown, _ = await registry.patch(KEY, patch, subresource="status", options=options)
             except Invalid as error:
                 found.append(str(error).encode())
                 continue
-            entry = await store.get("/registry/core/pods/default/p")
+            entry = await store.get(store_key(registry.prefix, KEY))
             assert entry is not None
             assert shown.raw == Document.stored(entry.value, entry.modified).raw
-            assert entry.value == encode_tree(Document(entry.value).tree(), pods.resource), "as ever encoded"
+            assert entry.value == encode_tree(Document(entry.value).tree(), registry.resource), (
+                "as ever encoded"
+            )
             found.append(re.sub(rb'"uid":"[^"]*"', b'"uid":""', entry.value))
         return found
 
 
-async def test_sharing_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("version", "kind"), SPECS)
+async def test_sharing_makes_no_difference(version: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(7)
     patches = [a_patch(random) for _ in range(200)]
     shares, used = ChangingRegistry._shares, []
@@ -101,10 +109,10 @@ async def test_sharing_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> N
         return used[-1]
 
     monkeypatch.setattr(ChangingRegistry, "_shares", noted)
-    shared = await made(patches)
+    shared = await made(version, kind, patches)
     assert used.count(True) == len(patches)
     monkeypatch.setattr(ChangingRegistry, "_shares", lambda self, patch, subresource: False)
-    apart = await made(patches)
+    apart = await made(version, kind, patches)
 
     assert shared == apart
     assert len(set(shared)) > 60, "and most patches change something"

@@ -25,6 +25,9 @@ from kubelib.registry.reading import WHOLE
 from kubelib.registry.writing import OWNED_BY_SERVER, RETRIES, UNCHECKED, ManagedFields, not_applicable
 from kubelib.store import Delete, Put, Revision, RevisionMismatch
 
+_COMPLETE = {"Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "CronJob"}
+"""Kinds with nothing to fill in beside the spec. Not Jobs and ReplicationControllers: they take labels from their templates."""
+
 
 class ChangingRegistry(CreatingRegistry):
     """The verbs update and patch."""
@@ -130,7 +133,7 @@ class ChangingRegistry(CreatingRegistry):
     def _shares(self, patch: Patch, subresource: str) -> bool:
         """Return whether a patched document may share with the one before what the patch leaves alone.
 
-        It may where nobody changes it in place: most of a Pod whose status is reported is then neither read twice nor compared.
+        It may where nobody changes it in place: most of an object whose status is reported is then neither read twice nor compared.
         """
         return (
             self.resource.builtin
@@ -140,8 +143,9 @@ class ChangingRegistry(CreatingRegistry):
         )
 
     def _fills_in(self, subresource: str) -> bool:
-        """Return whether a change may lack defaults. The spec of a Pod whose status is written has its own, and its status needs none."""
-        return subresource != "status" or self.resource.kind != "Pod"
+        """Return whether a change may lack defaults. What a status is written beside has its own, and most statuses need none."""
+        resource = self.resource
+        return subresource != "status" or not resource.builtin or resource.kind not in _COMPLETE
 
     async def _patch_scale(self, key: Key, patch: Patch, options: WriteOptions) -> Document:
         pinned = _metadata_in(patch).get("resourceVersion")
