@@ -15,9 +15,13 @@ from kubelib.api.model import replace
 from kubelib.api.scheduling import PriorityClass
 from kubelib.registry.base import Patch
 from kubelib.runtime import eviction
-from kubelib.runtime.eviction import Observation, Threshold, met, parse_thresholds
+from kubelib.runtime.base import Container as RuntimeContainer
+from kubelib.runtime.base import ContainerId, ContainerStats
+from kubelib.runtime.eviction import Observation, Threshold, met, over_local_limits, parse_thresholds, ranked
 from kubelib.runtime.fake import Life
 from kubelib.runtime.pressure import TRANSITION
+from kubelib.runtime.stats.node import ContainerFigures, Disk, PodFigures
+from kubelib.testing.objects import make_pod
 from tests.runtime.conftest import SimNode, container
 
 MB = 1 << 20
@@ -140,6 +144,39 @@ async def test_a_volume_that_grows_beyond_its_limit_ends_its_pod(low: SimNode) -
             "Evicted",
             'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ',
         )
+
+
+def using(disk: int, *, memory: int = 0, **spec: Any) -> PodFigures:
+    """Return what a Pod uses that has a volume on the node's disk."""
+    made = make_pod("a", **spec)
+    stats = ContainerStats(cpu_seconds=0, memory=memory, processes=1)
+    definition = made.spec.containers[0].name
+    found = RuntimeContainer(
+        id=ContainerId("c"), name=definition, image="i", image_id="", attempt=0, state="running"
+    )
+    one = ContainerFigures(container=found, stats=stats, cores=None)
+    return PodFigures(pod=made, containers=(one,), volumes={"v": Disk(used=disk, inodes=1)})
+
+
+def test_a_limit_of_one_container_is_one_for_the_disk_that_its_pod_takes() -> None:
+    limited = container(resources=ResourceRequirements(limits={"ephemeral-storage": "1Mi"}))
+    both = (limited, container("other"))
+    assert over_local_limits(using(MB, containers=both)) is None
+    found = over_local_limits(using(MB + 1, containers=both))
+    assert found is not None
+    assert found.message == "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
+    assert over_local_limits(using(MB + 1, containers=(container(),))) is None
+
+
+def test_pods_have_asked_for_what_they_ask_for_as_a_whole_or_begin_with() -> None:
+    first = sized("first", memory="64Mi")
+    whole = ResourceRequirements(requests={"memory": "64Mi"})
+    plain = using(0, memory=32 * MB, containers=(sized(memory="16Mi"),))
+    for within in (
+        using(0, memory=60 * MB, containers=(sized(memory="16Mi"),), init_containers=(first,)),
+        using(0, memory=60 * MB, containers=(sized(memory="16Mi"),), resources=whole),
+    ):
+        assert ranked([within, plain], "memory") == [plain, within]
 
 
 def test_thresholds_are_quantities_or_parts_of_the_whole() -> None:

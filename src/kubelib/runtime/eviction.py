@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
+import msgspec
 
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod
+from kubelib.api.podresources import pod_limits
 from kubelib.api.quantity import Quantity, from_bytes, parse_quantity
+from kubelib.runtime.admittance import requests_of
 from kubelib.runtime.mirrors import MIRROR, SOURCE
 from kubelib.runtime.stats.machine import FileSystem, Machine
 from kubelib.runtime.stats.node import PodFigures
@@ -162,7 +165,7 @@ def ranked(pods: Iterable[PodFigures], resource: str) -> list[PodFigures]:
     """Return Pods in the order in which they are evicted: who uses more than asked for, then low priority, then large excess."""
 
     def order(figures: PodFigures) -> tuple[bool, int, int]:
-        asked = sum(_asked(d, resource) for d in figures.pod.spec.containers)
+        asked = requests_of(figures.pod).get(resource, 0)
         excess = _used(figures, resource) - asked
         within = excess <= 0 if resource in ("memory", "ephemeral-storage") else False
         return within, figures.pod.spec.priority or 0, -excess
@@ -223,11 +226,10 @@ def over_local_limits(figures: PodFigures) -> Eviction | None:
         for d in pod.spec.containers
         if "ephemeral-storage" in d.resources.limits
     }
-    if len(limits) == len(pod.spec.containers):
-        total = sum(limit.value() for limit in limits.values())
-        if _exceeds(figures.disk.used, from_bytes(total)):
-            message = f"Pod ephemeral local storage usage exceeds the total limit of containers {from_bytes(total)}. "
-            return Eviction(pod, message, "ephemeralPodFsLimit")
+    total = pod_limits(msgspec.to_builtins(pod.spec)).get("ephemeral-storage")
+    if total is not None and _exceeds(figures.disk.used, total):
+        message = f"Pod ephemeral local storage usage exceeds the total limit of containers {total}. "
+        return Eviction(pod, message, "ephemeralPodFsLimit")
     for one in figures.containers:
         allowed = limits.get(one.container.name)
         if allowed is not None and _exceeds(one.logs.used + one.root.used, allowed):
