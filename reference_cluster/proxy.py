@@ -76,10 +76,12 @@ async def run_proxy(
     service_network: str = "",
     cluster_dns: str = "",
     mode: str = "userspace",
+    pod_routes: bool = False,
 ) -> AsyncIterator[str]:
     """Forward connections to Services, whose addresses are in `service_network`, while the context is open.
 
-    Questions for their names are answered at the address `cluster_dns`, if there is one.
+    Questions for their names are answered at the address `cluster_dns`, if there is one. With `pod_routes`, Pods of other machines are
+    reached too.
     """
     async with connected(kubeconfig, NAME) as client:
         random = system_random()
@@ -87,6 +89,10 @@ async def run_proxy(
         components = service_proxies(mode, client, random, service_network=network, node_address=node_address)
         if cluster_dns:
             components.append(Names((cluster_dns,), own=True).server(client, random))
+        if pod_routes:
+            from kubelib.network.pods import NodeRoutes
+
+            components.append(NodeRoutes(client, random=random))
         with local_addresses(service_network):
             async with running(NAME, components):
                 yield f"{NAME} is ready for {client.connection.server}"

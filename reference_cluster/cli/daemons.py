@@ -476,7 +476,14 @@ def kubelet(
     show_default=True,
     help="How Services are reached: by this process, or by rules in the kernel, which needs root and nft.",
 )
-def proxy(kubeconfig: Path, address: str, service_network: str, cluster_dns: str, mode: str) -> None:
+@click.option(
+    "--pod-routes",
+    is_flag=True,
+    help="Make routes to the Pods of other nodes, whose machines are neighbours of this one; needs root.",
+)
+def proxy(
+    kubeconfig: Path, address: str, service_network: str, cluster_dns: str, mode: str, pod_routes: bool
+) -> None:
     """Run the service proxy, until SIGINT or SIGTERM."""
     from reference_cluster.proxy import run_proxy
 
@@ -484,6 +491,11 @@ def proxy(kubeconfig: Path, address: str, service_network: str, cluster_dns: str
     names = "".join(_addresses("--cluster-dns", cluster_dns)[:1])
     run(
         lambda: run_proxy(
-            kubeconfig, node_address=address, service_network=network, cluster_dns=names, mode=mode
+            kubeconfig,
+            node_address=address,
+            service_network=network,
+            cluster_dns=names,
+            mode=mode,
+            pod_routes=pod_routes,
         )
     )
