@@ -109,6 +109,27 @@ async def test_metadata_says_who_did_what_when_and_with_which_outcome() -> None:
     assert first["requestReceivedTimestamp"] == last["requestReceivedTimestamp"] <= last["stageTimestamp"]
 
 
+async def test_what_is_deprecated_is_said_to_be_whatever_the_answer() -> None:
+    endpoints = "/api/v1/namespaces/default/endpoints"
+    async with audited({"level": "Metadata"}, omitStages=["RequestReceived"]) as (client, kept, _):
+        answers = [
+            await client.get(endpoints),
+            await client.get(f"{endpoints}/x"),
+            await client.get(f"{endpoints}?watch=1&timeoutSeconds=1"),
+            await client.post(endpoints, json={"metadata": {"name": "x"}}),
+            await client.put(f"{endpoints}/y", json={"metadata": {"name": "z"}}),
+        ]
+        assert "warning" not in (await client.get(MAPS)).headers
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 201, 400]
+    for answer in answers:
+        assert answer.headers.get_list("warning") == [
+            '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+        ]
+    *deprecated, last = kept.events
+    assert {event["annotations"].get("k8s.io/deprecated") for event in deprecated} == {"true"}
+    assert "k8s.io/deprecated" not in last["annotations"]
+
+
 class Broken:
     """A plug-in of admission with a defect."""
 

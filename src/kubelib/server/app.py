@@ -441,6 +441,10 @@ class ApiServer:
                         request.media_type or "application/json",
                     )
                 return await self._route(request, body)
+        except ApiError as error:
+            if request.warnings:
+                error.warnings = request.warnings  # type: ignore[attr-defined]
+            raise
         except TimeoutError:
             raise Timeout("Timeout: request did not complete within the allotted timeout") from None
         except UnknownKind:

@@ -128,6 +128,8 @@ class ResourceVerbs:
         info = request.info
         registry = self.registry(info)
         resource = registry.resource
+        if resource.warning:
+            note_deprecated(request, resource)
         _require_verb(info, resource)
         accepted = request.accepted
         require_servable(accepted, resource)
@@ -225,7 +227,7 @@ class ResourceVerbs:
         accepted = request.accepted
         require_servable(accepted, resource)
         if resource.warning:
-            request.warnings.append(resource.warning)
+            note_deprecated(request, resource)
         try:
             match info.verb:
                 case "create":
@@ -379,6 +381,13 @@ def _success(name: str, uid: str, resource: Resource) -> Tree:
     if resource.group:
         details["group"] = resource.group
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def note_deprecated(request: Request, resource: Resource) -> None:
+    """Warn who asks about a resource that is deprecated, and say so in the audit log."""
+    request.warnings.append(resource.warning)
+    if request.audit is not None:
+        request.audit.annotate("k8s.io/deprecated", "true")
 
 
 def _warned(response: Response, resource: Resource) -> Response:

@@ -63,6 +63,10 @@ class Watches:
         require_list_options(request.query, watching=True)
         accepted = request.accepted
         require_servable(accepted, resource)
+        if resource.warning:
+            from kubelib.server.verbs import note_deprecated
+
+            note_deprecated(request, resource)
         if accepted.media_type == "application/yaml":
             raise NotAcceptable(
                 "only the following media types are accepted: application/json;stream=watch,"
