@@ -10,7 +10,7 @@ from kubelib.api.builtin import SCHEME, builtin_scheme
 from kubelib.api.meta import Object
 from kubelib.api.model import Model
 from kubelib.api.openapi import document_paths, group_versions, openapi_v2, openapi_v3, openapi_v3_index
-from kubelib.api.openapi_protobuf import encode_openapi_v3
+from kubelib.api.openapi_protobuf import encode_openapi_v2, encode_openapi_v3
 from kubelib.api.schemas import definition_name
 from kubelib.api.scheme import Resource
 
@@ -224,6 +224,21 @@ def fields(message: bytes) -> Fields:
 def entries(message: bytes, number: int = 1) -> dict[str, bytes]:
     pairs = [fields(entry) for entry in fields(message).get(number, ())]
     return {pair[1][0].decode(): pair[2][0] for pair in pairs}
+
+
+def test_version_2_in_protocol_buffers_says_what_patches_may_be_asked_for() -> None:
+    # By it a kubectl before 1.27 knows that there are dry runs, and validates fields itself or not.
+    paths = entries(fields(encode_openapi_v2(V2))[8][0], 2)
+    assert paths.keys() == {path for path, item in V2["paths"].items() if "patch" in item}
+    path = "/api/v1/namespaces/{namespace}/pods/{name}"
+    patch = fields(fields(paths[path])[8][0])
+    asked = [fields(fields(fields(fields(item)[1][0])[2][0])[3][0]) for item in patch[8]]
+    wanted = [item for item in V2["paths"][path]["patch"]["parameters"] if item["in"] == "query"]
+    assert [(item[2], item[4], item[6]) for item in asked] == [
+        ([b"query"], [item["name"].encode()], [item["type"].encode()]) for item in wanted
+    ]
+    kind = json.loads(fields(entries(fields(paths[path])[8][0], 13)["x-kubernetes-group-version-kind"])[2][0])
+    assert kind == {"group": "", "kind": "Pod", "version": "v1"}
 
 
 def test_a_document_of_version_3_is_the_same_in_protocol_buffers() -> None:

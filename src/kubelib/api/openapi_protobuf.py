@@ -1,7 +1,7 @@
 """The OpenAPI documents as protocol buffers, in the messages of gnostic.
 
-Of the v2 document, which kubectl reads in no other form, the definitions are written, which is what clients look at: a kind's fields
-with their types, and which kind a definition is. Those of v3 are written whole.
+Of the v2 document, which kubectl reads in no other form, what clients look at is written: the definitions, so a kind's fields with
+their types, and which kind a definition is; and which kind a path patches, and what it may be asked. Those of v3 are written whole.
 """
 
 import struct
@@ -60,14 +60,30 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
         parts.append(_field(23, _field(1, _schema(schema["items"]))))
     if "properties" in schema:
         parts.append(_field(25, b"".join(_named(schema["properties"]))))
-    parts += _extensions(schema.items())
+    parts += _extensions(31, schema.items())
     return b"".join(parts)
 
 
-def _extensions(items: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
+def _extensions(number: int, items: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
     for name, value in items:
         if name.startswith("x-"):
-            yield _field(31, _text(1, name) + _field(2, _any(value)))
+            yield _field(number, _text(1, name) + _field(2, _any(value)))
+
+
+def _patched(paths: Mapping[str, Any]) -> Iterator[bytes]:
+    for path, item in paths.items():
+        if "patch" not in item:
+            continue
+        parts = list(_extensions(13, item["patch"].items()))
+        for parameter in item["patch"].get("parameters", ()):
+            if parameter.get("in") == "query":
+                asked = (
+                    _text(2, "query")
+                    + _text(4, parameter["name"])
+                    + _text(6, parameter.get("type", "string"))
+                )
+                parts.append(_field(8, _field(1, _field(2, _field(3, asked)))))
+        yield _field(2, _text(1, path) + _field(2, _field(8, b"".join(parts))))
 
 
 def encode_openapi_v2(document: Mapping[str, Any]) -> bytes:
@@ -77,7 +93,7 @@ def encode_openapi_v2(document: Mapping[str, Any]) -> bytes:
         (
             _text(1, document.get("swagger", "2.0")),
             _field(2, _text(1, info.get("title", "")) + _text(2, info.get("version", ""))),
-            _field(8, b""),
+            _field(8, b"".join(_patched(document.get("paths") or {}))),
             _field(9, b"".join(_named(document.get("definitions") or {}))),
         )
     )
