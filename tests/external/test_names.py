@@ -1,4 +1,4 @@
-"""Names of Services in Pods that have networks of their own, asked as any program asks: by the C library."""
+"""Names of Services in Pods, with networks of their own and without, asked as any program asks: by the C library."""
 
 import json
 from collections.abc import Iterator
@@ -38,15 +38,15 @@ spec:
       containers:
       - name: main
         image: process
-        command: [sh, -c, 'cd $(mktemp -d); hostname > index.html; exec python3 -m http.server 8080']
+        command: [sh, -c, 'cd $(mktemp -d); hostname > index.html; exec python3 -m http.server -b $POD_IP 8080']
         readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 """
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=["none", "pod"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     data = tmp_path_factory.mktemp("names") / "data"
-    running = Cluster(data, "--listen", "127.0.0.1:0", "--isolation", "pod")
+    running = Cluster(data, "--listen", "127.0.0.1:0", "--isolation", request.param)
     running.start()
     yield running
     assert running.stop() == 0
