@@ -272,8 +272,18 @@ def test_only_who_may_approve_for_the_signer_approves(admin: httpx.Client) -> No
     ("signer", "wanted", "usages", "why"),
     [
         (CLIENT, Wanted("a", ()), ("client auth",), ""),
-        (CLIENT, Wanted("a", ()), ("server auth", "client auth"), "invalid usages for client certificate"),
-        (CLIENT, Wanted("a", ()), ("digital signature",), "invalid usages for client certificate"),
+        (
+            CLIENT,
+            Wanted("a", ()),
+            ("server auth", "client auth"),
+            "invalid usage for client certificate: server auth",
+        ),
+        (
+            CLIENT,
+            Wanted("a", ()),
+            ("digital signature",),
+            "missing required usage for client certificate: client auth",
+        ),
         (KUBELET, Wanted("system:node:a", ("system:nodes",)), ("client auth", "digital signature"), ""),
         (
             KUBELET,
@@ -304,7 +314,7 @@ def test_only_who_may_approve_for_the_signer_approves(admin: httpx.Client) -> No
             "kubernetes.io/kubelet-serving",
             Wanted("system:node:a", ("system:nodes",)),
             ("server auth", "digital signature"),
-            "at least one DNS or IP",
+            "DNS or IP subjectAltName is required",
         ),
     ],
 )

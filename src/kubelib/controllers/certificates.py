@@ -7,6 +7,7 @@ pure functions of a request; only `CertificateAuthority.sign` uses a key.
 import base64
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import attrs
@@ -25,6 +26,8 @@ LONGEST = timedelta(days=365)
 SHORTEST = timedelta(minutes=10)
 BACKDATED = timedelta(minutes=5)
 """Clocks differ: a certificate is good a little before it was signed."""
+SHORT = timedelta(hours=8)
+"""From here on certificates end as much earlier as they begin."""
 _CLIENT_USAGES = {"key encipherment", "digital signature", "client auth"}
 _SERVING_USAGES = {"key encipherment", "digital signature", "server auth"}
 
@@ -90,7 +93,7 @@ def kubelet_client_problem(wanted: Wanted, usages: Collection[str]) -> str:
     if wanted.organizations != ("system:nodes",):
         return "subject organization is not system:nodes"
     for values, what in (
-        (wanted.dns, "DNS"), (wanted.emails, "email"), (wanted.addresses, "IP"), (wanted.uris, "URI"),
+        (wanted.dns, "DNS"), (wanted.emails, "Email"), (wanted.addresses, "IP"), (wanted.uris, "URI"),
     ):  # fmt: skip
         if values:
             return f"{what} subjectAltNames are not allowed"
@@ -106,9 +109,9 @@ def kubelet_serving_problem(wanted: Wanted, usages: Collection[str]) -> str:
     if wanted.organizations != ("system:nodes",):
         return "subject organization is not system:nodes"
     if not wanted.dns and not wanted.addresses:
-        return "at least one DNS or IP subjectAltName is required"
+        return "DNS or IP subjectAltName is required"
     if wanted.emails:
-        return "email subjectAltNames are not allowed"
+        return "Email subjectAltNames are not allowed"
     if wanted.uris:
         return "URI subjectAltNames are not allowed"
     if set(usages) not in (_SERVING_USAGES, _SERVING_USAGES - {"key encipherment"}):
@@ -126,8 +129,11 @@ def problem(signer: str, wanted: Wanted, usages: Collection[str]) -> str:
         case "kubernetes.io/kubelet-serving":
             return kubelet_serving_problem(wanted, usages)
         case "kubernetes.io/kube-apiserver-client":
-            if "client auth" not in usages or not set(usages) <= _CLIENT_USAGES:
-                return f"invalid usages for client certificate: [{' '.join(usages)}]"
+            for usage in usages:
+                if usage not in _CLIENT_USAGES:
+                    return f"invalid usage for client certificate: {usage}"
+            if "client auth" not in usages:
+                return "missing required usage for client certificate: client auth"
     return ""
 
 
@@ -138,6 +144,16 @@ def lifetime(seconds: int | None, longest: timedelta = LONGEST) -> timedelta:
     return max(min(timedelta(seconds=seconds), longest), SHORTEST)
 
 
+def validity(asked: timedelta, now: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """Return from when to when a certificate is good whose authority is good until `until`.
+
+    Raises `RuntimeError` if the authority is so no more: the request waits for another one.
+    """
+    if until <= now:
+        raise RuntimeError(f"refusing to sign a certificate that expired in the past: NotAfter={until}")
+    return now - BACKDATED, min(now + asked - (BACKDATED if asked >= SHORT else timedelta()), until)
+
+
 class CertificateAuthority:
     """A certificate and its key, with which requests are signed. Both are PEM, and read when first needed."""
 
@@ -145,41 +161,40 @@ class CertificateAuthority:
         self._certificate, self._key = certificate, key
 
     def sign(self, request: CertificateSigningRequest, now: datetime) -> bytes:
-        """Return the certificate, as PEM. Raises `Unsignable` for what the signer does not sign."""
+        """Return the certificate, as PEM. Raises `Unsignable` for what the signer does not sign.
+
+        Raises `RuntimeError` if the authority has expired.
+        """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
 
         parsed = parse_request(request)
         usages = request.spec.usages
-        if why := problem(request.spec.signer_name, wanted_of(parsed), usages):
+        wanted = wanted_of(parsed)
+        if why := problem(request.spec.signer_name, wanted, usages):
             raise Unsignable(why)
         authority = x509.load_pem_x509_certificate(self._certificate)
         key = serialization.load_pem_private_key(self._key, None)
-        until = min(now + lifetime(request.spec.expiration_seconds), authority.not_valid_after_utc)
+        since, until = validity(lifetime(request.spec.expiration_seconds), now, authority.not_valid_after_utc)
         builder = (
             x509.CertificateBuilder()
             .subject_name(parsed.subject)
             .issuer_name(authority.subject)
             .public_key(parsed.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATED)
+            .not_valid_before(since)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),  # type: ignore[arg-type]
-                critical=False,
-            )
+            .add_extension(_identifier(authority), critical=False)
         )
         if (usage := _key_usage(usages)) is not None:
             builder = builder.add_extension(usage, critical=True)
         if purposes := _purposes(usages):
             builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        try:
-            names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except x509.ExtensionNotFound:
-            pass
-        else:
-            builder = builder.add_extension(names.value, critical=names.critical)
+        if names := _names(wanted):
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName(names), critical=not list(parsed.subject)
+            )
         certificate = builder.sign(key, hashes.SHA256())  # type: ignore[arg-type]
         return certificate.public_bytes(serialization.Encoding.PEM)
 
@@ -192,6 +207,29 @@ def expiry(certificate: bytes) -> datetime | None:
         return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
     except ValueError:
         return None
+
+
+def _identifier(authority: "x509.Certificate") -> "x509.AuthorityKeyIdentifier":
+    """Return how an authority's key is called: as its own certificate says, or by the usual hash."""
+    from cryptography import x509
+
+    try:
+        own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def _names(wanted: Wanted) -> "list[x509.GeneralName]":
+    """Return the alternative names that are certified: no others than of the kinds that are looked at."""
+    from cryptography import x509
+
+    return [
+        *(x509.DNSName(name) for name in wanted.dns),
+        *(x509.RFC822Name(name) for name in wanted.emails),
+        *(x509.IPAddress(ip_address(name)) for name in wanted.addresses),
+        *(x509.UniformResourceIdentifier(name) for name in wanted.uris),
+    ]
 
 
 _KEY_USAGES = {
@@ -221,6 +259,8 @@ def _key_usage(usages: Collection[str]) -> "x509.KeyUsage | None":
 
 
 def _purposes(usages: Collection[str]) -> "list[x509.ObjectIdentifier]":
+    """Return what the certificate is for, in the order in which Kubernetes writes it."""
+    from cryptography.x509 import ObjectIdentifier
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     purposes = {
@@ -230,7 +270,12 @@ def _purposes(usages: Collection[str]) -> "list[x509.ObjectIdentifier]":
         "code signing": ExtendedKeyUsageOID.CODE_SIGNING,
         "email protection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
         "s/mime": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+        "ipsec end system": ObjectIdentifier("1.3.6.1.5.5.7.3.5"),
+        "ipsec tunnel": ObjectIdentifier("1.3.6.1.5.5.7.3.6"),
+        "ipsec user": ObjectIdentifier("1.3.6.1.5.5.7.3.7"),
         "timestamping": ExtendedKeyUsageOID.TIME_STAMPING,
         "ocsp signing": ExtendedKeyUsageOID.OCSP_SIGNING,
+        "microsoft sgc": ObjectIdentifier("1.3.6.1.4.1.311.10.3.3"),
+        "netscape sgc": ObjectIdentifier("2.16.840.1.113730.4.1"),
     }
-    return list(dict.fromkeys(purposes[usage] for usage in usages if usage in purposes))
+    return list(dict.fromkeys(purpose for usage, purpose in purposes.items() if usage in usages))
