@@ -45,6 +45,7 @@ def containers(**requests: str) -> tuple[Container, ...]:
 
 class World:
     def __init__(self, registries: ResourceRegistries, line: Callable[[LocalClient], Client]) -> None:
+        self.registries = registries
         self.direct = LocalClient(registries)
         self.client = line(self.direct)
         self.pods = self.direct.resource(Pod)

@@ -32,6 +32,7 @@ from kubelib.sched.scheduler import Terms
 from kubelib.sim.hardship import Conflicting, Lossy
 from kubelib.testing.objects import make_namespace, make_node, make_pod
 from kubelib.transactions.base import DecisionTime
+from kubelib.transactions.policies import FairShares
 
 SMALL = {"cpu": "2", "memory": "4Gi", "pods": "10"}
 
@@ -366,6 +367,28 @@ async def test_a_plug_in_that_raises_stops_neither_the_scheduler_nor_other_pods(
         "SchedulerError",
         "BadPlugin: the filter Judge raised ZeroDivisionError: oops",
     )
+
+
+@pytest.mark.parametrize("line", [lambda client: client, Remote], ids=["transaction", "one by one"])
+async def test_a_binding_that_the_server_refuses_is_said_and_tried_again(
+    make_world: Callable[..., Any], line: Callable[[LocalClient], Client]
+) -> None:
+    world = make_world(line)
+    world.registries.set_commit_policies([FairShares("namespace", limits={"default": 0.5})])
+    await world.add_nodes(1, allocatable=SMALL)
+    async with world.running(world.scheduler()):
+        await world.add_pod("a")
+        await anyio.sleep(1)
+        await world.add_pod("b")
+        await anyio.sleep(2)
+        (waiting,) = (name for name, node in (await world.placed()).items() if not node)
+        reason, message = await world.refusal(waiting)
+        assert reason == "SchedulerError" and message.startswith('running Bind plugin "DefaultBinder": ')
+        assert "namespace default has its share of 50% of the cluster" in message
+        assert ("FailedScheduling", message) in await world.events()
+        world.registries.set_commit_policies([])
+        await anyio.sleep(11)
+    assert set((await world.placed()).values()) == {"node-0"}
 
 
 async def test_it_is_said_again_before_events_are_forgotten_that_a_pod_fits_nowhere(world: Any) -> None:

@@ -39,6 +39,12 @@ class Fate:
         """Whether the Pod is where it was to go."""
         return self.on == self.node
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server said no: not because another scheduler was quicker, and not because the Pod is gone."""
+        told = isinstance(self.error, ApiError) and not isinstance(self.error, NotFound | ServiceUnavailable)
+        return not self.on and told and self.cause in ("", "Refused")
+
 
 class Committer:
     """Commits one scheduler's placements."""

@@ -238,6 +238,11 @@ class Scheduler:
             as_one = together is not None and together.as_one
             fates = await self._committer.commit(attempt.placed, seen=seen, together=as_one)
             landed = sum(self._settler.settle(fate, attempt.since[fate.pod.uid]) for fate in fates)
+            attempt.refused += [
+                (fate.pod, "SchedulerError", f'running Bind plugin "DefaultBinder": {fate.error}')
+                for fate in fates
+                if fate.is_refused
+            ]
         ended = anyio.current_time()
         self.books.note(ended - began, len(attempt.placed), landed, again=attempt.again)
         async with anyio.create_task_group() as group:
