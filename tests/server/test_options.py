@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import yaml
 
 from kubelib.testing.cluster import Cluster, ClusterOptions
 
@@ -298,6 +299,7 @@ def test_methods_that_a_path_does_not_have_are_not_allowed(client: httpx.Client)
         assert answer.json()["message"] == "the server does not allow this method on the requested resource"
 
 
+DISCOVERED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 V2, V3 = (f"application/com.github.proto-openapi.spec.{version}.v1.0+protobuf" for version in ("v2", "v3"))
 
 
@@ -328,6 +330,35 @@ def test_openapi_is_served_in_the_form_that_is_asked_for(
     else:
         assert (answer.status_code, answer.content) == (406, b"")
     assert answer.headers["vary"].startswith("Accept")
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "forms"),
+    [
+        *((path, "application", DISCOVERED) for path in ("/api", "/api/", "/api/v1", "/apis/apps", "/apis/apps/v1", "/apis")),
+        *((path, "application/yaml", "") for path in ("/api", "/apis", "/apis/apps/v1", "/healthz", "/metrics")),
+        ("/apis", "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList,application/json", ""),
+        ("/version", "application/yaml", "application/json"),
+        ("/version", "text/html, */*;q=0.1", ""),
+        ("/.well-known/openid-configuration", "text/plain", "application/json"),
+        ("/openid/v1/jwks", "application/json", "application/jwk-set+json"),
+        ("/openid/v1/jwks", "application/jwk-set+json", ""),
+        ("/healthz", "image/png", ""),
+    ],
+)  # fmt: skip
+def test_what_is_no_resource_is_refused_to_who_takes_none_of_its_forms(
+    client: httpx.Client, path: str, accept: str, forms: str
+) -> None:
+    answer = client.get(path, headers={"accept": accept})
+    assert answer.status_code == (406 if forms else 200)
+    if forms:
+        status = yaml.safe_load(answer.text)
+        assert status["reason"] == "NotAcceptable"
+        assert status["message"] == (
+            f"only the following media types are accepted: {forms}"
+            if path == "/apis"
+            else f"406: Not Acceptable\n\nAvailable representations: {forms}"
+        )
 
 
 def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:

@@ -43,7 +43,7 @@ from kubelib.server.flow import FlowControl, Seat
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.options import time_allowed
-from kubelib.server.plain import PlainPaths
+from kubelib.server.plain import PlainPaths, require_accepted
 from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import (
     READER,
@@ -466,6 +466,8 @@ class ApiServer:
             from kubelib.api.errors import MethodNotAllowed
 
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        if response.status != 404:
+            require_accepted(info.path, request.header("accept"))
         return unless_known(response, request.headers)
 
     async def checks(self, which: str) -> dict[str, bool]:

@@ -1,5 +1,6 @@
 """The paths that are no resources: version, health, figures, discovery, descriptions, and what is behind them."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import attrs
 import msgspec
 
 from kubelib.api.codec import encode_json
-from kubelib.api.errors import NotFound
+from kubelib.api.errors import NotAcceptable, NotFound
 from kubelib.exposition import CONTENT_TYPE
 from kubelib.server import discovery, health
 from kubelib.server.conditional import tagged
@@ -19,6 +20,31 @@ if TYPE_CHECKING:
 
 GIT_VERSION = "v1.37.0+kubelib"
 DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
+
+
+_FORMS = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+_PRODUCED: dict[str, tuple[str, ...]] = {
+    "api": _FORMS,
+    "apis": _FORMS,
+    "version": ("application/json",),
+    ".well-known": ("application/json",),
+    "openid": ("application/jwk-set+json",),
+}
+"""In which forms there is what is below a path; the others take no notice of what a client accepts."""
+
+
+@functools.lru_cache(maxsize=512)
+def require_accepted(path: str, accept: str) -> None:
+    """Refuse a client that takes none of the forms in which there is what it asks for. Raises NotAcceptable."""
+    produced = _PRODUCED.get(path.split("/")[1])
+    if produced is None or not accept:
+        return
+    taken = {alternative.partition(";")[0].strip() for alternative in accept.split(",")}
+    if "*/*" not in taken and taken.isdisjoint(produced):
+        forms = ", ".join(produced)
+        if path.rstrip("/") == "/apis":
+            raise NotAcceptable(f"only the following media types are accepted: {forms}")
+        raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {forms}")
 
 
 def _indented(tree: Any) -> Response:
