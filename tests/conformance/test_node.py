@@ -166,7 +166,11 @@ def test_pods_are_deleted_together_or_with_conditions(api: Api, pods: str) -> No
         api.create(pods, pod(name))
     uid = api.get(f"{pods}/a")["metadata"]["uid"]
     refused = api.delete(f"{pods}/b", {"preconditions": {"uid": uid}}, status=409)
-    assert "Precondition failed: UID in precondition" in refused["message"]
+    other = api.get(f"{pods}/b")["metadata"]["uid"]
+    assert refused["message"] == (
+        f'Operation cannot be fulfilled on Pod "b": the UID in the precondition ({uid}) does not match the UID in record ({other}).'
+        " The object might have been deleted and then recreated"
+    )
     api.delete(f"{pods}/a", {"preconditions": {"uid": uid}})
     api.get(f"{pods}/a", status=404)  # nobody runs it: there is nothing to wait for
     api.delete(pods)

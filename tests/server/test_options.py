@@ -133,7 +133,7 @@ def test_deletes_take_preconditions_and_dry_runs(client: httpx.Client) -> None:
     for wrong in ({"uid": "other"}, {"resourceVersion": "1"}):
         answer = client.request("DELETE", f"{MAPS}/careful", json={"preconditions": wrong})
         assert (answer.status_code, answer.json()["reason"]) == (409, "Conflict")
-        assert "Precondition failed" in answer.json()["message"]
+        assert "in the precondition" in answer.json()["message"]
     assert client.request("DELETE", f"{MAPS}/careful", json={"dryRun": ["All"]}).status_code == 200
     assert client.delete(f"{MAPS}/careful?dryRun=All").status_code == 200
     right = {"uid": made["uid"], "resourceVersion": made["resourceVersion"]}

@@ -58,12 +58,16 @@ class DeletingRegistry(WritingRegistry):
             ("UID", preconditions.uid, document.meta.uid),
             ("ResourceVersion", preconditions.resource_version, document.meta.resource_version),
         ):
-            if wanted and wanted != found:
-                raise conflict(
-                    self.resource.group_resource,
-                    document.meta.name,
-                    f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}",
-                )
+            if not wanted or wanted == found:
+                continue
+            if self.strategy.goes_in_steps:
+                named = self.resource.group_resource
+                why = f"Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}"
+            else:
+                named = ".".join(filter(None, (self.resource.kind, self.resource.group)))
+                why = f"the {name} in the precondition ({wanted}) does not match the {name} in record ({found}). The object might have been "
+                why += "deleted and then recreated" if name == "UID" else "modified"
+            raise conflict(named, document.meta.name, why)
 
     async def _delete_once(
         self,

@@ -21,6 +21,7 @@ class DefinitionStrategy(Strategy):
     """A definition is established in the very write that creates it, so that its kind is served when the write answers."""
 
     unconditional_update = False
+    goes_in_steps = True
     finalizers_on_delete = (CLEANUP,)
 
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:

@@ -61,6 +61,9 @@ class Strategy:
     lease: Lease | None = None
     """How long objects live."""
 
+    goes_in_steps = False
+    """Whether deleting an object takes steps of its kind's own, and says so in words of its own."""
+
     finalizers_on_delete: tuple[str, ...] = ()
     """Finalizers that an object gets when its deletion is asked for."""
 

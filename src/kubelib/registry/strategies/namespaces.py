@@ -14,6 +14,8 @@ FINALIZER = "kubernetes"
 class NamespaceStrategy(Strategy):
     """What is special about namespaces."""
 
+    goes_in_steps = True
+
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Begin as Active."""
         tree["status"] = {"phase": "Active"}

@@ -45,7 +45,7 @@ class DeletionPromises(OfClients):
     async def test_preconditions_must_hold(self, client: Client) -> None:
         maps = client.resource(ConfigMap)
         first = await maps.create(config_map(a="1"))
-        with pytest.raises(Conflict, match="Precondition failed: UID"):
+        with pytest.raises(Conflict, match="the UID in the precondition"):
             await maps.delete(KEY, preconditions=Preconditions(uid="another"))
         await maps.patch(KEY, Patch("merge", {"data": {"a": "2"}}))
         old = Preconditions(resource_version=first.metadata.resource_version)
