@@ -11,6 +11,7 @@ from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.node import Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.replication import ReplicationController
+from kubelib.api.errors import Forbidden
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.namespace import Remains, conditions, namespace_controller
 from kubelib.controllers.builtin.podgc import garbage, pod_garbage_collector
@@ -18,6 +19,7 @@ from kubelib.controllers.builtin.replicationcontroller import replication_contro
 from kubelib.controllers.builtin.rootca import root_certificate_publisher
 from kubelib.controllers.builtin.serviceaccount import service_account_controller
 from kubelib.sim import Conflicting, Lossy
+from kubelib.sim.hardship import Wrapper
 from kubelib.testing.objects import (
     make_config_map,
     make_namespace,
@@ -125,6 +127,37 @@ async def test_every_namespace_gets_its_account_and_certificate_and_gets_them_ba
         await world.settled(5)
         annotations = (await world.get(ConfigMap, "kube-root-ca.crt", "team")).metadata.annotations
         assert set(annotations) == {"mine", "kubernetes.io/description"}
+
+
+async def test_accounts_and_certificates_that_were_refused_are_tried_again(make_world: Any) -> None:
+    until = anyio.current_time() + 20
+
+    class Refused(Wrapper[Any]):
+        async def create(self, obj: Any) -> Any:
+            if anyio.current_time() < until:
+                raise Forbidden("exceeded quota")
+            return await super().create(obj)
+
+    class Line:
+        def __init__(self, client: Any) -> None:
+            self._client = client
+
+        def resource(self, kind: Any) -> Any:
+            registry = self._client.resource(kind)
+            return Refused(registry) if kind in (ServiceAccount, ConfigMap) else registry
+
+    async with make_world(Line) as world:
+        parts = [
+            of(world, service_account_controller),
+            of(world, root_certificate_publisher, certificate="PEM"),
+        ]
+        async with world.running(*parts):
+            await world.create(make_namespace("team"))
+            await world.settled(15)
+            assert not await world.names(ServiceAccount, "team")
+            await world.settled(60)
+            assert await world.names(ServiceAccount, "team") == ["default"]
+            assert await world.names(ConfigMap, "team") == ["kube-root-ca.crt"]
 
 
 def test_pods_of_lost_nodes_and_the_oldest_of_too_many_that_ended_are_garbage() -> None:

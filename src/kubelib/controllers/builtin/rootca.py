@@ -10,6 +10,7 @@ from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.podcontrol import namespace_is_ending
 from kubelib.informers import SharedInformers
 
 NAME = "root-ca-certificate-publisher-controller"
@@ -45,8 +46,11 @@ class RootCertificates:
                 annotations = {**current.metadata.annotations, DESCRIPTION: PURPOSE}
                 meta = replace(current.metadata, annotations=annotations)
                 await self._registry.update(replace(current, metadata=meta, data=self._data))
-        except (AlreadyExists, NotFound, Forbidden):
-            return None  # somebody was quicker, or the namespace is going
+        except (AlreadyExists, NotFound):
+            return None  # somebody was quicker, or the namespace has gone
+        except Forbidden as error:  # by a quota or a policy, which may change
+            if not namespace_is_ending(error):
+                raise
         return None
 
 

@@ -9,6 +9,7 @@ from kubelib.clock import Clock
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.podcontrol import namespace_is_ending
 from kubelib.informers import SharedInformers
 
 NAME = "serviceaccount-controller"
@@ -38,8 +39,11 @@ class DefaultServiceAccounts:
         account = ServiceAccount(metadata=ObjectMeta(name="default", namespace=key.name))
         try:
             await self._client.resource(ServiceAccount).create(account)
-        except (AlreadyExists, NotFound, Forbidden):
+        except (AlreadyExists, NotFound):
             return None  # somebody was quicker; or the namespace has gone meanwhile
+        except Forbidden as error:  # by a quota or a policy, which may change
+            if not namespace_is_ending(error):
+                raise
         return None
 
 
