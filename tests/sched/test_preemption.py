@@ -24,6 +24,7 @@ from kubelib.sched.cycle import Cycle
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import FILTERS, AnyOf, default_policy, per_node
 from kubelib.sched.preemption import NoPlan, Plan, Preemption
+from kubelib.testing.objects import make_node
 from tests.sched import plain
 from tests.sched.test_engine import POD_TERMS, PODS, named, nodes, table_of
 from tests.sched.test_scheduler import Remote, containers
@@ -318,6 +319,26 @@ async def test_a_scheduler_that_takes_over_keeps_what_was_promised(world: Any) -
         await anyio.sleep(12)
         assert (await world.pod("large")).spec.node_name == "node-0"
         assert second.table.nominated_node(uid) == ""
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_the_promise_of_a_node_that_goes_is_taken_back(world: Any, others: int) -> None:
+    """Whether there are no nodes any more, or none where others could make way."""
+    await classes(world, low=10, high=1000)
+    await world.add_nodes(1, allocatable=SMALL)
+    for _ in range(others):
+        full = make_node("full", allocatable={**SMALL, "pods": "0"})
+        await world.add_node(full)
+    async with world.running(world.scheduler()):
+        await pod_of(world, "small", "low")
+        await anyio.sleep(2)
+        await pod_of(world, "large", "high")
+        await anyio.sleep(2)
+        assert (await world.pod("large")).status.nominated_node_name == "node-0"
+        await world.nodes.delete(Key("", "node-0"))
+        await gone(world, "small")
+        await anyio.sleep(12)
+        assert (await world.pod("large")).status.nominated_node_name == ""
 
 
 async def test_the_promise_of_a_pod_that_is_deleted_goes_to_others(world: Any) -> None:
