@@ -123,6 +123,37 @@ def test_subresources_with_kinds_of_their_own_say_so() -> None:
     assert "/api/v1/nodes/{name}/proxy/{path}" in CORE["paths"]
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("namespaces/{namespace}/pods/{name}/exec", "PodExecOptions"),
+        ("namespaces/{namespace}/pods/{name}/attach", "PodAttachOptions"),
+        ("namespaces/{namespace}/pods/{name}/portforward", "PodPortForwardOptions"),
+        ("namespaces/{namespace}/pods/{name}/proxy", "PodProxyOptions"),
+        ("namespaces/{namespace}/services/{name}/proxy/{path}", "ServiceProxyOptions"),
+        ("nodes/{name}/proxy", "NodeProxyOptions"),
+    ],
+)
+def test_connections_are_of_the_kind_of_their_options(path: str, kind: str) -> None:
+    for document in (V2, CORE):
+        for operation in document["paths"][f"/api/v1/{path}"].values():
+            if isinstance(operation, dict):
+                found = operation["x-kubernetes-group-version-kind"]
+                assert found == {"group": "", "kind": kind, "version": "v1"}
+
+
+def test_kubectl_finds_every_patch_of_a_kind_to_be_strict() -> None:
+    """Kubectl asks any PATCH of the kind whether it takes fieldValidation, and else validates by itself, with other words."""
+    for document in (V2, CORE):
+        for path, operations in document["paths"].items():
+            patch = operations.get("patch")
+            if patch and patch["x-kubernetes-action"] == "patch":
+                names = {parameter.get("name") for parameter in patch["parameters"]}
+                assert "fieldValidation" in names, path
+            elif patch:
+                assert patch["x-kubernetes-group-version-kind"]["kind"].endswith("Options"), path
+
+
 def query(path: str, method: str = "get") -> set[str]:
     """Return the names in the query of an operation of the core group, the same in both versions of the document."""
     in_v2, in_v3 = (

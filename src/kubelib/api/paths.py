@@ -80,6 +80,7 @@ _CONNECTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "proxy": (_PATH,),
 }
 """Subresources that connect to what runs on a node, with what can be asked for in the query."""
+_OPTIONS = {"attach": "Attach", "exec": "Exec", "portforward": "PortForward", "proxy": "Proxy"}
 _LOG = (
     _CONTAINER,
     ("follow", "boolean", "Stay, and send what is written later."),
@@ -117,6 +118,17 @@ class Operation:
     """The definition of the answer, empty for text."""
     offers: tuple[str, ...] = _ANSWERS
     created: bool = False
+    options: str = ""
+    """The kind of the options of a connection, see `options_kind`."""
+
+
+def options_kind(kind: str, subresource: str) -> str:
+    """Return the kind of the options of a connection, such as ``PodExecOptions``; empty for what is none.
+
+    `kind` is that of the resource. In discovery, OpenAPI and admission it stands for the subresource.
+    """
+    name = _OPTIONS.get(subresource)
+    return f"{kind}{name}Options" if name else ""
 
 
 def operations(resource: Resource, root: str) -> dict[str, dict[str, Operation]]:
@@ -206,6 +218,7 @@ def _on_subresource(resource: Resource, subresource: str, *, path: bool = False)
                 named=True,
                 offers=("*/*",),
                 query=_CONNECTIONS[subresource],
+                options=options_kind(resource.kind, subresource),
             )
             yield (
                 method,
@@ -357,7 +370,7 @@ def _common(operation: Operation) -> Schema:
     group, _, version = operation.kind.api_version.rpartition("/")
     if operation.kind is resource.cls:
         group, version = resource.group, resource.version
-    kind = resource.kind if operation.kind is resource.cls else operation.kind.kind
+    kind = operation.options or (resource.kind if operation.kind is resource.cls else operation.kind.kind)
     return {
         "tags": [f"{group_tag(resource.group)}_{resource.version}"],
         "description": f"{operation.action} {resource.kind}",

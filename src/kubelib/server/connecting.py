@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
+from kubelib.api.paths import options_kind
 from kubelib.api.scheme import Tree, UnknownKind
 from kubelib.registry.base import WriteOptions
 from kubelib.registry.registries import ResourceRegistries
@@ -16,27 +17,19 @@ from kubelib.server.request import Request
 COMMANDS = frozenset({"exec", "attach", "portforward"})
 """What a client does with a Pod through a connection that leaves HTTP."""
 CONNECTING = COMMANDS | {"proxy"}
-_KINDS = {
-    ("pods", "exec"): "PodExecOptions",
-    ("pods", "attach"): "PodAttachOptions",
-    ("pods", "portforward"): "PodPortForwardOptions",
-    ("pods", "proxy"): "PodProxyOptions",
-    ("services", "proxy"): "ServiceProxyOptions",
-    ("nodes", "proxy"): "NodeProxyOptions",
-}
 _FLAGS = ("stdin", "stdout", "stderr", "tty")
 
 
 async def admit_connection(registries: ResourceRegistries, request: Request, query_string: bytes) -> None:
     """Ask the plug-ins of admission for a connection. Raises what they raise, and NotFound for no such resource."""
     info = request.info
-    kind = _KINDS.get((info.resource, info.subresource)) if not info.group else None
-    if kind is None:
-        raise NotFound("the server could not find the requested resource")
     try:
         resource = registries.scheme.path(info.group, info.version, info.resource)
     except UnknownKind:
         raise NotFound("the server could not find the requested resource") from None
+    kind = options_kind(resource.kind, info.subresource)
+    if info.subresource not in resource.subresources or not kind:
+        raise NotFound("the server could not find the requested resource")
     if not registries.admission.concerns("connect", resource, info.subresource):
         return
     options = _options(kind, request, query_string)

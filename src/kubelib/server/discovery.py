@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubelib.api.codec import encode_json
+from kubelib.api.paths import options_kind
 from kubelib.api.scheme import Resource, Scheme
 
 SUBRESOURCE_VERBS = {
@@ -29,9 +30,6 @@ _SUBRESOURCE_KINDS = {
     "binding": ("", "v1", "Binding"),
     "eviction": ("policy", "v1", "Eviction"),
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
-    "exec": ("", "v1", "PodExecOptions"),
-    "attach": ("", "v1", "PodAttachOptions"),
-    "portforward": ("", "v1", "PodPortForwardOptions"),
 }
 
 
@@ -58,9 +56,7 @@ def _subresource_kind(resource: Resource, name: str) -> tuple[str, str, str]:
     kind = _SUBRESOURCE_KINDS.get(name)
     if kind is not None:
         return kind
-    if name == "proxy":
-        return "", "v1", f"{resource.kind}ProxyOptions"
-    return resource.group, resource.version, resource.kind
+    return resource.group, resource.version, options_kind(resource.kind, name) or resource.kind
 
 
 def resource_list(scheme: Scheme, group: str, version: str) -> bytes | None:
