@@ -21,6 +21,7 @@ from kubelib.api.parsing import MAX_DEPTH
 
 PODS = SCHEME.kind("v1", "Pod")
 DEPLOYMENTS = SCHEME.kind("apps/v1", "Deployment")
+SECRETS = SCHEME.kind("v1", "Secret")
 
 
 def test_an_object_begins_with_kind_version_and_metadata() -> None:
@@ -162,6 +163,44 @@ def test_quantities_may_be_numbers_and_become_text() -> None:
     spec: Any = pod["spec"]
     assert spec["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "0.5"}
     assert spec["volumes"][0]["emptyDir"]["sizeLimit"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("<none>", 0),
+        ("YWJj*", 4),
+        ("YWJj ZGVm", 4),
+        ("YW\nJj!", 5),
+        ("YWJ", 0),
+        ("YWJjZA", 4),
+        ("YWJj\nZA", 5),
+        ("YQ=", 3),
+        ("YQ=\nx", 3),
+        ("=", 0),
+        ("Y===", 1),
+        ("YWI=YWI=", 4),
+        ("YQ==\n\nx", 6),
+        ("YWJjé", 4),
+        ("YWI=é", 4),
+    ],
+)
+def test_what_is_not_base64_is_refused_where_go_stops(text: str, position: int) -> None:
+    """The positions are those of Go's encoding/base64."""
+    with pytest.raises(DecodeError) as refused:
+        codec.check_types({"data": {"good": "YQ==", "wrong": text}}, SECRETS)
+    why = f"illegal base64 data at input byte {position}"
+    assert str(refused.value) == f'Secret in version "v1" cannot be handled as a Secret: {why}'
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("YW\r\nJj\n", "YWJj"), ("YQ=\n=\n", "YQ=="), ("\n", ""), ("YWI=\n", "YWI="), ("", "")],
+)
+def test_base64_may_have_line_breaks(text: str, written: str) -> None:
+    secret: Any = {"data": {"a": text, "b": "YQ=="}}
+    codec.check_types(secret, SECRETS)
+    assert secret["data"] == {"a": written, "b": "YQ=="}
 
 
 def test_unknown_fields_are_found_with_their_paths() -> None:

@@ -11,7 +11,7 @@ import msgspec
 from kubelib.api.enums import ZEROS
 from kubelib.api.fields import FieldType, field_types
 from kubelib.api.model import Model, always_fields, json_fields
-from kubelib.api.parsing import DecodeError, parse_json
+from kubelib.api.parsing import DecodeError, base64_in_one_line, parse_json
 from kubelib.api.scheme import Resource, Tree
 
 _INT32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
@@ -40,8 +40,8 @@ def typed_check(tree: Tree, cls: type[Model]) -> None:
         return
     except msgspec.ValidationError as error:
         message = str(error)
-    if "got `int`" in message or "got `float`" in message:
-        _quantities_to_text(tree, cls)
+    if "got `int`" in message or "got `float`" in message or "base64" in message:
+        _mend(tree, cls)
         try:
             msgspec.convert(tree, checked)
             return
@@ -178,10 +178,16 @@ def drop_zeros(tree: Any, cls: type[Model]) -> None:
                 drop_zeros(item, kind.model)
 
 
-_CHECKED_SCALARS: dict[str, Any] = {"int32": _INT32, "int64": _INT64, "int-or-string": _INT32 | str}
+_CHECKED_SCALARS: dict[str, Any] = {
+    "int32": _INT32, "int64": _INT64, "int-or-string": _INT32 | str, "bytes": bytes,
+}  # fmt: skip
 
 
-def _quantities_to_text(tree: Any, cls: type[Model]) -> None:
+def _mend(tree: Any, cls: type[Model]) -> None:
+    """Write what Go takes as well in the form that it has: quantities that are numbers, and base64 with line breaks.
+
+    Raises `DecodeError` for what is not base64.
+    """
     if not isinstance(tree, dict):
         return
     for name, kind in field_types(cls).items():  # type: ignore[arg-type]
@@ -190,12 +196,24 @@ def _quantities_to_text(tree: Any, cls: type[Model]) -> None:
             continue
         if kind.model is not None:
             for item in _items(value, kind):
-                _quantities_to_text(item, kind.model)
-        elif kind.scalar == "quantity":
+                _mend(item, kind.model)
+        elif kind.scalar in _MENDED:
+            mend = _MENDED[kind.scalar]
             if kind.shape == "map" and isinstance(value, dict):
-                value.update((key, str(item)) for key, item in value.items() if _is_number(item))
-            elif _is_number(value):
-                tree[name] = str(value)
+                value.update((key, mend(item)) for key, item in value.items())
+            else:
+                tree[name] = mend(value)
+
+
+def _quantity(value: Any) -> Any:
+    return str(value) if _is_number(value) else value
+
+
+def _one_line(value: Any) -> Any:
+    return base64_in_one_line(value) if isinstance(value, str) else value
+
+
+_MENDED: dict[str, Callable[[Any], Any]] = {"quantity": _quantity, "bytes": _one_line}
 
 
 def _is_number(value: Any) -> bool:

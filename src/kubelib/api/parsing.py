@@ -50,6 +50,37 @@ def parse_json(raw: bytes, *, untyped: bool = False) -> Any:
     return tree
 
 
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/\r\n]")
+_PADDED = re.compile(r"=[\r\n]*")
+
+
+def base64_in_one_line(text: str) -> str:
+    """Return base64 without its line breaks, which Go's decoder takes. Raises `DecodeError` for other text, as Go says it."""
+    end = _NO_BASE64.search(text)
+    start = end.start() if end is not None else len(text)
+    over = (start - text.count("\n", 0, start) - text.count("\r", 0, start)) % 4
+    if end is None:
+        wrong = start - over if over else -1
+    elif end[0] != "=" or over < 2:
+        wrong = start
+    else:
+        wrong = _wrong_padding(text, start, 4 - over)
+    if wrong >= 0:
+        raise DecodeError(f"illegal base64 data at input byte {len(text[:wrong].encode())}")
+    return text.replace("\n", "").replace("\r", "")
+
+
+def _wrong_padding(text: str, start: int, wanted: int) -> int:
+    """Return where Go finds that padding, of which so many characters are wanted, is not what it should be; -1: nowhere."""
+    position = start
+    for number in range(wanted):
+        found = _PADDED.match(text, position)
+        if found is None:
+            return len(text) if position == len(text) else position - number
+        position = found.end()
+    return position if position < len(text) else -1
+
+
 def parse_yaml(raw: bytes, repeated: list[str] | None = None) -> Any:
     """Decode a YAML body, as JSON would have it; what it names twice is added to `repeated`. Raises `DecodeError`."""
     import yaml

@@ -158,10 +158,6 @@ def _endpoint_slice(tree: Tree) -> None:
 
 def _secret(tree: Tree) -> None:
     tree.setdefault("type", "Opaque")
-    for key, value in (tree.get("data") or {}).items():
-        # Go's decoder takes base64 with line breaks, as YAML blocks have it, and writes it without.
-        if isinstance(value, str) and ("\n" in value or "\r" in value):
-            tree["data"][key] = value.replace("\n", "").replace("\r", "")
     text = tree.pop("stringData", None)
     if isinstance(text, dict):
         import base64
