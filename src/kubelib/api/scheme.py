@@ -35,6 +35,10 @@ class Column:
     """0 for columns that are always shown."""
 
 
+_OF_CUSTOM_KINDS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+"""The order of verbs in discovery; those of other kinds are sorted."""
+
+
 @attrs.frozen(kw_only=True)
 class Resource:
     """One resource of the API: the kind it holds, how it is named, what may be done with it."""
@@ -76,8 +80,9 @@ class Resource:
 
     @property
     def offered(self) -> list[str]:
-        """The verbs that discovery lists."""
-        return sorted(set(self.verbs) - ({"create", "patch", "update"} if self.terminating else set()))
+        """The verbs that discovery lists, in the order in which Kubernetes does."""
+        offered = set(self.verbs) - ({"create", "patch", "update"} if self.terminating else set())
+        return sorted(offered, key=_OF_CUSTOM_KINDS.index if self.structure is not None else None)
 
     @functools.cached_property
     def builtin(self) -> bool:

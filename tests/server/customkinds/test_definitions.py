@@ -106,6 +106,18 @@ def test_with_a_definition_its_objects_go_and_watches_end(api: Api, names: tuple
     thread = threading.Thread(target=watch)
     thread.start()
     started.wait(10)
+    group = api.made("GET", "/apis/example.com/v1")["resources"]
+    [shown] = [resource for resource in group if resource["name"] == names[0]]
+    assert shown["verbs"] == [
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "create",
+        "update",
+        "watch",
+    ]
     deleted = api.made("DELETE", f"{CRDS}/{tree['metadata']['name']}")
     assert deleted["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
     for _ in range(200):
