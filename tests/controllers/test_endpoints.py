@@ -288,6 +288,25 @@ async def test_endpoints_say_since_when_they_should_be_what_they_are(world: Any,
         assert await told() == [None, None]
 
 
+async def test_slices_of_an_earlier_service_of_the_name_are_replaced(world: Any) -> None:
+    earlier = await world.create(make_service("web", selector=WEB))
+    parts = [endpoint_slice_controller(world.informers, clock=world.clock, recorder=world.recorder)]
+    async with world.running(*parts):
+        await world.settled(2)
+        (slice_,) = await world.all(EndpointSlice)
+    await world.delete(Service, "web")
+    service = await world.create(make_service("web", selector=WEB))
+    informers = SharedInformers(world.client, random=Random(1))
+    again = endpoint_slice_controller(informers, clock=world.clock, recorder=world.recorder)
+    async with world.running(informers, again):
+        await world.settled(2)
+        (new,) = await world.all(EndpointSlice)
+        before, after = controller_of(slice_), controller_of(new)
+        assert before is not None
+        assert after is not None
+        assert (before.uid, after.uid) == (earlier.metadata.uid, service.metadata.uid)
+
+
 async def test_endpoints_that_cannot_be_written_are_told_of_on_the_service(world: Any) -> None:
     class Refused(Wrapper[Any]):
         async def create(self, obj: Any) -> Any:

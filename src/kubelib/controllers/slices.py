@@ -65,6 +65,19 @@ def match(
     return pairs + [(None, slice_) for slice_ in left]
 
 
+def pairs(
+    owner: Object | None, wanted: Sequence[Part], existing: Sequence[EndpointSlice]
+) -> list[tuple[Part | None, EndpointSlice | None]]:
+    """Pair as `match` does, but let slices go that were of an earlier owner of the same name: they go with it anyway."""
+    own = [s for s in existing if owner is None or _is_of(owner, s)]
+    return match(wanted, own) + [(None, slice_) for slice_ in existing if slice_ not in own]
+
+
+def _is_of(owner: Object, slice_: EndpointSlice) -> bool:
+    references = slice_.metadata.owner_references
+    return any(r.uid == owner.metadata.uid and r.kind == owner.kind for r in references)
+
+
 async def write_slices(
     client: Client,
     owner: Object | None,
@@ -79,7 +92,7 @@ async def write_slices(
     """
     registry = client.resource(EndpointSlice)
     try:
-        for part, current in match(wanted, existing):
+        for part, current in pairs(owner, wanted, existing):
             if part is None:
                 assert current is not None
                 await registry.delete(current.key)
