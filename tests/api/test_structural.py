@@ -151,6 +151,34 @@ def test_defaults_within_defaults_are_filled_in() -> None:
     assert other["spec"] is not tree["spec"]
 
 
+_METADATA = (
+    "s.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly"
+    " specified"
+)
+
+
+@pytest.mark.parametrize(
+    ("property", "told"),
+    [
+        ({"metadata": {"type": "object", "minimum": 0}}, [_METADATA]),
+        ({"metadata": {"type": "object", "maxProperties": 3}}, [_METADATA]),
+        ({"metadata": {"type": "object", "properties": {"name": {"type": "string", "pattern": "^a"}}}}, []),
+        # What cannot be read as a structural schema is not judged as one.
+        (
+            {"list": {"type": "array", "items": [{"type": "string"}]}, "b": {}},
+            ["s.properties[list].items: Forbidden: items must be a schema object and not an array"],
+        ),
+        (
+            {"a": {"patternProperties": {"x": {"type": "string"}}}, "b": {"type": "array"}},
+            ["s.properties[a].patternProperties: Forbidden: patternProperties is not supported"],
+        ),
+    ],
+)
+def test_schemas_are_refused_as_kubernetes_refuses_them(property: Tree, told: list[str]) -> None:
+    schema = {"type": "object", "properties": property}
+    assert [str(problem) for problem in schema_problems(schema, "s", has_status=False)] == told
+
+
 @pytest.mark.parametrize("preserve", [False, True])
 def test_metadata_of_embedded_objects_have_defaults_too(preserve: bool) -> None:
     text = {"type": "string"}

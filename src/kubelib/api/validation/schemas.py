@@ -41,15 +41,17 @@ def schema_problems(schema: Tree, path: str, *, has_status: bool) -> list[Proble
         problems += _root_problems(schema, path)
     if schema.get("nullable"):
         problems.append(forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
-    structural = sorted(
-        [*_invariants(schema, "root", path), *_completeness(schema, path)], key=lambda p: str(p)
-    )
-    if structural:
-        problems += structural
-    else:
-        problems += _default_problems(schema, path, root=True, inside_meta=False)
-    problems += _openapi_problems(schema, path, _Context(), root=True)
-    return problems
+    others = _openapi_problems(schema, path, _Context(), root=True)
+    if not any(problem.message.endswith(_UNREADABLE) for problem in others):
+        structural = sorted(
+            [*_invariants(schema, "root", path), *_completeness(schema, path)], key=lambda p: str(p)
+        )
+        problems += structural or _default_problems(schema, path, root=True, inside_meta=False)
+    return problems + others
+
+
+_UNREADABLE = (" is not supported", "items must be a schema object and not an array")
+"""What is told of parts that no structural schema can have: then it is not looked at as one."""
 
 
 def _root_problems(schema: Tree, path: str) -> list[Problem]:
@@ -133,7 +135,7 @@ def _identity_invariants(properties: Tree, level: str, path: str, *, embedded: b
         beyond = {
             name
             for name, value in meta.items()
-            if name not in ("type", "default") and value not in (None, "", [], {}, False)
+            if name not in ("type", "default") and value not in (None, "", [], {}) and value is not False
         } - {"properties", "description"}
         if (inner - {"name", "generateName"}) or (beyond & _STRUCTURAL):
             detail = "must not specify anything other than name and generateName, but metadata is implicitly specified"
@@ -144,7 +146,8 @@ _STRUCTURAL = {
     "items", "additionalProperties", "nullable", "title", "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string", "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-validations", "required", "maxProperties",
-    "minProperties", "allOf", "anyOf", "oneOf", "not", "enum", "format",
+    "minProperties", "allOf", "anyOf", "oneOf", "not", "enum", "format", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "multipleOf",
 }  # fmt: skip
 
 
