@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kubelib.api import codec
 from kubelib.api.apps import ReplicaSet, ReplicaSetStatus
+from kubelib.api.apps_sets import StatefulSet
 from kubelib.api.builtin import SCHEME
 from kubelib.api.codec import DecodeError
 from kubelib.api.core.container import Container
@@ -256,6 +257,25 @@ def test_a_document_is_exact_if_neither_its_types_nor_its_fields_need_a_second_l
 ) -> None:
     tree = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "labels": {"any": "x"}}, **change}
     assert codec.is_exact(tree, Pod) is exact
+
+
+CLAIM = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}}
+
+
+@pytest.mark.parametrize(
+    ("claim", "unknown"),
+    [
+        (CLAIM, []),
+        ({**CLAIM, "odd": 1}, ["spec.volumeClaimTemplates[0].odd"]),
+        ({"metadata": {"kind": "x"}}, ["spec.volumeClaimTemplates[0].metadata.kind"]),
+    ],
+)
+def test_an_object_in_another_says_its_kind_and_version(claim: dict[str, Any], unknown: list[str]) -> None:
+    tree = {"kind": "StatefulSet", "apiVersion": "apps/v1", "spec": {"volumeClaimTemplates": [claim]}}
+    assert codec.unknown_fields(tree, StatefulSet) == unknown
+    assert codec.is_exact(tree, StatefulSet) is not bool(unknown)
+    found = [f'unknown field "{path}"' for path in unknown]
+    assert codec.strict_findings(json.dumps(tree).encode(), StatefulSet) == found
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from kubelib.api.enums import ZEROS
 from kubelib.api.fields import FieldType, field_types
+from kubelib.api.meta import Object
 from kubelib.api.model import Model, always_fields, json_fields
 from kubelib.api.parsing import DecodeError, base64_in_one_line, parse_json
 from kubelib.api.scheme import Resource, Tree
@@ -66,15 +67,24 @@ def is_exact(tree: Tree, cls: type[Model]) -> bool:
 def _exact(cls: type[Any]) -> Any:
     """Return a struct for whole documents of a class that takes no other fields."""
     names = {"kind", "apiVersion"} - field_types(cls).keys()  # type: ignore[arg-type]
+    return _exact_struct(cls, names)
+
+
+@functools.cache
+def _exact_part(cls: type[Any]) -> Any:
+    return _exact_struct(cls, _identity(cls))
+
+
+def _exact_struct(cls: type[Any], names: Iterable[str]) -> Any:
     identity = [(f"_of_{name}", str, msgspec.field(default="", name=name)) for name in sorted(names)]
     return msgspec.defstruct(
         cls.__name__, [*_fields(cls, _exact_part), *identity], gc=False, forbid_unknown_fields=True
     )
 
 
-@functools.cache
-def _exact_part(cls: type[Any]) -> Any:
-    return msgspec.defstruct(cls.__name__, _fields(cls, _exact_part), gc=False, forbid_unknown_fields=True)
+def _identity(cls: type[Any]) -> tuple[str, ...]:
+    """Return what says of which kind a part is, where whole objects are parts of others: claims of a StatefulSet."""
+    return ("apiVersion", "kind") if issubclass(cls, Object) else ()
 
 
 @functools.cache
@@ -351,7 +361,8 @@ def _unknown(tree: Mapping[str, Any], cls: type[Model], path: str) -> Iterator[s
 @functools.cache
 def _nested(cls: type[Any]) -> Mapping[str, tuple[str, type[Model] | None]]:
     """Return the shapes of a class's fields, and the classes in them. Hashing type hints would cost more than the rest."""
-    return {name: _shape_and_model(kind) for name, kind in field_types(cls).items()}  # type: ignore[arg-type]
+    fields = {name: _shape_and_model(kind) for name, kind in field_types(cls).items()}  # type: ignore[arg-type]
+    return {**dict.fromkeys(_identity(cls), ("one", None)), **fields}
 
 
 def _shape_and_model(kind: FieldType) -> tuple[str, type[Model] | None]:
