@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kubelib.clock import Clock
-from kubelib.server.app import MODES, REQUEST_TIMEOUT
+from kubelib.server.app import REQUEST_TIMEOUT
 from kubelib.server.authn import TokenAuthenticator
 from kubelib.server.authn.tokens import ISSUER, TokenKey, TokenSigner
+from kubelib.server.authz.modes import MODES
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server import ApiServer
 from kubelib.server.aggregation import FrontProxy
 from kubelib.server.aggregation.registrations import publish_authentication
-from kubelib.server.app import authorizer_of
 from kubelib.server.authn import Authenticator, StaticTokens
 from kubelib.server.authn.bootstraptokens import BootstrapTokens
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.tokens import ServiceAccountTokens
 from kubelib.server.authz.bootstrap import ensure_policy
+from kubelib.server.authz.modes import authorizer_of
 from kubelib.server.listener import Tls, bind, serve
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.resourcemetrics import ResourceMetrics

@@ -121,7 +121,7 @@ def _read(path: Path) -> str:
 
 
 def _modes(text: str) -> tuple[str, ...]:
-    from kubelib.server.app import AUTHORIZATION_MODES
+    from kubelib.server.authz.modes import AUTHORIZATION_MODES
 
     modes = tuple(mode.strip() for mode in text.split(",") if mode.strip())
     for mode in modes:

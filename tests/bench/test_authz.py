@@ -9,8 +9,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import User
-from kubelib.server.app import ApiServer, authorizer_of
+from kubelib.server.app import ApiServer
 from kubelib.server.authz.bootstrap import ensure_policy
+from kubelib.server.authz.modes import authorizer_of
 from kubelib.server.flow.defaults import ensure_flow_objects
 from kubelib.server.request import parse_request
 from kubelib.store import MemoryStore

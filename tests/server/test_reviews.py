@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import User
-from kubelib.server.app import authorizer_of
+from kubelib.server.authz.modes import authorizer_of
 from kubelib.server.authz.rbac import RbacAuthorizer, rule_allows
 from kubelib.server.request import RequestInfo
 from kubelib.store import MemoryStore

@@ -1,10 +1,9 @@
 """The API server as an ASGI application: authenticate, authorize, route, answer."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 import anyio
 
@@ -24,16 +23,15 @@ from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import health
 from kubelib.server.aggregation import Aggregator, FrontProxy
+from kubelib.server.asking import asked, from_beginning, lasts
 from kubelib.server.auditid import AUDIT_ID, HEADER, STATUS, identified, identify
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import asks_to_impersonate, requested
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.subprotocol import take_token
-from kubelib.server.authz import AlwaysAllow, AlwaysDeny, AnyOf, Authorizer, Masters, forbidden, is_public
+from kubelib.server.authz import Authorizer, forbidden, is_public
 from kubelib.server.authz.escalation import EscalationCheck
-from kubelib.server.authz.nodes import NodeAuthorizer
-from kubelib.server.authz.rbac import RbacAuthorizer
-from kubelib.server.authz.roles import NODE_RULES
+from kubelib.server.authz.modes import authorizer_of, role_based
 from kubelib.server.conditional import unless_known
 from kubelib.server.connecting import COMMANDS, CONNECTING, admit_connection
 from kubelib.server.deadlines import Deadlines
@@ -44,7 +42,7 @@ from kubelib.server.flow.base import DEFAULT_CONCURRENCY
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.options import time_allowed
 from kubelib.server.plain import PlainPaths, require_accepted
-from kubelib.server.request import Request, RequestInfo, is_set, parse_request
+from kubelib.server.request import Request, RequestInfo
 from kubelib.server.responses import (
     READER,
     Reader,
@@ -76,32 +74,6 @@ COUNTED = "kubelib.counted"
 """Where the scope of a request that lasts has where it is counted."""
 AUDIT = "kubelib.audit"
 """Where the scope of a request has what the audit log notes of it."""
-LASTING = COMMANDS | {"log", "proxy"}
-AUTHORIZATION_MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
-MODES = ("Node", "RBAC")
-"""Who decides when nobody says otherwise, in this order."""
-
-
-def authorizer_of(registries: ResourceRegistries, modes: Sequence[str] = MODES) -> AnyOf:
-    """Return the authorizers that ``--authorization-mode`` names, in order. Raises ValueError for an unknown one."""
-    makers: dict[str, Callable[[], Authorizer]] = {
-        "AlwaysAllow": AlwaysAllow,
-        "AlwaysDeny": AlwaysDeny,
-        "Node": lambda: NodeAuthorizer(registries, NODE_RULES),
-        "RBAC": lambda: RbacAuthorizer(registries),
-    }
-    for mode in modes:
-        if mode not in makers:
-            raise ValueError(f"{mode!r} is not an authorization mode: choose among {', '.join(makers)}")
-    return AnyOf(Masters(), *(makers[mode]() for mode in dict.fromkeys(modes)))
-
-
-def _find(authorizer: Authorizer) -> RbacAuthorizer | None:
-    """Return the authorizer by roles among several."""
-    if isinstance(authorizer, RbacAuthorizer):
-        return authorizer
-    parts = authorizer.authorizers if isinstance(authorizer, AnyOf) else ()
-    return next((found for part in parts if (found := _find(part)) is not None), None)
 
 
 class ApiServer:
@@ -135,7 +107,7 @@ class ApiServer:
         self.authenticator = authenticator or Authenticator()
         if authorizer is None:
             authorizer = authorizer_of(registries)
-        rbac = self.rbac = _find(authorizer)
+        rbac = self.rbac = role_based(authorizer)
         self.authorizer: Authorizer = authorizer
         self.nodes = nodes
         self.tokens = tokens
@@ -246,7 +218,7 @@ class ApiServer:
             response: Response | None = None
             try:
                 request = await self.open_request(scope, headers)
-                if self.flow is not None and not _lasts(request.info):
+                if self.flow is not None and not lasts(request.info):
                     seat = await self._seat(request, receive)
                     if reader is not None:
                         reader.lags = seat.lags
@@ -327,7 +299,7 @@ class ApiServer:
         info = request.info
         flow = request.flow = self.flow.flow(request.user, info)
         width = 1
-        if info.verb == "list" or (request.watching and _from_beginning(request)):
+        if info.verb == "list" or (request.watching and from_beginning(request)):
             width = self.flow.width(flow, info, request.query)
         if flow.level.try_take(width):
             return self.flow.seated(flow, width)
@@ -354,37 +326,12 @@ class ApiServer:
 
     async def open_request(self, scope: Scope, headers: dict[bytes, bytes]) -> Request:
         """Authenticate and authorize a request, and take it apart. Raises ApiError."""
-        path = scope["path"]
-        info = parse_request("GET" if scope["type"] == "websocket" else scope["method"], path)
-        query = _query(scope["query_string"])
-        watching = info.deprecated_watch
-        if info.verb == "list" and query:
-            watching = watching or is_set(query, "watch")
-            if "metadata.name=" in query.get("fieldSelector", ""):
-                info = _named(info, query["fieldSelector"])
-        if watching:
-            info = _as_watch(info)
-        elif info.subresource in COMMANDS and info.verb == "get":
-            info = _as_create(info)
+        info, query, watching = asked(scope)
         allowed: float | None = None
-        if query and (timeout := query.get("timeout")) and not watching and not _lasts(info):
+        if query and (timeout := query.get("timeout")) and not watching and not lasts(info):
             allowed = time_allowed(timeout)
         record: Record | None = None
-        state = scope.get("state", {})
-        certified: User | None = state.get("user")
-        if self.request_headers is not None and state.get("front_proxy"):
-            certified = self.request_headers.user_of(scope["headers"]) or certified
-        try:
-            authorization = headers.get(b"authorization", b"").decode("latin1")
-            if scope["type"] == "websocket" and (token := take_token(scope)) and not authorization:
-                authorization = f"Bearer {token}"
-            user = await self.authenticator.authenticate(certified, authorization)
-        except Unauthorized as error:
-            if self.auditor is not None:
-                record = self.auditor.begin(None, info, scope, headers)
-                if record is not None:
-                    self.auditor.refused(record, error.message)
-            raise
+        user = await self._authenticated(info, scope, headers)
         if self.auditor is not None:
             record = scope[AUDIT] = self.auditor.begin(user, info, scope, headers)
         if asks_to_impersonate(headers):
@@ -402,12 +349,30 @@ class ApiServer:
         request.query_string = scope["query_string"]
         request.audit = record
         request.authorize = partial(self._require_allowed, user)
-        request.remote = self.aggregator.remote(path)
-        if (watching or _lasts(info)) and request.remote is None:
+        request.remote = self.aggregator.remote(scope["path"])
+        if (watching or lasts(info)) and request.remote is None:
             scope[COUNTED] = self.figures.begin(request)
         if info.subresource in CONNECTING and request.remote is None:
             await admit_connection(self.registries, request, scope["query_string"])
         return request
+
+    async def _authenticated(self, info: RequestInfo, scope: Scope, headers: dict[bytes, bytes]) -> User:
+        """Return who asks. Raises Unauthorized, which the audit log notes."""
+        state = scope.get("state", {})
+        certified: User | None = state.get("user")
+        if self.request_headers is not None and state.get("front_proxy"):
+            certified = self.request_headers.user_of(scope["headers"]) or certified
+        try:
+            authorization = headers.get(b"authorization", b"").decode("latin1")
+            if scope["type"] == "websocket" and (token := take_token(scope)) and not authorization:
+                authorization = f"Bearer {token}"
+            return await self.authenticator.authenticate(certified, authorization)
+        except Unauthorized as error:
+            if self.auditor is not None:
+                record = self.auditor.begin(None, info, scope, headers)
+                if record is not None:
+                    self.auditor.refused(record, error.message)
+            raise
 
     def _impersonated(self, user: User, headers: list[tuple[bytes, bytes]], record: "Record | None") -> User:
         wanted = requested(headers)
@@ -476,52 +441,6 @@ class ApiServer:
         for name, healthy in found.items():
             self.figures.checked(which, name, healthy=healthy)
         return found
-
-
-def _lasts(info: RequestInfo) -> bool:
-    """Return whether a request is one of those that last, and take no seat: logs, proxies, commands, forwarded ports."""
-    return info.subresource in LASTING and info.resource in ("pods", "services", "nodes")
-
-
-def _from_beginning(request: Request) -> bool:
-    return request.query.get("resourceVersion", "") in ("", "0") or request.flag("sendInitialEvents")
-
-
-_NO_QUERY: dict[str, str] = {}
-
-
-def _query(raw: bytes) -> dict[str, str]:
-    if not raw:
-        return _NO_QUERY
-    return {
-        name: values[0] for name, values in parse_qs(raw.decode("latin1"), keep_blank_values=True).items()
-    }
-
-
-def _as_watch(info: RequestInfo) -> RequestInfo:
-    import attrs
-
-    return attrs.evolve(info, verb="watch")
-
-
-def _as_create(info: RequestInfo) -> RequestInfo:
-    import attrs
-
-    return attrs.evolve(info, verb="create")
-
-
-def _named(info: RequestInfo, selector: str) -> RequestInfo:
-    """A list of one name may be allowed by a rule for that name."""
-    import attrs
-
-    from kubelib.api.names import is_path_segment
-    from kubelib.labels import parse_field_selector
-
-    try:
-        name = parse_field_selector(selector).exact("metadata.name")
-    except ValueError:  # refused when it is used
-        return info
-    return attrs.evolve(info, name=name) if name and not is_path_segment(name) else info
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -1,0 +1,60 @@
+"""What a request asks for, read from its line alone: before it is known who asks, and whether they may."""
+
+from urllib.parse import parse_qs
+
+import attrs
+
+from kubelib.server.connecting import COMMANDS
+from kubelib.server.request import Request, RequestInfo, is_set, parse_request
+from kubelib.server.responses import Scope
+
+LASTING = COMMANDS | {"log", "proxy"}
+
+
+def asked(scope: Scope) -> tuple[RequestInfo, dict[str, str], bool]:
+    """Return what a request is about, its parameters, and whether it watches. Raises ApiError."""
+    info = parse_request("GET" if scope["type"] == "websocket" else scope["method"], scope["path"])
+    query = _query(scope["query_string"])
+    watching = info.deprecated_watch
+    if info.verb == "list" and query:
+        watching = watching or is_set(query, "watch")
+        if "metadata.name=" in query.get("fieldSelector", ""):
+            info = _named(info, query["fieldSelector"])
+    if watching:
+        info = attrs.evolve(info, verb="watch")
+    elif info.subresource in COMMANDS and info.verb == "get":
+        info = attrs.evolve(info, verb="create")
+    return info, query, watching
+
+
+def lasts(info: RequestInfo) -> bool:
+    """Return whether a request is one of those that last, and take no seat: logs, proxies, commands, forwarded ports."""
+    return info.subresource in LASTING and info.resource in ("pods", "services", "nodes")
+
+
+def from_beginning(request: Request) -> bool:
+    """Return whether a watch begins with all that there is."""
+    return request.query.get("resourceVersion", "") in ("", "0") or request.flag("sendInitialEvents")
+
+
+_NO_QUERY: dict[str, str] = {}
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    if not raw:
+        return _NO_QUERY
+    return {
+        name: values[0] for name, values in parse_qs(raw.decode("latin1"), keep_blank_values=True).items()
+    }
+
+
+def _named(info: RequestInfo, selector: str) -> RequestInfo:
+    """Return what a list of one name is about: it may be allowed by a rule for that name."""
+    from kubelib.api.names import is_path_segment
+    from kubelib.labels import parse_field_selector
+
+    try:
+        name = parse_field_selector(selector).exact("metadata.name")
+    except ValueError:  # refused when it is used
+        return info
+    return attrs.evolve(info, name=name) if name and not is_path_segment(name) else info
