@@ -193,6 +193,22 @@ async def test_volumes_and_claims_can_name_each_other(cluster: Any) -> None:
     ) in events
 
 
+@pytest.mark.parametrize("wrong", [{"size": "1Mi"}, {"modes": ("ReadOnlyMany",)}], ids=["size", "modes"])
+async def test_a_volume_that_was_kept_for_a_claim_but_does_not_fit_is_not_taken(
+    cluster: Any, wrong: dict[str, Any]
+) -> None:
+    for name in ("now", "late"):
+        ref = ObjectReference(namespace="default", name=name)
+        await cluster.create(make_volume(f"kept-{name}", cls=name, claim_ref=ref, **wrong))
+        await cluster.create(make_volume(f"free-{name}", cls=name))
+    await cluster.create(make_class("late", "kubernetes.io/no-provisioner", "WaitForFirstConsumer"))
+    await cluster.create(make_claim("now", cls="now"))
+    await cluster.create(make_claim("late", cls="late"))
+    await cluster.settled()
+    assert (await claim_of(cluster, "now")).spec.volume_name == "free-now"
+    assert (await claim_of(cluster, "late")).spec.volume_name == ""  # until a Pod uses it
+
+
 async def test_a_retained_volume_is_released_and_a_lost_one_is_reported(cluster: Any) -> None:
     await cluster.create(make_volume("one"))
     await cluster.create(make_claim())

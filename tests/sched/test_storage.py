@@ -390,6 +390,19 @@ async def test_volumes_that_are_there_are_given_to_claims_each_to_one(world: Any
         assert claim.status.phase == "Bound" and SELECTED not in claim.metadata.annotations
 
 
+async def test_a_volume_that_is_kept_for_a_claim_but_does_not_fit_is_passed_over(world: Any) -> None:
+    await world.add_node(machine("node-0", {ZONE: "a"}))
+    await add(world, make_class("late", provisioner="kubernetes.io/no-provisioner"))
+    ref = ObjectReference(namespace="default", name="c")
+    await add(world, make_volume("kept", mode="ReadOnlyMany", claim_ref=ref), make_volume("free"))
+    await add(world, make_claim("c"))
+    async with world.running(world.scheduler()), binding(world):
+        await world.add_pod("p", volumes=(claim_volume("c"),))
+        await anyio.sleep(5)
+        assert (await world.pod("p")).spec.node_name == "node-0"
+    assert (await claim_of(world)).spec.volume_name == "free"
+
+
 async def test_a_pod_that_waits_for_its_storage_says_where_it_will_go(world: Any) -> None:
     await world.add_nodes(3)
     await add(world, make_class("late"), make_claim("c"))

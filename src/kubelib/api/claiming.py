@@ -75,7 +75,7 @@ def candidates(claim: PersistentVolumeClaim, volumes: Iterable[PersistentVolume]
             continue
         size = capacity(volume).amount
         if is_meant_for(volume, claim):
-            if size >= wanted:
+            if size >= wanted and modes <= set(volume.spec.access_modes):
                 kept.append(volume)
             continue
         if volume.spec.claim_ref is not None or volume.status.phase in ("Released", "Failed"):

@@ -182,9 +182,9 @@ class Volumes:
         )
 
     def candidates(self, claim: PersistentVolumeClaim) -> Sequence[PersistentVolume]:
-        """Return the volumes that could serve a claim, best first; if one is kept for it, only that."""
+        """Return the volumes that could serve a claim, best first; if one that could is kept for it, only that."""
         kept = [v for v in self._kept.get(claim.key, {}).values() if is_meant_for(v, claim)]
-        return candidates(claim, kept or self._by_class.get(class_of(claim), {}).values())
+        return candidates(claim, kept) or candidates(claim, self._by_class.get(class_of(claim), {}).values())
 
     def is_kept(self, volume: PersistentVolume) -> bool:
         """Return whether a volume has been given to a claim."""

@@ -152,15 +152,15 @@ class VolumeReconciler:
         name = binding.class_of(claim)
         storage_class = self._classes.cache.view(Key("", name)) if name else None
         late = storage_class is not None and storage_class.volume_binding_mode == LATE
-        kept = self._candidates(OF_CLAIM, str(claim.key))
+        volume = binding.best_match(claim, self._candidates(OF_CLAIM, str(claim.key)))
         node = None
-        if late and not any(binding.is_meant_for(volume, claim) for volume in kept):
+        if late and volume is None:
             node = self._node_of(claim)
             if node is None:
                 self._recorder.normal(claim, *self._waits_for(claim))
                 await self._pend(claim)
                 return
-        volume = binding.best_match(claim, [*kept, *self._candidates(UNBOUND, name)], node)
+        volume = volume or binding.best_match(claim, self._candidates(UNBOUND, name), node)
         if volume is not None:
             await self._bind(claim, volume)
         elif default := self._default_class(claim):
