@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reference_cluster.cli.daemons import data_dir
+from reference_cluster.cli.options import data_dir
 
 if TYPE_CHECKING:
     from kubelib.client.kubeconfig import Connection

@@ -1,208 +1,30 @@
 """The commands that run for long: the whole cluster, or one of its daemons."""
 
-import logging
-import sys
-from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from reference_cluster.cli import options
 from reference_cluster.cli.access import access_options
 from reference_cluster.cli.isolation import isolation_options
 from reference_cluster.cli.leadership import leadership_options
 from reference_cluster.cli.registration import Registration, registration_options
-from reference_cluster.datadir import (
-    DataDirectory,
-    DataDirectoryError,
-    default_data_directory,
-    open_data_directory,
-)
+from reference_cluster.cli.running import run, run_in_directory
+from reference_cluster.datadir import DataDirectory
 
 if TYPE_CHECKING:
     from kubelib.controllers.election import Timing
-    from kubelib.registry.admission import Admission
-    from kubelib.registry.base import User
     from reference_cluster.access import AccessSettings
-    from reference_cluster.elastic import ElasticPlan
     from reference_cluster.runtimes import IsolationSettings
 
 
-def run(daemon: Callable[[], AbstractAsyncContextManager[str]]) -> None:
-    """Run a daemon on the fastest event loop until a signal; end with one sentence for what the user can mend."""
-    import anyio
-
-    from kubelib.client.kubeconfig import KubeconfigError
-    from kubelib.runtime.base import RuntimeUnavailable
-    from kubelib.server.listener import CannotListen
-    from kubelib.store import StoreError
-    from reference_cluster.daemon import serve_until_signalled
-
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("kubelib.controllers.election").setLevel(logging.INFO)  # who led when
-    try:
-        anyio.run(lambda: serve_until_signalled(daemon()), backend_options={"use_uvloop": _has_uvloop()})
-    except BaseException as error:
-        kinds = (
-            CannotListen,
-            StoreError,
-            DataDirectoryError,
-            KubeconfigError,
-            RuntimeUnavailable,
-            ValueError,
-        )
-        mendable = _first(error, kinds)
-        if mendable is None:
-            raise
-        raise click.ClickException(str(mendable)) from None
-
-
-def _first(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException | None:
-    """Return the first error of one of some kinds, in an exception group or on its own."""
-    if isinstance(error, kinds):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            if (found := _first(inner, kinds)) is not None:
-                return found
-    return None
-
-
-def _has_uvloop() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("uvloop") is not None
-
-
-data_dir = click.option(
-    "--data-dir", type=click.Path(path_type=Path), default=default_data_directory, show_default="~/.local/share/kubelib",
-    help="Where everything that the cluster keeps is.",
-)  # fmt: skip
-listen = click.option(
-    "--listen",
-    default="127.0.0.1:6443",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where the API answers.",
-)
-store = click.option(
-    "--store", default="", metavar="URL", help="The store (default: SQLite in the data directory)."
-)
-
-
-token_file = click.option(
-    "--token-auth-file", "token_file", type=click.Path(path_type=Path), metavar="FILE",
-    help='Bearer tokens: lines of token,user,uid,"group,group".',
-)  # fmt: skip
-enable_plugins = click.option(
-    "--enable-admission-plugins", "enable_plugins", default="", metavar="NAMES",
-    help="Admission plug-ins beside the usual ones, separated by commas.",
-)  # fmt: skip
-disable_plugins = click.option(
-    "--disable-admission-plugins", "disable_plugins", default="", metavar="NAMES",
-    help="Admission plug-ins to do without, separated by commas.",
-)  # fmt: skip
-runtime = click.option("--runtime", default="process", show_default=True,
-                       help="What runs containers: docker, fake, podman, process, or a plug-in.")  # fmt: skip
-pod_network = click.option(
-    "--pod-network",
-    default="",
-    metavar="CIDR",
-    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, or 10.244.0.0/16 where they have networks of their own"
-    " (--isolation pod). Two clusters on one machine want two networks.",
-)
-own_pod_network = click.option(
-    "--pod-network",
-    default="",
-    metavar="CIDR",
-    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, with --isolation pod 10.244.0.0/16, or a network that"
-    " no other cluster here has.",
-)
-service_network = click.option(
-    "--service-network",
-    default="",
-    metavar="CIDR",
-    help="Where Services get their addresses: 127.96.0.0/16, or a network that no other cluster here has. Pods with networks of their"
-    " own reach addresses that are not loopback ones, such as 10.96.0.0/16.",
-)
-policy = click.option(
-    "--policy",
-    default="default",
-    show_default=True,
-    help="How the scheduler chooses nodes: a policy's name, or a file with its profile (.yaml, .json).",
-)
-kubeconfig = click.option(
-    "--kubeconfig", required=True, type=click.Path(path_type=Path), metavar="FILE",
-    help="The API server, and as whom to talk to it.",
-)  # fmt: skip
-
-
-def _admission(enable: str, disable: str) -> "tuple[Admission, ...]":
-    from kubelib.registry.admission import default_admission
-
-    names = [[name.strip() for name in text.split(",") if name.strip()] for text in (enable, disable)]
-    try:
-        return default_admission(enable=names[0], disable=names[1])
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _tokens(file: Path | None) -> "Mapping[str, User]":
-    from reference_cluster.apiserver import TokenFileError, read_tokens
-
-    try:
-        return read_tokens(file) if file is not None else {}
-    except TokenFileError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _elastic(text: str) -> "ElasticPlan | None":
-    if not text:
-        return None
-    from reference_cluster.elastic import read_plan
-
-    try:
-        return read_plan(text)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _network(option: str, text: str) -> str:
-    import ipaddress
-
-    if not text:
-        return ""
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise click.BadParameter(f"{error}: write, for example, 127.244.0.0/16", param_hint=option) from None
-
-
-def _addresses(option: str, text: str) -> tuple[str, ...]:
-    import ipaddress
-
-    try:
-        return tuple(str(ipaddress.ip_address(part.strip())) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise click.BadParameter(f"{error}: write, for example, 10.96.0.10", param_hint=option) from None
-
-
-def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncContextManager[str]]") -> None:
-    try:
-        with open_data_directory(path) as directory:
-            run(lambda: daemon(directory))
-    except DataDirectoryError as error:
-        raise click.ClickException(str(error)) from None
-
-
 @click.command(epilog="Example: kubelib up --data-dir ./cluster --nodes 3")
-@data_dir
-@listen
-@store
-@runtime
+@options.data_dir
+@options.listen
+@options.store
+@options.runtime
 @isolation_options
 @click.option("--nodes", type=click.IntRange(0, 250), default=1, show_default=True, help="How many nodes.")
 @click.option(
@@ -224,12 +46,12 @@ def _in_directory(path: Path, daemon: "Callable[[DataDirectory], AbstractAsyncCo
     show_default=True,
     help="Whether names of Services resolve in Pods, where this user may listen on port 53.",
 )
-@policy
-@own_pod_network
-@service_network
-@token_file
-@enable_plugins
-@disable_plugins
+@options.policy
+@options.own_pod_network
+@options.service_network
+@options.token_file
+@options.enable_plugins
+@options.disable_plugins
 @access_options
 def up(
     data_dir: Path, listen: str, store: str, runtime: str, isolation: "IsolationSettings", nodes: int, elastic: str, proxy: str, dns: bool,
@@ -249,22 +71,22 @@ def up(
         runtime=runtime,
         isolation=isolation,
         nodes=nodes,
-        elastic=_elastic(elastic),
+        elastic=options.elastic_plan(elastic),
         proxy=proxy,
         dns=dns,
         policy=policy,
-        pod_network=_network("--pod-network", pod_network),
-        service_network=_network("--service-network", service_network),
-        tokens=_tokens(token_file),
-        admission=_admission(enable_plugins, disable_plugins),
+        pod_network=options.network("--pod-network", pod_network),
+        service_network=options.network("--service-network", service_network),
+        tokens=options.tokens(token_file),
+        admission=options.admission(enable_plugins, disable_plugins),
         access=access,
     )
-    _in_directory(data_dir, lambda directory: run_up(directory, settings))
+    run_in_directory(data_dir, lambda directory: run_up(directory, settings))
 
 
 @click.command(epilog="Example: kubelib apiserver --data-dir ./master --listen 127.0.0.1:6443")
-@data_dir
-@listen
+@options.data_dir
+@options.listen
 @click.option(
     "--public-address",
     "public",
@@ -273,11 +95,11 @@ def up(
     help="Where clients find it: what the kubeconfigs that it writes say, for example a load balancer. Of several"
     " addresses, of all API servers for example, kubelib's clients and nodes try one after the other; kubectl knows the first.",
 )
-@store
-@service_network
-@token_file
-@enable_plugins
-@disable_plugins
+@options.store
+@options.service_network
+@options.token_file
+@options.enable_plugins
+@options.disable_plugins
 @access_options
 def apiserver(
     data_dir: Path, listen: str, public: str, store: str, service_network: str, token_file: Path | None,
@@ -290,9 +112,9 @@ def apiserver(
     """
     from reference_cluster.apiserver import run_apiserver
 
-    network, tokens = _network("--service-network", service_network), _tokens(token_file)
-    admission = _admission(enable_plugins, disable_plugins)
-    _in_directory(
+    network, tokens = options.network("--service-network", service_network), options.tokens(token_file)
+    admission = options.admission(enable_plugins, disable_plugins)
+    run_in_directory(
         data_dir,
         lambda directory: run_apiserver(
             directory,
@@ -310,7 +132,7 @@ def apiserver(
 @click.command(
     epilog="Example: kubelib controller-manager --kubeconfig ./master/controller-manager.kubeconfig"
 )
-@kubeconfig
+@options.kubeconfig
 @leadership_options
 @click.option(
     "--cluster-signing-cert-file",
@@ -344,14 +166,14 @@ def controller_manager(
     "kubelib kubelet node-1 --kubeconfig ./node-1/kubeconfig --data-dir ./node-1/data"
 )
 @click.argument("name")
-@kubeconfig
+@options.kubeconfig
 @click.option(
     "--data-dir",
     required=True,
     type=click.Path(path_type=Path),
     help="Where everything that the node keeps is.",
 )
-@runtime
+@options.runtime
 @isolation_options
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address.")
 @click.option(
@@ -401,7 +223,7 @@ def controller_manager(
     metavar="IP[,...]",
     help="Whom Pods ask for names, for example where `kubelib proxy --cluster-dns` answers.",
 )
-@pod_network
+@options.pod_network
 @registration_options
 def kubelet(
     name: str, kubeconfig: Path, data_dir: Path, runtime: str, isolation: "IsolationSettings", address: str, port: int, cert: Path | None,
@@ -422,7 +244,7 @@ def kubelet(
             raise click.ClickException(
                 f"there is no {file}: use {option}, or `kubelib credentials node {name}` to make it"
             )
-    network = _network("--pod-network", pod_network)
+    network = options.network("--pod-network", pod_network)
     try:
         thresholds = None if eviction_hard is None else parse_option(eviction_hard)
     except ValueError as error:
@@ -443,18 +265,18 @@ def kubelet(
             bootstrap=bootstrap,
             static_pods=static_pods.absolute() if static_pods is not None else None,
             eviction_hard=thresholds,
-            cluster_dns=_addresses("--cluster-dns", cluster_dns),
+            cluster_dns=options.addresses("--cluster-dns", cluster_dns),
             labels=registration.labels,
             taints=registration.taints,
             capacity=registration.capacity,
         )
         return run_kubelet(kubeconfig, settings)
 
-    _in_directory(data_dir, daemon)
+    run_in_directory(data_dir, daemon)
 
 
 @click.command(epilog="Example: kubelib proxy --kubeconfig ./master/proxy.kubeconfig")
-@kubeconfig
+@options.kubeconfig
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address, for node ports.")
 @click.option(
     "--service-network",
@@ -487,8 +309,8 @@ def proxy(
     """Run the service proxy, until SIGINT or SIGTERM."""
     from reference_cluster.proxy import run_proxy
 
-    network = _network("--service-network", service_network)
-    names = "".join(_addresses("--cluster-dns", cluster_dns)[:1])
+    network = options.network("--service-network", service_network)
+    names = "".join(options.addresses("--cluster-dns", cluster_dns)[:1])
     run(
         lambda: run_proxy(
             kubeconfig,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from reference_cluster.cli.daemons import data_dir, runtime
+from reference_cluster.cli.options import data_dir, runtime
 
 
 @click.command(epilog="Example: kubelib down --data-dir ./cluster")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reference_cluster.cli.daemons import kubeconfig, run
 from reference_cluster.cli.leadership import leadership_options
+from reference_cluster.cli.options import kubeconfig
+from reference_cluster.cli.running import run
 
 if TYPE_CHECKING:
     from kubelib.controllers.election import Timing

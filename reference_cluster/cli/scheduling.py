@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reference_cluster.cli.daemons import kubeconfig, policy, run
 from reference_cluster.cli.leadership import leadership_options
+from reference_cluster.cli.options import kubeconfig, policy
+from reference_cluster.cli.running import run
 
 if TYPE_CHECKING:
     from kubelib.controllers.election import Timing
