@@ -1,5 +1,6 @@
 import base64
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from kubelib.api.core.environment import (
     EnvFromSource,
     EnvVar,
     EnvVarSource,
+    FileKeySelector,
     SecretEnvSource,
     SecretKeySelector,
 )
@@ -178,6 +180,35 @@ async def test_single_values_come_from_keys_fields_and_resources(source: Configu
 async def test_what_is_missing_is_named(source: Configuration, spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigMissing, match=message):
         await variables(source, container(**spec))
+
+
+@pytest.mark.parametrize(
+    ("of", "found"),
+    [
+        ({"key": "HOST"}, "db.example"),
+        ({"key": "no", "optional": True}, None),
+        ({"key": "no"}, 'environment variable key "no" not found in file ".*/file"'),
+        ({"key": "HOST", "path": "no", "optional": True}, "couldn't parse env file"),
+        ({"key": "HOST", "path": "bad"}, "couldn't parse env file"),
+        ({"key": "HOST", "volume_name": "no"}, 'cannot find the volume "no" referenced by FileKeyRef'),
+    ],
+)
+async def test_a_variable_may_come_from_a_file_in_a_volume(
+    source: Configuration, tmp_path: Path, of: dict[str, Any], found: str | None
+) -> None:
+    (tmp_path / "file").write_text("HOST='db.example'\n")
+    (tmp_path / "bad").write_text("HOST=db.example\n")
+    reference = FileKeySelector(**{"volume_name": "made", "path": "file", **of})
+    given = EnvVar(name="X", value_from=EnvVarSource(file_key_ref=reference))
+    pod = make_pod("a", containers=(container(env=(given,)),))
+    made = environment(
+        pod, pod.spec.containers[0], source, [], address="", host="", volumes={"made": tmp_path}
+    )
+    if found is None or found == "db.example":
+        assert (await made).get("X") == found
+    else:
+        with pytest.raises(ConfigMissing, match=found):
+            await made
 
 
 async def test_services_of_the_own_namespace_are_told_of_unless_unwanted_and_the_api_always(

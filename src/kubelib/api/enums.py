@@ -100,6 +100,7 @@ DEFAULTS: dict[str, Any] = {
     "ConfigMapKeySelector.name": "",
     "ConfigMapProjection.name": "",
     "ConfigMapVolumeSource.name": "",
+    "FileKeySelector.optional": False,
     "SecretEnvSource.name": "",
     "SecretKeySelector.name": "",
     "SecretProjection.name": "",

@@ -2,18 +2,23 @@
 
 import base64
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 from kubelib.api.core.config import ConfigMap, Secret
 from kubelib.api.core.container import Container
-from kubelib.api.core.environment import EnvVarSource
+from kubelib.api.core.environment import EnvVarSource, FileKeySelector
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
 from kubelib.api.meta import Key
 from kubelib.api.quantity import parse_quantity
+from kubelib.runtime import envfiles
+
+log = logging.getLogger(__name__)
 
 
 class ConfigMissing(Exception):
@@ -141,8 +146,12 @@ async def environment(
     address: str,
     host: str,
     allocatable: Mapping[str, str] = MappingProxyType({}),
+    volumes: Mapping[str, Path] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return a container's environment; `allocatable` is what its node has for Pods. Raises `ConfigMissing`."""
+    """Return a container's environment. Raises `ConfigMissing`.
+
+    `allocatable` is what its node has for Pods, `volumes` where those of the Pod are.
+    """
     variables: dict[str, str] = {"HOSTNAME": pod.spec.hostname or pod.metadata.name, "POD_IP": address}
     namespace = pod.metadata.namespace
     linked = pod.spec.enable_service_links is not False
@@ -167,7 +176,10 @@ async def environment(
         if variable.value_from is None:
             variables[variable.name] = expand(variable.value, variables)
             continue
-        value = await _from(pod, container, variable.value_from, source, address, host, allocatable)
+        if variable.value_from.file_key_ref is not None:
+            value = _from_file(variable.value_from.file_key_ref, volumes)
+        else:
+            value = await _from(pod, container, variable.value_from, source, address, host, allocatable)
         if value is not None:
             variables[variable.name] = value
     return variables
@@ -223,3 +235,17 @@ async def _from(
                 return None
             raise
     return ""
+
+
+def _from_file(of: FileKeySelector, volumes: Mapping[str, Path]) -> str | None:
+    volume = volumes.get(of.volume_name)
+    if volume is None:
+        raise ConfigMissing(f'cannot find the volume "{of.volume_name}" referenced by FileKeyRef')
+    try:
+        value = envfiles.value_of(envfiles.read(volume, of.path), of.key)
+    except (OSError, ValueError) as error:
+        log.warning("variables cannot be read from %s: %s", volume / of.path, error)
+        raise ConfigMissing("couldn't parse env file") from None
+    if not value and not of.optional:
+        raise ConfigMissing(f'environment variable key "{of.key}" not found in file "{volume / of.path}"')
+    return value or None

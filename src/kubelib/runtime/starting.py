@@ -157,6 +157,7 @@ class Starter:
             address=address,
             host=agent.settings.address,
             allocatable=agent.node.allocatable,
+            volumes=worker.mounts,
         )
         more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
         if not isinstance(agent.runtime, SupportsProbes):  # else no process reads or writes

@@ -121,6 +121,8 @@ def _default_container(container: Tree) -> None:
         source = variable.get("valueFrom")
         if isinstance(source, dict) and isinstance(source.get("fieldRef"), dict):
             source["fieldRef"].setdefault("apiVersion", "v1")
+        if isinstance(source, dict) and isinstance(source.get("fileKeyRef"), dict):
+            source["fileKeyRef"].setdefault("optional", False)
         if isinstance(source, dict) and isinstance(source.get("resourceFieldRef"), dict):
             source["resourceFieldRef"].setdefault("divisor", "0")
 
