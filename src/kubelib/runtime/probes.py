@@ -54,7 +54,10 @@ async def check(
     address: str,
     timeout: float,
 ) -> str | None:
-    """Make one check, or run one hook; return None if all is well, else why not."""
+    """Make one check, or run one hook; return None if all is well, else why not.
+
+    What a command of a probe says is the reason, as in Kubernetes: none if it says nothing.
+    """
     hook = isinstance(handler, LifecycleHandler)
     try:
         with anyio.fail_after(timeout):
@@ -70,8 +73,10 @@ async def check(
                 if not isinstance(runtime, SupportsExec):
                     return f"the runtime {runtime.name} cannot run commands in containers"
                 result = await runtime.exec(identity, handler.exec.command, timeout=timeout)
-                output = (result.stdout + result.stderr).decode(errors="replace")
-                return None if result.exit_code == 0 else output[:10_240] or f"exit status {result.exit_code}"
+                if result.exit_code == 0:
+                    return None
+                output = (result.stdout + result.stderr).decode(errors="replace")[:10_240]
+                return output or (f"exit status {result.exit_code}" if hook else "")
             if handler.http_get is not None:
                 return await _http(handler.http_get, container, address, hook=hook)
             if handler.tcp_socket is not None:
