@@ -38,8 +38,8 @@ def test_every_option_and_command_exists(page: Path) -> None:
         assert done.exit_code == 0, done.output
     told = "".join(
         runner.invoke(kubelib, [*command.split(), "--help"]).output
-        for command in ("apiserver", "controller-manager", "kubelet", "token create", "up")
+        for command in ("apiserver", "controller-manager", "kubelet", "proxy", "token create", "up")
     )
-    own = {"--as", "--list", "--containers", "--patch", "--subresource"}  # kubectl's
+    own = {"--as", "--clusterip", "--containers", "--list", "--patch", "--subresource", "--tcp"}  # kubectl's
     for option in sorted(set(re.findall(r"--[a-z][a-z-]+[a-z]", text)) - own):
         assert option in told, option
