@@ -228,6 +228,38 @@ class TestProcessRuntime(
         found = await ended(runtime, await runtime.start_container(sandbox, spec))
         assert found.exit_code == 0
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+    @pytest.mark.parametrize("tty", [False, True])
+    @pytest.mark.parametrize(
+        ("user", "group", "more", "said"),
+        [
+            (1234, 1235, (1236, 1237), "1234 1235 1235 1236 1237"),
+            (1234, 1235, (), "1234 1235 1235"),
+            (None, None, (1236,), "0 0 0 1236"),
+        ],
+    )
+    async def test_commands_are_run_as_who_the_container_runs_as(
+        self,
+        runtime: ProcessRuntime,
+        user: int | None,
+        group: int | None,
+        more: tuple[int, ...],
+        said: str,
+        tty: bool,
+    ) -> None:
+        identity = await self.start(
+            runtime,
+            Program(),
+            user=user,
+            group=group,
+            security=Security(supplemental_groups=more),
+            working_dir="/",
+        )
+        words = ("sh", "-c", "echo $(id -u) $(id -g) $(id -G)")
+        async with runtime.exec_stream(identity, words, stdin=False, tty=tty) as stream:
+            assert (await output_of(stream))["stdout"].decode().strip() == said
+            assert await stream.wait() == 0
+
     async def test_what_starts_itself_again_and_again_in_sessions_of_its_own_ends_with_its_container(
         self, runtime: ProcessRuntime, tmp_path: Path
     ) -> None:

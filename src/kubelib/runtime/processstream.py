@@ -23,8 +23,27 @@ class ProcessStream:
     """A command with open streams; with `tty`, on a pseudo-terminal of its own."""
 
     def __init__(
-        self, command: list[str], env: dict[str, str], directory: str, *, stdin: bool, tty: bool
+        self,
+        command: list[str],
+        env: dict[str, str],
+        directory: str,
+        *,
+        stdin: bool,
+        tty: bool,
+        user: int | None = None,
+        group: int | None = None,
+        groups: Sequence[int] | None = None,
     ) -> None:
+        """Start a command, as another user and in other groups than those of this process where they are given. Raises `CannotStart`."""
+        start = partial(
+            subprocess.Popen[bytes],
+            command,
+            cwd=directory,
+            start_new_session=True,
+            user=user,
+            group=group,
+            extra_groups=groups,
+        )
         self._readers: dict[int, Literal["stdout", "stderr"]] = {}
         self._stdin = -1
         self._tty = -1
@@ -33,28 +52,19 @@ class ProcessStream:
                 import pty
 
                 controller, terminal = pty.openpty()
-                self._process = subprocess.Popen(
-                    command,
-                    env={"TERM": "xterm", **env},
-                    cwd=directory,
-                    stdin=terminal,
-                    stdout=terminal,
-                    stderr=terminal,
-                    start_new_session=True,
+                self._process = start(
+                    env={"TERM": "xterm", **env}, stdin=terminal, stdout=terminal, stderr=terminal
                 )
                 os.close(terminal)
                 self._tty = controller
                 self._stdin = os.dup(controller)
                 self._readers[controller] = "stdout"
             else:
-                self._process = subprocess.Popen(
-                    command,
+                self._process = start(
                     env=env,
-                    cwd=directory,
                     stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    start_new_session=True,
                 )
                 assert self._process.stdout is not None
                 assert self._process.stderr is not None
@@ -165,7 +175,19 @@ def run_inside(container: Path, words: Sequence[str], *, stdin: bool, tty: bool)
         check_command(pid, words[0], env.get("PATH", DEFAULT_PATH), os.readlink(f"/proc/{pid}/cwd"))
         # The environment is the command's, and none of what enters the container for it.
         return ProcessStream([*entering(container, pid), *words], {}, "/", stdin=stdin, tty=tty)
-    run = partial(ProcessStream, list(words), env, spec["directory"], stdin=stdin, tty=tty)
+    group, groups = spec["group"], spec["groups"]
+    run = partial(
+        ProcessStream,
+        list(words),
+        env,
+        spec["directory"],
+        stdin=stdin,
+        tty=tty,
+        user=spec["user"],
+        group=group,
+        # As the container's process: what has groups of its own has none of the agent's.
+        groups=groups if groups or group is not None else None,
+    )
     if spec.get("names") is None:
         return run()
     try:
