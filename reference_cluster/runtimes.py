@@ -13,6 +13,7 @@ import attrs
 
 from kubelib.clock import SYSTEM_CLOCK, system_random
 from kubelib.runtime.base import Runtime, Sandbox
+from kubelib.runtime.volumes import free_memory
 
 RUNTIMES = ("docker", "fake", "podman", "process")
 ENGINES = ("docker", "podman")
@@ -118,7 +119,7 @@ def open_runtime(
 async def end_pods(
     name: str, root: Path, isolation: IsolationSettings = NO_ISOLATION, *, grace: float = 0.0
 ) -> int:
-    """End what a node that has ended has left running, and return how many Pods that were. Their volumes and logs stay.
+    """End what a node that has ended has left running, and return how many Pods that were. Their logs stay, and their volumes on disk.
 
     Containers are asked to end, and killed after `grace` seconds. Those that the runtime process has isolated are ended as such,
     whatever `isolation` says: their namespaces, networks and control groups end with them.
@@ -133,6 +134,7 @@ async def end_pods(
         async with anyio.create_task_group() as group:
             for sandbox in sandboxes:
                 group.start_soon(_end, runtime, sandbox, grace)
+    await anyio.to_thread.run_sync(free_memory, root / "volumes")
     return len(sandboxes)
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from kubelib.network.nftables import NftablesSettings, Ruleset, run_nft
 from kubelib.runtime.base import ContainerSpec, Mount, SandboxSpec
+from kubelib.runtime.volumes import in_memory
 from kubelib.testing.runtime import containers
 from reference_cluster.cli.down import down
 from reference_cluster.datadir import open_data_directory
@@ -124,6 +125,20 @@ def test_the_pods_of_a_cluster_that_runs_are_left_alone(left: Path) -> None:
     assert processes(str(left)) != []
     assert CliRunner().invoke(down, ["--data-dir", str(left), "--grace", "0"]).exit_code == 0
     assert processes(str(left)) == []
+
+
+def test_volumes_in_memory_end_with_what_used_them_and_those_on_disk_stay(left: Path) -> None:
+    before = Path("/proc/mounts").read_text()
+    place = left / "nodes/node-1/volumes/uid"
+    memory = in_memory(place / "memory", 0)
+    (memory / "file").touch()
+    (place / "disk").mkdir()
+    (place / "disk/file").touch()
+    there = memory.resolve()
+    assert CliRunner().invoke(down, ["--data-dir", str(left)]).exit_code == 0
+    assert Path("/proc/mounts").read_text() == before
+    assert not there.exists() and not memory.exists()
+    assert (place / "disk/file").exists()
 
 
 def test_there_is_nothing_to_end_where_there_is_no_cluster(tmp_path: Path) -> None:

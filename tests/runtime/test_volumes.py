@@ -1,5 +1,6 @@
 import base64
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -386,6 +387,26 @@ async def test_who_may_not_mount_gets_a_place_in_the_memory_that_all_share(
     assert (place / "file").read_text() == "kept"
     volumes.remove("m-1")
     assert list((tmp_path / "shm").iterdir()) == []
+
+
+async def test_after_a_restart_of_the_machine_a_volume_in_memory_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shm"
+    shared.mkdir()
+    monkeypatch.setattr("kubelib.runtime.volumes.SHARED_MEMORY", shared)
+    volumes = Volumes(tmp_path / "volumes", Configuration())
+    pod = pod_of_group(empty_dir=EmptyDirVolumeSource(medium="Memory"))
+    for _ in range(2):
+        place = (await volumes.prepare(pod, address=""))["v"]
+        assert rights(place.resolve()) == (GROUP, 0o2777)
+        assert list(place.iterdir()) == []
+        (place / "file").touch()
+        if place.is_symlink():  # whoever may not mount
+            shutil.rmtree(place.resolve())
+        else:
+            unmount(place)
+    volumes.remove("uid")
 
 
 # Of a group

@@ -73,8 +73,9 @@ class Volumes:
         if volume.host_path is not None:
             return _host_path(volume.host_path.path, volume.host_path.type)
         if volume.empty_dir is not None:
-            fresh = not directory.exists()
-            if volume.empty_dir.medium == "Memory":
+            medium = volume.empty_dir.medium
+            fresh = not (is_in_memory(directory) if medium == "Memory" else directory.exists())
+            if medium == "Memory":
                 in_memory(directory, _size_of(pod, volume.empty_dir))
             elif fresh:
                 directory.mkdir(parents=True)
@@ -206,14 +207,7 @@ class Volumes:
             if not users:
                 del self._given[storage]
         place = self.root / uid
-        for volume in place.iterdir() if place.is_dir() else ():
-            if volume.is_symlink():
-                # Only what `in_memory` has made is a link.
-                shutil.rmtree(volume.resolve(), ignore_errors=True)
-                volume.unlink(missing_ok=True)
-            elif os.path.ismount(volume):
-                with contextlib.suppress(OSError):
-                    unmount(volume)
+        _free_memory(place)
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -226,8 +220,10 @@ def in_memory(directory: Path, size: int) -> Path:
 
     Who may not mount gets a place in the memory that all share, whose size only the eviction manager looks at.
     """
-    if directory.is_symlink() or os.path.ismount(directory):
+    if is_in_memory(directory):
         return directory
+    if directory.is_symlink():  # the memory has gone with a restart of the machine
+        directory.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     try:
         mount("tmpfs", directory, "tmpfs", data=f"mode=0777,size={size}" if size else "mode=0777")
@@ -238,6 +234,30 @@ def in_memory(directory: Path, size: int) -> Path:
         directory.rmdir()
         directory.symlink_to(place)
     return directory
+
+
+def is_in_memory(directory: Path) -> bool:
+    """Return whether `in_memory` has made a directory, and its files are still there."""
+    return os.path.ismount(directory) or (directory.is_symlink() and directory.exists())
+
+
+def free_memory(root: Path) -> None:
+    """Give back the memory of all volumes below `root`, as when the machine starts again: those on disk stay."""
+    for place in root.iterdir() if root.is_dir() else ():
+        _free_memory(place)
+
+
+def _free_memory(place: Path) -> None:
+    """Give back the memory of the volumes of one Pod."""
+    for volume in place.iterdir() if place.is_dir() else ():
+        if volume.is_symlink():
+            # Only what `in_memory` has made is a link.
+            shutil.rmtree(volume.resolve(), ignore_errors=True)
+            volume.unlink(missing_ok=True)
+        elif os.path.ismount(volume):
+            with contextlib.suppress(OSError):
+                unmount(volume)
+                volume.rmdir()  # an engine that has been shown it sees it no more either
 
 
 def _size_of(pod: Pod, volume: EmptyDirVolumeSource) -> int:
