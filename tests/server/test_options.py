@@ -300,6 +300,7 @@ def test_methods_that_a_path_does_not_have_are_not_allowed(client: httpx.Client)
 
 
 DISCOVERED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+STREAMED = ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 V2, V3 = (f"application/com.github.proto-openapi.spec.{version}.v1.0+protobuf" for version in ("v2", "v3"))
 
 
@@ -359,6 +360,39 @@ def test_what_is_no_resource_is_refused_to_who_takes_none_of_its_forms(
             if path == "/apis"
             else f"406: Not Acceptable\n\nAvailable representations: {forms}"
         )
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/*", "application", "text/html, image/*;q=0.8"])
+@pytest.mark.parametrize(
+    ("method", "path", "before", "after"),
+    [
+        ("GET", f"{MAPS}/missing", "", ""),
+        ("GET", MAPS, "", STREAMED),
+        ("GET", WATCH, "", STREAMED),
+        ("GET", "/api/v1/namespaces/default/pods/missing/log", "text/plain, ", ""),
+        ("POST", MAPS, "", ""),
+        ("DELETE", MAPS, "", ""),
+        ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "", ""),
+    ],
+)  # fmt: skip
+def test_objects_are_refused_to_who_takes_none_of_their_forms(
+    client: httpx.Client, accept: str, method: str, path: str, before: str, after: str
+) -> None:
+    refused = client.request(method, path, headers={"accept": accept}).json()
+    assert (refused["code"], refused["reason"]) == (406, "NotAcceptable")
+    assert (
+        refused["message"] == f"406: Not Acceptable\n\nAvailable representations: {before}{DISCOVERED}{after}"
+    )
+
+
+def test_logs_are_no_form_of_their_own(client: httpx.Client) -> None:
+    refused = client.get(
+        "/api/v1/namespaces/default/pods/missing/log", headers={"accept": "text/plain"}
+    ).json()
+    assert (refused["code"], refused["message"]) == (
+        406,
+        f"only the following media types are accepted: {DISCOVERED}",
+    )
 
 
 def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:

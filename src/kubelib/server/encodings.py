@@ -16,7 +16,9 @@ from kubelib.api.errors import NotAcceptable
 from kubelib.api.model import Model
 from kubelib.api.protobuf import MEDIA_TYPE, encode_list, encode_protobuf, watch_frame
 from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind
+from kubelib.server.request import Request
 from kubelib.server.responses import (
+    FORMS,
     JSON,
     YAML,
     Accepted,
@@ -25,6 +27,8 @@ from kubelib.server.responses import (
     Send,
     error_response,
     negotiate,
+    none_accepted,
+    require_produced,
     to_yaml,
 )
 
@@ -34,7 +38,8 @@ _PEOPLE = (b"curl", b"Wget", b"Mozilla/5.0")
 """How the user agents begin behind which Kubernetes supposes a person, who likes indented JSON."""
 _PRETTY = re.compile(rb"(?:^|&)pretty=([^&]+)")
 _FALSE = (b"0", b"f", b"F", b"false", b"False", b"FALSE")
-_WITHOUT_PROTOBUF = "only the following media types are accepted: application/json, application/yaml"
+_LISTED = (*FORMS, "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch")
+_LOGGED = ("text/plain", *FORMS)
 
 _MACHINERY: dict[str, type[Model]] = {
     cls.__name__: cls
@@ -86,10 +91,21 @@ def _is_for_people(query: bytes, user_agent: bytes) -> bool:
     return user_agent.startswith(_PEOPLE)
 
 
-def require_servable(accepted: Accepted, resource: Resource) -> None:
-    """Refuse a client that takes only protocol buffers for a kind that has none. Raises NotAcceptable."""
+def accepted_form(request: Request, resource: Resource) -> Accepted:
+    """Return the form in which a client takes objects of a kind. Raises NotAcceptable."""
+    accept = request.header("accept")
+    info = request.info
+    if accept and resource.builtin:
+        produced: tuple[str, ...] = FORMS
+        if info.verb in ("list", "watch"):
+            produced = _LISTED
+        elif info.subresource == "log":
+            produced = _LOGGED
+        require_produced(accept, produced)
+    accepted = negotiate(accept)
     if accepted.protobuf_only and not accepted.transform and not resource.cls.__dict__.get("__proto__"):
-        raise NotAcceptable(_WITHOUT_PROTOBUF)
+        raise none_accepted()
+    return accepted
 
 
 def to_protobuf(tree: Tree, scheme: Scheme) -> bytes:
@@ -119,7 +135,7 @@ def _class(scheme: Scheme, api_version: str, kind: str) -> type[Model]:
     with suppress(UnknownKind):
         cls = scheme.kind(api_version, kind).cls
     if not cls.__dict__.get("__proto__"):
-        raise NotAcceptable(_WITHOUT_PROTOBUF)
+        raise none_accepted()
     return cls
 
 

@@ -1,6 +1,5 @@
 """The paths that are no resources: version, health, figures, discovery, descriptions, and what is behind them."""
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from kubelib.exposition import CONTENT_TYPE
 from kubelib.server import discovery, health
 from kubelib.server.conditional import tagged
 from kubelib.server.request import Request
-from kubelib.server.responses import Response
+from kubelib.server.responses import FORMS, Response, none_accepted, require_produced
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
@@ -21,11 +20,9 @@ if TYPE_CHECKING:
 GIT_VERSION = "v1.37.0+kubelib"
 DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
 
-
-_FORMS = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
 _PRODUCED: dict[str, tuple[str, ...]] = {
-    "api": _FORMS,
-    "apis": _FORMS,
+    "api": FORMS,
+    "apis": FORMS,
     "version": ("application/json",),
     ".well-known": ("application/json",),
     "openid": ("application/jwk-set+json",),
@@ -33,18 +30,17 @@ _PRODUCED: dict[str, tuple[str, ...]] = {
 """In which forms there is what is below a path; the others take no notice of what a client accepts."""
 
 
-@functools.lru_cache(maxsize=512)
 def require_accepted(path: str, accept: str) -> None:
     """Refuse a client that takes none of the forms in which there is what it asks for. Raises NotAcceptable."""
     produced = _PRODUCED.get(path.split("/")[1])
-    if produced is None or not accept:
+    if produced is None:
         return
-    taken = {alternative.partition(";")[0].strip() for alternative in accept.split(",")}
-    if "*/*" not in taken and taken.isdisjoint(produced):
-        forms = ", ".join(produced)
+    try:
+        require_produced(accept, produced)
+    except NotAcceptable:
         if path.rstrip("/") == "/apis":
-            raise NotAcceptable(f"only the following media types are accepted: {forms}")
-        raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {forms}")
+            raise none_accepted() from None
+        raise
 
 
 def _indented(tree: Any) -> Response:

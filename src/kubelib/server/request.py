@@ -10,7 +10,6 @@ import attrs
 from kubelib.api.errors import BadRequest
 from kubelib.labels import SelectorError, parse_field_selector, parse_selector
 from kubelib.registry.base import Query, User
-from kubelib.server.responses import Accepted, negotiate
 
 if TYPE_CHECKING:
     from kubelib.server.aggregation import Remote
@@ -147,11 +146,6 @@ class Request:
     def header(self, name: str) -> str:
         """Return a header, empty if it is not there."""
         return self.headers.get(name.encode(), b"").decode("latin1")
-
-    @property
-    def accepted(self) -> Accepted:
-        """What the client takes."""
-        return negotiate(self.header("accept"))
 
     @property
     def media_type(self) -> str:

@@ -150,6 +150,8 @@ class Accepted:
     """The version of ``meta.k8s.io`` in which the client takes a transformation."""
 
 
+FORMS = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+"""The media types that there are of objects."""
 _SERVED = {
     "application/json": "application/json",
     "application/*": "application/json",
@@ -196,10 +198,23 @@ def negotiate(accept: str) -> Accepted:
     )
     if best is not None and best[0] > 0:
         return best[1]
-    raise NotAcceptable(
-        "only the following media types are accepted: application/json, application/yaml,"
-        " application/vnd.kubernetes.protobuf"
-    )
+    raise none_accepted()
+
+
+def none_accepted() -> NotAcceptable:
+    """Return the error for a client whose alternatives, with their parameters, cannot be served."""
+    return NotAcceptable(f"only the following media types are accepted: {', '.join(FORMS)}")
+
+
+@functools.lru_cache(maxsize=512)
+def require_produced(accept: str, produced: tuple[str, ...]) -> None:
+    """Refuse a client that names none of the media types which a path has, whatever their parameters. Raises NotAcceptable.
+
+    Kubernetes looks at that before anything else about the request, and takes of wildcards only ``*/*``.
+    """
+    taken = {alternative.partition(";")[0].strip() for alternative in accept.split(",")}
+    if accept and "*/*" not in taken and taken.isdisjoint(produced):
+        raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(produced)}")
 
 
 def quality(given: Mapping[str, str]) -> float:

@@ -18,6 +18,7 @@ from kubelib.server.authn import API_AUDIENCE, Authenticator
 from kubelib.server.authz import Authorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
 from kubelib.server.bodies import decoded, read_body
+from kubelib.server.encodings import accepted_form
 from kubelib.server.request import Request, RequestInfo
 from kubelib.server.responses import Response
 
@@ -50,7 +51,7 @@ class Reviews:
         """Judge. Raises BadRequest for a malformed review."""
         info = request.info
         resource = self._registries.scheme.path(info.group, info.version, info.resource)
-        if request.accepted.transform:
+        if accepted_form(request, resource).transform:
             raise NotAcceptable(
                 f"the resource {resource.group_resource} does not support being converted to a Table"
             )

@@ -24,7 +24,7 @@ from kubelib.api.times import parse_time
 from kubelib.api.validation import problems
 from kubelib.server.channels import ChannelProtocol, channel_protocol
 from kubelib.server.connecting import COMMANDS
-from kubelib.server.encodings import PROTOBUF_WATCH
+from kubelib.server.encodings import PROTOBUF_WATCH, accepted_form
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
 from kubelib.server.responses import Receive, Scope, Send, by_name, unless_gone
 from kubelib.server.upgrades import EXTENSION
@@ -128,6 +128,7 @@ def log_options(request: "Request") -> LogOptions:
 
 async def answer_log(server: "ApiServer", request: "Request", receive: Receive, send: Send) -> None:
     """Send a container's log. Raises ApiError before anything is sent."""
+    accepted_form(request, server.registries.scheme.of(Pod))
     options = log_options(request)
     _, pod = await _pod(server, request)
     container = _container(pod, request.query.get("container", ""))

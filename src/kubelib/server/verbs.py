@@ -33,7 +33,7 @@ from kubelib.server.bodies import (
     require_name,
 )
 from kubelib.server.discovery import SUBRESOURCE_VERBS
-from kubelib.server.encodings import require_servable
+from kubelib.server.encodings import accepted_form
 from kubelib.server.options import (
     FieldValidation,
     delete_options,
@@ -131,8 +131,7 @@ class ResourceVerbs:
         if resource.warning:
             note_deprecated(request, resource)
         _require_verb(info, resource)
-        accepted = request.accepted
-        require_servable(accepted, resource)
+        accepted = accepted_form(request, resource)
         if accepted.transform == "Table":
             require_table_options(request.query)
         if info.verb == "get" or (
@@ -224,8 +223,7 @@ class ResourceVerbs:
         registry = self.registry(info)
         resource = registry.resource
         _require_verb(info, resource)
-        accepted = request.accepted
-        require_servable(accepted, resource)
+        accepted = accepted_form(request, resource)
         if resource.warning:
             note_deprecated(request, resource)
         try:
@@ -308,7 +306,9 @@ class ResourceVerbs:
         info, resource = request.info, registry.resource
         kind = _PATCHES.get(request.media_type)
         if kind is None or (kind == "strategic" and not resource.builtin):
-            accepted_types = [t for t, k in _PATCHES.items() if resource.builtin or k != "strategic"]
+            if resource.builtin:
+                raise UnsupportedMediaType("415: Unsupported Media Type")
+            accepted_types = [t for t, k in _PATCHES.items() if k != "strategic"]
             raise UnsupportedMediaType(
                 "the body of the request was in an unknown format - accepted media types include: "
                 + ", ".join(accepted_types)

@@ -14,7 +14,7 @@ from kubelib.registry.base import DocumentEvent, Query
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.registry.watchers import WatchEnded, Watcher
 from kubelib.server import table
-from kubelib.server.encodings import in_frames, require_servable
+from kubelib.server.encodings import accepted_form, in_frames
 from kubelib.server.options import require_list_options, require_table_options
 from kubelib.server.request import Request, query_of
 from kubelib.server.responses import STREAMED, Accepted, Receive, Send, warning_header
@@ -61,8 +61,7 @@ class Watches:
         query = _query_of(request, resource)
         initial = request.flag("sendInitialEvents")
         require_list_options(request.query, watching=True)
-        accepted = request.accepted
-        require_servable(accepted, resource)
+        accepted = accepted_form(request, resource)
         if resource.warning:
             from kubelib.server.verbs import note_deprecated
 
