@@ -6,13 +6,16 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
+import anyio
 import pytest
 
 from kubelib.api.core.container import Container, ResourceRequirements
 from kubelib.api.core.pod import Pod
 from kubelib.api.machinery import LabelSelector
-from kubelib.api.meta import ObjectMeta
+from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.policy import PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus
+from kubelib.api.scheduling import PriorityClass
+from kubelib.registry.base import Patch
 from kubelib.sched.budgets import Budgets
 from kubelib.sched.cycle import Cycle
 from kubelib.sched.nodes import NodeTable
@@ -20,6 +23,7 @@ from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
 from kubelib.sched.preemption import NoPlan, Plan, Preemption
 from kubelib.testing.objects import make_node, make_pod
+from tests.sched.conftest import containers
 from tests.sched.layouts import HOST, constraint, social, with_labels
 
 PRIORITIES = {"n": -100, "l": 0, "m": 100, "h": 1000, "v": 10_000}
@@ -168,3 +172,40 @@ def test_why_it_would_not_help_is_what_kube_scheduler_says(
 ) -> None:
     plan = World(nodes).preemption.plan(PodInfo.of(sized(pod)))
     assert plan == NoPlan(f"0/{len(nodes)} nodes are available: {why}.")
+
+
+@pytest.mark.parametrize(
+    ("told", "waits"),
+    [
+        (("True", "PreemptionByScheduler"), True),
+        (("False", "PreemptionByScheduler"), False),
+        (("True", "EvictionByEvictionAPI"), False),
+        (None, False),
+    ],
+)
+async def test_only_for_those_who_leave_for_it_does_a_pod_wait_before_it_makes_others_leave(
+    world: Any, told: tuple[str, str] | None, waits: bool
+) -> None:
+    await world.add_nodes(1, allocatable={"cpu": "500m", "memory": "500", "pods": "10"})
+    for name, value in (("low", 0), ("high", 1000)):
+        made = PriorityClass(metadata=ObjectMeta(name=name), value=value)
+        await world.direct.resource(PriorityClass).create(made)
+    for name, priority, node in (("there", "low", "node-0"), ("waits", "high", "")):
+        await world.add_pod(
+            name, node=node, priority_class_name=priority, containers=containers(cpu="300m", memory="300")
+        )
+    await world.pods.delete(Key("default", "there"))
+    status: dict[str, dict[str, object]] = {"waits": {"nominatedNodeName": "node-0"}}
+    if told is not None:
+        status["there"] = {"conditions": [{"type": "DisruptionTarget", "status": told[0], "reason": told[1]}]}
+    for name, change in status.items():
+        await world.pods.patch(
+            Key("default", name), Patch("strategic", {"status": change}), subresource="status"
+        )
+    async with world.running(world.scheduler()):
+        await anyio.sleep(2)
+    said = "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+    if waits:
+        said += " preemption: not eligible due to a terminating pod on the nominated node."
+    assert await world.refusal("waits") == ("Unschedulable", said)
+    assert (await world.pod("waits")).status.nominated_node_name == "node-0"

@@ -120,7 +120,8 @@ class Displacement:
             document = self._following.document(other) if other.priority < pod.priority else None
             if document is not None and document.meta.deletion_timestamp:
                 conditions = document.view(Pod).status.conditions
-                if any(c.type == "DisruptionTarget" and c.reason == PREEMPTED for c in conditions):
+                known = next((c for c in conditions if c.type == "DisruptionTarget"), None)
+                if known is not None and (known.status, known.reason) == ("True", PREEMPTED):
                     return True
         return False
 

@@ -268,7 +268,7 @@ class Following:
             self._remove(new)
             if not self._is_counted(old, new, pod.spec.node_name):
                 self._count(take(pod))
-        elif new.meta.deletion_timestamp or pod.spec.scheduling_gates:
+        elif pod.spec.scheduling_gates or (new.meta.deletion_timestamp and pod.spec.scheduling_group):
             self.abandoned += self._remove(new)
             self.withdraw(new.meta.uid)
         elif not self.table.has_pod(new.meta.uid):
@@ -293,7 +293,9 @@ class Following:
         if info is None:
             return
         # Before any node is promised to it, the Pod says nothing of it: what we have promised since stands.
-        if info.nominated:
+        if info.going:
+            self.withdraw(info.uid)
+        elif info.nominated:
             self.table.nominate(info, info.nominated)
         elif old is not None and old.view(Pod).status.nominated_node_name:
             self.withdraw(info.uid)

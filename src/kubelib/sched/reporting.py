@@ -71,6 +71,12 @@ class Reporter:
         if recorder is not None:
             recorder.normal(reference(pod), reason, message)
 
+    def warning(self, pod: PodInfo, reason: str, message: str) -> None:
+        """Record an Event about something wrong with a Pod."""
+        recorder = self._recorders.get(pod.scheduler, self._recorder)
+        if recorder is not None:
+            recorder.warning(reference(pod), reason, _shortened(message))
+
     async def refused(self, pod: PodInfo, reason: str, message: str, remind: bool = False) -> None:
         """Say in the Pod's condition, and in an Event, why it has no node; and which one is promised to it.
 
@@ -84,9 +90,7 @@ class Reporter:
         known = next((c for c in status.conditions if c.type == "PodScheduled"), None)
         said = known is not None and (known.status, known.reason, known.message) == ("False", reason, message)
         if remind or not said:
-            recorder = self._recorders.get(pod.scheduler, self._recorder)
-            if recorder is not None:
-                recorder.warning(reference(pod), "FailedScheduling", _shortened(message))
+            self.warning(pod, "FailedScheduling", message)
         if not said or (known is not None and known.observed_generation != document.meta.generation):
             since = format_time(self._clock.now())
             if known is not None and known.status == "False" and known.last_transition_time is not None:

@@ -258,7 +258,7 @@ class Scheduler:
 
     def _decide(self, job: _Job, now: float) -> _Attempt:
         attempt = _Attempt()
-        pods = self.queue.current(job.pods)
+        pods = self._settler.waiting(job.pods)
         if job.group is not None:
             for pod in pods:
                 self._note_wait(pod, attempt, now)

@@ -1,6 +1,7 @@
-"""After the commit: what became of placements is taken into the queue, the table and the books."""
+"""Before the decision and after the commit: what has become of Pods is taken into the queue, the table and the books."""
 
 import logging
+from collections.abc import Sequence
 
 import anyio
 
@@ -8,6 +9,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.errors import NotFound
 from kubelib.sched.committing import Fate
 from kubelib.sched.following import Following
+from kubelib.sched.pods import PodInfo
 from kubelib.sched.queue import SchedulingQueue
 from kubelib.sched.reporting import Reporter
 from kubelib.transactions.figures import Books
@@ -26,6 +28,16 @@ class Settler:
         self._queue = queue
         self._reporter = reporter
         self._books = books
+
+    def waiting(self, pods: Sequence[PodInfo]) -> list[PodInfo]:
+        """Return those of some taken Pods that still wait for a node, as they are now. One that is being deleted waits no more, and says so."""
+        found = self._queue.current(pods)
+        for pod in found:
+            if pod.going:
+                self._queue.remove(pod.key, pod.uid)
+                self._following.abandoned += 1
+                self._reporter.warning(pod, "FailedScheduling", f"skip schedule deleting pod: {pod.key}")
+        return [pod for pod in found if not pod.going]
 
     def settle(self, fate: Fate, since: float) -> bool:
         """Take in what became of a placement of a Pod that came at `since`; return whether it landed."""

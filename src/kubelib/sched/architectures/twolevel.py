@@ -130,8 +130,6 @@ class Framework:
         self._offered.open(offer)
         answer = Answer()
         now = anyio.current_time()
-        # Those that are not in the queue have been deleted since they were taken.
-        pods = [pod for pod in pods if pod.key in self.queue]
         for pod in pods:
             answer.since[pod.uid], tried = self.queue.history(pod)
             if tried == 1:
@@ -280,6 +278,7 @@ class ResourceManager:
     ) -> None:
         offer = await self._ask(framework)
         try:
+            pods = settler.waiting(pods)
             began = anyio.current_time()
             seen = self._committer.look()
             whole = not self._offer_nodes and len(self._offers) == 1
