@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from kubelib.api.core.container import ContainerPort
+from kubelib.api.core.container import Container, ContainerPort
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import (
     EndpointAddress,
@@ -27,11 +28,12 @@ from kubelib.controllers.builtin.endpointslice import plan as plan_slices
 from kubelib.controllers.builtin.endpointslicemirroring import endpoint_slice_mirroring_controller, left_out
 from kubelib.controllers.builtin.endpointslicemirroring import plan as plan_mirror
 from kubelib.controllers.services import HEADLESS, labels_of
+from kubelib.controllers.slices import SERVICE_NAME, match
 from kubelib.controllers.triggers import LAST_CHANGE, TriggerTimes
 from kubelib.informers import SharedInformers
 from kubelib.sim import Conflicting, Lossy
 from kubelib.sim.hardship import Wrapper
-from kubelib.testing.objects import CONTAINER, make_pod, make_service
+from kubelib.testing.objects import CONTAINER, make_node, make_pod, make_service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WEB = {"app": "web"}
@@ -135,10 +137,52 @@ def test_endpoints_tell_their_zone_and_for_whom_they_are_meant_first(
         assert [node.name for node in ready.hints.for_nodes] == nodes
 
 
-def test_a_slice_holds_a_hundred_endpoints() -> None:
-    pods = [pod(f"p{n}", f"10.0.{n // 250}.{n % 250}") for n in range(250)]
-    parts = plan_slices(make_service("web", selector=WEB), pods)
-    assert [len(part.endpoints) for part in parts] == [100, 100, 50]
+def slices(pods: Sequence[Pod], *before: EndpointSlice) -> tuple[list[EndpointSlice], int]:
+    """The slices of a Service after its Pods have changed, and how many were written or deleted."""
+    found = {slice_.metadata.name: slice_ for slice_ in before}
+    changes = match(plan_slices(make_service("web", selector=WEB), pods), before)
+    for number, (part, slice_) in enumerate(changes, len(before)):
+        if slice_ is not None:
+            del found[slice_.metadata.name]
+        if part is not None:
+            name = slice_.metadata.name if slice_ is not None else f"web-{number}"
+            meta = ObjectMeta(name=name, labels=part.labels)
+            found[name] = EndpointSlice(
+                metadata=meta, address_type="IPv4", ports=part.ports, endpoints=part.endpoints
+            )
+    addresses = sorted(endpoint.addresses[0] for s in found.values() for endpoint in s.endpoints)
+    assert addresses == sorted(pod.status.pod_ip for pod in pods)
+    return list(found.values()), len(changes)
+
+
+def sizes(found: Sequence[EndpointSlice]) -> list[int]:
+    return sorted(len(slice_.endpoints) for slice_ in found)
+
+
+def test_endpoints_stay_in_their_slices_and_new_ones_change_as_few_as_can_be() -> None:
+    many = [pod(f"p{n:03}", f"10.0.{n // 100}.{100 + n % 100}") for n in range(400)]
+    first, changed = slices(many[:250])
+    assert (sizes(first), changed) == ([50, 100, 100], 3)
+    assert slices(many[:250], *first) == (first, 0)
+    less, changed = slices(many[1:250], *first)  # only the slice that it was in knows of it
+    assert (sizes(less), changed) == ([50, 99, 100], 1)
+    other, changed = slices([*many[1:250], many[399]], *first)  # the new one takes the place
+    assert (sizes(other), changed) == ([50, 100, 100], 1)
+    more, changed = slices(many[1:251], *less)  # fits into the fullest
+    assert (sizes(more), changed) == ([50, 100, 100], 1)
+    more, changed = slices(many[1:253], *less)  # three do not
+    assert (sizes(more), changed) == ([53, 99, 100], 1)
+    more, changed = slices(many[1:302], *less)  # nor do these into any
+    assert (sizes(more), changed) == ([50, 52, 99, 100], 1)
+    more, changed = slices(
+        [*many[2:250], *many[299:400]], *less
+    )  # a slice that changes anyway is filled first
+    assert (sizes(more), changed) == ([50, 99, 100, 100], 2)
+    left, changed = slices(many[100:250], *first)
+    assert (sizes(left), changed) == ([50, 100], 1)
+    unready = [pod("p000", "10.0.0.100", ready=False), *many[1:250]]
+    same, changed = slices(unready, *first)
+    assert (sizes(same), changed) == ([50, 100, 100], 1)
 
 
 def test_a_service_without_pods_has_an_empty_slice() -> None:
@@ -153,6 +197,11 @@ def controllers(world: Any) -> list[Any]:
     ]
 
 
+async def ready_node(world: Any) -> str:
+    """A node for Pods: those without one are in no slice."""
+    return str((await world.create(make_node("n"))).metadata.name)
+
+
 async def addresses(world: Any) -> tuple[list[str], list[str]]:
     """What Endpoints and slices say, which must agree."""
     endpoints = await world.get(Endpoints, "web")
@@ -164,8 +213,9 @@ async def addresses(world: Any) -> tuple[list[str], list[str]]:
 async def test_endpoints_follow_services_and_pods(world: Any, running_pods: Any) -> None:
     async with world.running(running_pods(world), *controllers(world)):
         service = await world.create(make_service("web", selector=WEB))
+        node = await ready_node(world)
         for name in "abc":
-            await world.create(make_pod(name, labels=WEB))
+            await world.create(make_pod(name, labels=WEB, node=node))
         await world.create(make_pod("other", labels={"app": "other"}))
         await world.settled(5)
         classic, sliced = await addresses(world)
@@ -240,8 +290,9 @@ async def test_on_a_bad_line_endpoints_become_true(
 
     async with make_world(line, seed) as world, world.running(running_pods(world), *controllers(world)):
         await world.create(make_service("web", selector=WEB))
+        node = await ready_node(world)
         for n in range(20):
-            await world.create(make_pod(f"p{n}", labels=WEB))
+            await world.create(make_pod(f"p{n}", labels=WEB, node=node))
             await anyio.sleep(0.3)
         for n in range(0, 20, 2):
             await world.delete(Pod, f"p{n}")
@@ -279,7 +330,7 @@ async def test_endpoints_say_since_when_they_should_be_what_they_are(world: Any,
         service = await world.create(make_service("web", selector=WEB))
         await world.settled(2)
         assert await told() == [format_time(service.metadata.creation_timestamp)] * 2
-        await world.create(make_pod("a", labels=WEB))
+        await world.create(make_pod("a", labels=WEB, node=await ready_node(world)))
         await world.settled(10)
         pod = await world.get(Pod, "a")
         assert await told() == [format_time(pod.status.conditions[0].last_transition_time)] * 2
@@ -305,6 +356,70 @@ async def test_slices_of_an_earlier_service_of_the_name_are_replaced(world: Any)
         assert before is not None
         assert after is not None
         assert (before.uid, after.uid) == (earlier.metadata.uid, service.metadata.uid)
+
+
+def test_named_ports_are_the_first_of_their_name_and_may_be_those_of_sidecars() -> None:
+    def container(name: str, number: int, **more: Any) -> Container:
+        ports = (ContainerPort(name=name, container_port=number),)
+        return replace(CONTAINER, name=f"c{number}", ports=ports, **more)
+
+    ports = [replace(NAMED, name=name, target_port=name, port=n) for n, name in enumerate(("a", "b", "c"), 1)]
+    service = make_service("web", selector=WEB, ports=ports)
+    behind = make_pod(
+        "a",
+        labels=WEB,
+        ip="10.0.0.1",
+        ready=True,
+        containers=(container("a", 1001), container("a", 1002)),
+        init_containers=(
+            container("a", 1003, restart_policy="Always"),
+            container("b", 1004, restart_policy="Always"),
+            container("c", 1005),  # has ended when the Pod serves
+        ),
+    )
+    (part,) = plan_slices(service, [behind])
+    assert {port.name: port.port for port in part.ports} == {"a": 1001, "b": 1004}
+    (subset,) = plan_endpoints(service, [behind])
+    assert {port.name: port.port for port in subset.ports} == {"a": 1001, "b": 1004}
+
+
+async def test_a_slice_that_is_on_its_way_out_is_replaced(world: Any) -> None:
+    async with world.running(*controllers(world)):
+        await world.create(make_service("web", selector=WEB))
+        await world.settled(2)
+        (going,) = await world.names(EndpointSlice)
+        held = {"finalizers": ("example.com/held",)}
+        await world.change(EndpointSlice, going, lambda s: replace(s, metadata=replace(s.metadata, **held)))
+        await world.delete(EndpointSlice, going)
+        await world.settled(2)
+        assert len(await world.all(EndpointSlice)) == 2
+
+
+async def test_pods_of_nodes_that_are_not_there_are_left_out_and_looked_at_again(world: Any) -> None:
+    parts = [endpoint_slice_controller(world.informers, clock=world.clock, recorder=world.recorder)]
+
+    async def listed(service: str) -> list[str]:
+        slices = [s for s in await world.all(EndpointSlice) if s.metadata.labels[SERVICE_NAME] == service]
+        return sorted(e.target_ref.name for s in slices for e in s.endpoints)
+
+    await world.create(make_node("there"))
+    for name, node in ("a", "there"), ("b", "lost"):
+        made = pod(name, f"10.0.0.{1 + (name == 'b')}")
+        await world.create(replace(made, spec=replace(made.spec, node_name=node)))
+        await world.change(
+            Pod, name, lambda p, status=made.status: replace(p, status=status), subresource="status"
+        )
+    await world.create(make_service("web", selector=WEB))
+    await world.create(make_service("all", selector=WEB, publish_not_ready_addresses=True))
+    async with world.running(*parts):
+        await world.settled(2)
+        assert (await listed("web"), await listed("all")) == (["a"], ["a", "b"])
+        message = "skipping Pod b for Service default/web: Node lost Not Found"
+        told = f"Error updating Endpoint Slices for Service default/web: {message}"
+        assert set(await world.events()) == {("FailedToUpdateEndpointSlices", told)}
+        await world.create(make_node("lost"))
+        await world.settled(60)
+        assert await listed("web") == ["a", "b"]
 
 
 async def test_endpoints_that_cannot_be_written_are_told_of_on_the_service(world: Any) -> None:
@@ -343,7 +458,7 @@ def test_addresses_that_are_not_mirrored_are_told() -> None:
     many = tuple(EndpointAddress(ip=f"10.0.{n // 250}.{n % 250}") for n in range(1003))
     odd = EndpointSubset(addresses=(EndpointAddress(ip="nowhere"), *many))
     endpoints = Endpoints(metadata=ObjectMeta(name="a", namespace="default"), subsets=(odd,))
-    assert sum(len(part.endpoints) for part in plan_mirror(endpoints)) == 1000
+    assert [len(part.endpoints) for part in plan_mirror(endpoints)] == [1000]
     assert list(left_out(endpoints)) == [
         ("InvalidIPAddress", "Skipped 1 invalid IP addresses when mirroring to EndpointSlices"),
         (

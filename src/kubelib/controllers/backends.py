@@ -23,13 +23,15 @@ class Backend:
 
     @property
     def ports(self) -> Mapping[tuple[str, str], int]:
-        """The Pod's named ports by name and protocol."""
-        return {
-            (port.name, port.protocol or "TCP"): port.container_port
-            for container in self.pod.spec.containers
-            for port in container.ports
-            if port.name
-        }
+        """The Pod's named ports by name and protocol: the first of a name, those of sidecars last."""
+        spec = self.pod.spec
+        sidecars = (c for c in spec.init_containers if c.restart_policy == "Always")
+        found: dict[tuple[str, str], int] = {}
+        for container in (*spec.containers, *sidecars):
+            for port in container.ports:
+                if port.name:
+                    found.setdefault((port.name, port.protocol or "TCP"), port.container_port)
+        return found
 
 
 def is_ready(pod: Pod) -> bool:

@@ -1,18 +1,21 @@
 """EndpointSlices as controllers write them: what should be is paired with what is, and as little as possible is changed."""
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import attrs
 
 from kubelib.api.discovery import Endpoint, EndpointPort, EndpointSlice
 from kubelib.api.errors import AlreadyExists, Conflict, Forbidden, NotFound
-from kubelib.api.meta import Object, ObjectMeta
+from kubelib.api.meta import Key, Object, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.client.base import Client
 from kubelib.controllers.base import After
 from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.podcontrol import namespace_is_ending
 from kubelib.controllers.triggers import triggered
+from kubelib.informers import Cache
+from kubelib.labels import selector_from_match_labels
 
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGER = "endpointslice.kubernetes.io/managed-by"
@@ -22,7 +25,7 @@ LARGEST = 100
 
 @attrs.frozen
 class Part:
-    """A slice as it should be: its labels, its ports and its endpoints."""
+    """Endpoints with the same ports as they should be, in one slice or in as many as it takes."""
 
     ports: tuple[EndpointPort, ...]
     endpoints: tuple[Endpoint, ...]
@@ -31,51 +34,114 @@ class Part:
     """None leaves them as they are."""
     address_type: str = "IPv4"
 
+    def of(self, endpoints: Sequence[Endpoint]) -> Self:
+        """Return the same with other endpoints."""
+        return attrs.evolve(self, endpoints=tuple(endpoints))
+
+    def belongs_in(self, existing: EndpointSlice) -> bool:
+        """Return whether endpoints can be in a slice whose ports stay as they are."""
+        return existing.ports == self.ports and existing.address_type == self.address_type
+
     def describes(self, existing: EndpointSlice) -> bool:
         """Return whether a slice is as it should be."""
         return (
-            existing.ports == self.ports
-            and existing.address_type == self.address_type
+            self.belongs_in(existing)
             and self.annotations in (None, dict(existing.metadata.annotations))
             and existing.endpoints == self.endpoints
             and dict(existing.metadata.labels) == self.labels
         )
 
 
+def _who(endpoint: Endpoint) -> tuple[tuple[str, ...], str, str, str]:
+    """Return what makes an endpoint the same one, whatever else is said of it."""
+    target = endpoint.target_ref
+    of = (target.namespace, target.name) if target is not None else ("", "")
+    return endpoint.addresses, endpoint.hostname, *of
+
+
+def _placed(
+    part: Part, own: Sequence[EndpointSlice], most: int
+) -> tuple[list[tuple[EndpointSlice, Part]], list[Part]]:
+    """Return what the slices of a part are to have, and in slices of their own those that have no place there.
+
+    Endpoints stay where they are. New ones fill slices that change anyway, the fullest first, and then, if they fit in
+    whole, the fullest of the others: each slice that is written goes to every proxy.
+    """
+    left = {_who(endpoint): endpoint for endpoint in part.endpoints}
+    held: list[tuple[EndpointSlice, list[Endpoint]]] = []
+    for slice_ in own:
+        stay = [left.pop(who) for endpoint in slice_.endpoints if (who := _who(endpoint)) in left]
+        if stay:
+            held.append((slice_, stay))
+    new = list(left.values())
+    same = [stay for slice_, stay in held if part.of(stay).describes(slice_)]
+    changing = [stay for slice_, stay in held if not part.of(stay).describes(slice_)]
+    for stay in sorted(changing, key=len, reverse=True):
+        room = max(0, most - len(stay))
+        stay += new[:room]
+        del new[:room]
+    whole = len(new) - len(new) % most
+    others = [part.of(new[start : start + most]) for start in range(0, whole, most)]
+    if rest := new[whole:]:
+        roomy = [stay for stay in same if len(stay) + len(rest) <= most]
+        if roomy:
+            max(roomy, key=len).extend(rest)
+        else:
+            others.append(part.of(rest))
+    return [(slice_, part.of(stay)) for slice_, stay in held], others if part.endpoints else [part]
+
+
 def match(
-    wanted: Sequence[Part], existing: Sequence[EndpointSlice]
+    wanted: Sequence[Part], existing: Sequence[EndpointSlice], most: int = LARGEST
 ) -> list[tuple[Part | None, EndpointSlice | None]]:
-    """Pair what should be with what is: slices that are right stay, others are reused, made or deleted."""
-    left = list(existing)
-    pairs: list[tuple[Part | None, EndpointSlice | None]] = []
+    """Pair what should be with what is, with at most so many endpoints in a slice.
+
+    Slices that are right are left out, those that are needed no more are reused, others are made or deleted.
+    """
+    spare = list(existing)
+    found: list[tuple[Part | None, EndpointSlice | None]] = []
     todo: list[Part] = []
     for part in wanted:
-        same = next((s for s in left if part.describes(s)), None)
-        if same is None:
-            todo.append(part)
-        else:
-            left.remove(same)
+        held, others = _placed(part, [s for s in spare if part.belongs_in(s)], most)
+        todo += others
+        for slice_, is_to_have in held:
+            spare.remove(slice_)
+            if not is_to_have.describes(slice_):
+                found.append((is_to_have, slice_))
     for part in todo:
         # What a slice's addresses are like cannot be changed.
-        alike = [s for s in left if s.address_type == part.address_type]
+        alike = [s for s in spare if s.address_type == part.address_type]
         reused = next((s for s in alike if s.ports == part.ports), alike[0] if alike else None)
         if reused is not None:
-            left.remove(reused)
-        pairs.append((part, reused))
-    return pairs + [(None, slice_) for slice_ in left]
+            spare.remove(reused)
+            if part.describes(reused):
+                continue
+        found.append((part, reused))
+    return found + [(None, slice_) for slice_ in spare]
 
 
 def pairs(
-    owner: Object | None, wanted: Sequence[Part], existing: Sequence[EndpointSlice]
+    owner: Object | None, wanted: Sequence[Part], existing: Sequence[EndpointSlice], most: int = LARGEST
 ) -> list[tuple[Part | None, EndpointSlice | None]]:
     """Pair as `match` does, but let slices go that were of an earlier owner of the same name: they go with it anyway."""
     own = [s for s in existing if owner is None or _is_of(owner, s)]
-    return match(wanted, own) + [(None, slice_) for slice_ in existing if slice_ not in own]
+    return match(wanted, own, most) + [(None, slice_) for slice_ in existing if slice_ not in own]
 
 
 def _is_of(owner: Object, slice_: EndpointSlice) -> bool:
     references = slice_.metadata.owner_references
     return any(r.uid == owner.metadata.uid and r.kind == owner.kind for r in references)
+
+
+def slices_of(slices: Cache[EndpointSlice], service: Key, manager: str) -> list[EndpointSlice]:
+    """Return the slices of a Service that a controller manages, without those that are on their way out."""
+    return [
+        document.view(EndpointSlice)
+        for document in slices.select(
+            selector_from_match_labels({SERVICE_NAME: service.name}), service.namespace
+        )
+        if document.meta.labels.get(MANAGER) == manager and document.meta.deletion_timestamp is None
+    ]
 
 
 async def write_slices(
@@ -85,14 +151,15 @@ async def write_slices(
     existing: Sequence[EndpointSlice],
     *,
     since: str = "",
+    most: int = LARGEST,
 ) -> After | None:
     """Make, change and delete slices of an owner; without one there are none to make.
 
-    What is made and changed says `since` when it should be so, if that is known. Raises ApiError.
+    A slice has at most `most` endpoints. What is made and changed says `since` when it should be so, if that is known. Raises ApiError.
     """
     registry = client.resource(EndpointSlice)
     try:
-        for part, current in pairs(owner, wanted, existing):
+        for part, current in pairs(owner, wanted, existing, most):
             if part is None:
                 assert current is not None
                 await registry.delete(current.key)

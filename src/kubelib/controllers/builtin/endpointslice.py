@@ -1,6 +1,6 @@
 """EndpointSlices: the addresses behind each Service that chooses Pods, in parts of at most a hundred."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
@@ -24,7 +24,7 @@ from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.services import labels_of, services_of_pod
-from kubelib.controllers.slices import LARGEST, MANAGER, SERVICE_NAME, Part, write_slices
+from kubelib.controllers.slices import MANAGER, SERVICE_NAME, Part, slices_of, write_slices
 from kubelib.controllers.triggers import TriggerTimes
 from kubelib.informers import SharedInformers
 from kubelib.labels import selector_from_match_labels
@@ -68,7 +68,7 @@ def _endpoint(service: Service, backend: Backend, zone_of: Callable[[str], str])
 def plan(
     service: Service, pods: Iterable[Pod], zone_of: Callable[[str], str] = lambda node: ""
 ) -> list[Part]:
-    """Return the slices that a Service should have. `zone_of` knows where nodes are."""
+    """Return what a Service's slices should have, by ports. `zone_of` knows where nodes are."""
     groups: dict[tuple[EndpointPort, ...], list[Endpoint]] = {}
     for backend in backends(service, pods):
         ports = tuple(
@@ -76,12 +76,14 @@ def plan(
             for p, number in resolved_ports(service, backend)
         )
         groups.setdefault(ports, []).append(_endpoint(service, backend, zone_of))
-    parts: list[Part] = []
     labels = {**labels_of(service), SERVICE_NAME: service.metadata.name, MANAGER: MANAGED_BY}
-    for ports, endpoints in sorted(groups.items(), key=lambda item: repr(item[0])):
-        starts = range(0, len(endpoints), LARGEST)
-        parts += [Part(ports, tuple(endpoints[start : start + LARGEST]), labels) for start in starts]
+    found = sorted(groups.items(), key=lambda item: repr(item[0]))
+    parts = [Part(ports, tuple(endpoints), labels) for ports, endpoints in found]
     return parts or [Part((), (), labels)]
+
+
+class NodesLacking(ApiError):
+    """Pods are left out of the slices, because their nodes are not known (yet)."""
 
 
 class SlicesOfServices:
@@ -100,15 +102,22 @@ class SlicesOfServices:
         document = self._nodes.get(Key("", node)) if node else None
         return document.meta.labels.get(ZONE, "") if document is not None else ""
 
-    async def reconcile(self, key: Key) -> After | None:
-        """Look at one Service."""
-        service = self._services.view(key)
-        existing = [
-            d.view(EndpointSlice)
-            for d in self._slices.select(selector_from_match_labels({SERVICE_NAME: key.name}), key.namespace)
-            if d.meta.labels.get(MANAGER) == MANAGED_BY
+    def _lost(self, service: Service, pods: Iterable[Pod]) -> list[Pod]:
+        """Return the Pods whose node is not there: traffic to them would go nowhere."""
+        if service.spec.publish_not_ready_addresses:
+            return []
+        return [
+            backend.pod
+            for backend in backends(service, pods)
+            if self._nodes.get(Key("", backend.pod.spec.node_name)) is None
         ]
+
+    async def reconcile(self, key: Key) -> After | None:
+        """Look at one Service. Raises `NodesLacking` if Pods are left out that may be known soon."""
+        service = self._services.view(key)
+        existing = slices_of(self._slices, key, MANAGED_BY)
         since = ""
+        lost: list[Pod] = []
         if service is None or service.metadata.deletion_timestamp is not None:
             self._triggers.forget(key)
             wanted: list[Part] = []
@@ -117,15 +126,28 @@ class SlicesOfServices:
         else:
             selector = selector_from_match_labels(service.spec.selector)
             pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
-            wanted = plan(service, pods, self._zone_of)
+            lost = self._lost(service, pods)
+            wanted = plan(service, [pod for pod in pods if pod not in lost], self._zone_of)
             since = self._triggers.next(service, pods)
         try:
-            return await write_slices(self._client, service, wanted, existing, since=since)
+            after = await write_slices(self._client, service, wanted, existing, since=since)
+            if lost:
+                raise NodesLacking(_told(key, lost))
+            return after
         except ApiError as error:
             if service is not None:
                 message = f"Error updating Endpoint Slices for Service {key}: {error}"
                 self._recorder.warning(service, "FailedToUpdateEndpointSlices", message)
             raise
+
+
+def _told(service: Key, lost: Sequence[Pod]) -> str:
+    """Return why Pods are left out, as one error or a list of them."""
+    problems = [
+        f"skipping Pod {pod.metadata.name} for Service {service}: Node {pod.spec.node_name} Not Found"
+        for pod in lost
+    ]
+    return problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
 
 
 def endpoint_slice_controller(

@@ -12,17 +12,16 @@ from kubelib.controllers.backends import LEADER
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.slices import LARGEST, MANAGER, SERVICE_NAME, Part, write_slices
+from kubelib.controllers.slices import MANAGER, SERVICE_NAME, Part, slices_of, write_slices
 from kubelib.controllers.triggers import LAST_CHANGE
 from kubelib.informers import SharedInformers
-from kubelib.labels import selector_from_match_labels
 
 NAME = "endpointslicemirroring-controller"
 MANAGED_BY = "endpointslicemirroring-controller.k8s.io"
 SKIP = "endpointslice.kubernetes.io/skip-mirror"
 NOT_COPIED = (LAST_CHANGE, "kubectl.kubernetes.io/last-applied-configuration")
 MOST = 1000
-"""How many addresses of one subset are mirrored at most."""
+"""How many addresses of one subset are mirrored at most, all of them in one slice."""
 
 
 def is_mirrored(endpoints: Endpoints, service: Service | None) -> bool:
@@ -87,9 +86,8 @@ def plan(endpoints: Endpoints) -> list[Part]:
         for address, ready in _valid(subset)[:MOST]:
             groups.setdefault((ports, _family(address.ip)), []).append(_endpoint(address, ready=ready))
     return [
-        Part(ports, tuple(group[start : start + LARGEST]), labels, annotations, family)
+        Part(ports, tuple(group[:MOST]), labels, annotations, family)
         for (ports, family), group in sorted(groups.items(), key=lambda item: repr(item[0]))
-        for start in range(0, len(group), LARGEST)
     ]
 
 
@@ -106,11 +104,7 @@ class Mirror:
     async def reconcile(self, key: Key) -> After | None:
         """Mirror the Endpoints at `key`, or remove what mirrored them."""
         endpoints = self._endpoints.view(key)
-        existing = [
-            d.view(EndpointSlice)
-            for d in self._slices.select(selector_from_match_labels({SERVICE_NAME: key.name}), key.namespace)
-            if d.meta.labels.get(MANAGER) == MANAGED_BY
-        ]
+        existing = slices_of(self._slices, key, MANAGED_BY)
         wanted: list[Part] = []
         if (
             endpoints is not None
@@ -120,7 +114,7 @@ class Mirror:
             wanted = plan(endpoints)
             for reason, message in left_out(endpoints):
                 self._recorder.warning(endpoints, reason, message)
-        return await write_slices(self._client, endpoints, wanted, existing)
+        return await write_slices(self._client, endpoints, wanted, existing, most=MOST)
 
 
 def endpoint_slice_mirroring_controller(
