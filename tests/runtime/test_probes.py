@@ -31,7 +31,7 @@ from kubelib.api.core.probes import (
     TCPSocketAction,
 )
 from kubelib.runtime.base import ContainerId, ContainerSpec, SandboxSpec
-from kubelib.runtime.probes import check, port_of, watch_probe
+from kubelib.runtime.probes import CannotProbe, check, port_of, watch_probe
 from kubelib.runtime.process import ProcessRuntime
 from kubelib.sim import simulate
 from tests.runtime.conftest import container
@@ -58,9 +58,12 @@ async def listening(serve: Serve, *, tls: ssl.SSLContext | None = None) -> Async
         group.cancel_scope.cancel()
 
 
-async def probed(runtime: Any = None, timeout: float = 5, **what: Any) -> str | None:
+async def probed(
+    runtime: Any = None, timeout: float = 5, told: list[str] | None = None, **what: Any
+) -> str | None:
     spec = container(ports=(ContainerPort(name="web", container_port=what.pop("named", 1)),))
-    return await check(Probe(**what), spec, ContainerId("x"), runtime, ADDRESS, timeout)
+    tell = (told if told is not None else []).append
+    return await check(Probe(**what), spec, ContainerId("x"), runtime, ADDRESS, timeout, tell)
 
 
 def answers(status: str, seen: list[bytes] | None = None) -> Serve:
@@ -128,8 +131,78 @@ async def test_http_follows_on_the_same_host_and_no_further() -> None:
         assert why.endswith("stopped after 10 redirects")
 
 
-async def hooked(runtime: Any = None, **what: Any) -> str | None:
-    return await check(LifecycleHandler(**what), container(), ContainerId("x"), runtime, ADDRESS, 5)
+@pytest.mark.parametrize("size", ["Content-Length: 5\r\n", ""])
+async def test_what_leads_elsewhere_is_a_success_that_one_is_warned_of(size: str) -> None:
+    async def away(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(f"HTTP/1.1 302 Found\r\n{size}Location: http://0.0.0.0/\r\n\r\nthere".encode())
+
+    told: list[str] = []
+    async with listening(away) as port:
+        assert await probed(http_get=HTTPGetAction(port=port), told=told) is None
+    assert told == ["Probe terminated redirects, Response body: there"]
+    async with listening(answers("200 OK")) as port:
+        assert await probed(http_get=HTTPGetAction(port=port), told=told) is None
+    assert len(told) == 1
+
+
+async def hooked(runtime: Any = None, told: list[str] | None = None, **what: Any) -> str | None:
+    tell = (told if told is not None else []).append
+    return await check(LifecycleHandler(**what), container(), ContainerId("x"), runtime, ADDRESS, 5, tell)
+
+
+async def test_a_hook_is_called_over_http_where_nobody_speaks_tls_and_tells_no_secrets_there() -> None:
+    seen: list[bytes] = []
+    told: list[str] = []
+    headers = (HTTPHeader(name="authorization", value="secret"), HTTPHeader(name="X-A", value="b"))
+
+    async def plain(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            request = await stream.receive()
+            if request.startswith(b"GET"):
+                seen.append(request)
+                await stream.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            else:
+                await stream.send(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request\n")
+
+    async with listening(plain) as port:
+        get = HTTPGetAction(port=port, scheme="HTTPS", path="bar", http_headers=headers)
+        assert await hooked(http_get=get, told=told) is None
+        # What only is asked is not asked otherwise than it says.
+        assert await probed(http_get=get) == (
+            f'Get "https://{ADDRESS}:{port}/bar": http: server gave HTTP response to HTTPS client'
+        )
+    [request] = seen
+    assert b"secret" not in request and b"X-A: b" in request
+    assert told == [
+        f"request to HTTPS lifecycle hook {ADDRESS}:{port} got HTTP response, retry with HTTP succeeded"
+    ]
+
+
+async def test_what_answers_in_no_http_is_no_answer() -> None:
+    async def mumble(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"hello there\r\n")
+
+    async with listening(mumble) as port:
+        why = await hooked(http_get=HTTPGetAction(port=port))
+        assert why == f'Get "http://{ADDRESS}:{port}/": malformed HTTP response "hello there"'
+
+
+async def test_headers_that_are_given_as_empty_are_not_sent() -> None:
+    seen: list[bytes] = []
+    empty = tuple(HTTPHeader(name=name, value="") for name in ("Accept", "User-Agent"))
+    async with listening(answers("200 OK", seen)) as port:
+        assert await probed(http_get=HTTPGetAction(port=port, http_headers=empty)) is None
+    assert b"Accept" not in seen[0] and b"User-Agent" not in seen[0]
+
+
+async def test_a_port_that_has_no_name_says_nothing_of_the_container() -> None:
+    with pytest.raises(CannotProbe, match=r'^strconv\.Atoi: parsing "nope": invalid syntax$'):
+        await probed(tcp_socket=TCPSocketAction(port="nope"))
+    assert await hooked(http_get=HTTPGetAction(port="nope")) == 'strconv.Atoi: parsing "nope": invalid syntax'
 
 
 @pytest.mark.parametrize("status", ["200 OK", "302 Found", "404 Not Found", "500 Bad"])
@@ -219,7 +292,7 @@ async def test_a_server_that_closes_without_an_answer_fails() -> None:
 @pytest.mark.parametrize("kind", ["http_get", "grpc"])
 async def test_what_does_not_answer_in_time_fails(kind: str) -> None:
     async with listening(silent) as port:
-        handler = HTTPGetAction(port=port) if kind == "http_get" else GRPCAction(port=port)
+        handler: Any = HTTPGetAction(port=port) if kind == "http_get" else GRPCAction(port=port)
         assert await probed(**{kind: handler}, timeout=0.05) == "context deadline exceeded after 0.05s"
 
 
@@ -237,7 +310,7 @@ async def test_tcp_succeeds_where_somebody_listens_and_says_why_not_elsewhere() 
 def test_a_port_is_a_number_or_the_name_of_one() -> None:
     spec = container(ports=(ContainerPort(name="web", container_port=80),))
     assert [port_of(spec, port) for port in (8080, "web", "8081")] == [8080, 80, 8081]
-    with pytest.raises(ValueError, match="couldn't find port: nope"):
+    with pytest.raises(ValueError, match='parsing "nope": invalid syntax'):
         port_of(spec, "nope")
 
 

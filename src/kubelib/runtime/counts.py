@@ -26,6 +26,8 @@ class Counts:
     """By signal."""
     probes: Counter[tuple[str, str, str, str, str, str]] = attrs.Factory(Counter)
     """By container, namespace, Pod, its uid, kind of probe, and result."""
+    fallbacks: int = 0
+    """Hooks that were called over HTTP since nobody spoke TLS."""
     operations: dict[str, Histogram] = attrs.Factory(dict)
     """How long the runtime took for what it was asked to do, in seconds, by the kubelet's names; to start a container is to create it too."""
     failed_operations: Counter[str] = attrs.Factory(Counter)

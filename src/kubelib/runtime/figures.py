@@ -86,6 +86,10 @@ class AgentFigures:
                 [Sample(count, {"eviction_signal": signal}) for signal, count in sorted(counts.evictions.items())],
             ),
             family(
+                "kubelet_lifecycle_handler_http_fallbacks_total", "counter",
+                "[ALPHA] The number of times lifecycle handlers successfully fell back to http from https.", [Sample(counts.fallbacks)],
+            ),
+            family(
                 "kubelet_runtime_operations_total", "counter", "[ALPHA] Cumulative number of runtime operations by operation type.",
                 [Sample(taken.count, {"operation_type": kind}) for kind, taken in sorted(counts.operations.items())],
             ),

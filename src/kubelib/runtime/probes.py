@@ -1,5 +1,6 @@
 """Probes: one check of a container, and the counting that turns checks into verdicts."""
 
+import contextlib
 import logging
 import os
 import ssl
@@ -8,11 +9,13 @@ from typing import Literal
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import anyio
+import attrs
 from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.probes import HTTPGetAction, LifecycleHandler, Probe, ProbeHandler
+from kubelib.api.model import replace
 from kubelib.runtime.base import (
     CannotStart,
     ContainerId,
@@ -26,12 +29,23 @@ from kubelib.runtime.grpchealth import ask_health
 
 log = logging.getLogger("kubelib.runtime")
 
+Tell = Callable[[str], None]
+"""Hears what is to be told of a check that succeeded: the warning of a probe, or how a hook succeeded only in the end."""
+
 FOLLOWED = (301, 302, 303, 307, 308)
 """The statuses of answers that lead elsewhere."""
 MOST_REQUESTS = 10
 LONGEST_HEAD = 1 << 16
+LONGEST_BODY = 10 << 10
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL says of a server that does not answer in TLS."""
+PLAIN = "http: server gave HTTP response to HTTPS client"
 
 Kind = Literal["startup", "liveness", "readiness"]
+
+
+class CannotProbe(RuntimeFailure):
+    """A probe that cannot be made, which says nothing of its container."""
 
 
 def port_of(container: ContainerDefinition, port: int | str | None) -> int:
@@ -43,7 +57,7 @@ def port_of(container: ContainerDefinition, port: int | str | None) -> int:
             return candidate.container_port
     if isinstance(port, str) and port.isdigit():
         return int(port)
-    raise ValueError(f"couldn't find port: {port}")
+    raise ValueError(f'strconv.Atoi: parsing "{port or ""}": invalid syntax')
 
 
 async def check(
@@ -53,12 +67,20 @@ async def check(
     runtime: Runtime,
     address: str,
     timeout: float,
+    tell: Tell = lambda _: None,
 ) -> str | None:
-    """Make one check, or run one hook; return None if all is well, else why not.
+    """Make one check, or run one hook; return None if all is well, else why not. Raises `CannotProbe`.
 
     What a command of a probe says is the reason, as in Kubernetes: none if it says nothing.
     """
     hook = isinstance(handler, LifecycleHandler)
+    connects = handler.http_get or handler.tcp_socket
+    try:
+        port = port_of(container, connects.port) if connects is not None else 0
+    except ValueError as error:
+        if hook:
+            return str(error)
+        raise CannotProbe(str(error)) from None
     try:
         with anyio.fail_after(timeout):
             if hook and handler.tcp_socket is not None:
@@ -78,10 +100,12 @@ async def check(
                 output = (result.stdout + result.stderr).decode(errors="replace")[:10_240]
                 return output or (f"exit status {result.exit_code}" if hook else "")
             if handler.http_get is not None:
-                return await _http(handler.http_get, container, address, hook=hook)
+                url = _url(handler.http_get, address, port)
+                if hook:
+                    return await _call(handler.http_get, url, tell)
+                return await _probe(handler.http_get, url, tell)
             if handler.tcp_socket is not None:
-                host, port = handler.tcp_socket.host or address, port_of(container, handler.tcp_socket.port)
-                await (await _connect(host, port)).aclose()
+                await (await _connect(handler.tcp_socket.host or address, port)).aclose()
                 return None
             if isinstance(handler, ProbeHandler) and handler.grpc is not None:
                 return await ask_health(address, handler.grpc.port, handler.grpc.service)
@@ -110,41 +134,85 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-async def _http(
-    get: HTTPGetAction, container: ContainerDefinition, address: str, *, hook: bool = False
-) -> str | None:
-    """Make a GET request, and those that its answer leads to on the same host.
+@attrs.frozen
+class Answer:
+    """What a server has answered."""
 
-    A probe looks at the last answer's status, and what leads elsewhere is a success; a hook wants an answer, whatever it says.
-    """
-    host, port, path = get.host or address, port_of(container, get.port), get.path or "/"
+    code: int
+    location: str = ""
+    """Where it leads, if it leads elsewhere."""
+    body: str = ""
+    """What it says then, the beginning of it."""
+
+
+def _url(get: HTTPGetAction, address: str, port: int) -> str:
+    host, path = get.host or address, get.path or "/"
     at = host if ":" not in host else f"[{host}]"
-    url = f"{(get.scheme or 'HTTP').lower()}://{at}:{port}{path if path.startswith('/') else '/' + path}"
-    headers = [(header.name, header.value) for header in get.http_headers]
-    agent = f"kube-{'lifecycle' if hook else 'probe'}/1.37"
+    return f"{(get.scheme or 'HTTP').lower()}://{at}:{port}{path if path.startswith('/') else '/' + path}"
+
+
+async def _probe(get: HTTPGetAction, url: str, tell: Tell) -> str | None:
+    """Ask, follow an answer that leads elsewhere on the same host, and look at the last answer's status.
+
+    What leads anywhere else is a success that one is warned of.
+    """
+    try:
+        answer = await _follow(get, url, "probe")
+    except OSError as error:
+        return str(error)
+    if 300 <= answer.code < 400:
+        tell(f"Probe terminated redirects, Response body: {answer.body}")
+    return None if 200 <= answer.code < 400 else f"HTTP probe failed with statuscode: {answer.code}"
+
+
+async def _call(get: HTTPGetAction, url: str, tell: Tell) -> str | None:
+    """Call a hook, which wants an answer, whatever that says; over plain HTTP if there is no TLS where it should be."""
+    try:
+        await _follow(get, url, "lifecycle")
+    except OSError as error:
+        if not str(error).endswith(PLAIN):
+            return str(error)
+        open_to_all = tuple(h for h in get.http_headers if h.name.lower() != "authorization")
+        try:
+            await _follow(
+                replace(get, http_headers=open_to_all), "http" + url.removeprefix("https"), "lifecycle"
+            )
+        except OSError:
+            return str(error)
+        tell(
+            f"request to HTTPS lifecycle hook {urlsplit(url).netloc} got HTTP response, retry with HTTP succeeded"
+        )
+    return None
+
+
+async def _follow(get: HTTPGetAction, first: str, what: str) -> Answer:
+    """Ask, and go on asking where answers lead on the same host. Raises OSError that says what was asked."""
+    headers, url = [(header.name, header.value) for header in get.http_headers], first
     for _ in range(MOST_REQUESTS):
         try:
-            code, location = await _ask(url, headers, agent)
+            answer = await _ask(url, headers, f"kube-{what}/1.37")
         except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             if isinstance(error, TimeoutError):
                 raise
-            return f'Get "{url}": {str(error) or "EOF"}'
-        leads_to = urljoin(url, location) if code in FOLLOWED and location else ""
-        if not leads_to or urlsplit(leads_to).hostname != urlsplit(url).hostname:
-            return None if hook or 200 <= code < 400 else f"HTTP probe failed with statuscode: {code}"
+            plain = isinstance(error, ssl.SSLError) and error.reason in NO_TLS
+            raise OSError(f'Get "{url}": {PLAIN if plain else str(error) or "EOF"}') from error
+        leads_to = urljoin(url, answer.location) if answer.code in FOLLOWED and answer.location else ""
+        if not leads_to or urlsplit(leads_to).hostname != urlsplit(first).hostname:
+            return answer
         url = leads_to
-    return f'Get "{url}": stopped after {MOST_REQUESTS} redirects'
+    raise OSError(f'Get "{url}": stopped after {MOST_REQUESTS} redirects')
 
 
-async def _ask(url: str, headers: Sequence[tuple[str, str]], agent: str) -> tuple[int, str]:
-    """Ask by hand; return the status and, if it leads elsewhere, where to. Raises OSError, EndOfStream."""
+async def _ask(url: str, headers: Sequence[tuple[str, str]], agent: str) -> Answer:
+    """Ask by hand. Raises OSError, EndOfStream."""
     parts = urlsplit(url)
     host, tls = parts.hostname or "", parts.scheme == "https"
     given = {name.lower() for name, _ in headers}
     lines = [f"GET {urlunsplit(('', '', parts.path or '/', parts.query, ''))} HTTP/1.1", "Connection: close"]
     usual = (("Host", parts.netloc), ("User-Agent", agent), ("Accept", "*/*"))
     lines += [f"{name}: {value}" for name, value in usual if name.lower() not in given]
-    lines += [f"{name}: {value}" for name, value in headers]
+    # Given as empty, they are left out.
+    lines += [f"{n}: {v}" for n, v in headers if v or n.lower() not in ("accept", "user-agent")]
     stream: ByteStream = await _connect(host, parts.port or (443 if tls else 80))
     try:
         if tls:
@@ -153,20 +221,34 @@ async def _ask(url: str, headers: Sequence[tuple[str, str]], agent: str) -> tupl
                 stream, hostname=host, ssl_context=context, standard_compatible=False
             )
         await stream.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin1"))
-        head = b""
-        while b"\r\n" not in head:
-            head += await stream.receive(4096)
-        status = head.split(b" ", 2)[1:2]
-        code = int(status[0][:3]) if status and status[0][:3].isdigit() else 0
-        while code in FOLLOWED and b"\r\n\r\n" not in head and len(head) < LONGEST_HEAD:
-            head += await stream.receive(4096)
+        return await _answer(stream)
     finally:
         await anyio.aclose_forcefully(stream)
-    if code not in FOLLOWED:
-        return code, ""
-    named = (line.partition(b":") for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:])
-    found = (value for name, _, value in named if name.lower() == b"location")
-    return code, next(found, b"").strip().decode("latin1")
+
+
+async def _answer(stream: ByteStream) -> Answer:
+    """Read an answer, the whole of it only if it leads elsewhere. Raises OSError, EndOfStream."""
+    head = b""
+    while b"\r\n" not in head:
+        head += await stream.receive(4096)
+    line = head.partition(b"\r\n")[0]
+    words = line.split(b" ", 2)
+    if not words[0].startswith(b"HTTP/") or len(words) < 2 or not words[1].isdigit():
+        raise OSError(f'malformed HTTP response "{line.decode(errors="replace")}"')
+    code = int(words[1])
+    if not 300 <= code < 400:
+        return Answer(code)
+    while b"\r\n\r\n" not in head and len(head) < LONGEST_HEAD:
+        head += await stream.receive(4096)
+    head, _, body = head.partition(b"\r\n\r\n")
+    named = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    fields = {name.strip().lower(): value.strip() for name, _, value in named}
+    size = fields.get(b"content-length", b"")
+    whole = min(int(size), LONGEST_BODY) if size.isdigit() else LONGEST_BODY
+    with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while len(body) < whole:
+            body += await stream.receive(4096)
+    return Answer(code, fields.get(b"location", b"").decode("latin1"), body[:whole].decode(errors="replace"))
 
 
 async def watch_probe(

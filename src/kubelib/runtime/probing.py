@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod
 from kubelib.runtime import lifecycle
-from kubelib.runtime.base import Container, ContainerId
+from kubelib.runtime.base import Container, ContainerId, RuntimeFailure
 from kubelib.runtime.probes import Kind, check, watch_probe
 
 if TYPE_CHECKING:
@@ -69,22 +69,33 @@ class Probing:
         runtime = self._agent.runtime
         assert probe is not None
 
+        recorder, what = self._agent.recorder, f"{kind.capitalize()} probe"
+
+        def warn(text: str) -> None:
+            recorder.warning(pod, "ProbeWarning", f"{what} warning: {text}")
+
         async def once() -> str | None:
             timeout = float(probe.timeout_seconds or 1)
-            why = await check(probe, definition, container.id, runtime, address, timeout)
+            try:
+                why = await check(probe, definition, container.id, runtime, address, timeout, warn)
+            except RuntimeFailure as error:
+                recorder.warning(pod, "Unhealthy", f"{what} errored and resulted in unknown state: {error}")
+                raise
             meta, result = pod.metadata, "successful" if why is None else "failed"
             key = (definition.name, meta.namespace, meta.name, meta.uid, kind.capitalize(), result)
             self._agent.counts.probes[key] += 1
             if why is not None:
-                self._agent.recorder.warning(pod, "Unhealthy", f"{kind.capitalize()} probe failed: {why}")
+                recorder.warning(pod, "Unhealthy", f"{what} failed: {why}")
             return why
 
         now = self._agent.clock.now()
         age = (now - (container.started or now)).total_seconds()
         with scope:
-            await watch_probe(probe, once, self._reporter(container, kind), age=age)
+            await watch_probe(probe, once, self._reporter(container, kind, scope), age=age)
 
-    def _reporter(self, container: Container, kind: Kind) -> Callable[[bool, str], None]:
+    def _reporter(
+        self, container: Container, kind: Kind, scope: anyio.CancelScope
+    ) -> Callable[[bool, str], None]:
         memory = self._memory
 
         def report(good: bool, why: str) -> None:
@@ -99,6 +110,7 @@ class Probing:
                     changed = not good
                     if not good:
                         memory.condemned[container.id] = lifecycle.Condemnation(kind, why)
+                        scope.cancel()  # nobody asks what is being ended
             if changed:
                 self._wake()
 

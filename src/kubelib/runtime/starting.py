@@ -28,8 +28,8 @@ from kubelib.runtime.base import (
     SupportsUserNamespaces,
 )
 from kubelib.runtime.environment import ConfigMissing, environment
+from kubelib.runtime.hooks import call_hook
 from kubelib.runtime.names import within_limits
-from kubelib.runtime.probes import check
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import container_spec, sandbox_spec
 from kubelib.runtime.termination import annotations_of, termination_mount
@@ -112,7 +112,7 @@ class Starter:
         agent.recorder.normal(pod, "Started", f"Container started: {name}")
         hook = definition.lifecycle.post_start if definition.lifecycle is not None else None
         if hook is not None:
-            why = await self._after_start(hook, definition, identity, address)
+            why = await self._after_start(pod, hook, definition, identity, address)
             if why is not None:
                 # What it said may be secret, and Events are for more people to read than logs of nodes are.
                 log.warning("pod %s: container %s: the hook after its start failed: %s", pod.key, name, why)
@@ -123,7 +123,12 @@ class Starter:
                 )
 
     async def _after_start(
-        self, hook: LifecycleHandler, definition: ContainerDefinition, identity: ContainerId, address: str
+        self,
+        pod: Pod,
+        hook: LifecycleHandler,
+        definition: ContainerDefinition,
+        identity: ContainerId,
+        address: str,
     ) -> str | None:
         """Run a hook to its end, however long it takes, unless the Pod is deleted meanwhile; return why it failed."""
         why: str | None = None
@@ -134,7 +139,7 @@ class Starter:
 
         async with anyio.create_task_group() as group:
             group.start_soon(until_over, group.cancel_scope)
-            why = await check(hook, definition, identity, self.worker.agent.runtime, address, math.inf)
+            why = await call_hook(self.worker.agent, pod, hook, definition, identity, address, math.inf)
             group.cancel_scope.cancel()
         self.worker.wake()  # whatever news there was is still to be looked at
         return why

@@ -27,9 +27,9 @@ from kubelib.runtime.base import (
 )
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.eviction import turned_away
+from kubelib.runtime.hooks import call_hook
 from kubelib.runtime.mirrors import SOURCE
 from kubelib.runtime.node import NoAddress
-from kubelib.runtime.probes import check
 from kubelib.runtime.probing import Probing
 from kubelib.runtime.resizing import Resizing
 from kubelib.runtime.starting import Starter
@@ -395,7 +395,8 @@ class PodWorker:
             if hook.sleep is not None:
                 await anyio.sleep(min(left, hook.sleep.seconds))
             else:
-                why = await check(hook, definition, container.id, runtime, self.agent.address_of(pod), left)
+                address = self.agent.address_of(pod)
+                why = await call_hook(self.agent, pod, hook, definition, container.id, address, left)
                 if why is not None:
                     what = "pod %s: container %s: the hook before its end failed: %s"
                     log.warning(what, pod.key, container.name, why)

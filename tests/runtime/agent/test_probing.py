@@ -93,6 +93,29 @@ async def test_a_container_whose_startup_probe_never_succeeds_is_restarted(node:
     ]
 
 
+async def test_a_probe_that_cannot_be_made_is_told_and_decides_nothing(node: SimNode) -> None:
+    probe = Probe(period_seconds=1, failure_threshold=1, tcp_socket=TCPSocketAction(port="nope"))
+    await node.run(containers=(container(liveness_probe=probe),))
+    await node.until(is_ready)
+    await anyio.sleep(5)
+    assert (await node.status()).restart_count == 0
+    [event] = await node.events("Unhealthy")
+    assert event.message == (
+        'Liveness probe errored and resulted in unknown state: strconv.Atoi: parsing "nope": invalid syntax'
+    )
+
+
+async def test_a_container_that_is_being_ended_for_its_probe_is_asked_no_more(node: SimNode) -> None:
+    node.images(run=[Life(sick_after=4, stop_delay=20), Life()])
+    await node.run(containers=(container(liveness_probe=exec_probe(period_seconds=1, failure_threshold=1)),))
+    await node.until(
+        lambda p: bool(p.status.container_statuses and p.status.container_statuses[0].restart_count)
+    )
+    await anyio.sleep(1)
+    [event] = await node.events("Unhealthy")
+    assert event.count == 1
+
+
 @pytest.mark.parametrize(
     "handler", [{"http_get": HTTPGetAction(port=80)}, {"tcp_socket": TCPSocketAction(port=80)}]
 )
