@@ -7,7 +7,7 @@ import pytest
 
 from kubelib.api.coordination import Lease, LeaseSpec
 from kubelib.api.core.affinity import Toleration
-from kubelib.api.core.node import Node, NodeCondition, Taint
+from kubelib.api.core.node import Node, NodeCondition, NodeStatus, Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.model import replace
 from kubelib.api.times import format_micro_time
@@ -205,9 +205,9 @@ async def test_a_silent_node_becomes_unknown_and_its_pods_leave_after_five_minut
         await world.settled(100)
         assert ready_of(await world.get(Node, "a", "")) == "True"
         kubelets[0].silent = True
-        await world.settled(35)
+        await world.settled(45)
         assert ready_of(await world.get(Node, "a", "")) == "True"
-        await world.settled(25)
+        await world.settled(20)
         node = await world.get(Node, "a", "")
         condition = next(c for c in node.status.conditions if c.type == "Ready")
         assert (condition.status, condition.reason) == ("Unknown", "NodeStatusUnknown")
@@ -316,6 +316,17 @@ async def test_a_node_that_never_reports_gets_its_minute(world: Any) -> None:
         await world.settled(50)
         assert not (await world.get(Node, "mute", "")).status.conditions
         await world.settled(30)
+        conditions = (await world.get(Node, "mute", "")).status.conditions
+        assert {c.reason for c in conditions} == {"NodeStatusNeverUpdated"}
+
+
+async def test_a_node_that_has_never_reported_gets_no_other_minute_from_those_who_come_later(
+    world: Any,
+) -> None:
+    await world.create(replace(make_node("mute"), status=NodeStatus()))
+    await world.settled(90)
+    async with world.running(Kubelet(world, "good"), controller(world)):
+        await world.settled(7)
         conditions = (await world.get(Node, "mute", "")).status.conditions
         assert {c.reason for c in conditions} == {"NodeStatusNeverUpdated"}
 

@@ -106,11 +106,8 @@ class SlicesOfServices:
         """Return the Pods whose node is not there: traffic to them would go nowhere."""
         if service.spec.publish_not_ready_addresses:
             return []
-        return [
-            backend.pod
-            for backend in backends(service, pods)
-            if self._nodes.get(Key("", backend.pod.spec.node_name)) is None
-        ]
+        homeless = [pod for pod in pods if self._nodes.get(Key("", pod.spec.node_name)) is None]
+        return [backend.pod for backend in backends(service, homeless)]
 
     async def reconcile(self, key: Key) -> After | None:
         """Look at one Service. Raises `NodesLacking` if Pods are left out that may be known soon."""

@@ -51,7 +51,7 @@ class Patience:
 
     period: float = 5.0
     """How often nodes are looked at."""
-    grace: float = 40.0
+    grace: float = 50.0
     """How long a node may be silent."""
     startup_grace: float = 60.0
     """How long a new node may take to say its first word."""
@@ -215,8 +215,10 @@ class NodeHealth:
         )
         heard = self._heard.get(name)
         if heard is None or heard.signs != signs:
-            self._heard[name] = _Heard(signs, now)
-            return False
+            # One that was never heard of is not new because we are.
+            mute = heard is None and ready is None and lease is None
+            since = (node.metadata.creation_timestamp if mute else None) or now
+            heard = self._heard[name] = _Heard(signs, since)
         grace = self._patience.grace if ready is not None else self._patience.startup_grace
         return now - heard.at > timedelta(seconds=grace)
 
