@@ -132,6 +132,18 @@ def test_pods_that_have_ended_and_only_wait_for_finalizers_are_in_nobodys_way() 
     assert plan(make_daemon_set(), {"a": Eligible(True, True)}, found, "h", NOW).create == ("a",)
 
 
+def test_pods_of_the_present_generation_of_the_template_are_up_to_date_whatever_their_hash() -> None:
+    generation = {"deprecated.daemonset.template.generation": "2"}
+    owner = replace(make_daemon_set(), metadata=make_meta("agent", annotations=generation))
+    nodes = dict.fromkeys("abc", Eligible(True, True))
+    pods = {name: [placed_pod(f"{name}1", "other")] for name in nodes}
+    for name, number in ("a", "1"), ("b", "2"):
+        labels = {"controller-revision-hash": "other", "pod-template-generation": number}
+        pods[name] = [replace(p, metadata=replace(p.metadata, labels=labels)) for p in pods[name]]
+    assert names(plan(owner, nodes, pods, "new", NOW).delete) == ["a1", "c1"]
+    assert observed(owner, nodes, pods, "new", 0, NOW).updated_number_scheduled == 1
+
+
 async def placed(world: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for pod in await world.all(Pod):

@@ -127,6 +127,13 @@ def template_for_pods(owner: DaemonSet, hash_: str) -> PodTemplateSpec:
     )
 
 
+def is_updated(owner: DaemonSet, pod: Pod, hash_: str) -> bool:
+    """Return whether a Pod is of the present revision, by its hash or, as before there were hashes, by its generation."""
+    labels = pod.metadata.labels
+    generation = owner.metadata.annotations.get(GENERATION_ANNOTATION)
+    return labels.get(POD_LABEL) == hash_ or (bool(generation) and labels.get(GENERATION_LABEL) == generation)
+
+
 def bound_to(spec: PodSpec, node: str) -> PodSpec:
     """Return a Pod's spec that no other node fits: the scheduler places it, and nobody else."""
     term = NodeSelectorTerm(
@@ -212,7 +219,7 @@ class _Planner:
         self.ended: list[Pod] = []
 
     def is_new(self, pod: Pod) -> bool:
-        return pod.metadata.labels.get(POD_LABEL) == self.hash
+        return is_updated(self.owner, pod, self.hash)
 
     def available(self, pod: Pod) -> bool:
         return is_available(pod, self.owner.spec.min_ready_seconds, self.now)
@@ -366,7 +373,7 @@ def status_of(
         if is_ready(pod):
             ready += 1
             available += is_available(pod, owner.spec.min_ready_seconds, now)
-        updated += pod.metadata.labels.get(POD_LABEL) == hash_
+        updated += is_updated(owner, pod, hash_)
     return DaemonSetStatus(
         current_number_scheduled=current,
         number_misscheduled=misscheduled,
