@@ -128,12 +128,60 @@ def test_restart_policies(policy: str, containers: list[Container], expected: li
             [exited("one"), running("side"), exited("two"), exited("main", 1), running("other")],
             ["start main 1"],
         ),
+        # What is known of the last one is known of all before it: they may have been removed.
+        ([running("two")], ["start side 0"]),
+        ([running("side"), exited("two")], ["start main 0", "start other 0"]),
+        ([exited("two"), exited("main", 1)], ["start side 0", "start main 1", "start other 0"]),
+        ([running("side"), running("main"), running("other")], []),
+        ([running("main")], ["start side 0", "start other 0"]),
+        # Once there is something to run beside, a sidecar holds up nothing, also while it waits to be started again.
+        (
+            [
+                exited("one"),
+                exited("side", 1, backoff=40, ago=1),
+                exited("two"),
+                exited("main"),
+                running("other"),
+            ],
+            ["start main 1"],
+        ),
+        (
+            [exited("one"), exited("side", 1), exited("two", 1)],
+            ["start side 1", "start two 1"],
+        ),
     ],
 )
 def test_init_containers_and_sidecars_come_in_order(containers: list[Container], expected: list[str]) -> None:
     init = (container("one"), container("side", **SIDECAR), container("two"))
     made = pod(init_containers=init, containers=(container("main"), container("other")))
     assert steps(made, *containers) == expected
+
+
+def test_a_sidecar_that_keeps_failing_keeps_no_probe_from_having_other_containers_restarted() -> None:
+    made = pod(init_containers=(container("side", **SIDECAR),))
+    memory = Memory(condemned={ContainerId("main-0"): Condemnation("liveness", "no answer")})
+    failed = exited("side", 1, backoff=300, ago=1)
+    assert steps(made, failed, running(), memory=memory) == ["kill main"]
+
+
+def test_an_init_container_that_was_removed_is_told_as_it_was_or_as_one_that_has_succeeded() -> None:
+    made = pod(init_containers=(container("one"), container("two")))
+    told = pod_status(made, [running()], Memory(), address="", host="", now=NOW)
+    for one in told["initContainerStatuses"]:
+        assert one["ready"] is True
+        assert one["state"]["terminated"] == {
+            "exitCode": 0,
+            "reason": "Completed",
+            "message": "Unable to get init container status from container runtime and pod has been initialized,"
+            " treat it as exited normally",
+        }
+    before = pod_status(
+        made, [exited("one", attempt=1), exited("two"), running()], Memory(), address="", host="", now=NOW
+    )
+    known = codec.decode(Pod, json.dumps(codec.to_tree(made) | {"status": before}).encode())
+    after = pod_status(known, [exited("two"), running()], Memory(), address="", host="", now=NOW)
+    assert after["initContainerStatuses"][0]["state"] == before["initContainerStatuses"][0]["state"]
+    assert after["initContainerStatuses"][0]["restartCount"] == 1
 
 
 def test_a_sidecar_with_a_startup_probe_holds_up_what_follows_until_it_has_started() -> None:

@@ -223,15 +223,14 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
     policy = pod.spec.restart_policy or "Always"
     for ephemeral in pod.spec.ephemeral_containers:
         keep_running(ephemeral, "Never")
-    for definition in pod.spec.init_containers:
-        container = last.get(definition.name)
+    done = _initialized_up_to(pod, last, memory)
+    for place, definition in enumerate(pod.spec.init_containers[: done + 1]):
         if is_sidecar(definition):
             keep_running(definition, "Always")
-            if not is_started(definition, container, memory):
-                return Decision(tuple(steps), min(waits, default=None))
-        elif container is None or container.state != "exited" or container.exit_code != 0:
+        elif place == done:
             keep_running(definition, "OnFailure" if policy == "Always" else policy)
-            return Decision(tuple(steps), min(waits, default=None))
+    if done < len(pod.spec.init_containers):
+        return Decision(tuple(steps), min(waits, default=None))
     for definition in pod.spec.containers:
         keep_running(definition, policy)
     if pod.spec.active_deadline_seconds is not None and pod.status.start_time is not None:
@@ -248,16 +247,28 @@ def is_over(pod: Pod, containers: Sequence[Container], memory: Memory) -> bool:
     return phase_of(pod, latest(containers), memory) in ("Succeeded", "Failed")
 
 
-def initialized(pod: Pod, last: Mapping[str, Container], memory: Memory) -> bool:
-    """Return whether all init containers are done, and all sidecars up."""
-    for definition in pod.spec.init_containers:
-        container = last.get(definition.name)
+def _initialized_up_to(pod: Pod, last: Mapping[str, Container], memory: Memory) -> int:
+    """Return how many of the init containers, from the first one, nothing waits for any more.
+
+    The last one of which there is a container tells it: what ran before may have been removed, and what runs beside may be started again.
+    """
+    definitions = pod.spec.init_containers
+    mains = [last.get(definition.name) for definition in pod.spec.containers]
+    if any(main is not None and main.state != "exited" for main in mains):
+        return len(definitions)
+    for place in reversed(range(len(definitions))):
+        definition, container = definitions[place], last.get(definitions[place].name)
+        if container is None:
+            continue
         if is_sidecar(definition):
-            if not is_started(definition, container, memory):
-                return False
-        elif container is None or container.state != "exited" or container.exit_code != 0:
-            return False
-    return True
+            return place + is_started(definition, container, memory)
+        return place + (container.state == "exited" and container.exit_code == 0)
+    return 0
+
+
+def initialized(pod: Pod, last: Mapping[str, Container], memory: Memory) -> bool:
+    """Return whether all init containers are done, and all sidecars have been up."""
+    return _initialized_up_to(pod, last, memory) == len(pod.spec.init_containers)
 
 
 def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from kubelib.api import codec
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
@@ -141,6 +142,31 @@ def container_status(
     return status
 
 
+def _removed(pod: Pod, definition: ContainerDefinition) -> Tree:
+    """Return the status of an init container that must have run, but of which the runtime knows no more."""
+    told: Tree = codec.to_tree(pod).get("status", {})
+    for known in told.get("initContainerStatuses", ()):
+        if known["name"] == definition.name and "terminated" in known.get("state", {}):
+            found: Tree = known
+            return found
+    ended = {
+        "exitCode": 0,
+        "reason": "Completed",
+        "message": "Unable to get init container status from container runtime and pod has been initialized,"
+        " treat it as exited normally",
+    }
+    return {
+        "name": definition.name,
+        "image": definition.image,
+        "imageID": "",
+        "ready": True,
+        "started": False,
+        "restartCount": 0,
+        "state": {"terminated": ended},
+        "lastState": {},
+    }
+
+
 def _go_seconds(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
@@ -159,9 +185,12 @@ def pod_status(
         status["podIPs"] = [{"ip": address}]
     status["startTime"] = format_time(pod.status.start_time or now)
     inits: list[Tree] = []
+    has_begun = any(d.name in last for d in pod.spec.containers)
     if pod.spec.init_containers:
         status["initContainerStatuses"] = inits = [
-            container_status(
+            _removed(pod, d)
+            if d.name not in last and has_begun and not is_sidecar(d)
+            else container_status(
                 pod, d, last.get(d.name), before.get(d.name), memory, begun=False, now=now, init=True
             )
             for d in pod.spec.init_containers
@@ -200,8 +229,7 @@ def pod_status(
         not_ready = {"status": "True"}
     init_condition: Tree = {"status": "True", **({"reason": "PodCompleted"} if phase == "Succeeded" else {})}
     # Sidecars that are started again take nothing back once what they are for has begun.
-    begun = any(d.name in last for d in pod.spec.containers)
-    if not done and not begun and phase != "Succeeded":
+    if not done and not has_begun and phase != "Succeeded":
         missing = [
             s["name"]
             for d, s in zip(pod.spec.init_containers, inits, strict=True)

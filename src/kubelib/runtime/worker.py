@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -321,8 +321,12 @@ class PodWorker:
         self.containers = self._messages.added(found, lambda c: self.agent.log_path(pod, c.name, c.attempt))
 
     async def _collect(self, pod: Pod) -> None:
-        """Remove the attempts that nobody asks of any more, with their logs."""
-        for container in lifecycle.superfluous(self.containers):
+        """Remove the attempts that nobody asks of any more."""
+        await self._remove(pod, lifecycle.superfluous(self.containers))
+
+    async def _remove(self, pod: Pod, containers: Iterable[Container]) -> None:
+        """Remove containers that have ended, with their logs."""
+        for container in containers:
             with self.agent.counts.operation("remove_container"):
                 await self.agent.runtime.remove_container(container.id)
             path = self.agent.log_path(pod, container.name, container.attempt)
@@ -330,15 +334,19 @@ class PodWorker:
                 log_file.unlink(missing_ok=True)
 
     async def _end_with_sandbox(self, pod: Pod) -> None:
-        """End what runs in a sandbox that has ended, as its network is gone: what should run is started anew in another."""
-        alive = [container for container in self.containers if container.state == "running"]
-        if self.sandbox_ready or not alive or pod.metadata.deletion_timestamp is not None:
+        """End what runs in a sandbox that has ended, as its network is gone: what should run is started anew in another, from the first init container on."""
+        if self.sandbox_ready or pod.metadata.deletion_timestamp is not None or self._has_ended(pod):
             return
         until = anyio.current_time() + self._grace(pod)
         async with anyio.create_task_group() as group:
-            for container in alive:
-                group.start_soon(self._stop, pod, container, until)
+            for container in self.containers:
+                if container.state == "running":
+                    group.start_soon(self._stop, pod, container, until)
         await self._look(pod)
+        if not lifecycle.is_over(pod, self.containers, self.memory):
+            before = {definition.name for definition in pod.spec.init_containers}
+            await self._remove(pod, [c for c in self.containers if c.name in before])
+            await self._look(pod)
 
     async def _sandbox(self) -> Sandbox | None:
         runtime = self.agent.runtime

@@ -5,6 +5,7 @@ import anyio
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import ExecAction, Probe
 from kubelib.api.meta import Key
+from kubelib.runtime.base import SandboxId
 from kubelib.runtime.fake import Life
 from tests.runtime.agent.watching import is_ready
 from tests.runtime.conftest import SimNode, container
@@ -32,6 +33,22 @@ async def test_init_containers_run_one_after_the_other_before_the_main_ones(node
     ]
     assert all(s.ready for s in pod.status.init_container_statuses)
     assert node.running_containers() == ["main"]
+
+
+async def test_init_containers_run_again_in_a_new_sandbox(node: SimNode) -> None:
+    node.images(step=Life(run_for=10))
+    pod = await node.run(init=(container("first", "step"), container("second", "step")))
+    await node.until(is_ready)
+    await node.runtime.stop_sandbox(SandboxId(pod.metadata.uid))
+    await node.until(lambda p: not is_ready(p))
+    await node.until(lambda p: p.status.init_container_statuses[0].state.running is not None)
+    assert node.running_containers() == ["first"]
+    began = anyio.current_time()
+    await node.until(is_ready)
+    assert anyio.current_time() - began >= 19
+    assert (await node.status()).restart_count == 1
+    [event] = await node.events("SandboxChanged")
+    assert event.message == "Pod sandbox changed, it will be killed and re-created."
 
 
 async def test_a_failed_init_container_fails_a_pod_that_never_restarts(node: SimNode) -> None:
