@@ -10,7 +10,7 @@ from kubelib.api.batch import CronJob, CronJobSpec, Job, JobCondition, JobSpec, 
 from kubelib.api.meta import ObjectMeta, controller_of
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.cronjob import cron_job_controller
-from kubelib.controllers.cronjobs import look_back, plan
+from kubelib.controllers.cronjobs import job_for, look_back, plan, reference
 from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.schedules import BadSchedule, parse_schedule
 from kubelib.sim import Conflicting, Lossy
@@ -149,6 +149,69 @@ def test_only_the_latest_of_many_missed_starts_is_made() -> None:
     assert look_back(owner, schedule, at("2026-01-02T00:03")) == (at("2026-01-02T00:03"), True)
     short = replace(owner, spec=replace(owner.spec, starting_deadline_seconds=600))
     assert look_back(short, schedule, at("2026-01-02T00:03")) == (at("2026-01-02T00:03"), False)
+
+
+SHORT, MEDIUM, LONG = 10, 2 * 60 * 60, 1_000_000
+"""Deadlines, in seconds."""
+BEFORE, AFTER = "2016-05-19T09:59", "2016-05-19T10:01"
+LATE, WEEK_LATER = "2016-05-19T10:12", "2016-05-26T10:00"
+
+
+def hourly(before: str, **spec: Any) -> tuple[CronJob, list[Job]]:
+    """A CronJob of every full hour and what it has started: never anything, one that is done, or one that still runs."""
+    owner = make_cron_job(schedule="0 * * * ?", **spec)
+    if before == "never":
+        return replace(owner, metadata=replace(owner.metadata, creation_timestamp=at(BEFORE))), []
+    last = at("2016-05-19T09:01")
+    job = job_for(owner, last)
+    job = replace(job, metadata=replace(job.metadata, uid="1234"))
+    if before == "done":
+        job = finished("Complete", last + timedelta(seconds=10))(job)
+    status = replace(
+        owner.status, last_schedule_time=last, active=(reference(job),) if before == "runs" else ()
+    )
+    meta = replace(owner.metadata, creation_timestamp=at("2016-05-19T08:59"))
+    return replace(owner, metadata=meta, status=status), [job]
+
+
+@pytest.mark.parametrize("policy", ["Allow", "Forbid", "Replace"])
+@pytest.mark.parametrize("before", ["never", "done", "runs"])
+@pytest.mark.parametrize(
+    ("now", "spec", "due", "warnings"),
+    [
+        (BEFORE, {}, False, []),
+        (AFTER, {}, True, []),
+        (AFTER, {"suspend": True}, False, []),
+        (AFTER, {"starting_deadline_seconds": LONG}, True, []),
+        (AFTER, {"starting_deadline_seconds": SHORT}, False, []),
+        (LATE, {"starting_deadline_seconds": SHORT}, False, []),
+        (WEEK_LATER, {}, True, ["TooManyMissedTimes"]),
+        (WEEK_LATER, {"starting_deadline_seconds": LONG}, True, ["TooManyMissedTimes"]),
+        (WEEK_LATER, {"starting_deadline_seconds": MEDIUM}, True, []),
+        (WEEK_LATER, {"starting_deadline_seconds": SHORT}, True, []),
+    ],
+)
+def test_what_is_due_is_started_as_policy_and_deadline_say(
+    policy: str, before: str, now: str, spec: dict[str, Any], due: bool, warnings: list[str]
+) -> None:
+    owner, jobs = hourly(before, concurrency_policy=policy, **spec)
+    step = plan(owner, jobs, at(now))
+    forbidden = due and policy == "Forbid" and before == "runs"
+    assert (step.start is not None) == (due and not forbidden)
+    assert [job.metadata.uid for job in step.stop] == (
+        ["1234"] if due and policy == "Replace" and before == "runs" else []
+    )
+    assert [reason for type, reason, _ in step.reports if type == "Warning"] == warnings
+    assert ("JobAlreadyActive" in [reason for _, reason, _ in step.reports]) == forbidden
+    assert len(step.status.active) == (before == "runs")
+    if before == "done":
+        assert step.status.last_successful_time == at("2016-05-19T09:01") + timedelta(seconds=10)
+    if spec.get("suspend"):
+        assert step.after is None
+    else:
+        following = at(now).replace(minute=0) + timedelta(hours=1)
+        assert step.after is not None
+        assert 0 <= step.after - (following - at(now)).total_seconds() < 1
 
 
 async def test_a_job_is_started_each_time_and_named_after_it(world: Any) -> None:

@@ -14,6 +14,8 @@ from kubelib.api.batch import (
 )
 from kubelib.api.core.pod import Pod, PodCondition
 from kubelib.api.model import replace
+from kubelib.controllers.jobs.indexes import parse_indexes
+from kubelib.controllers.jobs.policies import success_rule
 from tests.controllers.jobs.workers import (
     conditions,
     ended,
@@ -88,6 +90,42 @@ async def test_the_failure_policy_fails_an_index_at_once(world: Any) -> None:
         job = await job_of(world)
         assert (job.status.failed_indexes, job.status.completed_indexes) == ("0", "1")
         assert "Failed" in conditions(job)
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "indexes", "count", "met"),
+    [
+        ("0", None, None, False),
+        ("0-2,4-7", "0-2", None, True),
+        ("0-2", "3", None, False),
+        ("0-2", None, 2, True),
+        ("0-2", None, 4, False),
+        ("0-2,4-7", "3-6", 2, True),
+        ("0-2,6-7", "3-6", 2, False),
+        ("", None, 4, False),
+        ("1-9", "2-4,6-8", None, True),
+        ("2-5,7-9", "2-4,8-12", None, True),
+        ("2-4,6-8", "1-3,5-7", None, False),
+        ("2-4,6-8", "1-3,5-7", 4, True),
+        ("1-3,7-8", "0-4,6-9", None, False),
+        ("1-3,7-8", "0-4,6-9", 5, True),
+        ("1-3,5-7", "10-12,14-16", None, False),
+        ("1-3", "", None, False),
+        ("0", "invalid-form", None, False),
+    ],
+)
+def test_a_success_rule_is_met_by_the_indexes_that_it_names_and_by_enough_of_them(
+    succeeded: str, indexes: str | None, count: int | None, met: bool
+) -> None:
+    rule = SuccessPolicyRule(succeeded_indexes=indexes or "", succeeded_count=count)
+    job = make_job(completions=10, success_policy=SuccessPolicy(rules=(rule,)))
+    assert success_rule(job, parse_indexes(succeeded, 10)) == (0 if met else None)
+
+
+def test_the_first_success_rule_that_is_met_counts() -> None:
+    rules = tuple(SuccessPolicyRule(succeeded_indexes=indexes) for indexes in ("9", "4,6", "5"))
+    job = make_job(completions=10, success_policy=SuccessPolicy(rules=rules))
+    assert success_rule(job, parse_indexes("0-2,4-7", 10)) == 1
 
 
 @pytest.mark.parametrize(

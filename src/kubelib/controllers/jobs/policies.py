@@ -70,8 +70,8 @@ def _failed_container(rule: PodFailurePolicyOnExitCodesRequirement, pod: Pod) ->
 
 
 def _condition(rule: PodFailurePolicyRule, pod: Pod) -> str | None:
-    for pattern in rule.on_pod_conditions:
-        for condition in pod.status.conditions:
+    for condition in pod.status.conditions:
+        for pattern in rule.on_pod_conditions:
             if condition.type == pattern.type and condition.status == (pattern.status or "True"):
                 return condition.type
     return None
@@ -86,7 +86,7 @@ def success_rule(job: Job, succeeded: Indexes) -> int | None:
             meant = parse_indexes(rule.succeeded_indexes, completions)
             counted = succeeded & meant
             if rule.succeeded_count is None:
-                if counted == meant:
+                if meant and counted == meant:
                     return number
                 continue
         if rule.succeeded_count is not None and len(counted) >= rule.succeeded_count:
