@@ -103,7 +103,7 @@ def read_tokens(path: Path) -> dict[str, User]:
                 groups = (
                     tuple(group.strip() for group in row[3].split(",")) if len(row) > 3 and row[3] else ()
                 )
-                tokens[row[0]] = User(row[1], (*groups, "system:authenticated"))
+                tokens[row[0]] = User(row[1], (*groups, "system:authenticated"), row[2])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TokenFileError(f"cannot read the tokens in {path}: {error}") from error
     return tokens

@@ -192,6 +192,28 @@ def test_every_part_of_an_identity_can_be_taken_on(admin: httpx.Client) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("Example.com%2FEscaped%e1%9b%84Scopes", "example.com/escapedᛄscopes"),
+        ("Almost%zzpercent%xxencoded", "almost%zzpercent%xxencoded"),
+        ("a%2fb%zz", "a%2fb%zz"),
+        ("%41b", "Ab"),
+    ],
+)
+def test_keys_of_more_are_escaped_from_end_to_end_or_not_at_all(
+    admin: httpx.Client, header: str, key: str
+) -> None:
+    asked = [("Impersonate-User", "jane"), (f"Impersonate-Extra-{header}", "x")]
+    assert me(admin, asked).json()["status"]["userInfo"]["extra"] == {key: ["x"]}
+
+
+@pytest.mark.parametrize("name", ["ns:a:b", "Ns:robot", "ns:Robot", "n.s:robot", ":robot", "ns:"])
+def test_what_cannot_be_a_service_account_is_a_user(admin: httpx.Client, name: str) -> None:
+    user = me(admin, [("Impersonate-User", f"system:serviceaccount:{name}")]).json()["status"]["userInfo"]
+    assert user["groups"] == ["system:authenticated"]
+
+
 def test_service_accounts_and_nobody_bring_their_groups(admin: httpx.Client) -> None:
     robot = me(admin, [("Impersonate-User", "system:serviceaccount:ns:robot")]).json()["status"]["userInfo"]
     assert robot["groups"] == ["system:serviceaccounts", "system:serviceaccounts:ns", "system:authenticated"]

@@ -395,6 +395,26 @@ def test_logs_are_no_form_of_their_own(client: httpx.Client) -> None:
     )
 
 
+def test_lists_of_any_version_come_whole_but_for_events(client: httpx.Client) -> None:
+    for name in ("one", "two"):
+        event = {
+            "metadata": {"name": name},
+            "involvedObject": {"namespace": "default"},
+            "source": {"component": "t"},
+        }
+        assert client.post("/api/v1/namespaces/default/events", json=event).status_code == 201
+        client.post(MAPS, json={"metadata": {"name": f"whole-{name}"}})
+    for match in ("", "&resourceVersionMatch=NotOlderThan"):
+        whole = client.get(f"{MAPS}?limit=1&resourceVersion=0{match}").json()
+        assert {"whole-one", "whole-two"} <= {item["metadata"]["name"] for item in whole["items"]}
+        assert "continue" not in whole["metadata"]
+    for path in ("/api/v1/events?limit=1&resourceVersion=0", f"{MAPS}?limit=1"):
+        page = client.get(path).json()
+        assert len(page["items"]) == 1
+        rest = client.get(f"{path}&continue={page['metadata']['continue']}").json()
+        assert len(rest["items"]) == 1
+
+
 def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:
     for path in ("/version", "/healthz", MAPS):
         head, get = client.head(path), client.get(path)

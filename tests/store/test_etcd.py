@@ -9,6 +9,8 @@ import anyio
 import pytest
 import trustme
 
+from kubelib.api.errors import InternalError
+from kubelib.registry import ResourceRegistries
 from kubelib.store import (
     ABSENT,
     Put,
@@ -35,6 +37,22 @@ pytestmark = pytest.mark.external
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     with Etcd(tmp_path_factory.mktemp("etcd-three"), 3) as running:
         yield running
+
+
+async def test_objects_that_etcd_does_not_take_are_refused_as_by_kubernetes(etcd: Etcd) -> None:
+    async with (
+        open_store(etcd.url(next(PREFIXES))) as store,
+        ResourceRegistries(store) as registries,
+    ):
+        await registries.bootstrap()
+        pods = registries.of(registries.scheme.path("", "v1", "pods"))
+        container = {"name": "c", "image": "i", "args": ["x" * 1_600_000]}
+        with pytest.raises(InternalError, match=r"^etcdserver: request is too large") as refused:
+            await pods.create(
+                {"metadata": {"name": "p"}, "spec": {"containers": [container]}}, namespace="default"
+            )
+        status = refused.value.status()
+        assert (status["code"], "reason" in status) == (500, False)
 
 
 class TestOneMember(ServerStoreSuite):

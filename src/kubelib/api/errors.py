@@ -4,7 +4,7 @@ ApiError
     BadRequest (400)   Unauthorized (401)   Forbidden (403)   NotFound (404)   MethodNotAllowed (405)
     NotAcceptable (406)   AlreadyExists (409)   Conflict (409)   Gone (410)   Expired (410, a Gone)
     RequestEntityTooLarge (413)   UnsupportedMediaType (415)   Invalid (422)   TooManyRequests (429)
-    InternalError (500)   ServiceUnavailable (503)   Timeout (504)
+    InternalError (500)   Unexplained (500, an InternalError)   ServiceUnavailable (503)   Timeout (504)
 
 The reasons, codes and message forms are those of Kubernetes' ``k8s.io/apimachinery/pkg/api/errors``.
 """
@@ -81,8 +81,9 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if details:
             status["details"] = details
         status["code"] = self.code
@@ -202,6 +203,12 @@ class InternalError(ApiError):
     reason = "InternalError"
 
 
+class Unexplained(InternalError):
+    """The server failed in a way for which Kubernetes has no reason: it passes on what its store says of an object that is too large."""
+
+    reason = ""
+
+
 class ServiceUnavailable(ApiError):
     """The server, or what it depends on, cannot answer now."""
 
@@ -227,7 +234,7 @@ _BY_REASON: dict[str, type[ApiError]] = {
 _BY_CODE: dict[int, type[ApiError]] = {
     400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 406: NotAcceptable,
     409: Conflict, 410: Gone, 413: RequestEntityTooLarge, 415: UnsupportedMediaType, 422: Invalid,
-    429: TooManyRequests, 503: ServiceUnavailable, 504: Timeout,
+    429: TooManyRequests, 500: Unexplained, 503: ServiceUnavailable, 504: Timeout,
 }  # fmt: skip
 
 

@@ -149,6 +149,8 @@ class ReadingRegistry:
             raise BadRequest("specifying resource version is not allowed when using continue")
         self.cache.fields.require_known(query.fields)
         exact = match == "Exact" or (wanted is not None and limit > 0 and not match)
+        if resource_version == "0" and not page and self.strategy.cached:
+            limit = 0
         if limit or page or exact:
             return await self._list_page(query, limit, page, wanted if exact else None)
         await self.catch_up(resource_version)

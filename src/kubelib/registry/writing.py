@@ -7,7 +7,16 @@ import attrs
 from kubelib.api import codec
 from kubelib.api.defaults import apply_defaults
 from kubelib.api.document import Document
-from kubelib.api.errors import BadRequest, Forbidden, Invalid, Problem, ServiceUnavailable, invalid, not_found
+from kubelib.api.errors import (
+    BadRequest,
+    Forbidden,
+    Invalid,
+    Problem,
+    ServiceUnavailable,
+    Unexplained,
+    invalid,
+    not_found,
+)
 from kubelib.api.meta import Key
 from kubelib.api.patch.apply import Applier, with_managed_fields
 from kubelib.api.scheme import Tree
@@ -244,7 +253,7 @@ class WritingRegistry(ReadingRegistry):
                 await self.owner.catch_up()
             raise
         except ValueTooLarge as error:
-            raise Invalid(f"{self.resource.kind} is too large for the store: {error}") from None
+            raise Unexplained(str(error)) from None
         except StoreUnavailable as error:
             raise ServiceUnavailable(str(error), retry_after=1) from None
         await self.owner.cache.reached(revision)

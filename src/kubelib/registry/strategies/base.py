@@ -61,6 +61,9 @@ class Strategy:
     lease: Lease | None = None
     """How long objects live."""
 
+    cached = True
+    """Whether a list of whichever version there is comes whole, whatever its limit: Kubernetes' cache, which answers it, has no pages."""
+
     goes_in_steps = False
     """Whether deleting an object takes steps of its kind's own, and says so in words of its own."""
 

@@ -170,5 +170,6 @@ class EventStrategy(Strategy):
     """Events live for an hour."""
 
     lease = Lease(EVENT_LIFETIME)
+    cached = False
     create_on_update = True
     owns = False

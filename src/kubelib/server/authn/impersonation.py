@@ -1,12 +1,13 @@
 """Acting as somebody else: the ``Impersonate-…`` headers, each of which needs a right of its own."""
 
 from collections.abc import Iterable, Iterator
-from urllib.parse import unquote
 
 import attrs
 
 from kubelib.api.errors import BadRequest
+from kubelib.labels.validation import is_dns1123_label, is_dns1123_subdomain
 from kubelib.registry.base import ANONYMOUS, User
+from kubelib.server.authn.extras import extra_key
 from kubelib.server.request import RequestInfo
 
 GROUP = "authentication.k8s.io"
@@ -41,8 +42,7 @@ def requested(headers: Iterable[tuple[bytes, bytes]]) -> Impersonation | None:
     extra: dict[str, list[str]] = {}
     for header, value in found:
         if header.startswith(_EXTRA):
-            key = unquote(header[len(_EXTRA) :].decode("latin1")).lower()
-            extra.setdefault(key, []).append(value)
+            extra.setdefault(extra_key(header[len(_EXTRA) :].decode("latin1")), []).append(value)
     if not name:
         if groups or uid or extra:
             asked = " ".join(_references(groups, uid, extra))
@@ -68,7 +68,9 @@ def _account(name: str) -> tuple[str, str] | None:
     if not name.startswith(ACCOUNT):
         return None
     namespace, colon, account = name.removeprefix(ACCOUNT).partition(":")
-    return (namespace, account) if colon and namespace and account and ":" not in account else None
+    if not colon or is_dns1123_label(namespace) or is_dns1123_subdomain(account):
+        return None
+    return namespace, account
 
 
 def _all_groups(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -92,8 +94,8 @@ def _needed(
         yield RequestInfo("impersonate", "", "", "v1", account[0], "serviceaccounts", "", account[1])
     for group in groups:
         yield RequestInfo("impersonate", "", "", "v1", "", "groups", "", group)
-    if uid:
-        yield RequestInfo("impersonate", "", GROUP, "v1", "", "uids", "", uid)
     for key, values in extra.items():
         for value in values:
             yield RequestInfo("impersonate", "", GROUP, "v1", "", "userextras", key, value)
+    if uid:
+        yield RequestInfo("impersonate", "", GROUP, "v1", "", "uids", "", uid)

@@ -7,11 +7,11 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import attrs
 
 from kubelib.registry.base import User
+from kubelib.server.authn.extras import extra_key
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -44,7 +44,7 @@ class RequestHeaders:
         for name, value in found:
             for prefix in self.extra_prefixes:
                 if name.startswith(prefix):
-                    extra.setdefault(unquote(name.removeprefix(prefix)).lower(), []).append(value)
+                    extra.setdefault(extra_key(name.removeprefix(prefix)), []).append(value)
                     break
         if AUTHENTICATED not in groups:
             groups.append(AUTHENTICATED)

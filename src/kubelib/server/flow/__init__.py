@@ -196,7 +196,7 @@ class FlowControl:
         cache = registry.cache
         count = len(cache.within(info.namespace)) if info.namespace else len(cache)
         limit = query.get("limit", "")
-        if limit.isdecimal() and 0 < (most := int(limit[:9])) < count:
+        if limit.isdecimal() and query.get("resourceVersion") != "0" and 0 < (most := int(limit[:9])) < count:
             count = most
         return max(1, min(flow.level.widest, -(-count // OBJECTS_PER_SEAT)))
 

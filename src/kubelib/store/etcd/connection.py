@@ -207,7 +207,7 @@ class Connection:
             )
         if "request is too large" in details or "larger than max" in details:
             return ValueTooLarge(
-                "etcd takes no more than --max-request-bytes in one commit (1.5 MiB unless set)"
+                "etcdserver: request is too large: it takes no more than --max-request-bytes in one commit (1.5 MiB unless set)"
             )
         if "too many operations" in details:
             return ValueTooLarge(
