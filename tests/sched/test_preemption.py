@@ -63,6 +63,7 @@ def plain_plans(
     promised: plain.Placement,
     budgets: Sequence[PodDisruptionBudget],
     started: Callable[[str], float],
+    judge: Callable[[Pod, Node, Sequence[Node], plain.Placement], bool] = plain.fits,
 ) -> list[Cost]:
     def rank(other: Pod) -> int:
         return other.spec.priority or 0
@@ -77,7 +78,7 @@ def plain_plans(
         beside = [(p, n) for p, n in promised if n is node and rank(p) >= rank(pod)]
 
         def fits(there: list[tuple[Pod, Node]], node: Node = node, beside: Any = beside) -> bool:
-            return all(plain.fits(pod, node, machines, [*there, *more]) for more in ((), beside))
+            return all(judge(pod, node, machines, [*there, *more]) for more in ((), beside))
 
         if not fits(rest):
             continue
@@ -301,6 +302,26 @@ async def test_a_pod_that_another_of_higher_priority_robs_of_its_promise_looks_e
         assert (await world.pod("first")).spec.node_name == "node-0"
         large = await world.pod("large")
         assert not large.spec.node_name and not large.status.nominated_node_name
+
+
+async def test_a_pod_that_is_overtaken_by_one_who_fits_beside_its_victims_is_promised_nothing_more(
+    world: Any,
+) -> None:
+    await classes(world, low=10, middle=100, high=1000)
+    await world.add_nodes(1, allocatable=SMALL)
+    async with world.running(world.scheduler()):
+        await pod_of(world, "small", "low", "1")
+        await anyio.sleep(2)
+        await pod_of(world, "large", "middle")
+        await anyio.sleep(2)
+        assert (await world.pod("large")).status.nominated_node_name == "node-0"
+        await pod_of(world, "first", "high", "1")
+        await anyio.sleep(2)
+        assert (await world.pod("first")).spec.node_name == "node-0"
+        await gone(world, "small")
+        await anyio.sleep(12)
+        large = await world.pod("large")
+        assert (large.spec.node_name, large.status.nominated_node_name) == ("", "")
 
 
 async def test_a_scheduler_that_takes_over_keeps_what_was_promised(world: Any) -> None:

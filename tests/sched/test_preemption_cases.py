@@ -209,3 +209,41 @@ async def test_only_for_those_who_leave_for_it_does_a_pod_wait_before_it_makes_o
         said += " preemption: not eligible due to a terminating pod on the nominated node."
     assert await world.refusal("waits") == ("Unschedulable", said)
     assert (await world.pod("waits")).status.nominated_node_name == "node-0"
+
+
+async def test_of_nodes_promised_by_others_and_found_by_preemption_the_cheaper_is_taken(world: Any) -> None:
+    high = PriorityClass(metadata=ObjectMeta(name="high"), value=1000)
+    await world.direct.resource(PriorityClass).create(high)
+    await world.add_nodes(2, allocatable={"cpu": "4", "memory": "4Gi", "pods": "10"})
+    for name, node, cpu in (("a", "node-0", "2"), ("b", "node-0", "2"), ("c", "node-1", "3")):
+        await world.add_pod(name, node=node, containers=containers(cpu=cpu))
+    await world.add_pod("waits", priority_class_name="high", containers=containers(cpu="4"))
+    promise = Patch("merge", {"status": {"nominatedNodeName": "node-0"}})
+    await world.pods.patch(Key("default", "waits"), promise, subresource="status")
+    async with world.running(world.scheduler()):
+        await anyio.sleep(2)
+        assert (await world.pod("waits")).status.nominated_node_name == "node-1"
+        await world.pods.delete(Key("default", "c"), grace=0)
+        await anyio.sleep(12)
+        assert (await world.placed())["waits"] == "node-1"
+
+
+async def test_whom_a_promise_keeps_out_is_tried_again_when_that_is_taken_back(world: Any) -> None:
+    for name, value in (("low", 0), ("middle", 100), ("high", 1000)):
+        made = PriorityClass(metadata=ObjectMeta(name=name), value=value)
+        await world.direct.resource(PriorityClass).create(made)
+    await world.add_nodes(1, allocatable={"cpu": "32", "memory": "4Gi", "pods": "10"})
+
+    async def add(name: str, priority: str, cpu: str) -> None:
+        await world.add_pod(name, priority_class_name=priority, containers=containers(cpu=cpu))
+        await anyio.sleep(0.1)
+
+    async with world.running(world.scheduler()):
+        await add("before", "low", "20")
+        await add("promised", "middle", "25")
+        assert (await world.pod("promised")).status.nominated_node_name == "node-0"
+        await add("first", "high", "10")
+        await add("later", "low", "20")
+        await world.pods.delete(Key("default", "before"), grace=0)
+        await anyio.sleep(30)
+        assert await world.placed() == {"first": "node-0", "later": "node-0", "promised": ""}
