@@ -11,6 +11,7 @@ from kubelib.api.core.projections import ObjectFieldSelector
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.model import replace
 from kubelib.api.names import MAX_BASE
+from kubelib.api.times import later
 from kubelib.controllers.ownership import controller_reference
 from kubelib.controllers.pods import condition_of
 
@@ -63,18 +64,24 @@ def number_in(pod: Pod, annotation: str) -> int:
 
 
 def finished_at(pod: Pod, now: datetime) -> datetime:
-    """Return when a Pod has ended, as well as that is known."""
-    ends = [
-        status.state.terminated.finished_at
-        for status in pod.status.container_statuses
-        if status.state.terminated is not None and status.state.terminated.finished_at is not None
-    ]
-    if ends:
-        return max(ends)
+    """Return when a Pod has ended, as well as that is known: its last container, or else the Pod as a whole."""
+    meta, spec, status = pod.metadata, pod.spec, pod.status
+    # Sidecars end after the others.
+    sidecars = {c.name for c in spec.init_containers if c.restart_policy == "Always"}
+    statuses = (
+        *status.container_statuses,
+        *(s for s in status.init_container_statuses if s.name in sidecars),
+    )
+    ends = [s.state.terminated.finished_at for s in statuses if s.state.terminated is not None]
+    known = [end for end in ends if end is not None]
+    if known and len(known) == len(statuses):
+        return max(known)
     ready = condition_of(pod, "Ready")
-    if ready is not None and ready.last_transition_time is not None:
+    if ready is not None and ready.status == "False" and ready.last_transition_time is not None:
         return ready.last_transition_time
-    return pod.metadata.deletion_timestamp or now
+    if meta.deletion_timestamp is not None:
+        return later(meta.deletion_timestamp, -(meta.deletion_grace_period_seconds or 0))
+    return meta.creation_timestamp or now
 
 
 def _with_variable(containers: Sequence[Container]) -> tuple[Container, ...]:
