@@ -1,6 +1,8 @@
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
+import pytest
 
 from kubelib.api.core.container import Container
 from kubelib.api.core.node import ContainerImage, Node
@@ -43,6 +45,25 @@ def test_scores_are_those_of_kubernetes() -> None:
     assert scores(table, pod("db", "none")) == [float((100 - 23) * 100 // (2000 - 23)), 0, 0]
     assert scores(table, pod("web:latest")) == [0, 100, 0]
     assert scores(table, pod("web", "db:1")) == [0, float(int((2000 * 2 / 3 - 23) * 100 / 1977)), 0]
+
+
+@pytest.mark.parametrize(
+    ("images", "bare", "wanted"),
+    [
+        (("40", "250"), 0, [0, 5]),
+        (("40", "300"), 0, [7, 0]),
+        (("10", "2000"), 0, [49, 0]),
+        (("10", "2000"), 1, [32, 0, 0]),
+        (("40",), 0, [0, 0]),
+        (("2000",), 0, [100, 0]),
+    ],
+)
+def test_images_are_worth_what_kube_scheduler_says(
+    images: Sequence[str], bare: int, wanted: Sequence[int]
+) -> None:
+    sizes = [(40, 300, 2000), (250, 10), *[()] * bare]
+    machines = [node(f"n{n}", **{str(s): s for s in those}) for n, those in enumerate(sizes)]
+    assert scores(table_of(*machines), pod(*images)) == wanted
 
 
 def test_the_default_policy_prefers_a_node_that_has_the_image() -> None:

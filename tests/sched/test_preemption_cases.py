@@ -110,10 +110,10 @@ def test_the_node_is_that_which_kube_scheduler_takes(pod: str, nodes: Mapping[st
     assert plan.node == wanted
 
 
-def budget(allowed: int, disrupted: Sequence[str] = ()) -> PodDisruptionBudget:
+def budget(allowed: int, disrupted: Sequence[str] = (), app: str = "foo") -> PodDisruptionBudget:
     return PodDisruptionBudget(
-        metadata=ObjectMeta(name="b", namespace="default"),
-        spec=PodDisruptionBudgetSpec(selector=LabelSelector(match_labels={"app": "foo"})),
+        metadata=ObjectMeta(name=app, namespace="default"),
+        spec=PodDisruptionBudgetSpec(selector=LabelSelector(match_labels={"app": app})),
         status=PodDisruptionBudgetStatus(
             disruptions_allowed=allowed,
             disrupted_pods=dict.fromkeys(disrupted, datetime(2026, 1, 1, tzinfo=UTC)),
@@ -142,6 +142,26 @@ def test_a_node_where_no_budget_is_broken_is_taken() -> None:
     plan = world.preemption.plan(PodInfo.of(sized("h:l")))
     assert isinstance(plan, Plan)
     assert (plan.node in ("c", "d"), plan.violations) == (True, 0)
+
+
+def test_whom_a_budget_guards_stays_though_others_are_of_higher_priority() -> None:
+    guarded = {name: {"labels": {"app": "foo"}} for name in ("a1", "a2")}
+    world = World({"a": "l:s l:s m:s"}, guarded)
+    world.budgets.put(budget(0))
+    assert world.plans(sized("h:l")) == {"a": (["a3"], 0)}
+
+
+def test_where_no_budget_is_broken_the_lowest_priority_decides() -> None:
+    apps = {"a1": "foo", "b1": "bar", "b2": "bar", "c1": "bar", "c2": "bar", "c3": "bar"}
+    world = World(
+        {"a": "l:s m:s", "b": "l:s m:s", "c": "l:s l:s l:s"},
+        {name: {"labels": {"app": app}} for name, app in apps.items()},
+    )
+    world.budgets.put(budget(0))
+    world.budgets.put(budget(3, app="bar"))
+    plan = world.preemption.plan(PodInfo.of(sized("h:v")))
+    assert isinstance(plan, Plan)
+    assert (plan.node, plan.violations) == ("c", 0)
 
 
 def test_who_keeps_others_away_goes_and_nobody_else() -> None:
