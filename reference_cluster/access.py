@@ -44,6 +44,9 @@ class AccessSettings:
     front_proxy: "FrontProxy | None" = None
     """How this server shows others that it is such a proxy; None: by a certificate of that authority."""
 
+    origins: Sequence[str] = ()
+    """Regular expressions of the origins whose pages may read answers."""
+
     commit_policies: "Sequence[CommitPolicy]" = ()
     """Who decides in which order schedulers' transactions land; nobody: they land as they come."""
 

@@ -27,6 +27,7 @@ from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.tokens import ServiceAccountTokens
 from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.authz.modes import authorizer_of
+from kubelib.server.crossorigin import CrossOrigin
 from kubelib.server.listener import Tls, bind, serve
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.resourcemetrics import ResourceMetrics
@@ -264,7 +265,8 @@ async def run_api_server(
                     await group.start(component.run)
                 if registries.shared:
                     await group.start(presence.run)
-                async with serve(app, listening, tls, stop=app.stop_watches):
+                shown_to_pages = CrossOrigin(app, access.origins) if access.origins else app
+                async with serve(shown_to_pages, listening, tls, stop=app.stop_watches):
                     try:
                         yield RunningServer(
                             registries=registries,

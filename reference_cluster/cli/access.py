@@ -31,6 +31,7 @@ _OPTIONS = (
     click.option("--enable-priority-and-fairness/--disable-priority-and-fairness", "fair", default=True, show_default=True, help="Serve requests by priority, and fairly."),
     click.option("--max-requests-inflight", type=click.IntRange(1), default=400, show_default=True, help="Together with the next: how many requests are served at a time."),
     click.option("--max-mutating-requests-inflight", type=click.IntRange(1), default=200, show_default=True, help="See --max-requests-inflight."),
+    click.option("--cors-allowed-origins", "origins", default="", metavar="PATTERNS", help="Pages of which origins may read answers: regular expressions, separated by commas, such as //example\\.com(:|$)."),
     click.option("--request-timeout", default="1m", show_default=True, metavar="DURATION", help="How long a write may take."),
     click.option("--service-account-issuer", default="", metavar="URL", help="Who issues the tokens of service accounts."),
     click.option("--service-account-signing-key-file", "signing_key", type=_FILE, metavar="FILE", help="What signs them (default: a key of the cluster's own)."),
@@ -74,6 +75,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
         fair: bool,
         max_requests_inflight: int,
         max_mutating_requests_inflight: int,
+        origins: str,
         request_timeout: str,
         service_account_issuer: str,
         signing_key: Path | None,
@@ -97,6 +99,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
             fair=fair,
             concurrency=max_requests_inflight + max_mutating_requests_inflight,
             request_timeout=_duration(request_timeout),
+            origins=_origins(origins),
             oidc=_oidc(oidc),
             issuer=service_account_issuer or ISSUER,
             signing_key=signing_key,
@@ -132,6 +135,18 @@ def _modes(text: str) -> tuple[str, ...]:
     if not modes:
         raise click.ClickException("--authorization-mode needs at least one mode")
     return modes
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    from kubelib.server.crossorigin import require_pattern
+
+    patterns = tuple(text.split(",")) if text else ()
+    for pattern in patterns:
+        try:
+            require_pattern(pattern)
+        except ValueError as error:
+            raise click.ClickException(f"--cors-allowed-origins: {pattern!r}: {error}") from None
+    return patterns
 
 
 def _duration(text: str) -> float:

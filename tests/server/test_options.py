@@ -415,6 +415,11 @@ def test_lists_of_any_version_come_whole_but_for_events(client: httpx.Client) ->
         assert len(rest["items"]) == 1
 
 
+@pytest.mark.parametrize("query", ["", "?watch=1&timeoutSeconds=1"])
+def test_kinds_of_the_whole_cluster_are_in_no_namespace(client: httpx.Client, query: str) -> None:
+    assert client.get(f"/api/v1/namespaces/default/nodes{query}").status_code == 404
+
+
 def test_heads_have_the_headers_of_gets_and_no_body(client: httpx.Client) -> None:
     for path in ("/version", "/healthz", MAPS):
         head, get = client.head(path), client.get(path)

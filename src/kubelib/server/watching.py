@@ -134,6 +134,8 @@ class Watches:
             resource = self._registries.scheme.path(info.group, info.version, info.resource)
         except UnknownKind:
             raise NotFound("the server could not find the requested resource") from None
+        if info.namespace and not resource.namespaced and info.resource != "namespaces":
+            raise NotFound("the server could not find the requested resource")
         if info.subresource:
             # Only objects as a whole are watched: who may watch a part of them would see the rest.
             raise NotFound("the server could not find the requested resource")
