@@ -261,6 +261,19 @@ async def test_hand_made_endpoints_of_a_service_without_selector_are_left_alone(
         assert await world.names(Endpoints) == ["web"]
 
 
+async def test_a_service_that_is_only_a_name_has_no_endpoints_until_it_gets_an_address(world: Any) -> None:
+    async with world.running(*controllers(world)):
+        service = make_service("web", selector=WEB, type="ExternalName", external_name="example.com")
+        await world.create(service)
+        await world.settled(5)
+        assert (await world.names(Endpoints), await world.names(EndpointSlice)) == ([], [])
+        await world.change(Service, "web", lambda s: replace(s, spec=replace(s.spec, type="ClusterIP")))
+        await world.settled(5)
+        assert await world.names(Endpoints) == ["web"]
+        (slice_,) = await world.all(EndpointSlice)
+        assert HEADLESS not in slice_.metadata.labels
+
+
 async def test_endpoints_of_no_service_are_their_maker_s_until_the_controller_starts_anew(world: Any) -> None:
     leader = {"control-plane.alpha.kubernetes.io/leader": "{}"}
     async with world.running(*controllers(world)):

@@ -3,12 +3,13 @@ from random import Random
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.config import ConfigMap, ServiceAccount
 from kubelib.api.core.namespace import Namespace
-from kubelib.api.core.node import Taint
+from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.replication import ReplicationController
 from kubelib.api.errors import Forbidden
@@ -18,6 +19,7 @@ from kubelib.controllers.builtin.podgc import garbage, pod_garbage_collector
 from kubelib.controllers.builtin.replicationcontroller import replication_controller
 from kubelib.controllers.builtin.rootca import root_certificate_publisher
 from kubelib.controllers.builtin.serviceaccount import service_account_controller
+from kubelib.informers import SharedInformers
 from kubelib.sim import Conflicting, Lossy
 from kubelib.sim.hardship import Wrapper
 from kubelib.testing.objects import (
@@ -197,6 +199,26 @@ async def test_pods_of_a_node_that_is_gone_have_failed_and_go_after_a_while(worl
             "PodGC: node no longer exists",
         )
         assert condition.observed_generation == 1
+
+
+async def test_pods_of_a_node_that_only_the_cache_does_not_know_stay(world: Any) -> None:
+    class Behind(Wrapper[Any]):
+        async def list(self, *args: Any, **how: Any) -> Any:
+            return attrs.evolve(await super().list(*args, **how), items=())
+
+    class Line:
+        def resource(self, kind: Any) -> Any:
+            registry = world.direct.resource(kind)
+            return Behind(registry) if kind is Node else registry
+
+    await world.create(make_node("here"))
+    await world.create(make_pod("stays", node="here"))
+    await world.create(make_pod("goes", node="gone"))
+    informers = SharedInformers(Line(), random=Random(1))
+    collector = pod_garbage_collector(informers, clock=world.clock, recorder=world.recorder)
+    async with world.running(informers, collector):
+        await world.settled(120)
+        assert await world.names(Pod) == ["stays"]
 
 
 async def test_pods_that_end_and_whom_no_node_ends_have_failed(world: Any) -> None:

@@ -10,9 +10,14 @@ from kubelib.informers import Informer
 from kubelib.labels import NOTHING, Selector, selector_from_match_labels
 
 
+def chooses_pods(service: Service) -> bool:
+    """Return whether a Service is for Pods that it chooses: it may be only a name, or somebody says what is behind it."""
+    return bool(service.spec.selector) and service.spec.type != "ExternalName"
+
+
 def selector_of(service: Service) -> Selector:
-    """Return which pods a Service is for; without a selector it is for none that we know of."""
-    return selector_from_match_labels(service.spec.selector) if service.spec.selector else NOTHING
+    """Return which pods a Service is for; one that chooses none is for none that we know of."""
+    return selector_from_match_labels(service.spec.selector) if chooses_pods(service) else NOTHING
 
 
 HEADLESS = "service.kubernetes.io/headless"

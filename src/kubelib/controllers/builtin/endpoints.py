@@ -17,10 +17,9 @@ from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.podcontrol import namespace_is_ending
-from kubelib.controllers.services import labels_of, services_of_pod
+from kubelib.controllers.services import chooses_pods, labels_of, selector_of, services_of_pod
 from kubelib.controllers.triggers import TriggerTimes, triggered
 from kubelib.informers import SharedInformers
-from kubelib.labels import selector_from_match_labels
 
 NAME = "endpoint-controller"
 CAPACITY = 1000
@@ -102,10 +101,9 @@ class EndpointsOfServices:
             with contextlib.suppress(NotFound):
                 await registry.delete(key)  # also what the cache does not show yet
             return None
-        if not service.spec.selector:
-            return None  # somebody else says what is behind it
-        selector = selector_from_match_labels(service.spec.selector)
-        pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
+        if not chooses_pods(service):
+            return None
+        pods = [d.view(Pod) for d in self._pods.select(selector_of(service), key.namespace)]
         all_subsets = plan(service, pods)
         subsets = within_capacity(all_subsets)
         labels = {**labels_of(service), "endpoints.kubernetes.io/managed-by": NAME}

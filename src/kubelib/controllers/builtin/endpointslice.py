@@ -23,11 +23,10 @@ from kubelib.controllers.backends import Backend, backends, resolved_ports
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.services import labels_of, services_of_pod
+from kubelib.controllers.services import chooses_pods, labels_of, selector_of, services_of_pod
 from kubelib.controllers.slices import MANAGER, SERVICE_NAME, Part, slices_of, write_slices
 from kubelib.controllers.triggers import TriggerTimes
 from kubelib.informers import SharedInformers
-from kubelib.labels import selector_from_match_labels
 
 NAME = "endpointslice-controller"
 MANAGED_BY = "endpointslice-controller.k8s.io"
@@ -118,11 +117,10 @@ class SlicesOfServices:
         if service is None or service.metadata.deletion_timestamp is not None:
             self._triggers.forget(key)
             wanted: list[Part] = []
-        elif not service.spec.selector:
-            return None  # somebody else says what is behind it
+        elif not chooses_pods(service):
+            return None
         else:
-            selector = selector_from_match_labels(service.spec.selector)
-            pods = [d.view(Pod) for d in self._pods.select(selector, key.namespace)]
+            pods = [d.view(Pod) for d in self._pods.select(selector_of(service), key.namespace)]
             lost = self._lost(service, pods)
             wanted = plan(service, [pod for pod in pods if pod not in lost], self._zone_of)
             since = self._triggers.next(service, pods)

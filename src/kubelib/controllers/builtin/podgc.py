@@ -10,7 +10,8 @@ from anyio.abc import TaskStatus
 
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
-from kubelib.api.errors import ApiError
+from kubelib.api.errors import ApiError, NotFound
+from kubelib.api.meta import Key
 from kubelib.api.times import format_time
 from kubelib.clock import Clock
 from kubelib.controllers.events import EventRecorder
@@ -120,7 +121,8 @@ class PodGarbageCollector:
         now = anyio.current_time()
         named = {pod.spec.node_name for pod in pods if pod.spec.node_name} - known
         self._missing = {name: self._missing.get(name, now) for name in sorted(named)}
-        lost = frozenset(name for name, since in self._missing.items() if now - since >= QUARANTINE)
+        overdue = [name for name, since in self._missing.items() if now - since >= QUARANTINE]
+        lost = frozenset([name for name in overdue if await self._is_gone(name)])
         out = (d.view(Node) for d in self._nodes.cache if OUT_OF_SERVICE.encode() in d.raw)
         dead = frozenset(node.metadata.name for node in out if is_dead(node))
         for found in garbage(pods, lost, dead):
@@ -128,6 +130,16 @@ class PodGarbageCollector:
                 await self._collect(found)
             except (ApiError, OSError):
                 continue  # gone meanwhile, or tried again the next time
+
+    async def _is_gone(self, node: str) -> bool:
+        """Ask the server: our cache may be behind."""
+        try:
+            await self._client.resource(Node).get(Key("", node))
+        except NotFound:
+            return True
+        except (ApiError, OSError):
+            return False  # asked again the next time
+        return False
 
     async def _collect(self, found: Garbage) -> None:
         pod, registry = found.pod, self._client.resource(Pod)
