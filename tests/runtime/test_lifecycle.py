@@ -410,6 +410,24 @@ def test_a_condition_keeps_the_time_of_its_last_change() -> None:
     assert times["Initialized"] == "2026-01-01T12:00:00Z"
 
 
+def test_a_status_says_of_which_generation_it_is_and_keeps_the_conditions_of_others() -> None:
+    own = {
+        "type": "example.com/seen",
+        "status": "True",
+        "observedGeneration": 3,
+        "lastProbeTime": "2026-01-01T11:00:00Z",
+        "lastTransitionTime": "2026-01-01T11:00:01Z",
+    }
+    tree = codec.to_tree(pod()) | {"status": {"conditions": [own]}}
+    tree["metadata"]["generation"] = 7
+    made = codec.decode(Pod, json.dumps(tree).encode())
+    status = pod_status(made, [running()], Memory(), address="127.0.0.2", host="", now=NOW)
+    assert status["observedGeneration"] == 7
+    *ours, other = status["conditions"]
+    assert {condition["observedGeneration"] for condition in ours} == {7}
+    assert other == own
+
+
 def test_attempts_are_told_apart() -> None:
     containers = [running(attempt=2), exited(attempt=0), exited(code=1, attempt=1)]
     assert latest(containers)["main"].attempt == 2

@@ -7,6 +7,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import LifecycleHandler
 from kubelib.runtime.base import ContainerId
 from kubelib.runtime.probes import check
+from kubelib.runtime.words import in_full, quoted
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent
@@ -21,10 +22,22 @@ async def call_hook(
     address: str,
     timeout: float,
 ) -> str | None:
-    """Run a hook of a container, at most for `timeout` seconds; return None if it has succeeded, else why not."""
+    """Run a hook of a container, at most for `timeout` seconds; return None if it has succeeded, else what of it failed, and why."""
 
     def tell(text: str) -> None:
         agent.counts.fallbacks += 1
         agent.recorder.warning(pod, "LifecycleHTTPFallback", text)
 
-    return await check(hook, definition, identity, agent.runtime, address, timeout, tell)
+    why = await check(hook, definition, identity, agent.runtime, address, timeout, tell)
+    if why is None:
+        return None
+    where = f"for Container {quoted(definition.name)} in Pod {quoted(in_full(pod))}"
+    return f"{_described(hook)} {where} failed - error: {why}"
+
+
+def _described(hook: LifecycleHandler) -> str:
+    if hook.exec is not None:
+        return f"Exec lifecycle hook ([{' '.join(hook.exec.command)}])"
+    if hook.http_get is not None:
+        return f"HTTP lifecycle hook ({hook.http_get.path})"
+    return f"Sleep lifecycle hook ({hook.sleep.seconds})" if hook.sleep is not None else "Lifecycle hook"

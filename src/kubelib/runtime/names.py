@@ -8,6 +8,10 @@ from kubelib.runtime.specs import hostname_of
 
 MOST_SERVERS, MOST_SEARCHES, LONGEST_SEARCHES, LONGEST_SEARCH = 3, 32, 2048, 253
 """What resolvers can do with: how many servers and domains to search, and how long these are together and each."""
+NO_CLUSTER_DNS = (
+    'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy.'
+    ' Falling back to "Default" policy.'
+)
 _HEADER = "# Kubernetes-managed hosts file.\n"
 _LOCAL = (
     "127.0.0.1\tlocalhost\n"
@@ -57,16 +61,26 @@ def parse_resolv_conf(text: str) -> Dns:
     return Dns(servers=tuple(servers), searches=searches, options=options)
 
 
+def _by_cluster(pod: Pod) -> bool:
+    """Return whether a Pod is to ask the cluster's servers."""
+    policy = pod.spec.dns_policy
+    return policy == "ClusterFirstWithHostNet" or (
+        policy in ("", "ClusterFirst") and not pod.spec.host_network
+    )
+
+
+def lacks_dns(pod: Pod, cluster: Iterable[str]) -> bool:
+    """Return whether a Pod is to ask the cluster's servers, and there are none."""
+    return _by_cluster(pod) and not tuple(cluster)
+
+
 def dns_of(pod: Pod, *, host: Dns, cluster: Iterable[str], domain: str) -> Dns:
     """Return how a Pod resolves names, by its policy; `cluster` are the addresses of the cluster's DNS, if it has any."""
     spec = pod.spec
     servers = tuple(cluster)
-    by_cluster = spec.dns_policy == "ClusterFirstWithHostNet" or (
-        spec.dns_policy in ("", "ClusterFirst") and not spec.host_network
-    )
     if spec.dns_policy == "None":
         base = Dns()
-    elif by_cluster and servers:
+    elif _by_cluster(pod) and servers:
         own = (f"{pod.metadata.namespace}.svc.{domain}", f"svc.{domain}", domain)
         base = Dns(servers=servers, searches=_once((*own, *host.searches)), options=("ndots:5",))
     elif spec.dns_config is None:

@@ -26,6 +26,7 @@ from kubelib.runtime.base import (
     SupportsProbes,
 )
 from kubelib.runtime.grpchealth import ask_health
+from kubelib.runtime.words import quoted
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -98,7 +99,12 @@ async def check(
                 if result.exit_code == 0:
                     return None
                 output = (result.stdout + result.stderr).decode(errors="replace")[:10_240]
-                return output or (f"exit status {result.exit_code}" if hook else "")
+                if not hook:
+                    return output
+                command, said = " ".join(handler.exec.command), result.stderr.decode(errors="replace")
+                return (
+                    f"command '{command}' exited with {result.exit_code}: {said}, message: {quoted(output)}"
+                )
             if handler.http_get is not None:
                 url = _url(handler.http_get, address, port)
                 if hook:

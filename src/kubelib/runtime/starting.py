@@ -29,10 +29,11 @@ from kubelib.runtime.base import (
 )
 from kubelib.runtime.environment import ConfigMissing, environment
 from kubelib.runtime.hooks import call_hook
-from kubelib.runtime.names import within_limits
+from kubelib.runtime.names import NO_CLUSTER_DNS, lacks_dns, within_limits
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import container_spec, sandbox_spec
 from kubelib.runtime.termination import annotations_of, termination_mount
+from kubelib.runtime.words import in_full, quoted
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -66,8 +67,12 @@ class Starter:
             agent.recorder.normal(pod, "SandboxChanged", message)
         try:
             dns, told = within_limits(agent.dns_of(pod))
-            for message in () if worker.containers else told:
-                agent.recorder.warning(pod, "DNSConfigForming", message)
+            if not worker.containers:
+                for message in told:
+                    agent.recorder.warning(pod, "DNSConfigForming", message)
+                if agent.keeps_hosts and lacks_dns(pod, agent.settings.cluster_dns):
+                    message = f"pod: {quoted(in_full(pod))}. {NO_CLUSTER_DNS}"
+                    agent.recorder.warning(pod, "MissingClusterDNS", message)
             wanted = sandbox_spec(pod, address=address, dns=dns)
             if not (wanted.host_users or has_user_namespaces(agent.runtime)):
                 raise CannotCreate(NO_USER_NAMESPACES)
@@ -114,13 +119,14 @@ class Starter:
         if hook is not None:
             why = await self._after_start(pod, hook, definition, identity, address)
             if why is not None:
-                # What it said may be secret, and Events are for more people to read than logs of nodes are.
-                log.warning("pod %s: container %s: the hook after its start failed: %s", pod.key, name, why)
+                # What it said may be secret, and Events are for more people to read than Pods and logs of nodes are.
+                log.warning("pod %s: %s", pod.key, why)
                 agent.recorder.warning(pod, "FailedPostStartHook", "PostStartHook failed")
                 agent.recorder.normal(pod, "Killing", "FailedPostStartHook")
                 await agent.runtime.stop_container(
                     identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
                 )
+                worker.memory.waiting[name] = ("PostStartHookError", why)
 
     async def _after_start(
         self,

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from kubelib.api import codec
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import ResourceRequirements
-from kubelib.api.core.pod import Pod
+from kubelib.api.core.pod import Pod, PodCondition
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.runtime.base import Container
@@ -26,6 +25,7 @@ from kubelib.runtime.lifecycle import (
     restarts,
     wait_left,
 )
+from kubelib.runtime.words import in_full
 
 RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
 """The conditions that only the node says, and that are gone when it does not say them."""
@@ -125,11 +125,10 @@ def container_status(
                 status["state"] = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
                 status["lastState"] = _ended(container, memory)
             elif not over and restarts(container, policy) and (waiting or wait_left(container, now) > 0):
-                where = f"pod={pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
                 delay = _go_seconds(backoff_of(container))
                 reason, message = waiting or (
                     "CrashLoopBackOff",
-                    f"back-off {delay} restarting failed container={definition.name} {where}",
+                    f"back-off {delay} restarting failed container={definition.name} pod={in_full(pod)}",
                 )
                 status["state"] = {"waiting": {"reason": reason, "message": message}}
                 status["lastState"] = _ended(container, memory)
@@ -256,13 +255,17 @@ def pod_status(
     shut = ", ".join(_shut_gates(pod))
     if shut and wanted["Ready"]["status"] == "True":
         wanted["Ready"] = {"status": "False", "reason": "ReadinessGatesNotReady", "message": shut}
+    generation = pod.metadata.generation
+    if generation:
+        status["observedGeneration"] = generation
+        wanted = {kind: {**condition, "observedGeneration": generation} for kind, condition in wanted.items()}
     wanted |= {condition["type"]: condition for condition in memory.resizing}
     status["conditions"] = _conditions(pod, wanted, now)
     return status
 
 
-def _tree(resources: ResourceRequirements) -> Tree:
-    found: Tree = msgspec.to_builtins(resources)
+def _tree(model: ResourceRequirements | PodCondition) -> Tree:
+    found: Tree = msgspec.to_builtins(model)
     return found
 
 
@@ -285,12 +288,6 @@ def _conditions(pod: Pod, wanted: Mapping[str, Tree], now: datetime) -> list[Tre
         old = known.pop(kind, None)
         since = old.last_transition_time if old is not None and old.status == condition["status"] else None
         conditions.append({"type": kind, **condition, "lastTransitionTime": format_time(since or now)})
-    for kind, other in known.items():
-        if kind in RESIZE_CONDITIONS:
-            continue  # there only while a resize is under way
-        kept: dict[str, Any] = {"type": kind, "status": other.status}
-        kept |= {n: v for n, v in (("reason", other.reason), ("message", other.message)) if v}
-        if other.last_transition_time:
-            kept["lastTransitionTime"] = format_time(other.last_transition_time)
-        conditions.append(kept)
+    # Those of others stay as they are. Of a resize there are some only while it is under way.
+    conditions += [_tree(other) for kind, other in known.items() if kind not in RESIZE_CONDITIONS]
     return conditions

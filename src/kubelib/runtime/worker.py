@@ -35,6 +35,7 @@ from kubelib.runtime.resizing import Resizing
 from kubelib.runtime.starting import Starter
 from kubelib.runtime.statuses import container_id, pod_status
 from kubelib.runtime.termination import Messages
+from kubelib.runtime.words import in_full
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent
@@ -249,7 +250,9 @@ class PodWorker:
                 refused = self._refused(pod)
             if refused is not None:
                 agent.recorder.warning(pod, refused.reason, refused.message)
-                await self._patch_status(pod, dict(refused.status))
+                await self._patch_status(
+                    pod, {**refused.status, "observedGeneration": pod.metadata.generation}
+                )
                 return False
         self.admitted = True
         self.resizing.count(pod)
@@ -366,8 +369,7 @@ class PodWorker:
                 self.agent.recorder.warning(
                     pod,
                     "BackOff",
-                    f"Back-off restarting failed container {container['name']} in pod"
-                    f" {pod.metadata.name}_{pod.metadata.namespace}({self.uid})",
+                    f"Back-off restarting failed container {container['name']} in pod {in_full(pod)}",
                 )
 
     # Stopping
@@ -406,8 +408,7 @@ class PodWorker:
                 address = self.agent.address_of(pod)
                 why = await call_hook(self.agent, pod, hook, definition, container.id, address, left)
                 if why is not None:
-                    what = "pod %s: container %s: the hook before its end failed: %s"
-                    log.warning(what, pod.key, container.name, why)
+                    log.warning("pod %s: %s", pod.key, why)
                     self.agent.recorder.warning(pod, "FailedPreStopHook", "PreStopHook failed")
             # However long the hook took, the container gets a moment of its own.
             left = max(SHORTEST_GRACE, until - anyio.current_time())

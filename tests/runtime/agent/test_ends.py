@@ -100,6 +100,32 @@ async def test_a_failed_post_start_hook_is_reported_and_ends_the_container(node:
     assert event.message == "FailedPostStartHook"
 
 
+async def test_what_waits_for_a_hook_that_failed_says_so_in_its_pod(node: SimNode) -> None:
+    async def command(words: Any, given: bytes, age: float) -> ExecResult:
+        return ExecResult(1, b"no", b"refused")
+
+    node.images(run=Life(command=command))
+    hook = Lifecycle(post_start=LifecycleHandler(exec=ExecAction(command=("register", "me"))))
+    pod = await node.run(containers=(container(lifecycle=hook),))
+    async with node.client.resource(Pod).watch(since=pod.metadata.resource_version) as events:
+        async for event in events:
+            pod = event.object
+            if waits_for(pod) == "PostStartHookError":
+                break
+    status = pod.status.container_statuses[0]
+    assert status.state.waiting is not None and status.last_state.terminated is not None
+    assert status.state.waiting.message == (
+        f'Exec lifecycle hook ([register me]) for Container "main" in Pod "a_default({pod.metadata.uid})" failed'
+        " - error: command 'register me' exited with 1: refused, message: \"norefused\""
+    )
+    await node.until(lambda p: waits_for(p) == "CrashLoopBackOff")
+
+
+def waits_for(pod: Pod) -> str:
+    waiting = pod.status.container_statuses[0].state.waiting if pod.status.container_statuses else None
+    return waiting.reason if waiting is not None else ""
+
+
 async def test_a_pod_past_its_deadline_is_ended_and_has_failed(node: SimNode) -> None:
     await node.run(active_deadline_seconds=30)
     await node.until(is_ready)

@@ -49,6 +49,21 @@ async def test_servers_of_names_beyond_what_resolvers_ask_are_left_out_and_told(
     assert event.message.endswith("the applied nameserver line is: 10.96.0.10 192.0.2.1 192.0.2.2")
 
 
+async def test_a_pod_that_is_to_ask_servers_that_the_cluster_does_not_have_is_told_so(idle: SimNode) -> None:
+    async with idle.running():
+        idle.agent.keeps_hosts = True
+        pod = await idle.run()
+        await idle.run("plain", dns_policy="Default")
+        for name in ("a", "plain"):
+            await idle.until(is_running, name=name)
+        await anyio.sleep(1)
+        [event] = await idle.events("MissingClusterDNS")
+    assert event.message == (
+        f'pod: "a_default({pod.metadata.uid})". kubelet does not have ClusterDNS IP configured and cannot create'
+        ' Pod using "ClusterFirst" policy. Falling back to "Default" policy.'
+    )
+
+
 async def test_containers_may_have_as_many_processes_as_the_node_says(idle: SimNode) -> None:
     idle.settings["pids_limit"] = 64
     async with idle.running():
