@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -146,9 +147,24 @@ def test_a_sub_path_is_made_and_may_not_lead_out_of_its_volume(tmp_path: Path) -
     assert mount.source == str(tmp_path / "a/b")
     assert (tmp_path / "a/b").is_dir()
     (tmp_path / "link").symlink_to("/etc")
-    for path in ("../x", "link"):
-        with pytest.raises(ConfigMissing, match="leads out"):
+    (tmp_path / "file").touch()
+    for path, why in (
+        ("../x", "unable to provision SubPath `../x`: must not contain '..'"),
+        ("/x", "error SubPath `/x` must not be an absolute path"),
+        ("link", 'failed to prepare subPath for volumeMount "v" of container "a"'),
+        ("file/x", 'failed to create subPath directory for volumeMount "v" of container "a"'),
+    ):
+        with pytest.raises(ConfigMissing, match=f"^{re.escape(why)}$"):
             spec_of(mounting(path), volumes={"v": tmp_path})
+
+
+def test_what_a_sub_path_names_must_have_a_value(tmp_path: Path) -> None:
+    mount = VolumeMount(name="v", mount_path="/data", sub_path_expr="$(B)/$$(D)/$(A)/$(C)")
+    definition = ContainerDefinition(name="a", volume_mounts=(mount,))
+    with pytest.raises(ConfigMissing, match=r"^missing value for B, C$"):
+        spec_of(definition, volumes={"v": tmp_path}, env={"A": "1", "B": ""})
+    [mounted] = spec_of(definition, volumes={"v": tmp_path}, env={"A": "1", "B": "2", "C": "3"}).mounts
+    assert mounted.source == str(tmp_path / "2/$(D)/1/3")
 
 
 def test_the_security_of_a_container_goes_before_that_of_its_pod() -> None:

@@ -58,6 +58,15 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
+def names_in(text: str) -> set[str]:
+    """Return which variables `expand` looks for.
+
+    >>> sorted(names_in("$(A)/$(B)/$$(C)"))
+    ['A', 'B']
+    """
+    return {match[2] for match in _REFERENCE.finditer(text) if match[1] != "$"}
+
+
 def service_variables(services: Iterable[Service]) -> dict[str, str]:
     """Return the variables that tell where Services are, in both of their forms."""
     variables: dict[str, str] = {}

@@ -8,7 +8,7 @@ from typing import cast
 import attrs
 
 from kubelib.api.core.container import Container as ContainerDefinition
-from kubelib.api.core.container import ResourceRequirements
+from kubelib.api.core.container import ResourceRequirements, VolumeMount
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.security import (
     AppArmorProfile,
@@ -29,7 +29,8 @@ from kubelib.runtime.base import (
     SandboxSpec,
     Security,
 )
-from kubelib.runtime.environment import ConfigMissing, expand
+from kubelib.runtime.environment import ConfigMissing, expand, names_in
+from kubelib.runtime.words import quoted
 
 LONGEST_HOSTNAME = 63
 GUARANTEED, BEST_EFFORT = -997, 1000
@@ -103,9 +104,11 @@ def container_spec(
     for mount in definition.volume_mounts:
         source = volumes[mount.name]
         file_system = str(source) if mount.name in in_memory else ""
-        below = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
+        below = _sub_path(mount, env)
         if below:
-            source = _below(source, below)
+            source = _below(
+                source, below, f"volumeMount {quoted(mount.name)} of container {quoted(definition.name)}"
+            )
         propagation = cast("Propagation", mount.mount_propagation or "None")
         read_only = bool(mount.read_only)
         mounts.append(Mount(str(source), mount.mount_path, read_only, propagation, file_system))
@@ -212,12 +215,30 @@ def oom_score_of(pod: Pod, definition: ContainerDefinition, memory: int) -> int:
     return min(max(score, 1000 + GUARANTEED), BEST_EFFORT - 1)
 
 
-def _below(volume: Path, path: str) -> Path:
-    """Return a place in a volume, made a directory if there is nothing. Raises `ConfigMissing` if it leads out."""
+def _sub_path(mount: VolumeMount, env: Mapping[str, str]) -> str:
+    """Return which place in its volume is mounted; empty for all of it. Raises `ConfigMissing`."""
+    if not mount.sub_path_expr:
+        return mount.sub_path
+    missing = sorted(name for name in names_in(mount.sub_path_expr) if not env.get(name))
+    if missing:
+        raise ConfigMissing(f"missing value for {', '.join(missing)}")
+    return expand(mount.sub_path_expr, env)
+
+
+def _below(volume: Path, path: str, what: str) -> Path:
+    """Return a place in a volume, made a directory if there is nothing. Raises `ConfigMissing`, also if it leads out."""
+    if path.startswith("/"):
+        raise ConfigMissing(f"error SubPath `{path}` must not be an absolute path")
+    if ".." in Path(path).parts:
+        raise ConfigMissing(f"unable to provision SubPath `{path}`: must not contain '..'")
     place = volume / path
-    if ".." in Path(path).parts or not place.resolve().is_relative_to(volume.resolve()):
-        raise ConfigMissing(f"subPath {path} leads out of its volume")
-    if not place.exists():
-        place.mkdir(parents=True)
-        place.chmod(stat.S_IMODE(volume.stat().st_mode))  # whoever may use the volume
+    # No more is said of what there is on the node.
+    if not place.resolve().is_relative_to(volume.resolve()):
+        raise ConfigMissing(f"failed to prepare subPath for {what}")
+    try:
+        if not place.exists():
+            place.mkdir(parents=True)
+            place.chmod(stat.S_IMODE(volume.stat().st_mode))  # whoever may use the volume
+    except OSError:
+        raise ConfigMissing(f"failed to create subPath directory for {what}") from None
     return place
