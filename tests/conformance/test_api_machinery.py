@@ -602,6 +602,7 @@ def test_a_client_that_accepts_nothing_that_is_served_is_told(api: Api) -> None:
 def test_where_there_is_no_api_there_is_no_page(api: Api, method: str, path: str) -> None:
     answer = api.http.request(method, path, json={} if method == "POST" else None)
     assert (answer.status_code, answer.text) == (404, "404 page not found\n")
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-type"].startswith("text/plain")
 
 

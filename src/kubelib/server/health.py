@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from kubelib.server.responses import Response
+from kubelib.server.responses import PLAIN, UNSNIFFED, Response, page_not_found
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
 
 KINDS = ("healthz", "livez", "readyz")
-TEXT = b"text/plain; charset=utf-8"
-_PLAIN = [(b"x-content-type-options", b"nosniff")]
 _HOOK = "poststarthook/"
 _FLOW = "priority-and-fairness-"
 _REASONS = {"shutdown": "process is shutting down"}
@@ -81,11 +79,11 @@ def answer(which: str, check: str, checks: Mapping[str, bool], query: bytes) -> 
     """
     if check:
         if check not in checks:
-            return Response(b"404 page not found\n", 404, TEXT)
+            return page_not_found()
         if checks[check]:
-            return Response(b"ok", content_type=TEXT, headers=list(_PLAIN))
+            return Response(b"ok", content_type=PLAIN, headers=list(UNSNIFFED))
         text = f"internal server error: {_REASONS.get(check) or f'{check} check failed'}\n"
-        return Response(text.encode(), 500, TEXT, headers=list(_PLAIN))
+        return Response(text.encode(), 500, PLAIN, headers=list(UNSNIFFED))
     asked = parse_qs(query.decode("latin1"), keep_blank_values=True)
     excluded = set(asked.get("exclude") or ())
     lines = []
@@ -101,6 +99,6 @@ def answer(which: str, check: str, checks: Mapping[str, bool], query: bytes) -> 
         lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
     well = all(healthy or name in excluded for name, healthy in checks.items())
     if well and "verbose" not in asked:
-        return Response(b"ok", content_type=TEXT, headers=list(_PLAIN))
+        return Response(b"ok", content_type=PLAIN, headers=list(UNSNIFFED))
     lines.append(f"{which} check {'passed' if well else 'failed'}\n")
-    return Response("\n".join(lines).encode(), 200 if well else 500, TEXT, headers=list(_PLAIN))
+    return Response("\n".join(lines).encode(), 200 if well else 500, PLAIN, headers=list(UNSNIFFED))

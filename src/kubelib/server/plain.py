@@ -12,7 +12,7 @@ from kubelib.exposition import CONTENT_TYPE
 from kubelib.server import discovery, health
 from kubelib.server.conditional import tagged
 from kubelib.server.request import Request
-from kubelib.server.responses import FORMS, Response, none_accepted, require_produced
+from kubelib.server.responses import FORMS, Response, none_accepted, page_not_found, require_produced
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
@@ -182,7 +182,7 @@ class PlainPaths:
         )
         if first in ("api", "version") or (first == "apis" and group and known):
             raise NotFound("the server could not find the requested resource")
-        return Response(b"404 page not found\n", 404, b"text/plain; charset=utf-8")
+        return page_not_found()
 
 
 def _version() -> dict[str, str]:

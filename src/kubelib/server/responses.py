@@ -127,6 +127,16 @@ class Response:
     """Whether JSON is a document of the API, which ends with a line break, and not some other text that has none."""
 
 
+PLAIN = b"text/plain; charset=utf-8"
+UNSNIFFED: Headers = [(b"x-content-type-options", b"nosniff")]
+"""Behind a line of text as Go's library writes it: browsers are not to take it for something else."""
+
+
+def page_not_found() -> Response:
+    """Return what is said of a path that nobody serves."""
+    return Response(b"404 page not found\n", 404, PLAIN, list(UNSNIFFED))
+
+
 def error_response(error: ApiError) -> Response:
     """Return the ``Status`` of an error."""
     response = Response(encode_json(error.status()), error.code)

@@ -21,7 +21,7 @@ from kubelib.server.proxying import (
     pass_websocket,
     request_body,
 )
-from kubelib.server.responses import Headers, Receive, Response, Scope, Send
+from kubelib.server.responses import PLAIN, UNSNIFFED, Headers, Receive, Response, Scope, Send
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
@@ -139,5 +139,4 @@ def _target(scope: Scope) -> bytes:
 
 def refusal(why: str) -> Response:
     """Return the answer that a server cannot be asked."""
-    headers = [(b"x-content-type-options", b"nosniff")]
-    return Response(why.encode() + b"\n", 503, b"text/plain; charset=utf-8", headers)
+    return Response(why.encode() + b"\n", 503, PLAIN, list(UNSNIFFED))
