@@ -137,6 +137,35 @@ def test_endpoints_tell_their_zone_and_for_whom_they_are_meant_first(
         assert [node.name for node in ready.hints.for_nodes] == nodes
 
 
+@pytest.mark.parametrize(
+    ("annotations", "hinted"),
+    [
+        ({"service.kubernetes.io/topology-mode": "Auto"}, False),
+        ({"service.kubernetes.io/topology-mode": "auto"}, False),
+        ({"service.kubernetes.io/topology-aware-hints": "Auto"}, False),
+        ({"service.kubernetes.io/topology-mode": "Disabled"}, True),
+        (
+            {
+                "service.kubernetes.io/topology-aware-hints": "Disabled",
+                "service.kubernetes.io/topology-mode": "Auto",
+            },
+            True,
+        ),
+    ],
+)
+def test_a_topology_mode_has_precedence_over_a_traffic_distribution(
+    annotations: dict[str, str], hinted: bool
+) -> None:
+    service = make_service("web", selector=WEB, ports=[NAMED])
+    service = replace(
+        service,
+        metadata=replace(service.metadata, annotations=annotations),
+        spec=replace(service.spec, traffic_distribution="PreferSameZone"),
+    )
+    (part,) = plan_slices(service, [pod("a", "10.0.0.1")], lambda node: {"n": "z"}[node])
+    assert (part.endpoints[0].hints is not None) is hinted
+
+
 def slices(pods: Sequence[Pod], *before: EndpointSlice) -> tuple[list[EndpointSlice], int]:
     """The slices of a Service after its Pods have changed, and how many were written or deleted."""
     found = {slice_.metadata.name: slice_ for slice_ in before}

@@ -31,10 +31,17 @@ from kubelib.informers import SharedInformers
 NAME = "endpointslice-controller"
 MANAGED_BY = "endpointslice-controller.k8s.io"
 ZONE = "topology.kubernetes.io/zone"
+_HINTS, _MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
 
 
 def _hints(service: Service, backend: Backend, zone: str) -> EndpointHints | None:
-    """Return for whom an endpoint is meant first, by what its Service says of where its traffic is to go."""
+    """Return for whom an endpoint is meant first, by what its Service says of where its traffic is to go.
+
+    A topology mode has precedence over it. The shares of zones that `Auto` asks for are not reckoned here.
+    """
+    annotations = service.metadata.annotations
+    if annotations.get(_HINTS, annotations.get(_MODE)) in ("Auto", "auto"):
+        return None
     preference = service.spec.traffic_distribution
     if not backend.ready or not zone:
         zones: tuple[ForZone, ...] = ()
