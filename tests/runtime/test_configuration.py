@@ -146,6 +146,38 @@ async def test_what_becomes_immutable_is_watched_no_more_and_still_had(
     assert watched.now == []
 
 
+async def test_what_only_variables_are_made_of_is_watched_while_it_is_asked_for(
+    idle: SimNode, watched: Watched
+) -> None:
+    maps = idle.client.resource(ConfigMap)
+    for name in ("settings", "words"):
+        await maps.create(make_config_map(name, colour="blue"))
+    variables = (EnvFromSource(config_map_ref=ConfigMapEnvSource(name="words")),)
+    main = container("main", env_from=variables)
+    idle.images(run=[Life(run_for=1000), Life()])
+    await idle.run(containers=(main,), volumes=(SETTINGS,))
+    await idle.until(is_running)
+    both = [("ConfigMap", "default", f"metadata.name={name}") for name in ("settings", "words")]
+    await anyio.sleep(290)
+    assert sorted(watched.now) == both
+    await anyio.sleep(100)
+    assert watched.now == both[:1], "what a volume shows is watched for as long as it does"
+    await maps.patch(Key("default", "words"), Patch("merge", {"data": {"colour": "red"}}))
+    assert idle.agent.configuration.watched == 1
+    await anyio.sleep(650)
+    assert (await idle.status()).restart_count == 1
+    assert idle.spec_of("main").env["colour"] == "red"
+    assert sorted(watched.now) == both
+    await anyio.sleep(400)
+    assert watched.now == both[:1]
+    shown = Volume(name="v", config_map=ConfigMapVolumeSource(name="words"))
+    await idle.run("b", volumes=(shown,))
+    await idle.until(is_running, name="b")
+    assert sorted(watched.now) == both
+    await anyio.sleep(400)
+    assert sorted(watched.now) == both
+
+
 async def test_a_pod_whose_configuration_cannot_be_read_yet_says_so_and_starts_once_it_can(
     idle: SimNode, watched: Watched
 ) -> None:

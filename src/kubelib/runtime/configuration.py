@@ -1,7 +1,8 @@
 """The ConfigMaps and Secrets that a node's Pods use: each is watched on its own, by one watch, for as long as a Pod uses it.
 
 What the kubelet calls the change detection strategy ``Watch``. A node may not see others (`kubelib.server.authz.nodes`). One that is
-immutable is read and then watched no more.
+immutable is read and then watched no more. One that no volume shows, as only variables are made of it, is watched again when somebody
+asks for it, once nobody has for a while.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.api.podreferences import references_of
+from kubelib.api.scheme import Tree
 from kubelib.client.base import Client
 from kubelib.informers.reflector import Reflector
 from kubelib.labels import parse_field_selector
@@ -26,6 +28,8 @@ from kubelib.runtime.environment import ConfigMissing
 
 PATIENCE = 1.0
 """Seconds that who asks waits for what has not been read yet."""
+IDLE_AFTER, LOOK_AROUND = 300.0, 60.0
+"""Seconds after which what nobody asks for and no volume shows is watched no more, and after which one looks for such again."""
 Changed = Callable[[str], object]
 """Told the UID of a Pod when something that it uses has changed. Must not wait."""
 Kind: TypeAlias = type[ConfigMap] | type[Secret]
@@ -50,20 +54,29 @@ class Configuration:
             for (kind, key), used in self._used.items():
                 self._tasks.start_soon(self._watch, kind, key, used)
             task_status.started()
-            await anyio.sleep_forever()
+            while True:
+                await anyio.sleep(LOOK_AROUND)
+                for used in self._used.values():
+                    used.rest_if_idle()
 
     def register(self, pod: Pod) -> None:
         """Begin to watch what a Pod uses, and what it uses no more no longer."""
-        uid = pod.metadata.uid
-        before, now = self._by_pod.get(uid, frozenset()), frozenset(_used_by(pod))
+        uid, tree = pod.metadata.uid, to_tree(pod)
+        before, now = self._by_pod.get(uid, frozenset()), frozenset(_used_by(tree))
         self._by_pod[uid] = now
-        for kind, key in sorted(now - before, key=_order):
+        shown = frozenset(_used_by({**tree, "spec": {"volumes": tree["spec"].get("volumes")}}))
+        for kind, key in sorted(now, key=_order):
             used = self._used.get((kind, key))
             if used is None:
                 used = self._used[kind, key] = _Used(kind, self._changed)
                 if self._tasks is not None:
                     self._tasks.start_soon(self._watch, kind, key, used)
             used.pods.add(uid)
+            if (kind, key) in shown:
+                used.shown.add(uid)
+                self._wake(kind, key, used)
+            else:
+                used.shown.discard(uid)
         self._drop(uid, before - now)
 
     def release(self, uid: str) -> None:
@@ -74,9 +87,16 @@ class Configuration:
         for name in names:
             used = self._used[name]
             used.pods.discard(uid)
+            used.shown.discard(uid)
             if not used.pods:
                 del self._used[name]
                 used.watching.cancel()
+
+    def _wake(self, kind: Kind, key: Key, used: "_Used") -> None:
+        """Watch something again that was at rest."""
+        if used.rests and self._tasks is not None:
+            used.rests, used.watching = False, anyio.CancelScope()
+            self._tasks.start_soon(self._watch, kind, key, used)
 
     async def _watch(self, kind: Kind, key: Key, used: "_Used") -> None:
         query = Query(key.namespace, fields=parse_field_selector(f"metadata.name={key.name}"))
@@ -97,6 +117,8 @@ class Configuration:
         used = self._used.get((kind, key))
         if used is None:
             raise ConfigMissing(f'object "{key.namespace}"/"{key.name}" not registered')
+        used.asked = anyio.current_time()
+        self._wake(kind, key, used)
         what = kind.kind.lower()
         if not await used.is_known():
             raise ConfigMissing(f"failed to sync {what} cache: timed out waiting for the condition")
@@ -120,6 +142,12 @@ class _Used:
     def __init__(self, kind: Kind, changed: Changed) -> None:
         self.pods: set[str] = set()
         """By UID."""
+        self.shown: set[str] = set()
+        """The Pods of which volumes show it, by UID."""
+        self.asked = anyio.current_time()
+        """When somebody last asked for it, by the loop's time."""
+        self.rests = False
+        """Whether it is watched no more until somebody asks for it."""
         self.document: Document | None = None
         """As it is; None if it is not there."""
         self.watching = anyio.CancelScope()
@@ -136,6 +164,14 @@ class _Used:
         if not self._known.is_set():
             self._missed = True
         return self._known.is_set()
+
+    def rest_if_idle(self) -> None:
+        """End the watch if nobody needs it any more."""
+        idle = not self.shown and anyio.current_time() - self.asked >= IDLE_AFTER
+        # What is about to be read is not read in vain.
+        if idle and self._known.is_set() and not self.watching.cancel_called:
+            self.rests, self._known, self.document = True, anyio.Event(), None
+            self.watching.cancel()
 
     def replace(self, documents: Sequence[Document], resource_version: str) -> None:
         """Take the object as it is."""
@@ -163,8 +199,8 @@ def _version(document: Document | None) -> str:
     return "" if document is None else document.meta.resource_version
 
 
-def _used_by(pod: Pod) -> Iterator[tuple[Kind, Key]]:
-    references, namespace = references_of(to_tree(pod)), pod.metadata.namespace
+def _used_by(pod: Tree) -> Iterator[tuple[Kind, Key]]:
+    references, namespace = references_of(pod), pod["metadata"]["namespace"]
     for name in references.config_maps:
         yield ConfigMap, Key(namespace, name)
     for name in references.secrets:
