@@ -70,8 +70,9 @@ class RemoteNodes:
             if value not in (None, "")
         }
         path = f"/containerLogs/{meta.namespace}/{meta.name}/{container}"
+        connection = attrs.evolve(self._connection(pod.spec.node_name), insecure=options.insecure)
         async with (
-            HttpClient(self._connection(pod.spec.node_name), manager="kube-apiserver") as client,
+            HttpClient(connection, manager="kube-apiserver") as client,
             client.stream("GET", path, query=query, accept="*/*") as chunks,
         ):
             yield chunks

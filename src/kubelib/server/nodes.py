@@ -24,6 +24,8 @@ class LogOptions:
     since_seconds: float | None = None
     since_time: str = ""
     limit_bytes: int | None = None
+    insecure: bool = False
+    """Whether it is taken from a node whose certificate nobody vouches for."""
 
 
 class Stream(Protocol):

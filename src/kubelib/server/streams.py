@@ -120,6 +120,7 @@ def log_options(request: "Request") -> LogOptions:
         previous=request.flag("previous"),
         timestamps=request.flag("timestamps"),
         tail_lines=tail,
+        insecure=request.flag("insecureSkipTLSVerifyBackend"),
         since_seconds=since,
         since_time=since_time,
         limit_bytes=limit,
