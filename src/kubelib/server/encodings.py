@@ -3,6 +3,7 @@
 That is JSON as it is for nearly everybody; JSON to be read by people, YAML, or protocol buffers for clients that take nothing else.
 """
 
+import functools
 import re
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -91,18 +92,22 @@ def _is_for_people(query: bytes, user_agent: bytes) -> bool:
     return user_agent.startswith(_PEOPLE)
 
 
+@functools.lru_cache(maxsize=512)
+def _negotiated(accept: str, verb: str, subresource: str) -> Accepted:
+    """Negotiate about objects of a built-in kind: the media types come first, then what is asked for with them."""
+    produced: tuple[str, ...] = FORMS
+    if verb in ("list", "watch"):
+        produced = _LISTED
+    elif subresource == "log":
+        produced = _LOGGED
+    require_produced(accept, produced)
+    return negotiate(accept)
+
+
 def accepted_form(request: Request, resource: Resource) -> Accepted:
     """Return the form in which a client takes objects of a kind. Raises NotAcceptable."""
-    accept = request.header("accept")
-    info = request.info
-    if accept and resource.builtin:
-        produced: tuple[str, ...] = FORMS
-        if info.verb in ("list", "watch"):
-            produced = _LISTED
-        elif info.subresource == "log":
-            produced = _LOGGED
-        require_produced(accept, produced)
-    accepted = negotiate(accept)
+    accept, info = request.header("accept"), request.info
+    accepted = _negotiated(accept, info.verb, info.subresource) if resource.builtin else negotiate(accept)
     if accepted.protobuf_only and not accepted.transform and not resource.cls.__dict__.get("__proto__"):
         raise none_accepted()
     return accepted

@@ -216,7 +216,6 @@ def none_accepted() -> NotAcceptable:
     return NotAcceptable(f"only the following media types are accepted: {', '.join(FORMS)}")
 
 
-@functools.lru_cache(maxsize=512)
 def require_produced(accept: str, produced: tuple[str, ...]) -> None:
     """Refuse a client that names none of the media types which a path has, whatever their parameters. Raises NotAcceptable.
 
