@@ -306,6 +306,10 @@ async def test_pods_that_fail_are_made_again_ever_more_slowly(world: Any) -> Non
         assert any(reason == "FailedDaemonPod" for reason, _ in await world.events())
 
 
+def annotated(owner: DaemonSet) -> DaemonSet:
+    return replace(owner, metadata=replace(owner.metadata, annotations={"looked": "at"}))
+
+
 async def test_pods_of_a_second_revision_of_the_same_template_stay(cluster: Any) -> None:
     await cluster.create(make_daemon_set())
     await cluster.settled(5)
@@ -315,6 +319,9 @@ async def test_pods_of_a_second_revision_of_the_same_template_stay(cluster: Any)
     owners = first.metadata.owner_references
     meta = make_meta("agent-later", labels=labels, owner_references=owners)
     await cluster.create(replace(first, metadata=meta, revision=2))
+    await cluster.settled(5)
+    assert len(await cluster.all(ControllerRevision)) == 2  # nobody has looked at the set
+    await cluster.change(DaemonSet, "agent", annotated)
     await cluster.settled(5)
     assert await cluster.names(ControllerRevision) == ["agent-later"]
     pods = await cluster.all(Pod)

@@ -38,6 +38,8 @@ from kubelib.registry.base import Patch
 NAME = "daemonset-controller"
 BURST = 250
 """How many Pods one look creates or deletes at most."""
+SOON = 0.1
+"""Seconds until what was written is seen."""
 RECREATE = Backoff(1.0, 15 * 60.0)
 """How long a node waits for another Pod after one that has failed, longer with each."""
 
@@ -83,7 +85,7 @@ class DaemonSetReconciler:
             r for r in known if r.data == current.data and r.metadata.name != current.metadata.name
         ]:
             await self._unite(pods, hash_, doubles)
-            return None  # what becomes of the Pods leads here again
+            return After(SOON)
         found, now = by_node(pods), self._clock.now()
         nodes = {d.meta.name: eligible(owner.spec.template, d.view(Node)) for d in self._nodes.cache}
         errors: list[Exception] = []
@@ -183,13 +185,15 @@ def daemon_set_controller(
     own = recorder.source(NAME)
     owners = informers.of(DaemonSet)
     pods = owner_or_matching(owners, owner_of_kind(DaemonSet), selector_of)
+    # A revision that has an owner is looked at when the owner is: those that somebody writes stay until then.
+    orphans = owner_or_matching(owners, nothing, selector_of)
     controller = Controller(
         NAME,
         DaemonSetReconciler(informers, clock=clock, recorder=own),
         [
             (owners, itself),
             (informers.of(Pod), pods),
-            (informers.of(ControllerRevision), owner_of_kind(DaemonSet)),
+            (informers.of(ControllerRevision), orphans),
             (informers.of(Node), nothing),
         ],
         workers=workers,
