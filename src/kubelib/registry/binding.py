@@ -16,7 +16,9 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.errors import (
     ApiError,
     Conflict,
+    Invalid,
     ServiceUnavailable,
+    Unexplained,
     already_exists,
     conflict,
     error_from_status,
@@ -298,6 +300,8 @@ class _Landing:
                 noted = [self._noted(position) for position in range(len(self._transaction.claims))]
                 writes.append(Put(self._record, codec.encode_json(noted), ABSENT, Lease(REMEMBERED)))
             revision = await self._pods._commit(*writes)
+        except Unexplained as error:  # it is not one object that is too large, but what is asked for at once
+            raise Invalid(f"the transaction is too large for the store: {error}") from None
         except RevisionMismatch as mismatch:
             for position in puts:
                 del self._outcomes[position]
