@@ -6,9 +6,10 @@ from typing import Any
 import anyio
 import pytest
 
+from kubelib.api.apiextensions import CustomResourceDefinition
 from kubelib.api.apps import Deployment, ReplicaSet
 from kubelib.api.builtin import SCHEME
-from kubelib.api.codec import encode_json
+from kubelib.api.codec import decode, encode_json
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.core.namespace import Namespace
 from kubelib.api.core.pod import Pod
@@ -23,6 +24,7 @@ from kubelib.informers import SharedInformers
 from kubelib.sim import Conflicting, Lossy
 from kubelib.sim.hardship import Wrapper
 from kubelib.testing.objects import make_config_map, make_deployment, make_namespace
+from tests.server.definitions import definition
 
 
 def collector(world: Any) -> Any:
@@ -209,6 +211,21 @@ async def test_what_is_in_no_namespace_does_not_go_with_what_is_in_one(world: An
         told = [message for reason, message in await world.events() if reason == "OwnerRefInvalidNamespace"]
         (message,) = told
         assert message.endswith('does not exist in namespace ""')
+
+
+async def test_an_object_of_the_same_kind_in_another_group_is_not_the_owner(world: Any) -> None:
+    await world.create(decode(CustomResourceDefinition, encode_json(definition("configmaps", "ConfigMap"))))
+    scheme = world.registries.scheme
+    how = {"clock": world.clock, "recorder": world.recorder}
+    async with world.running(garbage_collector(world.informers, scheme=scheme, **how)):
+        owner = await world.create(make_config_map("owner"))
+        child = owned("child", owner)
+        (true,) = child.metadata.owner_references
+        references = (replace(true, api_version="example.com/v1"),)
+        await world.create(replace(child, metadata=replace(child.metadata, owner_references=references)))
+        await world.create(owned("other", owner))
+        await world.settled(5)
+        assert await names(world) == ["other", "owner"]
 
 
 async def test_a_mistaken_reference_is_told_of_also_if_the_owner_is_seen_last(world: Any) -> None:

@@ -233,9 +233,10 @@ class GarbageCollector:
 
     @staticmethod
     def _is_meant(owner: OwnerReference, known: Node, node: Node) -> bool:
-        """Whether a reference says truly of what kind and where the object with its uid is."""
+        """Whether a reference says truly of what kind and where the object with its uid is, in whichever version."""
         return (
             known.resource.kind == owner.kind
+            and known.resource.group == owner.api_version.rpartition("/")[0]
             and known.key.name == owner.name
             and known.key.namespace in ("", node.key.namespace)
         )
