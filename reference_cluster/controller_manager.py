@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from kubelib.client.http import HttpClient
@@ -40,15 +41,16 @@ async def run_controller_manager(
         def controllers(client: HttpClient) -> Sequence[Component]:
             root_ca = client.connection.ca_data.decode()
 
-            async def ask(path: str, query: Mapping[str, str]) -> bytes:
-                return (await client.request("GET", path, query=query)).body
+            async def request(method: str, path: str, query: Mapping[str, str]) -> bytes:
+                return (await client.request(method, path, query=query)).body
 
             return builtin_controllers(
                 client,
                 clock=clock,
                 random=random,
                 root_ca=root_ca,
-                metrics=AskedMetrics(ask),
+                metrics=AskedMetrics(partial(request, "GET")),
+                request=request,
                 authority=authority,
                 discover=True,
             )

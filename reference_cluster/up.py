@@ -22,7 +22,7 @@ from kubelib.registry.admission import Admission
 from kubelib.registry.base import User
 from kubelib.runtime.localnodes import LocalNodes
 from kubelib.runtime.node import is_loopback
-from kubelib.server.exchange import get_from
+from kubelib.server.exchange import request_from
 from reference_cluster import pki
 from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
@@ -124,13 +124,15 @@ class _Parts:
         from kubelib.controllers.provisioning import DirectoryProvisioner
 
         authority = self.server.authority
+        request = partial(request_from, self.server.app, self.user(pki.CONTROLLER_MANAGER))
         return builtin_controllers(
             self.client(pki.CONTROLLER_MANAGER),
             clock=self.clock,
             random=self.random,
             root_ca=authority.ca.read_text(),
             provisioners=[DirectoryProvisioner(self.directory.volumes)],
-            metrics=AskedMetrics(partial(get_from, self.server.app, self.user(pki.CONTROLLER_MANAGER))),
+            metrics=AskedMetrics(partial(request, "GET")),
+            request=request,
             authority=CertificateAuthority(*authority.pair()),
             load_balancers=OwnAddresses() if self.settings.proxy != "none" else None,
         )

@@ -8,7 +8,7 @@ import pytest
 
 from kubelib.api.builtin import SCHEME
 from kubelib.api.core.config import ConfigMap, ServiceAccount
-from kubelib.api.core.namespace import Namespace
+from kubelib.api.core.namespace import Namespace, NamespaceCondition
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.replication import ReplicationController
@@ -95,6 +95,38 @@ def test_all_that_cannot_be_deleted_is_told() -> None:
     told = conditions(Remains(errors=["b is held", "a is held"]), (), NOW)
     (failure,) = [condition for condition in told if condition.reason == "ContentDeletionFailed"]
     assert failure.message == "Failed to delete all resource types, 2 remaining: a is held, b is held"
+
+
+def test_what_a_namespace_has_said_stays_where_it_is() -> None:
+    said = conditions(Remains(), (), NOW)
+    shuffled = (NamespaceCondition(type="Mine", status="True"), *reversed(said))
+    assert conditions(Remains(), shuffled, NOW) == shuffled
+    failed = conditions(Remains(undiscovered={"b/v1": "away", "a/v1": "gone"}), shuffled, NOW)
+    assert [c.type for c in failed] == [c.type for c in shuffled]
+    (failure,) = [c for c in failed if c.type == "NamespaceDeletionDiscoveryFailure"]
+    assert failure.message == (
+        "Discovery failed for some groups, 2 failing: "
+        "unable to retrieve the complete list of server APIs: a/v1: gone, b/v1: away"
+    )
+
+
+async def test_a_namespace_says_which_pods_have_had_their_time_and_are_still_there(world: Any) -> None:
+    async with world.running(namespaces(world)):
+        await world.create(make_namespace("team"))
+        await world.create(make_node("n"))
+        await world.create(make_pod("p", "team", node="n", termination_grace_period_seconds=20))
+        await world.delete(Namespace, "team", "")
+
+        async def failure() -> tuple[str, str]:
+            found = (await world.get(Namespace, "team", "")).status.conditions
+            (told,) = [c for c in found if c.type == "NamespaceDeletionContentFailure"]
+            return told.status, told.message
+
+        await world.settled(10)
+        assert (await failure())[0] == "False"
+        await world.settled(15)
+        what = "unexpected items still remain in namespace: team for gvr: /v1, Resource=pods"
+        assert await failure() == ("True", f"Failed to delete all resource types, 1 remaining: {what}")
 
 
 async def test_every_namespace_gets_its_account_and_certificate_and_gets_them_back(world: Any) -> None:

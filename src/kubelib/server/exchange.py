@@ -189,10 +189,12 @@ async def nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def get_from(application: Application, user: User, path: str, query: Mapping[str, str]) -> bytes:
-    """GET as a user, in the process of the API server, what only the server and not its registries can tell. Raises ApiError."""
+async def request_from(
+    application: Application, user: User, method: str, path: str, query: Mapping[str, str]
+) -> bytes:
+    """Ask as a user, in the process of the API server, what only the server and not its registries can tell. Raises ApiError."""
     target = f"{quote(path)}?{urlencode(query)}".encode()
-    inquiry = Inquiry("GET", target, [(b"accept", b"application/json")], nothing())
+    inquiry = Inquiry(method, target, [(b"accept", b"application/json")], nothing())
     async with exchange_with(application, inquiry, {"user": user}) as reply:
         body = b"".join([chunk async for chunk in reply.body])
     if reply.status >= 400:

@@ -258,15 +258,17 @@ class Host:
         from kubelib.controllers.autoscaling.asking import AskedMetrics
         from kubelib.controllers.builtin import builtin_controllers
         from kubelib.controllers.certificates import CertificateAuthority
-        from kubelib.server.exchange import get_from
+        from kubelib.server.exchange import request_from
 
         certificate = self.authority.certificate
+        request = partial(request_from, self.app, User("kubelib:controllers", MASTERS))
         return builtin_controllers(
             self.client,
             clock=self.clock,
             random=self.random,
             root_ca=certificate.decode(),
-            metrics=AskedMetrics(partial(get_from, self.app, User("kubelib:controllers", MASTERS))),
+            metrics=AskedMetrics(partial(request, "GET")),
+            request=request,
             authority=CertificateAuthority(certificate, self.authority.key),
         )
 

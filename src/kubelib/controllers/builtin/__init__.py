@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kubelib.api.scheme import Scheme
 from kubelib.client.base import Client, SupportsScheme, SupportsTokens
 from kubelib.clock import Clock
+from kubelib.controllers.aggregated import Request
 from kubelib.controllers.autoscaling.metrics import PodMetrics
 from kubelib.controllers.loadbalancers import LoadBalancers
 from kubelib.controllers.provisioning import Provisioner
@@ -25,6 +26,7 @@ def builtin_controllers(
     root_ca: str = "",
     provisioners: Sequence[Provisioner] = (),
     metrics: PodMetrics | None = None,
+    request: Request | None = None,
     discover: bool = False,
     authority: "CertificateAuthority | None" = None,
     load_balancers: LoadBalancers | None = None,
@@ -32,8 +34,8 @@ def builtin_controllers(
     """Return all built-in controllers as components, with the informers and the event recorder that they share.
 
     `root_ca` is the certificate, as PEM text, that is published in every namespace; none if empty. `provisioners` make
-    storage when claims ask for it; storage classes say which. `metrics` knows what Pods use, for autoscalers. `discover`
-    keeps the scheme of a client in another process than the server in step with the kinds that definitions define; in the
+    storage when claims ask for it; storage classes say which. `metrics` knows what Pods use, for autoscalers. By `request`
+    what other API servers keep in namespaces is deleted with them. `discover` keeps the scheme of a client in another process than the server in step with the kinds that definitions define; in the
     server's process it is so anyway. With an `authority`, approved requests for certificates are signed.
     `load_balancers` makes what leads to Services of type LoadBalancer; without, they wait for somebody else.
     """
@@ -109,7 +111,7 @@ def builtin_controllers(
         endpoint_slice_mirroring_controller(informers, clock=clock, recorder=events),
         service_cidr_controller(informers, clock=clock, recorder=events),
         service_account_controller(informers, clock=clock, recorder=events),
-        namespace_controller(informers, clock=clock, recorder=events, scheme=scheme),
+        namespace_controller(informers, clock=clock, recorder=events, scheme=scheme, request=request),
         garbage_collector(informers, clock=clock, recorder=events, scheme=scheme),
         node_lifecycle_controller(informers, clock=clock, recorder=events),
         node_ttl_controller(informers, clock=clock, recorder=events),

@@ -12,6 +12,7 @@ from kubelib.api.meta import Key, Object
 from kubelib.api.model import replace
 from kubelib.api.scheme import Resource, Scheme, UnknownKind
 from kubelib.clock import Clock
+from kubelib.controllers.aggregated import AggregatedContent, RemoteResource, Request
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder
@@ -32,6 +33,15 @@ class Remains:
     finalizers: dict[str, int] = attrs.field(factory=dict)
     """How many objects each finalizer holds."""
     errors: list[str] = attrs.field(factory=list)
+    undiscovered: dict[str, str] = attrs.field(factory=dict)
+    """Why it is not known what other servers keep, by group and version."""
+
+    def add(self, resource: str, objects: Sequence[tuple[str, ...]]) -> None:
+        """Count the objects of a resource, each of which is given as its finalizers."""
+        if objects:
+            self.instances[resource] = len(objects)
+        for finalizer in (finalizer for finalizers in objects for finalizer in finalizers):
+            self.finalizers[finalizer] = self.finalizers.get(finalizer, 0) + 1
 
 
 _Told = tuple[str, str]
@@ -44,8 +54,17 @@ def _findings(remains: Remains) -> Iterator[tuple[str, bool, _Told]]:
     def finding(type: str, fine: _Told, trouble: _Told | None = None) -> tuple[str, bool, _Told]:
         return type, trouble is not None, trouble or fine
 
+    unknown = ", ".join(f"{name}: {why}" for name, why in sorted(remains.undiscovered.items()))
+    missing = f"unable to retrieve the complete list of server APIs: {unknown}"
     yield finding(
-        "NamespaceDeletionDiscoveryFailure", ("ResourcesDiscovered", "All resources successfully discovered")
+        "NamespaceDeletionDiscoveryFailure",
+        ("ResourcesDiscovered", "All resources successfully discovered"),
+        (
+            "DiscoveryFailed",
+            f"Discovery failed for some groups, {len(remains.undiscovered)} failing: {missing}",
+        )
+        if unknown
+        else None,
     )
     yield finding(
         "NamespaceDeletionGroupVersionParsingFailure",
@@ -84,26 +103,26 @@ def _findings(remains: Remains) -> Iterator[tuple[str, bool, _Told]]:
 def conditions(
     remains: Remains, current: Sequence[NamespaceCondition], now: datetime
 ) -> tuple[NamespaceCondition, ...]:
-    """Return what a namespace says about its end. A condition that stays as it was keeps its date."""
-    before = {condition.type: condition for condition in current}
-    told = []
+    """Return what a namespace says about its end: a condition keeps its place, and its date if it stays as it was."""
+    told = {condition.type: condition for condition in current}
     for type, holds, (reason, message) in _findings(remains):
-        old, status = before.pop(type, None), "True" if holds else "False"
+        old, status = told.get(type), "True" if holds else "False"
         same = old is not None and old.status == status
         date = old.last_transition_time if same and old is not None else now.replace(microsecond=0)
-        told.append(
-            NamespaceCondition(
-                type=type, status=status, reason=reason, message=message, last_transition_time=date
-            )
+        told[type] = NamespaceCondition(
+            type=type, status=status, reason=reason, message=message, last_transition_time=date
         )
-    return (*before.values(), *told)
+    return tuple(told.values())
 
 
 class NamespaceContent:
     """Deletes what is in a namespace, and lifts its finalizer once nothing is left."""
 
-    def __init__(self, informers: SharedInformers, scheme: Scheme, clock: Clock) -> None:
+    def __init__(
+        self, informers: SharedInformers, scheme: Scheme, clock: Clock, aggregated: AggregatedContent
+    ) -> None:
         self._client = informers.client
+        self._aggregated = aggregated
         self._cache = informers.of(Namespace).cache
         self._scheme = scheme
         self._clock = clock
@@ -115,14 +134,14 @@ class NamespaceContent:
             return None
         if FINALIZER not in namespace.spec.finalizers:
             return None
-        remains = await self._delete_content(key.name)
+        remains = await self._delete_content(namespace)
         registry = self._client.resource(Namespace)
         try:
             told = conditions(remains, namespace.status.conditions, self._clock.now())
             if told != namespace.status.conditions:
                 status = replace(namespace.status, conditions=told)
                 namespace = await registry.update(replace(namespace, status=status), subresource="status")
-            if remains.instances or remains.errors:
+            if remains.instances or remains.errors or remains.undiscovered:
                 return After(LOOK_AGAIN)
             left = tuple(f for f in namespace.spec.finalizers if f != FINALIZER)
             spec = replace(namespace.spec, finalizers=left)
@@ -133,12 +152,13 @@ class NamespaceContent:
             return After(LOOK_AGAIN)
         return None
 
-    async def _delete_content(self, namespace: str) -> Remains:
+    async def _delete_content(self, namespace: Namespace) -> Remains:
         """Ask for everything to be deleted; return what is left.
 
         Pods go first, and nothing else until the last has gone: they are not to run without their policies and settings.
         """
-        remains = Remains()
+        discovered = await self._aggregated.discover()
+        remains = Remains(undiscovered=dict(discovered.failures))
         seen: set[tuple[str, str]] = set()
         for resource in sorted(self._scheme, key=lambda one: one.cls is not Pod):
             if not resource.namespaced or not {"delete", "list"} <= set(resource.verbs):
@@ -152,15 +172,19 @@ class NamespaceContent:
             except (NotFound, UnknownKind):
                 continue  # a custom kind that has gone meanwhile
             if resource.cls is Pod and (remains.instances or remains.errors):
-                break
+                return remains
+        for remote in discovered.resources:
+            await self._delete_remote(remote, namespace.metadata.name, remains)
         return remains
 
-    async def _delete_all(self, resource: Resource, namespace: str, remains: Remains) -> None:
+    async def _delete_all(self, resource: Resource, namespace: Namespace, remains: Remains) -> None:
         cls: type[Object] = resource.cls
-        registry = self._client.resource(cls)
-        items = (await registry.list(Query(namespace))).items
+        registry, query = self._client.resource(cls), Query(namespace.metadata.name)
+        items = (await registry.list(query)).items
         if not len(items):
             return
+        patience = self._patience(items, namespace)
+        refused = ""
         for item in items:
             if item.metadata.deletion_timestamp is not None:
                 continue
@@ -169,22 +193,55 @@ class NamespaceContent:
             except NotFound:
                 continue
             except ApiError as error:
-                remains.errors.append(str(error))
-        left = (await registry.list(Query(namespace))).items
-        if len(left):
-            remains.instances[f"{resource.plural}.{resource.group}"] = len(left)
-        for item in left:
-            for finalizer in item.metadata.finalizers:
-                remains.finalizers[finalizer] = remains.finalizers.get(finalizer, 0) + 1
+                refused = refused or str(error)
+        if refused:
+            remains.errors.append(refused)
+            return
+        left = [item.metadata.finalizers for item in (await registry.list(query)).items]
+        remains.add(f"{resource.plural}.{resource.group}", left)
+        if left and not patience and not any(left):
+            what = f"{resource.group}/{resource.version}, Resource={resource.plural}"
+            remains.errors.append(_unexpected(query.namespace, what))
+
+    def _patience(self, items: Sequence[Object], namespace: Namespace) -> bool:
+        """Whether Pods that are still there may take the time that they have to end."""
+        ended, since = ("Succeeded", "Failed"), namespace.metadata.deletion_timestamp
+        pods = [item for item in items if isinstance(item, Pod) and item.status.phase not in ended]
+        grace = max((pod.spec.termination_grace_period_seconds or 0 for pod in pods), default=0)
+        return since is not None and (self._clock.now() - since).total_seconds() < grace
+
+    async def _delete_remote(self, resource: RemoteResource, namespace: str, remains: Remains) -> None:
+        try:
+            await self._aggregated.delete_all(resource, namespace)
+            items = await self._aggregated.items(resource, namespace)
+        except NotFound:
+            return
+        except ApiError as error:
+            remains.errors.append(str(error))
+            return
+        left = [tuple(item["metadata"].get("finalizers") or ()) for item in items]
+        remains.add(f"{resource.plural}.{resource.group}", left)
+        if left and not any(left):
+            what = f"{resource.group}/{resource.version}, Resource={resource.plural}"
+            remains.errors.append(_unexpected(namespace, what))
+
+
+def _unexpected(namespace: str, what: str) -> str:
+    return f"unexpected items still remain in namespace: {namespace} for gvr: {what}"
 
 
 def namespace_controller(
-    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, scheme: Scheme
+    informers: SharedInformers,
+    *,
+    clock: Clock,
+    recorder: EventRecorder,
+    scheme: Scheme,
+    request: Request | None = None,
 ) -> Controller:
-    """Return the controller of namespaces."""
+    """Return the controller of namespaces; by `request` it deletes what other API servers keep in them."""
     return Controller(
         NAME,
-        NamespaceContent(informers, scheme, clock),
+        NamespaceContent(informers, scheme, clock, AggregatedContent(informers, request)),
         [(informers.of(Namespace), itself)],
         workers=5,
         recorder=recorder.source(NAME),
