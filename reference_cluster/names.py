@@ -12,8 +12,8 @@ from kubelib.api.core.service import Service, ServicePort, ServiceSpec
 from kubelib.api.errors import AlreadyExists, Invalid, NotFound
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.client import LocalClient
-from kubelib.client.base import Client
 from kubelib.network.dns import PORT, ClusterDns, may_listen
+from kubelib.network.tracking import ServiceTracker
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.runtime.names import parse_resolv_conf
 
@@ -38,9 +38,9 @@ class Names:
     own: bool = False
     """Whether that is `server`, and not Pods that somebody runs."""
 
-    def server(self, client: Client, random: Random) -> ClusterDns:
+    def server(self, tracker: ServiceTracker, random: Random) -> ClusterDns:
         """Return the component that answers."""
-        return ClusterDns(client, random=random, address=self.servers[0], upstream=host_servers())
+        return ClusterDns(tracker, random=random, address=self.servers[0], upstream=host_servers())
 
 
 NO_NAMES = Names()

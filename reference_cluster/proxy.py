@@ -1,7 +1,7 @@
 """The service proxy as a daemon, and what it leaves on a machine."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -9,8 +9,9 @@ from random import Random
 from kubelib.client.base import Client
 from kubelib.clock import system_random
 from kubelib.informers import Component
+from kubelib.network.tracking import ServiceTracker
 from reference_cluster.daemon import connected, running
-from reference_cluster.names import Names
+from reference_cluster.names import NO_NAMES, Names
 from reference_cluster.networks import kept_networks, local_addresses, pair
 
 NAME = "kube-proxy"
@@ -34,20 +35,33 @@ def clear_services(directory: Path) -> None:
         pass  # on leaving it, the machine gives them up
 
 
-def service_proxies(
+def ways_to_services(
     mode: str,
     client: Client,
     random: Random,
     *,
     service_network: str,
+    names: Names = NO_NAMES,
     node_address: str = "127.0.0.1",
     on_engine: bool = False,
 ) -> list[Component]:
-    """Return what leads to Services, by one of `MODES`; `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here."""
+    """Return what leads to Services, by one of `MODES`, and answers for their `names` if nobody else does, in the order in which to start it.
+
+    `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here.
+    """
+    tracker = ServiceTracker(client, random=random)
+    proxies = _proxies(mode, tracker, service_network, node_address, on_engine=on_engine)
+    return [tracker, *proxies, *([names.server(tracker, random)] if names.own else [])]
+
+
+def _proxies(
+    mode: str, tracker: ServiceTracker, service_network: str, node_address: str, *, on_engine: bool
+) -> Iterator[Component]:
     from kubelib.network.userspace import ServiceProxy
 
     if mode == "userspace":
-        return [ServiceProxy(client, random=random, node_address=node_address)]
+        yield ServiceProxy(tracker, node_address=node_address)
+        return
     from kubelib.network.nftables import NftablesError, NftablesProxy, NftablesSettings, check, within_reach
 
     table = _table(service_network)
@@ -58,14 +72,13 @@ def service_proxies(
             f"Services cannot be reached by nftables: {error}; use userspace instead."
         ) from error
     settings = NftablesSettings(table=table, service_network=service_network, masquerade_all=on_engine)
-    others = ServiceProxy(
-        client,
-        random=random,
+    yield NftablesProxy(tracker, settings=settings)
+    yield ServiceProxy(
+        tracker,
         node_address=node_address,
         name="kube-proxy-userspace",
         concerns=lambda rule: not within_reach(rule, service_network),
     )
-    return [NftablesProxy(client, random=random, settings=settings), others]
 
 
 @asynccontextmanager
@@ -86,9 +99,10 @@ async def run_proxy(
     async with connected(kubeconfig, NAME) as client:
         random = system_random()
         network = service_network or pair(0).services
-        components = service_proxies(mode, client, random, service_network=network, node_address=node_address)
-        if cluster_dns:
-            components.append(Names((cluster_dns,), own=True).server(client, random))
+        names = Names((cluster_dns,), own=True) if cluster_dns else NO_NAMES
+        components = ways_to_services(
+            mode, client, random, service_network=network, names=names, node_address=node_address
+        )
         if pod_routes:
             from kubelib.network.pods import NodeRoutes
 

@@ -30,7 +30,7 @@ from reference_cluster.daemon import Later
 from reference_cluster.datadir import DataDirectory
 from reference_cluster.names import NO_NAMES, Names, cluster_names
 from reference_cluster.networks import local_addresses, own_networks, pair
-from reference_cluster.proxy import service_proxies
+from reference_cluster.proxy import ways_to_services
 from reference_cluster.runtimes import (
     ENGINES,
     NO_ISOLATION,
@@ -171,17 +171,14 @@ class _Parts:
 
     def proxy(self) -> list[Component]:
         """Return what leads from the addresses of Services to Pods, and from their names to their addresses."""
-        client = self.client(pki.PROXY)
-        components = service_proxies(
+        return ways_to_services(
             self.settings.proxy,
-            client,
+            self.client(pki.PROXY),
             self.random,
             service_network=self.settings.service_network,
+            names=self.names,
             on_engine=self.settings.runtime in ENGINES,
         )
-        if self.names.own:
-            components.append(self.names.server(client, self.random))
-        return components
 
     def scheduler(self) -> Component:
         """Return the scheduler, loaded once the cluster is ready. Raises ValueError for a policy that there is not."""

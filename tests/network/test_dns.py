@@ -1,7 +1,7 @@
 """The cluster's DNS server over real sockets, asked by a library of others."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from random import Random
 
 import anyio
@@ -16,6 +16,7 @@ from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointSlice
 from kubelib.client.local import LocalClient
 from kubelib.network.dns import ClusterDns, may_listen
 from kubelib.network.services import SERVICE_NAME
+from kubelib.network.tracking import ServiceTracker
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.store import MemoryStore
 from kubelib.testing.objects import make_meta, make_service
@@ -41,7 +42,15 @@ async def group() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 @pytest.fixture
 async def dns(client: LocalClient, group: anyio.abc.TaskGroup) -> ClusterDns:
-    server = ClusterDns(client, random=Random(1), address=ADDRESS, port=PORT, upstream=[OTHERS])
+    return await started(client, group, upstream=[OTHERS])
+
+
+async def started(
+    client: LocalClient, group: anyio.abc.TaskGroup, upstream: Sequence[tuple[str, int]] = ()
+) -> ClusterDns:
+    tracker = ServiceTracker(client, random=Random(1))
+    server = ClusterDns(tracker, random=Random(1), address=ADDRESS, port=PORT, upstream=upstream)
+    await group.start(tracker.run)
     await group.start(server.run)
     return server
 
@@ -251,11 +260,11 @@ async def test_what_is_no_question_gets_no_answer_and_does_no_harm(
 async def test_where_somebody_listens_it_waits_until_they_have_gone(
     client: LocalClient, group: anyio.abc.TaskGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kubelib.network.dns.LISTEN_AGAIN", 0.05)
+    monkeypatch.setattr("kubelib.network.dns.AGAIN", 0.05)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first:
         first.bind((ADDRESS, PORT))
         assert not may_listen(ADDRESS, PORT)
-        await group.start(ClusterDns(client, random=Random(1), address=ADDRESS, port=PORT).run)
+        await started(client, group)
     with anyio.fail_after(10):
         while not may_taken():
             await anyio.sleep(0.02)

@@ -5,6 +5,7 @@ from random import Random
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from kubelib.api.core.service import Service
@@ -12,7 +13,6 @@ from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, En
 from kubelib.client.local import LocalClient
 from kubelib.network import following, nftables
 from kubelib.network.nftables import (
-    ANY_NODE_ADDRESS,
     NftablesError,
     NftablesProxy,
     NftablesSettings,
@@ -20,7 +20,8 @@ from kubelib.network.nftables import (
     run_nft,
     within_reach,
 )
-from kubelib.network.services import SERVICE_NAME, Backend, Frontend, Rule
+from kubelib.network.services import ANY_NODE_ADDRESS, SERVICE_NAME, Backend, Frontend, Rule
+from kubelib.network.tracking import ServiceTracker
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.store import MemoryStore
 from kubelib.testing.objects import make_meta, make_service
@@ -187,12 +188,11 @@ class TestTheComponent:
             )
             yield client
 
-    def proxy(self, client: LocalClient) -> NftablesProxy:
-        return NftablesProxy(
-            client,
-            random=Random(1),
-            settings=NftablesSettings(table="kubelib-test", service_network="127.96.0.0/16"),
-        )
+    async def start(self, client: LocalClient, group: TaskGroup) -> None:
+        tracker = ServiceTracker(client, random=Random(1))
+        settings = NftablesSettings(table="kubelib-test", service_network="127.96.0.0/16")
+        await group.start(tracker.run)
+        await group.start(NftablesProxy(tracker, settings=settings).run)
 
     async def test_a_service_is_in_the_table_while_it_runs(
         self, client: LocalClient, monkeypatch: pytest.MonkeyPatch
@@ -200,7 +200,7 @@ class TestTheComponent:
         scripts: list[str] = []
         monkeypatch.setattr(nftables, "run_nft", scripts.append)
         async with anyio.create_task_group() as group:
-            await group.start(self.proxy(client).run)
+            await self.start(client, group)
             assert "add element ip kubelib-test services { 127.96.0.5 . tcp . 80 : goto s1 }" in scripts[1]
             await client.resource(Service).delete((await client.resource(Service).list()).items[-1].key)
             with anyio.fail_after(10):
@@ -222,7 +222,7 @@ class TestTheComponent:
         monkeypatch.setattr(following, "AGAIN", 0.05)
         monkeypatch.setattr(nftables, "run_nft", fails_once)
         async with anyio.create_task_group() as group:
-            await group.start(self.proxy(client).run)
+            await self.start(client, group)
             with anyio.fail_after(10):
                 while len(scripts) < 4:
                     await anyio.sleep(0.01)

@@ -19,6 +19,7 @@ from kubelib.client.local import LocalClient
 from kubelib.client.update import update_with
 from kubelib.network import following
 from kubelib.network.services import SERVICE_NAME
+from kubelib.network.tracking import ServiceTracker
 from kubelib.network.userspace import ServiceProxy
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.store import MemoryStore
@@ -37,7 +38,8 @@ class Network:
         self.client = client
         self._stack = stack
         self._group = group
-        self.proxy = ServiceProxy(client, random=Random(1))
+        self.tracker = ServiceTracker(client, random=Random(1))
+        self.proxy = ServiceProxy(self.tracker)
 
     async def service(self, protocol: str = "TCP", **spec: Any) -> None:
         port = ServicePort(name="p", port=PORT, protocol=protocol, node_port=spec.pop("node_port", 0))
@@ -113,6 +115,7 @@ async def opened() -> AsyncIterator[Network]:
     ):
         await registries.bootstrap()
         network = Network(LocalClient(registries), stack, group)
+        await group.start(network.tracker.run)
         await group.start(network.proxy.run)
         yield network
         group.cancel_scope.cancel()

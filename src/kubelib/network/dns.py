@@ -16,11 +16,9 @@ import anyio.abc
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.api.core.service import Service
-from kubelib.api.discovery import EndpointSlice
-from kubelib.client.base import Client
-from kubelib.informers import SharedInformers
+from kubelib.network.following import AGAIN
 from kubelib.network.records import DOMAIN, ClusterNames, Found, Record
+from kubelib.network.tracking import ServiceTracker
 
 if TYPE_CHECKING:
     from dnslib import RR, DNSRecord
@@ -37,7 +35,6 @@ LARGEST_UDP = 1232
 MESSAGE = 65535
 PATIENCE = 2.0
 """Seconds in which one of the host's servers has to answer before the next one is asked."""
-LISTEN_AGAIN = 5.0
 IDLE = 30.0
 """Seconds for which a connection may say nothing."""
 AT_ONCE = 256
@@ -66,7 +63,7 @@ class ClusterDns:
 
     def __init__(
         self,
-        client: Client,
+        tracker: ServiceTracker,
         *,
         random: Random,
         address: str,
@@ -75,37 +72,35 @@ class ClusterDns:
         upstream: Sequence[tuple[str, int]] = (),
         name: str = "cluster-dns",
     ) -> None:
-        """Make a server; `upstream` is where those are who know the names outside of `domain`, asked one after the other."""
+        """Make a server for the Services of a tracker that runs.
+
+        `upstream` is where those are who know the names outside of `domain`, asked one after the other.
+        """
         self.name = name
         self._address, self._port = address, port
         self._upstream = [server for server in upstream if server != (address, port)]
         self._random = random
-        self._informers = SharedInformers(client, random=random)
-        self._names = ClusterNames(
-            self._informers.of(Service).cache, self._informers.of(EndpointSlice).cache, domain=domain
-        )
+        self._names = ClusterNames(tracker.services, tracker.slices, domain=domain)
         self._limit = anyio.CapacityLimiter(AT_ONCE)
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once all names are known and questions are taken, or somebody else is found to take them."""
-        async with anyio.create_task_group() as group:
-            await group.start(self._informers.run)
-            refused = False
-            while True:
-                try:
-                    await self._serve(task_status)
-                except OSError as error:
-                    if not refused:
-                        refused = True
-                        log.warning(
-                            "names of Services do not resolve: cannot listen on %s:%s, trying again every %d s: %s",
-                            self._address,
-                            self._port,
-                            LISTEN_AGAIN,
-                            error.strerror or error,
-                        )
-                        task_status.started()
-                await anyio.sleep(LISTEN_AGAIN)
+        """Run until cancelled; started once questions are taken, or somebody else is found to take them."""
+        refused = False
+        while True:
+            try:
+                await self._serve(task_status)
+            except OSError as error:
+                if not refused:
+                    refused = True
+                    log.warning(
+                        "names of Services do not resolve: cannot listen on %s:%s, trying again every %d s: %s",
+                        self._address,
+                        self._port,
+                        AGAIN,
+                        error.strerror or error,
+                    )
+                    task_status.started()
+            await anyio.sleep(AGAIN)
 
     async def _serve(self, task_status: TaskStatus[None]) -> None:
         """Take questions. Raises OSError if nobody may listen there."""

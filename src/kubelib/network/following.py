@@ -1,18 +1,15 @@
-"""What every service proxy does: it knows the rules of all Services, and hears when they change."""
+"""What every service proxy does: it knows which rules of Services are its own, and hears when they change."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from random import Random
 
 import anyio
+import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.api.core.service import Service
-from kubelib.api.discovery import EndpointSlice
-from kubelib.client.base import Client
-from kubelib.informers import SharedInformers
-from kubelib.network.services import Frontend, Rule, rules
+from kubelib.network.services import ANY_NODE_ADDRESS, Frontend, Rule
+from kubelib.network.tracking import ServiceTracker
 
 AGAIN = 5.0
 """Seconds until what has failed is tried again."""
@@ -25,28 +22,23 @@ class ServiceFollower(ABC):
 
     def __init__(
         self,
-        client: Client,
+        tracker: ServiceTracker,
         *,
-        random: Random,
         node_address: str,
         name: str,
         concerns: Callable[[Rule], bool] = lambda rule: True,
     ) -> None:
-        """Follow the Services that it `concerns`, all where nothing is said; others are somebody else's."""
+        """Follow the Services of a tracker that runs, those that it `concerns`: all where nothing is said, others are somebody else's."""
         self.name = name
         self._concerns = concerns
         self._node_address = node_address
-        self._informers = SharedInformers(client, random=random)
-        self._services = self._informers.of(Service)
-        self._slices = self._informers.of(EndpointSlice)
+        self._tracker = tracker
         self._news = anyio.Event()
+        tracker.subscribe(lambda: self._news.set())
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once the Services that there are can be reached."""
         async with anyio.create_task_group() as group:
-            await group.start(self._informers.run)
-            for informer in (self._services, self._slices):
-                informer.subscribe(lambda old, new: self._news.set())
             reported = False
             while True:
                 self._news = anyio.Event()
@@ -63,12 +55,14 @@ class ServiceFollower(ABC):
 
     def wanted(self) -> dict[Frontend, Rule]:
         """Return the rules of all Services that have endpoints: without one, a client is refused at once instead of being left to hope."""
-        found = rules(
-            [d.view(Service) for d in self._services.cache],
-            [d.view(EndpointSlice) for d in self._slices.cache],
-            node_address=self._node_address,
-        )
-        return {frontend: rule for frontend, rule in found.items() if rule.backends and self._concerns(rule)}
+        placed = (self._at_node(rule) for rule in self._tracker.rules().values() if rule.backends)
+        return {rule.frontend: rule for rule in placed if self._concerns(rule)}
+
+    def _at_node(self, rule: Rule) -> Rule:
+        """Return a rule with the address of the node instead of any, if it is of a port of the node."""
+        if rule.frontend.address != ANY_NODE_ADDRESS or self._node_address == ANY_NODE_ADDRESS:
+            return rule
+        return attrs.evolve(rule, frontend=attrs.evolve(rule.frontend, address=self._node_address))
 
     async def _look_again(self) -> None:
         """Update once more after a while: what was in the way may be gone by then."""

@@ -10,7 +10,6 @@ import logging
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from random import Random
 
 import anyio
 import anyio.to_thread
@@ -18,14 +17,12 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.client.base import Client
 from kubelib.network.following import AGAIN, ServiceFollower
-from kubelib.network.services import Backend, Frontend, Rule
+from kubelib.network.services import ANY_NODE_ADDRESS, Backend, Frontend, Rule
+from kubelib.network.tracking import ServiceTracker
 
 log = logging.getLogger("kubelib.network")
 
-ANY_NODE_ADDRESS = "0.0.0.0"
-"""The address of frontends that are ports of the node, whichever of its addresses is asked."""
 MARK = "0x4000"
 """The mark of packets whose source becomes this machine, as kube-proxy has it: their answers have to come back by it."""
 TOGETHER = 200
@@ -212,15 +209,13 @@ class NftablesProxy(ServiceFollower):
 
     def __init__(
         self,
-        client: Client,
+        tracker: ServiceTracker,
         *,
-        random: Random,
         settings: NftablesSettings,
         name: str = "kube-proxy",
     ) -> None:
         super().__init__(
-            client,
-            random=random,
+            tracker,
             node_address=ANY_NODE_ADDRESS,
             name=name,
             concerns=lambda rule: within_reach(rule, settings.service_network),

@@ -8,6 +8,8 @@ from kubelib.api.core.service import Service
 from kubelib.api.discovery import EndpointSlice
 
 SERVICE_NAME = "kubernetes.io/service-name"
+ANY_NODE_ADDRESS = "0.0.0.0"
+"""The address of frontends that are ports of the node, whichever of its addresses is asked."""
 
 
 @attrs.frozen(order=True)
@@ -39,10 +41,8 @@ class Rule:
     """Seconds for which a client keeps its backend; 0: every connection may go elsewhere."""
 
 
-def rules(
-    services: Iterable[Service], slices: Iterable[EndpointSlice], *, node_address: str = ""
-) -> dict[Frontend, Rule]:
-    """Return the rules of all Services, node ports included if `node_address` is given."""
+def rules(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> dict[Frontend, Rule]:
+    """Return the rules of all Services; ports of the node are at `ANY_NODE_ADDRESS`."""
     by_service: dict[tuple[str, str], list[EndpointSlice]] = {}
     for part in slices:
         name = part.metadata.labels.get(SERVICE_NAME)
@@ -70,8 +70,8 @@ def rules(
             for ingress in service.status.load_balancer.ingress:
                 if ingress.ip and ingress.ip_mode != "Proxy":
                     frontends.append(Frontend(ingress.ip, port.port, protocol))
-            if port.node_port and node_address:
-                frontends.append(Frontend(node_address, port.node_port, protocol))
+            if port.node_port:
+                frontends.append(Frontend(ANY_NODE_ADDRESS, port.node_port, protocol))
             for frontend in frontends:
                 found[frontend] = Rule(name, frontend, backends, affinity)
     return found

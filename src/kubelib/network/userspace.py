@@ -6,7 +6,6 @@ keeps its endpoint. An endpoint that refuses is passed over. Connections that ex
 
 import logging
 from collections.abc import Callable
-from random import Random
 
 import anyio
 import anyio.abc
@@ -14,9 +13,9 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.client.base import Client
 from kubelib.network.following import AGAIN, ServiceFollower
 from kubelib.network.services import Backend, Frontend, Rule, changed
+from kubelib.network.tracking import ServiceTracker
 
 log = logging.getLogger("kubelib.network")
 
@@ -65,14 +64,13 @@ class ServiceProxy(ServiceFollower):
 
     def __init__(
         self,
-        client: Client,
+        tracker: ServiceTracker,
         *,
-        random: Random,
         node_address: str = "127.0.0.1",
         name: str = "kube-proxy",
         concerns: Callable[[Rule], bool] = lambda rule: True,
     ) -> None:
-        super().__init__(client, random=random, node_address=node_address, name=name, concerns=concerns)
+        super().__init__(tracker, node_address=node_address, name=name, concerns=concerns)
         self._turns: dict[Frontend, _Turns] = {}
         self._listeners: dict[Frontend, anyio.CancelScope] = {}
         self._refused: set[Frontend] = set()
