@@ -3,7 +3,6 @@
 import ipaddress
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 
 import attrs
@@ -15,14 +14,13 @@ from kubelib.client import LocalClient
 from kubelib.network.dns import PORT, ClusterDns, may_listen
 from kubelib.network.tracking import ServiceTracker
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.runtime.names import parse_resolv_conf
+from kubelib.runtime.names import dns_of_host
 
 log = logging.getLogger("kubelib")
 
 KEY = Key("kube-system", "kube-dns")
 PLACE = 10
 """Which address of the services' network the server has, as in most clusters."""
-RESOLV_CONF = Path("/etc/resolv.conf")
 LABELS = {
     "k8s-app": "kube-dns",
     "kubernetes.io/cluster-service": "true",
@@ -40,18 +38,11 @@ class Names:
 
     def server(self, tracker: ServiceTracker, random: Random) -> ClusterDns:
         """Return the component that answers."""
-        return ClusterDns(tracker, random=random, address=self.servers[0], upstream=host_servers())
+        upstream = [(server, PORT) for server in dns_of_host().servers]
+        return ClusterDns(tracker, random=random, address=self.servers[0], upstream=upstream)
 
 
 NO_NAMES = Names()
-
-
-def host_servers() -> list[tuple[str, int]]:
-    """Return whom this host asks for names."""
-    try:
-        return [(server, PORT) for server in parse_resolv_conf(RESOLV_CONF.read_text()).servers]
-    except OSError:
-        return []
 
 
 async def cluster_names(registries: ResourceRegistries) -> Names:

@@ -41,7 +41,7 @@ from kubelib.runtime.environment import API_SERVICE, ConfigMissing
 from kubelib.runtime.garbage import ImageCollector
 from kubelib.runtime.health import RuntimeHealth
 from kubelib.runtime.mirrors import document_hash, is_mirror
-from kubelib.runtime.names import dns_of, hosts_file, parse_resolv_conf
+from kubelib.runtime.names import dns_of, dns_of_host, hosts_file
 from kubelib.runtime.node import NoAddress, NodeReporter
 from kubelib.runtime.pressure import EvictionManager
 from kubelib.runtime.pulls import Recorder
@@ -59,7 +59,7 @@ RESYNC = 60.0
 
 JOIN_RETRY = 1.0
 """Seconds between attempts to register a node that has static Pods to run meanwhile."""
-HOSTS, RESOLV_CONF = Path("/etc/hosts"), Path("/etc/resolv.conf")
+HOSTS = Path("/etc/hosts")
 """How the host resolves names."""
 
 
@@ -345,7 +345,7 @@ class NodeAgent:
     def dns_of(self, pod: Pod) -> Dns:
         """Return how a Pod resolves names."""
         settings = self.settings
-        return dns_of(pod, host=_resolv_conf(), cluster=settings.cluster_dns, domain=settings.cluster_domain)
+        return dns_of(pod, host=dns_of_host(), cluster=settings.cluster_dns, domain=settings.cluster_domain)
 
     def pod_directory(self, uid: str) -> Path:
         """Return where the node keeps what is a Pod's beside its volumes and logs."""
@@ -403,10 +403,3 @@ class NodeAgent:
 def _version(runtime: Runtime) -> str:
     """Return what a node says of its runtime."""
     return f"{runtime.name}://{runtime.version if isinstance(runtime, SupportsVersion) else '0.1.0'}"
-
-
-def _resolv_conf() -> Dns:
-    try:
-        return parse_resolv_conf(RESOLV_CONF.read_text())
-    except OSError:
-        return Dns()

@@ -1,11 +1,16 @@
-"""How a Pod's containers resolve names: the hosts file that the node keeps for it, and its DNS configuration. Pure."""
+"""How a Pod's containers resolve names: the hosts file that the node keeps for it, and its DNS configuration.
+
+All but `dns_of_host` is pure.
+"""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from kubelib.api.core.pod import HostAlias, Pod
 from kubelib.runtime.base import Dns
 from kubelib.runtime.specs import hostname_of
 
+RESOLV_CONF = Path("/etc/resolv.conf")
 MOST_SERVERS, MOST_SEARCHES, LONGEST_SEARCHES, LONGEST_SEARCH = 3, 32, 2048, 253
 """What resolvers can do with: how many servers and domains to search, and how long these are together and each."""
 NO_CLUSTER_DNS = (
@@ -59,6 +64,14 @@ def parse_resolv_conf(text: str) -> Dns:
             case ["options", *words]:
                 options = tuple(words)
     return Dns(servers=tuple(servers), searches=searches, options=options)
+
+
+def dns_of_host() -> Dns:
+    """Return how this machine resolves names; nothing if it does not say."""
+    try:
+        return parse_resolv_conf(RESOLV_CONF.read_text())
+    except OSError:
+        return Dns()
 
 
 def _by_cluster(pod: Pod) -> bool:
