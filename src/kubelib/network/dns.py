@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
+import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
@@ -124,16 +125,17 @@ class ClusterDns:
             with suppress(*_GONE):  # as on any network: a datagram may be lost
                 await datagrams.sendto(answer, *client)
 
-        async def later() -> None:
+        async def later(asked: _Question) -> None:
             async with self._limit:
-                answer = await self._answer(question, udp=True)
-                if answer is not None:
-                    await reply(answer)
+                await reply(await self._answer(asked))
 
-        if (known := self._known(question, udp=True)) is not None:
-            await reply(known)
+        asked = self._read(question, udp=True)
+        if asked is None:
+            return  # what is no question gets no answer
+        if asked.known is not None:
+            await reply(self._packed(asked, asked.known))
         elif self._limit.borrowed_tokens < AT_ONCE:
-            group.start_soon(later)
+            group.start_soon(later, asked)
 
     async def _serve_connection(self, stream: anyio.abc.SocketStream) -> None:
         from anyio.streams.buffered import BufferedByteReceiveStream
@@ -145,46 +147,42 @@ class ClusterDns:
                     with anyio.fail_after(IDLE):
                         size = int.from_bytes(await buffer.receive_exactly(2), "big")
                         question = await buffer.receive_exactly(size)
-                    answer = self._known(question, udp=False)
-                    if answer is None:
-                        async with self._limit:
-                            answer = await self._answer(question, udp=False)
-                    if answer is None:
+                    asked = self._read(question, udp=False)
+                    if asked is None:
                         return
+                    if asked.known is not None:
+                        answer = self._packed(asked, asked.known)
+                    else:
+                        async with self._limit:
+                            answer = await self._answer(asked)
                     with anyio.fail_after(IDLE):
                         await stream.send(len(answer).to_bytes(2, "big") + answer)
             except (*_GONE, TimeoutError, anyio.IncompleteRead):
                 return
 
-    def _known(self, question: bytes, *, udp: bool) -> bytes | None:
-        """Return the answer to a question about the cluster alone."""
-        asked = _question(question)
-        if asked is None:
-            return None
-        found = self._names.look_up(str(asked.q.qname), _type(asked))
-        if found is None or _alias(found) is not None:
-            return None
-        return self._packed(asked, found, udp=udp)
+    def _read(self, message: bytes, *, udp: bool) -> "_Question | None":
+        """Return what a message asks, and what there is of it here; None if it does not ask one question."""
+        from dnslib import QTYPE
 
-    async def _answer(self, question: bytes, *, udp: bool) -> bytes | None:
-        """Return the answer to a question that others know; None if it is no question, and gets none."""
+        asked = _parsed(message)
+        if asked is None or asked.header.qr or len(asked.questions) != 1:
+            return None
+        type = str(QTYPE.get(asked.q.qtype))
+        return _Question(message, asked, type, self._names.look_up(str(asked.q.qname), type), udp)
+
+    async def _answer(self, question: "_Question") -> bytes:
+        """Return the answer to a question that others know, at least in part."""
         from dnslib import RCODE
 
-        asked = _question(question)
-        if asked is None:
-            return None
-        found = self._names.look_up(str(asked.q.qname), _type(asked))
-        if found is None:
-            answer = await self._ask_others(question, udp=udp)
+        if question.found is None:
+            answer = await self._ask_others(question.message, udp=question.udp)
             if answer is not None:
                 return answer
-        elif _type(asked) == "CNAME":
-            return self._packed(asked, found, udp=udp)
         else:
-            chain = await self._followed(found, _type(asked))
+            chain = await self._followed(question.found, question.type)
             if chain is not None:
-                return self._packed(asked, found, chain, udp=udp)
-        failed = asked.reply(aa=0)
+                return self._packed(question, question.found, chain)
+        failed = question.asked.reply(aa=0)
         failed.header.rcode = RCODE.SERVFAIL
         return bytes(failed.pack())
 
@@ -221,10 +219,11 @@ class ClusterDns:
                 return answer
         return None
 
-    def _packed(self, asked: "DNSRecord", found: Found, chain: Sequence["RR"] = (), *, udp: bool) -> bytes:
+    def _packed(self, question: "_Question", found: Found, chain: Sequence["RR"] = ()) -> bytes:
         """Return an answer as it is sent; cut short over UDP if it is too long, so that it is asked for over TCP."""
         from dnslib import EDNS0, QTYPE, RCODE, RR, SOA
 
+        asked = question.asked
         answer = asked.reply()
         for record in found.records:
             answer.add_answer(_wire(record))
@@ -243,11 +242,30 @@ class ClusterDns:
                 size = max(UDP_SIZE, min(extra.edns_len, LARGEST_UDP))
                 answer.add_ar(EDNS0(udp_len=LARGEST_UDP))
         packed = bytes(answer.pack())
-        if not udp or len(packed) <= size:
+        if not question.udp or len(packed) <= size:
             return packed
         cut = asked.reply()
         cut.header.tc = 1
         return bytes(cut.pack())
+
+
+@attrs.frozen
+class _Question:
+    """What somebody asks."""
+
+    message: bytes
+    asked: "DNSRecord"
+    type: str
+    found: Found | None
+    """What there is of the name in the cluster; None if it is not the cluster's."""
+    udp: bool
+
+    @property
+    def known(self) -> Found | None:
+        """The answer, if nobody else has to be asked for it."""
+        if self.found is None or (_alias(self.found) is not None and self.type != "CNAME"):
+            return None
+        return self.found
 
 
 def _parsed(message: bytes) -> "DNSRecord | None":
@@ -258,18 +276,6 @@ def _parsed(message: bytes) -> "DNSRecord | None":
         return DNSRecord.parse(message)
     except (DNSError, ValueError, IndexError):
         return None
-
-
-def _question(message: bytes) -> "DNSRecord | None":
-    """Return a message that asks one question; None for anything else."""
-    asked = _parsed(message)
-    return asked if asked is not None and not asked.header.qr and len(asked.questions) == 1 else None
-
-
-def _type(asked: "DNSRecord") -> str:
-    from dnslib import QTYPE
-
-    return str(QTYPE.get(asked.q.qtype))
 
 
 def _alias(found: Found) -> Record | None:
