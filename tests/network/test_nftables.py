@@ -1,6 +1,6 @@
 """The proxy in the kernel: what it writes, and that the kernel takes it; whether it leads anywhere is seen in tests/external/test_nftables.py."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from random import Random
 
 import anyio
@@ -8,8 +8,9 @@ import pytest
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from kubelib.api.core.service import Service
+from kubelib.api.core.service import Service, ServicePort
 from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from kubelib.api.model import replace
 from kubelib.client.local import LocalClient
 from kubelib.network import following, nftables
 from kubelib.network.nftables import (
@@ -230,6 +231,41 @@ class TestTheComponent:
         assert scripts[2].startswith("add table ip kubelib-test\ndelete table")
         assert "127.96.0.5 . tcp . 80" in scripts[3]
         assert "out of memory" in caplog.text
+
+    async def test_clients_by_udp_are_sent_elsewhere_when_endpoints_go(
+        self, client: LocalClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        asked: list[set[str]] = []
+
+        def forget(rules: Iterable[Rule]) -> None:
+            asked.append({backend.address for rule in rules for backend in rule.serving})
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(nftables, "run_nft", lambda script: None)
+        monkeypatch.setattr(nftables, "forget_stale", forget)
+        slices = client.resource(EndpointSlice)
+        async with anyio.create_task_group() as group:
+            await self.start(client, group)
+            assert asked == []  # there are none by UDP
+            port = ServicePort(name="dns", port=53, protocol="UDP")
+            await client.resource(Service).create(make_service("dns", cluster_ip="127.96.0.6", ports=(port,)))
+            made = await slices.create(
+                EndpointSlice(
+                    metadata=make_meta("dns-x", "default", labels={SERVICE_NAME: "dns"}),
+                    address_type="IPv4",
+                    endpoints=(Endpoint(addresses=("127.244.0.1",)), Endpoint(addresses=("127.244.0.2",))),
+                    ports=(EndpointPort(name="dns", port=53, protocol="UDP"),),
+                )
+            )
+            with anyio.fail_after(10):
+                while not asked:
+                    await checkpoint()
+                await slices.update(replace(made, endpoints=made.endpoints[:1]))
+                while asked[-1] != {"127.244.0.1"}:
+                    await checkpoint()
+            group.cancel_scope.cancel()
+        assert asked[0] == {"127.244.0.1", "127.244.0.2"}
+        assert caplog.text.count("stay with endpoints that have gone: Operation not permitted") == 1
 
     def test_without_the_program_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.which", lambda *words, **path: None)

@@ -69,6 +69,17 @@ def test_endpoints_that_are_going_are_used_when_no_other_is_left() -> None:
     assert backends(part(going, dead, endpoint("127.244.0.3", ready=True))) == ["127.244.0.3:8080"]
 
 
+def test_clients_by_udp_may_stay_with_endpoints_that_are_going() -> None:
+    going = endpoint("127.244.0.2", ready=False, serving=True, terminating=True)
+    ends = (going, endpoint("127.244.0.3", ready=True), endpoint("127.244.0.4", ready=False))
+    for protocol, staying in (("UDP", {"127.244.0.2", "127.244.0.3"}), ("TCP", set())):
+        port = ServicePort(name="http", port=80, protocol=protocol)
+        parts = [part(*ends, ports=(EndpointPort(name="http", port=8080, protocol=protocol),))]
+        [rule] = rules([service(ports=(port,))], parts).values()
+        assert [backend.address for backend in rule.backends] == ["127.244.0.3"]
+        assert {backend.address for backend in rule.serving} == staying
+
+
 def test_an_endpoint_published_before_it_is_ready_is_used() -> None:
     assert backends(part(endpoint("127.244.0.2", ready=True, serving=False))) == ["127.244.0.2:8080"]
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
@@ -47,12 +47,14 @@ class Network:
             make_service("web", cluster_ip=ADDRESS, ports=(port,), **spec)
         )
 
-    async def endpoints(self, *numbers: int, protocol: str = "TCP") -> None:
-        """Make these Pods, and no others, the Service's endpoints, and wait until the proxy knows."""
+    async def endpoints(self, *numbers: int, going: Sequence[int] = (), protocol: str = "TCP") -> None:
+        """Make these Pods, and no others, the Service's endpoints, and wait until the proxy knows; some may be going."""
         slices = self.client.resource(EndpointSlice)
+        leaving = EndpointConditions(ready=False, serving=True, terminating=True)
         ends = tuple(
-            Endpoint(addresses=(f"127.244.201.{n}",), conditions=EndpointConditions(ready=True))
-            for n in numbers
+            Endpoint(addresses=(f"127.244.201.{n}",), conditions=conditions)
+            for ns, conditions in ((numbers, EndpointConditions(ready=True)), (going, leaving))
+            for n in ns
         )
         wanted = EndpointSlice(
             metadata=make_meta("web-x", "default", labels={SERVICE_NAME: "web"}),
@@ -306,6 +308,11 @@ async def test_datagrams_go_to_an_endpoint_and_answers_come_back(network: Networ
             await one.send(text)
             with anyio.fail_after(60):
                 assert await one.receive() == b"1:" + text
+        await network.endpoints(2, going=[1], protocol="UDP")
+        await one.send(b"still")
+        with anyio.fail_after(60):
+            assert await one.receive() == b"1:still"
+        await network.endpoints(3, protocol="UDP")
         await network.endpoints(2, protocol="UDP")
         await one.send(b"c")
         with anyio.fail_after(60):

@@ -17,6 +17,7 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
+from kubelib.network.conntrack import forget_stale
 from kubelib.network.following import AGAIN, ServiceFollower
 from kubelib.network.services import ANY_NODE_ADDRESS, Backend, Frontend, Rule
 from kubelib.network.tracking import ServiceTracker
@@ -222,6 +223,10 @@ class NftablesProxy(ServiceFollower):
         )
         self._rules = Ruleset(settings)
         self._begun = False
+        self._serving: dict[Frontend, frozenset[Backend]] = {}
+        """Of each Service by UDP, the endpoints that served when clients of others were last forgotten."""
+        self._told = False
+        """Whether it has been said that clients of endpoints that have gone are not forgotten."""
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once the Services that there are can be reached, or it is said why they cannot."""
@@ -243,11 +248,25 @@ class NftablesProxy(ServiceFollower):
                 self._begun = True
             for script in self._rules.update(wanted):
                 await anyio.to_thread.run_sync(run_nft, script)
+            await self._forget_clients(wanted)
         except NftablesError as error:
             # What is in the kernel is not known any more: it is made anew.
             self._begun = False
             log.warning("Services cannot be reached, trying again in %d s: %s", AGAIN, error)
             group.start_soon(self._look_again)
+
+    async def _forget_clients(self, wanted: Mapping[Frontend, Rule]) -> None:
+        """Send clients by UDP whose endpoints have gone to others, as kube-proxy does; those by TCP notice it themselves."""
+        serving = {frontend: rule.serving for frontend, rule in wanted.items() if rule.serving}
+        if serving == self._serving:
+            return
+        try:
+            await anyio.to_thread.run_sync(forget_stale, [wanted[frontend] for frontend in serving])
+            self._serving = serving
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                log.warning("clients by UDP stay with endpoints that have gone: %s", error.strerror or error)
 
 
 def check(table: str = "kubelib") -> None:

@@ -39,6 +39,8 @@ class Rule:
     backends: tuple[Backend, ...]
     affinity: float = 0.0
     """Seconds for which a client keeps its backend; 0: every connection may go elsewhere."""
+    serving: frozenset[Backend] = frozenset()
+    """For UDP, the backends at which clients that are there may stay: also those that are going, but still serve."""
 
 
 def rules(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> dict[Frontend, Rule]:
@@ -63,7 +65,7 @@ def rules(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> dict[
             affinity = float((client_ip.timeout_seconds if client_ip is not None else None) or 10800)
         for port in spec.ports:
             protocol = port.protocol or "TCP"
-            backends = _backends(parts, port.name, protocol)
+            backends, serving = _backends(parts, port.name, protocol)
             name = f"{meta.namespace}/{meta.name}:{port.name or port.port}"
             frontends = [Frontend(address, port.port, protocol)]
             frontends += [Frontend(external, port.port, protocol) for external in spec.external_ips]
@@ -73,11 +75,14 @@ def rules(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> dict[
             if port.node_port:
                 frontends.append(Frontend(ANY_NODE_ADDRESS, port.node_port, protocol))
             for frontend in frontends:
-                found[frontend] = Rule(name, frontend, backends, affinity)
+                found[frontend] = Rule(name, frontend, backends, affinity, serving)
     return found
 
 
-def _backends(parts: Iterable[EndpointSlice], name: str, protocol: str) -> tuple[Backend, ...]:
+def _backends(
+    parts: Iterable[EndpointSlice], name: str, protocol: str
+) -> tuple[tuple[Backend, ...], frozenset[Backend]]:
+    """Return where connections of a port go, and for UDP where they may stay."""
     ready: set[Backend] = set()
     terminating: set[Backend] = set()
     for part in parts:
@@ -92,7 +97,7 @@ def _backends(parts: Iterable[EndpointSlice], name: str, protocol: str) -> tuple
                     elif conditions.serving and conditions.terminating:
                         terminating.add(Backend(address, port.port))
     # Endpoints that are going still answer when no other does.
-    return tuple(sorted(ready or terminating))
+    return tuple(sorted(ready or terminating)), frozenset(ready | terminating if protocol == "UDP" else ())
 
 
 def changed(

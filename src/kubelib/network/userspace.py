@@ -178,7 +178,7 @@ class ServiceProxy(ServiceFollower):
                 if turns is None:
                     return
                 known = sessions.get(client)
-                if known is not None and known[0] not in turns.rule.backends:
+                if known is not None and known[0] not in turns.rule.serving:
                     await known[1].aclose()
                     known = None
                 try:
