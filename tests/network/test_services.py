@@ -129,6 +129,10 @@ def test_slices_belong_to_the_service_of_their_label_and_namespace() -> None:
     assert backends(replace(part(endpoint("127.244.0.2")), metadata=make_meta("web", "default"))) == []
 
 
+def test_endpoints_that_are_only_names_lead_nowhere() -> None:
+    assert backends(replace(part(endpoint("example.com")), address_type="FQDN")) == []
+
+
 def test_a_service_is_reached_at_all_of_its_addresses() -> None:
     subject = service(
         type="LoadBalancer",

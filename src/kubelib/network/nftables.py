@@ -48,12 +48,10 @@ class NftablesSettings:
 
 def within_reach(rule: Rule, service_network: str) -> bool:
     """Return whether the kernel may lead to a Service: it does not take a connection from elsewhere to a loopback address, or IPv6."""
-    addresses = [
-        ipaddress.ip_address(a) for a in (rule.frontend.address, *(b.address for b in rule.backends))
-    ]
-    if any(address.version != 4 for address in addresses):
+    if ":" in rule.frontend.address or any(":" in backend.address for backend in rule.backends):
         return False
-    return ipaddress.ip_network(service_network).is_loopback or not any(a.is_loopback for a in addresses[1:])
+    # Each proxy asks this of every rule at every change: addresses are looked at as text.
+    return service_network.startswith("127.") or not any(b.address.startswith("127.") for b in rule.backends)
 
 
 class Ruleset:

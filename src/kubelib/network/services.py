@@ -48,7 +48,7 @@ def rules(services: Iterable[Service], slices: Iterable[EndpointSlice]) -> dict[
     by_service: dict[tuple[str, str], list[EndpointSlice]] = {}
     for part in slices:
         name = part.metadata.labels.get(SERVICE_NAME)
-        if name:
+        if name and part.address_type != "FQDN":  # a proxy leads to addresses
             by_service.setdefault((part.metadata.namespace, name), []).append(part)
     found: dict[Frontend, Rule] = {}
     for service in services:
