@@ -15,12 +15,14 @@ from kubelib.controllers.builtin.nodelifecycle import (
     labels_of,
     node_lifecycle_controller,
     seconds_between_evictions,
+    taint_eviction_controller,
 )
 from kubelib.controllers.builtin.nodettl import node_ttl_controller
+from kubelib.controllers.controller import Controller
 from kubelib.controllers.taints import (
     NO_EXECUTE,
     NO_SCHEDULE,
-    eviction_date,
+    tolerated_for,
     tolerates,
     wanted_taints,
 )
@@ -107,13 +109,18 @@ def test_pods_leave_at_once_later_or_never() -> None:
     patient = Toleration(key=UNREACHABLE, operator="Exists", toleration_seconds=300)
     hasty = Toleration(key=UNREACHABLE, operator="Exists", toleration_seconds=30)
     steadfast = Toleration(operator="Exists")
-    assert eviction_date([], [taint], NOW) == NOW
-    assert eviction_date([patient], [taint], NOW) == NOW + timedelta(seconds=300)
-    assert eviction_date([hasty, patient], [taint], NOW) == NOW + timedelta(seconds=30)
-    assert eviction_date([patient, hasty], [taint], NOW) == NOW + timedelta(seconds=300)
-    assert eviction_date([steadfast, hasty], [taint], NOW) is None
-    assert eviction_date([steadfast], [taint], NOW) is None
-    assert eviction_date([], [Taint(key="k", effect=NO_SCHEDULE)], NOW) is None
+    assert tolerated_for([], [taint]) == 0
+    assert tolerated_for([patient], [taint]) == 300
+    assert tolerated_for([hasty, patient], [taint]) == 30
+    assert tolerated_for([patient, hasty], [taint]) == 300
+    assert tolerated_for([steadfast, hasty], [taint]) is None
+    assert tolerated_for([steadfast], [taint]) is None
+    assert tolerated_for([], [Taint(key="k", effect=NO_SCHEDULE)]) is None
+    never = Toleration(key=UNREACHABLE, operator="Exists", toleration_seconds=-1)
+    assert tolerated_for([never], [taint]) == 0
+    other = Taint(key="k", effect=NO_EXECUTE)
+    assert tolerated_for([patient, Toleration(key="k", operator="Exists")], [taint, other]) == 300
+    assert tolerated_for([patient], [taint, other]) == 0
 
 
 def test_evictions_stop_when_it_is_more_likely_our_fault() -> None:
@@ -273,6 +280,52 @@ async def test_a_node_that_is_heard_of_again_keeps_its_pods(world: Any) -> None:
         assert ready_of(node) == "True"
         assert await world.names(Pod) == ["normal"]
         assert ("TaintManagerEviction", "Cancelling deletion of Pod default/normal") in await world.events()
+
+
+def eviction(world: Any) -> Controller:
+    return taint_eviction_controller(world.informers, clock=world.clock, recorder=world.recorder)
+
+
+async def tainted(world: Any, *taints: Taint) -> None:
+    await world.change(Node, "a", lambda n: replace(n, spec=replace(n.spec, taints=taints)), namespace="")
+
+
+async def test_the_time_of_a_pod_begins_when_it_is_seen_below_a_taint_and_taints_that_follow_do_not_change_it(
+    world: Any,
+) -> None:
+    bears = (
+        Toleration(key="k", operator="Exists", effect=NO_EXECUTE, toleration_seconds=30),
+        Toleration(key="other", operator="Exists", effect=NO_EXECUTE, toleration_seconds=10),
+    )
+    old = Taint(key="k", effect=NO_EXECUTE, time_added=world.clock.now() - timedelta(hours=1))
+    await world.create(make_node("a"))
+    await add_pod(world, "p", "a", tolerations=bears, termination_grace_period_seconds=0)
+    async with world.running(eviction(world)):
+        await tainted(world, old)
+        await world.settled(15)
+        assert await world.names(Pod) == ["p"]
+        await tainted(world, old, Taint(key="other", effect=NO_EXECUTE))
+        await world.settled(13)
+        assert await world.names(Pod) == ["p"]
+        await world.settled(3)
+        assert await world.names(Pod) == []
+
+
+async def test_a_pod_that_is_driven_away_no_more_has_its_whole_time_again(world: Any) -> None:
+    bears = (Toleration(key="k", operator="Exists", effect=NO_EXECUTE, toleration_seconds=30),)
+    taint = Taint(key="k", effect=NO_EXECUTE)
+    await world.create(make_node("a"))
+    await add_pod(world, "p", "a", tolerations=bears, termination_grace_period_seconds=0)
+    async with world.running(eviction(world)):
+        await tainted(world, taint)
+        await world.settled(20)
+        await tainted(world)
+        await world.settled(1)
+        await tainted(world, taint)
+        await world.settled(25)
+        assert await world.names(Pod) == ["p"]
+        await world.settled(6)
+        assert await world.names(Pod) == []
 
 
 async def test_a_pod_that_goes_before_it_has_to_is_not_driven_away_any_more(world: Any) -> None:

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Node, Taint
-from kubelib.api.times import later
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -68,20 +67,18 @@ def tolerates(toleration: Toleration, taint: Taint) -> bool:
     return bool(toleration.key) and toleration.value == taint.value
 
 
-def eviction_date(
-    tolerations: Sequence[Toleration], taints: Sequence[Taint], now: datetime
-) -> datetime | None:
-    """Return when a pod has to leave a node because of NoExecute taints; None if it may stay.
+def tolerated_for(tolerations: Sequence[Toleration], taints: Sequence[Taint]) -> float | None:
+    """Return for how many seconds a pod bears the NoExecute taints of its node: 0 for not at all, None for ever.
 
-    A date that has passed, or is now, means at once. Of several tolerations for one taint the first counts.
+    Of several tolerations for one taint the first counts.
     """
-    dates = []
+    seconds = []
     for taint in taints:
         if taint.effect != NO_EXECUTE:
             continue
         matching = next((t for t in tolerations if tolerates(t, taint)), None)
         if matching is None:
-            return now
-        if (seconds := matching.toleration_seconds) is not None:
-            dates.append(later(taint.time_added or now, max(0, seconds)))
-    return min(dates, default=None)
+            return 0.0
+        if matching.toleration_seconds is not None:
+            seconds.append(max(0.0, float(matching.toleration_seconds)))
+    return min(seconds, default=None)

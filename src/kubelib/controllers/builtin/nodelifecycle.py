@@ -27,7 +27,7 @@ from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.manager import Manager
 from kubelib.controllers.parallel import for_each
-from kubelib.controllers.taints import condition_status, eviction_date, wanted_taints
+from kubelib.controllers.taints import condition_status, tolerated_for, wanted_taints
 from kubelib.informers import Informer, SharedInformers
 from kubelib.registry.base import Preconditions, Query
 
@@ -321,8 +321,19 @@ class NodeTaints:
                 return
 
 
+@attrs.frozen
+class _Eviction:
+    uid: str
+    due: float
+    """By the loop's clock."""
+
+
 class TaintEviction:
-    """A `Reconciler` of pods: those that do not tolerate their node's NoExecute taints go, in their time."""
+    """A `Reconciler` of pods: those that do not tolerate their node's NoExecute taints go, in their time.
+
+    Their time begins when we first see a pod below such taints, whatever date these bear, and other taints or tolerations
+    do not change it until nothing drives the pod away any more.
+    """
 
     def __init__(self, informers: SharedInformers, *, clock: Clock, recorder: Recorder) -> None:
         self._client = informers.client
@@ -330,7 +341,7 @@ class TaintEviction:
         self._nodes = informers.of(Node).cache
         self._clock = clock
         self._recorder = recorder
-        self._marked: dict[Key, str] = {}
+        self._evictions: dict[Key, _Eviction] = {}
 
     async def reconcile(self, key: Key) -> After | None:
         """Look at one pod."""
@@ -343,26 +354,33 @@ class TaintEviction:
         if pod.metadata.deletion_timestamp is not None or not pod.spec.node_name:
             return None
         node = self._nodes.view(Key("", pod.spec.node_name))
-        now = self._clock.now()
-        date = eviction_date(pod.spec.tolerations, node.spec.taints, now) if node is not None else None
-        if date is None:
+        seconds = tolerated_for(pod.spec.tolerations, node.spec.taints) if node is not None else None
+        if seconds is None:
             self._cancel(key, pod)
             return None
-        if date > now:
-            self._marked[key] = pod.metadata.uid
-            return After((date - now).total_seconds())
+        uid, now = pod.metadata.uid, anyio.current_time()
+        if seconds > 0:
+            planned = self._evictions.get(key)
+            if planned is None or planned.uid != uid:
+                planned = self._evictions[key] = _Eviction(uid, now + seconds)
+            if planned.due > now:
+                return After(planned.due - now)
+        else:
+            self._cancel(key, pod)
         self._recorder.normal(pod, "TaintManagerEviction", f"Marking for deletion Pod {key}")
-        self._marked.pop(key, None)
+        date = self._clock.now()
         try:
-            await update_with(self._client, Pod, key, lambda p: _disrupted(p, now), subresource="status")
-            await self._client.resource(Pod).delete(key, preconditions=Preconditions(uid=pod.metadata.uid))
+            await update_with(self._client, Pod, key, lambda p: _disrupted(p, date), subresource="status")
+            await self._client.resource(Pod).delete(key, preconditions=Preconditions(uid=uid))
         except NotFound:
-            return None
+            pass
+        # Only now: a try that failed must not give the pod its time anew.
+        self._evictions.pop(key, None)
         return None
 
     def _cancel(self, key: Key, about: Pod | ObjectReference) -> None:
         """Tell of it if a Pod that was to go later is not to any more, or has gone by itself."""
-        if self._marked.pop(key, None):
+        if self._evictions.pop(key, None) is not None:
             self._recorder.normal(about, "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
 
 
@@ -379,23 +397,19 @@ def _disrupted(pod: Pod, now: datetime) -> Pod:
     return replace(pod, status=replace(pod.status, conditions=(*others, condition)))
 
 
-def node_lifecycle_controller(
-    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, patience: Patience = PATIENCE
-) -> Manager:
-    """Return the three parts as one component."""
-    own, evicting = recorder.source(NAME), recorder.source(EVICTION_NAME)
+def taint_eviction_controller(
+    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder
+) -> Controller:
+    """Return the controller that drives pods away from nodes with NoExecute taints."""
+    own = recorder.source(EVICTION_NAME)
     nodes, pods = informers.of(Node), informers.of(Pod)
-    leases = informers.of(Lease, Query(LEASES))
     pods.cache.add_index(BY_NODE, pods_by_node)
-    taints = Controller(
-        "node taints", NodeTaints(informers, clock=clock, patience=patience), [(nodes, itself)], recorder=own
-    )
     eviction = Controller(
         EVICTION_NAME,
-        TaintEviction(informers, clock=clock, recorder=evicting),
+        TaintEviction(informers, clock=clock, recorder=own),
         [(pods, itself), (nodes, nothing)],
         workers=8,
-        recorder=evicting,
+        recorder=own,
     )
 
     def taints_changed(old: Document | None, new: Document | None) -> None:
@@ -407,5 +421,20 @@ def node_lifecycle_controller(
                 eviction.queue.add(pod.key)
 
     nodes.subscribe(taints_changed)
+    return eviction
+
+
+def node_lifecycle_controller(
+    informers: SharedInformers, *, clock: Clock, recorder: EventRecorder, patience: Patience = PATIENCE
+) -> Manager:
+    """Return the three parts as one component."""
+    own = recorder.source(NAME)
+    nodes = informers.of(Node)
+    leases = informers.of(Lease, Query(LEASES))
+    informers.of(Pod).cache.add_index(BY_NODE, pods_by_node)
+    taints = Controller(
+        "node taints", NodeTaints(informers, clock=clock, patience=patience), [(nodes, itself)], recorder=own
+    )
+    eviction = taint_eviction_controller(informers, clock=clock, recorder=recorder)
     health = NodeHealth(informers, leases, clock=clock, recorder=own, patience=patience)
     return Manager([health, taints, eviction], name="node-lifecycle-controller")
