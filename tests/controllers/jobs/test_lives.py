@@ -7,6 +7,7 @@ import pytest
 
 from kubelib.api.batch import Job
 from kubelib.api.core.pod import Pod
+from kubelib.api.meta import OwnerReference
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.garbagecollector import garbage_collector
 from kubelib.controllers.builtin.job import job_controller
@@ -99,6 +100,34 @@ async def test_orphans_are_adopted_and_strays_released_with_the_finalizer(world:
         )
         await world.settled(2)
         assert len(await pods_of(world)) == 2
+
+
+@pytest.mark.parametrize(
+    ("owner", "freed"),
+    [
+        (None, True),
+        (("batch/v1", "Job", True), True),
+        (("batch/v1", "Job", False), True),
+        (("example.com/v1", "Job", False), True),
+        (("example.com/v1", "Job", True), False),
+        (("batch/v1", "CronJob", True), False),
+    ],
+)
+@pytest.mark.parametrize("labels", [{}, {"batch.kubernetes.io/job-name": "gone"}])
+async def test_pods_that_no_job_has_and_nobody_else_controls_lose_the_finalizer(
+    world: Any, owner: tuple[str, str, bool] | None, freed: bool, labels: dict[str, str]
+) -> None:
+    references: tuple[OwnerReference, ...] = ()
+    if owner is not None:
+        version, kind, controls = owner
+        reference = OwnerReference(api_version=version, kind=kind, name="gone", uid="u", controller=controls)
+        references = (reference,)
+    pod = make_pod("stray", labels=labels, restart_policy="Never")
+    meta = replace(pod.metadata, finalizers=(FINALIZER,), owner_references=references)
+    async with running(world, lasting):
+        await world.create(replace(pod, metadata=meta))
+        await world.settled(2)
+        assert (await world.get(Pod, "stray")).metadata.finalizers == (() if freed else (FINALIZER,))
 
 
 async def test_an_adopted_pod_is_tracked(world: Any) -> None:

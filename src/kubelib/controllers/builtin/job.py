@@ -17,7 +17,7 @@ from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.expectations import TIMEOUT
 from kubelib.controllers.jobs import FINALIZER, Backoffs, Plan, is_finished, plan
 from kubelib.controllers.matching import owner_or_matching, selector_of
-from kubelib.controllers.ownership import Claims
+from kubelib.controllers.ownership import Claims, controller_in
 from kubelib.controllers.parallel import for_each, slow_start
 from kubelib.controllers.podcontrol import PodControl, failures
 from kubelib.controllers.pods import is_ready
@@ -35,13 +35,15 @@ _owners = owner_of_kind(Job)
 
 
 def _tracked_for(document: Document) -> Iterable[Key]:
-    """Map a Pod with the finalizer to its Job, which may be gone or have let it go."""
+    """Map a Pod with the finalizer to its Job, which may be gone; one that nobody controls to a Job which may have let it go.
+
+    Of that one, the label may say which it was. Otherwise it gets a key that no Job has.
+    """
     if FINALIZER not in document.meta.finalizers:
         return ()
-    if owners := _owners(document):
-        return owners
-    name = document.meta.labels.get(JOB_LABEL)
-    return (Key(document.meta.namespace, name),) if name else ()
+    if controller_in(document.meta) is not None:
+        return _owners(document)
+    return (Key(document.meta.namespace, document.meta.labels.get(JOB_LABEL, "")),)
 
 
 def _tracked_index(document: Document) -> Iterable[str]:
