@@ -17,10 +17,11 @@ from kubelib.api.apps_sets import (
 )
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.quota import ResourceQuota, ResourceQuotaSpec, ResourceQuotaStatus
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.model import replace
 from kubelib.controllers.builtin.daemonset import daemon_set_controller
-from kubelib.controllers.daemons import Eligible, by_node, node_of, plan
+from kubelib.controllers.daemons import Eligible, by_node, node_of, plan, plan_update
 from kubelib.controllers.daemons import status_of as observed
 from kubelib.sim import Conflicting, Lossy
 from kubelib.testing.objects import CONTAINER, make_meta, make_node, make_pod, make_pod_status, make_template
@@ -106,13 +107,13 @@ def test_a_surge_leaves_nodes_that_fit_no_more_only_as_others_serve() -> None:
     owner = make_daemon_set(strategy=SURGE)
     nodes = {"a": Eligible(False, True), "b": Eligible(True, True)}
     before = {"a": [placed_pod("a1", "old", ready=True)], "b": [placed_pod("b1", "new")]}
-    step = plan(owner, nodes, before, "new", NOW)
+    step = plan_update(owner, nodes, before, "new", NOW)
     assert (step.create, step.delete) == ((), ())
     after = {**before, "b": [placed_pod("b1", "new", ready=True)]}
-    step = plan(owner, nodes, after, "new", NOW)
+    step = plan_update(owner, nodes, after, "new", NOW)
     assert (step.create, names(step.delete)) == ((), ["a1"])
     useless = {**before, "a": [placed_pod("a1", "old")]}
-    assert names(plan(owner, nodes, useless, "new", NOW).delete) == ["a1"]
+    assert names(plan_update(owner, nodes, useless, "new", NOW).delete) == ["a1"]
 
 
 def test_a_node_with_too_many_pods_counts_as_one_without() -> None:
@@ -121,8 +122,9 @@ def test_a_node_with_too_many_pods_counts_as_one_without() -> None:
         "a": [placed_pod(f"a{n}", "new", at=n, ready=True) for n in range(2)],
         "b": [placed_pod("b1", "old", ready=True)],
     }
-    step = plan(make_daemon_set(strategy=rolling(max_unavailable=1)), nodes, pods, "new", NOW)
-    assert names(step.delete) == ["a1"]
+    owner = make_daemon_set(strategy=rolling(max_unavailable=1))
+    assert names(plan(owner, nodes, pods, "new", NOW).delete) == ["a1"]
+    assert plan_update(owner, nodes, pods, "new", NOW).delete == ()
 
 
 def test_pods_that_have_ended_and_only_wait_for_finalizers_are_in_nobodys_way() -> None:
@@ -140,7 +142,7 @@ def test_pods_of_the_present_generation_of_the_template_are_up_to_date_whatever_
     for name, number in ("a", "1"), ("b", "2"):
         labels = {"controller-revision-hash": "other", "pod-template-generation": number}
         pods[name] = [replace(p, metadata=replace(p.metadata, labels=labels)) for p in pods[name]]
-    assert names(plan(owner, nodes, pods, "new", NOW).delete) == ["a1", "c1"]
+    assert names(plan_update(owner, nodes, pods, "new", NOW).delete) == ["a1", "c1"]
     assert observed(owner, nodes, pods, "new", 0, NOW).updated_number_scheduled == 1
 
 
@@ -234,6 +236,27 @@ async def test_a_rolling_update_leaves_no_more_nodes_without_a_pod_than_it_may(c
     assert await placed(cluster) == {f"n{n}": ["v2"] for n in range(4)}
     assert (await status_of(cluster)).updated_number_scheduled == 4
     assert sorted(r.revision for r in await cluster.all(ControllerRevision)) == [1, 2]
+
+
+async def test_what_cannot_be_made_does_not_cost_what_is_there(cluster: Any) -> None:
+    await cluster.create(make_daemon_set(strategy=rolling(max_unavailable=2)))
+    await cluster.settled(5)
+    full = {"pods": "4"}
+    quota = ResourceQuota(metadata=make_meta("full"), spec=ResourceQuotaSpec(hard=full))
+    await cluster.create(quota)
+    await cluster.change(
+        ResourceQuota,
+        "full",
+        lambda q: replace(q, status=ResourceQuotaStatus(hard=full, used=full)),
+        subresource="status",
+    )
+    await cluster.create(make_node("n4"))
+    await cluster.change(DaemonSet, "agent", imaged("v2"))
+    await cluster.settled(60)
+    assert await placed(cluster) == {f"n{n}": ["v1"] for n in range(4)}
+    await cluster.delete(ResourceQuota, "full")
+    await cluster.settled(120)
+    assert await placed(cluster) == {f"n{n}": ["v2"] for n in range(5)}
 
 
 async def test_a_surge_starts_the_new_pod_before_the_old_one_goes(cluster: Any) -> None:

@@ -224,6 +224,11 @@ class _Planner:
     def available(self, pod: Pod) -> bool:
         return is_available(pod, self.owner.spec.min_ready_seconds, self.now)
 
+    def result(self) -> Plan:
+        return Plan(
+            create=tuple(dict.fromkeys(self.create)), delete=tuple(self.delete), ended=tuple(self.ended)
+        )
+
     def settle(self) -> None:
         """One Pod on each node that is to have one, none on the others."""
         for name, node in self.nodes.items():
@@ -290,9 +295,7 @@ class _Planner:
                 useless.append(old)
             elif old is not None:
                 candidates.append(old)
-        doomed = {pod.metadata.uid for pod in (*self.delete, *self.ended)}
-        chosen = [*useless, *candidates[: max(0, self.unavailable - missing)]]
-        self.delete += [pod for pod in chosen if pod.metadata.uid not in doomed]
+        self.delete += [*useless, *candidates[: max(0, self.unavailable - missing)]]
 
     def overlap(self) -> None:
         """Make Pods of the present revision beside those of earlier ones, as many as the surge allows."""
@@ -300,14 +303,13 @@ class _Planner:
         urgent: list[str] = []
         candidates: list[str] = []
         leaving: list[Pod] = []
-        doomed = {pod.metadata.uid for pod in (*self.delete, *self.ended)}
         for name in self._rolling():
             pair = self._pair(name)
             if pair is None:
                 surging += 1
                 continue
             new, old = pair
-            if old is None or old.metadata.uid in doomed:
+            if old is None:
                 serving += new is not None and self.available(new)
                 continue
             serves = self.available(old)
@@ -333,19 +335,30 @@ def plan(
     hash_: str,
     now: datetime,
 ) -> Plan:
-    """Return what to create and delete. `pods` are those of the set by node, `hash_` is that of the present revision."""
-    if owner.metadata.deletion_timestamp is not None:
-        return Plan()
+    """Return what to create and delete so that the right nodes have a Pod.
+
+    `pods` are those of the set by node, `hash_` is that of the present revision.
+    """
     planner = _Planner(owner, nodes, pods, hash_, now)
     planner.settle()
+    return planner.result()
+
+
+def plan_update(
+    owner: DaemonSet,
+    nodes: Mapping[str, Eligible],
+    pods: Mapping[str, Sequence[Pod]],
+    hash_: str,
+    now: datetime,
+) -> Plan:
+    """Return what to create and delete for a rolling update; it goes on only where `plan` finds nothing to do."""
+    planner = _Planner(owner, nodes, pods, hash_, now)
     if owner.spec.update_strategy.type != "OnDelete":
         if planner.surge:
             planner.overlap()
         else:
             planner.replace()
-    return Plan(
-        create=tuple(dict.fromkeys(planner.create)), delete=tuple(planner.delete), ended=tuple(planner.ended)
-    )
+    return planner.result()
 
 
 def status_of(

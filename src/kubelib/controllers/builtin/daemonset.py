@@ -20,6 +20,7 @@ from kubelib.controllers.daemons import (
     eligible,
     node_of,
     plan,
+    plan_update,
     status_of,
     template_for_pods,
 )
@@ -92,9 +93,14 @@ class DaemonSetReconciler:
         waits: list[float] = []
         if up_to_date:
             step = plan(owner, nodes, found, hash_, now)
-            waits, doomed = self._due(key, owner, step.ended)
-            errors = await self._delete(key, owner, [*step.delete, *doomed])
-            errors += await self._create(key, owner, hash_, step.create)
+            waits, due = self._due(key, owner, step.ended)
+            create, doomed = step.create, (*step.delete, *due)
+            if not create and not doomed:
+                # Only on a set that is as it should be, so that what cannot be made does not cost what is there.
+                step = plan_update(owner, nodes, found, hash_, now)
+                create, doomed = step.create, step.delete
+            errors = await self._create(key, owner, hash_, create)
+            errors += await self._delete(key, owner, doomed)
         status = status_of(owner, nodes, found, hash_, collisions, now, acted=up_to_date)
         await write_status(self._owner_registry, owner, status)
         errors = failures(errors)
