@@ -73,3 +73,43 @@ def test_a_watch_that_asks_for_no_bookmarks_gets_none(client: httpx.Client) -> N
     version = create(client, "a")
     query = f"{MAPS}?watch=1&timeoutSeconds=1&resourceVersion={version}"
     assert client.get(query).text == ""
+
+
+def watched(client: httpx.Client, query: str) -> list[tuple[str, str]]:
+    """Return the types of what a watch of one second reports, and the names or messages."""
+    lines = client.get(f"{MAPS}?watch=1&timeoutSeconds=1&{query}").text.splitlines()
+    events = [json.loads(line) for line in lines]
+    return [
+        (event["type"], event["object"].get("message") or event["object"]["metadata"].get("name", ""))
+        for event in events
+    ]
+
+
+@pytest.mark.parametrize("version", ["", "0"])
+def test_a_watch_that_wants_no_initial_events_begins_with_what_happens_next(
+    client: httpx.Client, version: str
+) -> None:
+    create(client, "a")
+    query = f"resourceVersion={version}&resourceVersionMatch=NotOlderThan"
+    assert watched(client, f"{query}&sendInitialEvents=false") == []
+    assert ("ADDED", "a") in watched(client, f"{query}&sendInitialEvents=true")
+
+
+def test_a_watch_of_initial_events_of_a_version_that_does_not_come_says_so(client: httpx.Client) -> None:
+    current = create(client, "a")
+    query = f"resourceVersion={current + 100}&resourceVersionMatch=NotOlderThan&sendInitialEvents=true"
+    ((kind, message),) = watched(client, query)
+    assert kind == "ERROR"
+    assert message.startswith(f"Timeout: Too large resource version: {current + 100}, current: {current}")
+
+
+def test_a_watch_says_before_its_end_how_far_it_has_got(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "BOOKMARK_EVERY", 60)
+    version = create(client, "a")
+    query = f"{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=3&resourceVersion={version}"
+    with client.stream("GET", query) as answer:
+        events = [json.loads(line) for line in answer.iter_lines()]
+    assert [event["type"] for event in events] == ["BOOKMARK"]
+    assert int(events[0]["object"]["metadata"]["resourceVersion"]) >= version

@@ -313,10 +313,11 @@ class DocumentRegistry(Protocol):
         ...
 
     def watch(
-        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool = False
+        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool | None = None
     ) -> AbstractAsyncContextManager[DocumentWatch]:
         """Report changes after `since`; empty or "0" starts with an ADDED event per existing object, as Kubernetes does.
 
-        With `initial_events` the existing objects are followed by a BOOKMARK annotated ``k8s.io/initial-events-end``.
+        With `initial_events` it starts so after any version, of which the existing objects are at least; with False it never does.
+        Raises Timeout if that version does not come.
         """
         ...

@@ -1,4 +1,4 @@
-"""Continue tokens: where the next page of a list begins, and as of which revision."""
+"""Resource versions that are asked for, and continue tokens: where the next page of a list begins, and as of which revision."""
 
 import base64
 
@@ -16,11 +16,18 @@ def number_of(resource_version: str) -> int:
         number = int(resource_version)
     except ValueError:
         number = -1
-    if number < 0 or not resource_version.isdigit():
+    plain = number >= 0 and resource_version.isdigit()
+    if not plain or number >= 1 << 64:
+        why = "value out of range" if plain else "invalid syntax"
         raise BadRequest(
-            f'resourceVersion: Invalid value: "{resource_version}": strconv.ParseUint: parsing "{resource_version}": invalid syntax'
+            f'resourceVersion: Invalid value: "{resource_version}": strconv.ParseUint: parsing "{resource_version}": {why}'
         )
     return number
+
+
+def starts_with_all(since: str, initial_events: bool | None) -> bool:
+    """Return whether a watch starts with all that there is: where it does not say, if it is since no particular version."""
+    return since in ("", "0") if initial_events is None else initial_events
 
 
 def token_of(revision: int, start: str) -> str:

@@ -15,7 +15,7 @@ from kubelib.api.patch.shapes import shape_of
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.base import WHOLE_CLUSTER, DocumentList, Query
 from kubelib.registry.keys import prefix_of, store_key
-from kubelib.registry.paging import PRESENT, number_of, read_token, token_of
+from kubelib.registry.paging import PRESENT, number_of, read_token, starts_with_all, token_of
 from kubelib.registry.watchers import Watcher
 from kubelib.store import Entry, Revision, RevisionCompacted, RevisionInFuture, SupportsRenewal
 from kubelib.store.encryption import unreadable
@@ -206,12 +206,14 @@ class ReadingRegistry:
 
     @asynccontextmanager
     async def watch(
-        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool = False
+        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool | None = None
     ) -> AsyncIterator[Watcher]:
         """Report changes; see `kubelib.registry.base.DocumentRegistry.watch`."""
-        if not since:
-            await self.catch_up()
-        start = None if since in ("", "0") or initial_events else number_of(since)
+        if not since or initial_events:
+            await self.catch_up(since)
+        start: int | None = None
+        if not starts_with_all(since, initial_events):
+            start = self.cache.revision if since in ("", "0") else number_of(since)
         if start is not None and start > self.cache.revision:
             with anyio.move_on_after(3):
                 await self.owner.cache.reached(start)

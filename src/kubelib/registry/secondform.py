@@ -101,7 +101,7 @@ class SecondForm(GenericRegistry):
 
     @asynccontextmanager
     async def watch(
-        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool = False
+        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool | None = None
     ) -> AsyncIterator[Watcher]:
         """Report changes; see `kubelib.registry.base.DocumentRegistry.watch`."""
         stored = self._stored_registry.watch(self._query(query), since=since, initial_events=initial_events)

@@ -4,6 +4,7 @@ from urllib.parse import parse_qs
 
 import attrs
 
+from kubelib.registry.paging import starts_with_all
 from kubelib.server.connecting import COMMANDS
 from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import Scope
@@ -34,7 +35,12 @@ def lasts(info: RequestInfo) -> bool:
 
 def from_beginning(request: Request) -> bool:
     """Return whether a watch begins with all that there is."""
-    return request.query.get("resourceVersion", "") in ("", "0") or request.flag("sendInitialEvents")
+    return starts_with_all(request.query.get("resourceVersion", ""), initial_events(request))
+
+
+def initial_events(request: Request) -> bool | None:
+    """Return whether a watch is to begin with all that there is; None where it does not say."""
+    return request.flag("sendInitialEvents") if "sendInitialEvents" in request.query else None
 
 
 _NO_QUERY: dict[str, str] = {}

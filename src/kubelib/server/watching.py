@@ -8,12 +8,13 @@ import anyio
 
 from kubelib.api.codec import encode_json
 from kubelib.api.document import Document
-from kubelib.api.errors import ApiError, MethodNotAllowed, NotAcceptable, NotFound
+from kubelib.api.errors import ApiError, Expired, MethodNotAllowed, NotAcceptable, NotFound, Timeout
 from kubelib.api.scheme import Resource, UnknownKind
 from kubelib.registry.base import DocumentEvent, Query
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.registry.watchers import WatchEnded, Watcher
 from kubelib.server import table
+from kubelib.server.asking import initial_events
 from kubelib.server.encodings import accepted_form, in_frames
 from kubelib.server.options import require_list_options, require_table_options
 from kubelib.server.request import Request, query_of
@@ -22,6 +23,8 @@ from kubelib.server.turns import Rounds, Stream
 
 BOOKMARK_RETRY = 0.1
 BOOKMARK_EVERY = 60.0
+BOOKMARK_BEFORE_END = 2.0
+"""Seconds before its end that a watch says how far it has got, so that the next one begins there."""
 SHORTEST, LONGEST = 1800.0, 3600.0
 """How long a watch lasts that does not say: drawn from between, so that clients do not all come back at once."""
 
@@ -59,7 +62,7 @@ class Watches:
         resource = self._watchable(request)
         registry = self._registries.of(resource)
         query = _query_of(request, resource)
-        initial = request.flag("sendInitialEvents")
+        initial = initial_events(request)
         require_list_options(request.query, watching=True)
         accepted = accepted_form(request, resource)
         if resource.warning:
@@ -104,7 +107,7 @@ class Watches:
                         if request.begun is not None:
                             request.begun()
                         if bookmarks:
-                            group.start_soon(_bookmarks, watch, writer, stream, send)
+                            group.start_soon(_bookmarks, watch, writer, stream, send, end)
                         try:
                             with anyio.CancelScope(deadline=end):
                                 await _send_all(watch, writer, stream, needed, send)
@@ -117,7 +120,7 @@ class Watches:
                         raise lagged
             except ApiError as error:
                 if not begun:
-                    if error.reason != "Expired":
+                    if not isinstance(error, Expired | Timeout):
                         raise
                     await _start(send, resource, request, None)
                 line = b'{"type":"ERROR","object":%s}\n' % encode_json(error.status())
@@ -212,10 +215,11 @@ async def _start(send: Send, resource: Resource, request: Request, stream: Strea
     await send({"type": "http.response.body", "body": b"", "more_body": True})
 
 
-async def _bookmarks(watch: Watcher, writer: "_Writer", stream: Stream, send: Send) -> None:
-    """Say from time to time up to which version the client has seen everything, whether or not much happens."""
-    while True:
-        await anyio.sleep(BOOKMARK_EVERY)
+async def _bookmarks(watch: Watcher, writer: "_Writer", stream: Stream, send: Send, end: float) -> None:
+    """Say up to which version the client has seen everything: from time to time, whether or not much happens, and before the end."""
+    last = end - BOOKMARK_BEFORE_END
+    while (due := min((now := anyio.current_time()) + BOOKMARK_EVERY, last)) > now:
+        await anyio.sleep_until(due)
         while stream.sending or watch.behind:  # a version may be said only when all up to it has been sent
             await anyio.sleep(BOOKMARK_RETRY)
         body = writer.bookmark(watch.resource_version)

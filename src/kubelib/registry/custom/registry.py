@@ -23,6 +23,7 @@ from kubelib.registry.custom.conversion import Converter
 from kubelib.registry.custom.selecting import ConvertedWatch, selects_by_content, without_fields
 from kubelib.registry.fields import FieldReader
 from kubelib.registry.generic import GenericRegistry
+from kubelib.registry.paging import starts_with_all
 from kubelib.registry.watchers import Watcher
 from kubelib.registry.writing import UNCHECKED, not_applicable
 from kubelib.store import Entry
@@ -136,7 +137,7 @@ class CustomRegistry(GenericRegistry):
 
     @asynccontextmanager
     async def watch(
-        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool = False
+        self, query: Query = WHOLE_CLUSTER, *, since: str = "", initial_events: bool | None = None
     ) -> AsyncIterator[Watcher]:
         """Report changes; see `kubelib.registry.base.DocumentRegistry.watch`."""
         self._fields.require_known(query.fields)
@@ -146,7 +147,8 @@ class CustomRegistry(GenericRegistry):
             watch = ConvertedWatch(watcher, self._converted, self._head)
             if by_content:
                 present = await self.shown(self.cache.select(asked))
-                watch.select(query.fields, self._fields, present if since not in ("", "0") else ())
+                known = () if starts_with_all(since, initial_events) else present
+                watch.select(query.fields, self._fields, known)
             await watch.prefetch()
             yield cast("Watcher", watch)
 
