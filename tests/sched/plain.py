@@ -193,6 +193,12 @@ def ports_free(pod: Pod, node: Node, placed: Placement) -> bool:
     )
 
 
+def declared(pod: Pod, node: Node) -> bool:
+    rules = [rule.action for c in pod.spec.containers for rule in c.restart_policy_rules]
+    wanted = "RestartAllContainersOnContainerExits"
+    return "RestartAllContainers" not in rules or wanted in node.status.declared_features
+
+
 def fits(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool:
     cordon_tolerated = any(
         t.operator == "Exists"
@@ -203,6 +209,7 @@ def fits(pod: Pod, node: Node, nodes: Sequence[Node], placed: Placement) -> bool
     return (
         (not node.spec.unschedulable or cordon_tolerated)
         and taints_tolerated(pod, node)
+        and declared(pod, node)
         and affine(pod, node)
         and ports_free(pod, node, placed)
         and room(pod, node, placed)

@@ -20,10 +20,11 @@ from kubelib.api.core.affinity import (
     Toleration,
     TopologySpreadConstraint,
 )
-from kubelib.api.core.container import Container, ContainerPort, ResourceRequirements
+from kubelib.api.core.container import Container, ContainerPort, ContainerRestartRule, ResourceRequirements
 from kubelib.api.core.node import Node, NodeSpec, NodeStatus, Taint
 from kubelib.api.core.pod import Pod, PodSpec
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.declaredfeatures import RESTART_ALL
 from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.model import replace
@@ -37,6 +38,7 @@ from tests.sched import plain
 LATER = datetime(2026, 1, 1, tzinfo=UTC)
 ZONES = st.sampled_from(["a", "b", "c"])
 EFFECTS = st.sampled_from(["NoSchedule", "NoExecute", "PreferNoSchedule"])
+FEATURES = st.sampled_from([(), (RESTART_ALL,), ("Other", RESTART_ALL), ("Other",)])
 
 
 @st.composite
@@ -55,7 +57,7 @@ def nodes(draw: Any, name: str) -> Node:
         spec=NodeSpec(
             unschedulable=not draw(st.integers(0, 5)), taints=tuple(taints[: draw(st.integers(0, 1))])
         ),
-        status=NodeStatus(allocatable=offered),
+        status=NodeStatus(allocatable=offered, declared_features=draw(FEATURES)),
     )
 
 
@@ -150,11 +152,16 @@ PORTS = st.lists(
     max_size=2,
 ).map(tuple)
 PODS = st.builds(
-    lambda namespace, labels, container, before, ports, **spec: Pod(
+    lambda namespace, labels, container, before, ports, rules, **spec: Pod(
         metadata=ObjectMeta(namespace=namespace, labels=labels),
         spec=PodSpec(
             containers=(
-                Container(name="c", ports=ports, resources=ResourceRequirements(requests=container)),
+                Container(
+                    name="c",
+                    ports=ports,
+                    resources=ResourceRequirements(requests=container),
+                    restart_policy_rules=rules,
+                ),
             ),
             init_containers=(Container(name="i", resources=ResourceRequirements(requests=before)),),
             **spec,
@@ -168,6 +175,7 @@ PODS = st.builds(
     before=st.just({}) | REQUESTS,
     overhead=st.sampled_from([{}, {}, {"cpu": "250m"}]),
     ports=PORTS,
+    rules=st.sampled_from([(), (), (), (ContainerRestartRule(action="RestartAllContainers"),)]),
     affinity=st.none() | AFFINITY,
     tolerations=st.lists(TOLERATIONS, max_size=1).map(tuple),
     topology_spread_constraints=st.just(()) | st.lists(SPREAD, max_size=2).map(tuple),

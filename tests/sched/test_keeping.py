@@ -36,7 +36,7 @@ SPEC = {
         "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3, "podAffinityTerm": {"topologyKey": "host", "labelSelector": {}}}]},
     },
     "initContainers": [
-        {"name": "i", "image": "init", "restartPolicy": "Always", "command": ["x"], "resources": {"requests": {"cpu": "500m"}}, "ports": [{"containerPort": 1, "hostPort": 81}]}
+        {"name": "i", "image": "init", "restartPolicy": "Always", "command": ["x"], "restartPolicyRules": [{"action": "RestartAllContainers"}], "resources": {"requests": {"cpu": "500m"}}, "ports": [{"containerPort": 1, "hostPort": 81}]}
     ],
     "containers": [
         {"name": "c", "image": "web", "command": ["y"], "env": [{"name": "A", "value": "b"}], "resources": SIZES, "ports": [{"containerPort": 80, "hostPort": 80}, {"containerPort": 90}], "livenessProbe": {"exec": {"command": ["z"]}}}

@@ -14,6 +14,7 @@ import anyio
 
 from kubelib.api.coordination import Lease, LeaseSpec
 from kubelib.api.core.node import Node, NodeSpec
+from kubelib.api.declaredfeatures import RESIZE_INIT, RESIZE_PODS, WEBSOCKETS
 from kubelib.api.errors import AlreadyExists, ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta, OwnerReference
 from kubelib.api.quantity import from_bytes, parse_quantity
@@ -36,6 +37,8 @@ CLAIM = "kubelib.dev/claimed-pod-cidr"
 POD_CIDR = "pod-cidr"
 """The file that tells the node's range of addresses."""
 VERSION = "v1.37.0+kubelib"
+FEATURES = sorted((WEBSOCKETS, RESIZE_PODS, RESIZE_INIT))
+"""What this agent can do of that which nodes declare."""
 
 
 class NoAddress(LookupError):
@@ -273,6 +276,7 @@ class NodeReporter:
                 {"type": "Hostname", "address": self._settings.name},
             ],
             "nodeInfo": _node_info(self._runtime),
+            "declaredFeatures": FEATURES,
         }
         if self._settings.port:
             status_tree["daemonEndpoints"] = {"kubeletEndpoint": {"Port": self._settings.port}}

@@ -127,6 +127,7 @@ def _container(container: Container) -> Container:
         resources=container.resources,
         ports=tuple(port for port in container.ports if port.host_port),
         restart_policy=container.restart_policy,
+        restart_policy_rules=container.restart_policy_rules,
     )
 
 

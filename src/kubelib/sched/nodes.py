@@ -64,6 +64,8 @@ class NodeTable(Promises):
         """Use of cpu and memory for scores: Pods that ask for nothing count here too."""
         self.labels: list[Labels] = []
         self.taints: CodedColumn[tuple[Taint, ...]] = CodedColumn(0, ())
+        self.features: CodedColumn[tuple[str, ...]] = CodedColumn(0, ())
+        """What the nodes have declared that they can do."""
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
         """By protocol and number, then by row: how many Pods have that host port on each address."""
         self.owners: dict[str, dict[int, int]] = {}
@@ -207,6 +209,9 @@ class NodeTable(Promises):
             self.schedulable[row] = schedulable
             self.taints[row] = taints
             changed = True
+        if self.features[row] != node.status.declared_features:
+            self.features[row] = node.status.declared_features
+            changed = True
         if self.labels[row] != labels:
             self.labels[row] = labels
             for key, column in self._columns.items():
@@ -250,7 +255,7 @@ class NodeTable(Promises):
             column[row] = 0
         for coded in self._columns.values():
             coded[row] = None
-        self.names[row], self.labels[row], self.taints[row] = "", {}, ()
+        self.names[row], self.labels[row], self.taints[row], self.features[row] = "", {}, (), ()
         self.present[row] = self.schedulable[row] = False
         self._free.append(row)
         self._note(row)
@@ -291,6 +296,7 @@ class NodeTable(Promises):
         self.wishes = {wish: np.concatenate([column, nothing]) for wish, column in self.wishes.items()}
         self._counters = {pods: np.concatenate([column, nothing]) for pods, column in self._counters.items()}
         self.taints.grow(new)
+        self.features.grow(new)
         for coded in self._columns.values():
             coded.grow(new)
         self.present = np.concatenate([self.present, nothing.astype(bool)])

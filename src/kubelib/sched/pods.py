@@ -13,6 +13,7 @@ from kubelib.api.claiming import claim_names
 from kubelib.api.core.affinity import NodeAffinity, Toleration
 from kubelib.api.core.container import Container
 from kubelib.api.core.pod import Pod, PodStatus
+from kubelib.api.declaredfeatures import needed_by
 from kubelib.api.meta import Key
 from kubelib.api.podresources import peak
 from kubelib.api.quantity import Quantity, from_bytes, from_milli, parse_quantity
@@ -137,6 +138,8 @@ class PodInfo:
     devices: tuple[tuple[str, bool], ...] = ()
     """The names of the Pod's claims to devices, and whether each was made for it alone; "" for one that is still to be made."""
     disks: tuple[Disk, ...] = ()
+    features: tuple[str, ...] = ()
+    """What the Pod's node must have declared that it can do."""
     gated: bool = False
     going: bool = False
     """Whether the Pod is being deleted."""
@@ -171,6 +174,7 @@ class PodInfo:
             wishes = _wishes(pod)
         claims = tuple(claim_names(pod)) if spec.volumes else ()
         devices = _devices(pod) if spec.resource_claims else ()
+        features = needed_by(spec)
         counted = _counted(pod, requests)
         shape = (
             meta.namespace,
@@ -186,6 +190,7 @@ class PodInfo:
             _pairs(meta.labels),
             claims,
             devices,
+            features,
         )
         # Most Pods are replicas: what they have in common is kept once, for hundreds of thousands of them.
         like = _LIKE.get(shape)
@@ -222,6 +227,7 @@ class PodInfo:
             claims=claims,
             devices=devices,
             disks=_disks(pod) if spec.volumes else (),
+            features=features,
             gated=bool(spec.scheduling_gates),
             going=meta.deletion_timestamp is not None,
             preempts=spec.preemption_policy != "Never",

@@ -13,7 +13,7 @@ from kubelib.registry.admission.ingresses import DefaultIngressClass
 from kubelib.registry.admission.limits import LimitRanger
 from kubelib.registry.admission.namespaces import NamespaceLifecycle
 from kubelib.registry.admission.noderestriction import NodeRestriction
-from kubelib.registry.admission.nodes import TaintNodesByCondition
+from kubelib.registry.admission.nodes import NodeDeclaredFeatureValidator, TaintNodesByCondition
 from kubelib.registry.admission.ownership import OwnerReferencesPermissionEnforcement
 from kubelib.registry.admission.podsecurity import PodSecurity
 from kubelib.registry.admission.policies import MutatingAdmissionPolicyPlugin, ValidatingAdmissionPolicyPlugin
@@ -49,6 +49,7 @@ PLUGINS: dict[str, Callable[[], Admission]] = {
     "ClusterTrustBundleAttest": ClusterTrustBundleAttest,
     "CertificateSubjectRestriction": CertificateSubjectRestriction,
     "DefaultIngressClass": DefaultIngressClass,
+    "NodeDeclaredFeatureValidator": NodeDeclaredFeatureValidator,
     "MutatingAdmissionPolicy": MutatingAdmissionPolicyPlugin,
     "MutatingAdmissionWebhook": MutatingAdmissionWebhook,
     "ValidatingAdmissionPolicy": ValidatingAdmissionPolicyPlugin,

@@ -15,6 +15,7 @@ from kubelib.sched.policies.choosers import AnyOf, Best, InTurn
 from kubelib.sched.policies.devices import HasDevices
 from kubelib.sched.policies.filters import (
     FitsResources,
+    HasFeatures,
     HasFreePorts,
     HasName,
     IsSchedulable,
@@ -49,6 +50,7 @@ FILTERS: tuple[Filter, ...] = (
     SpreadsEvenly(),
     KeepsCompany(),
     HasDevices(),
+    HasFeatures(),
 )
 """The conditions that every Pod may rely on, in kube-scheduler's order."""
 
@@ -138,6 +140,7 @@ __all__ = [
     "FindsVolumes",
     "FitsResources",
     "HasDevices",
+    "HasFeatures",
     "HasFreePorts",
     "HasImages",
     "HasName",

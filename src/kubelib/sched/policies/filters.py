@@ -332,3 +332,20 @@ class HasFreePorts:
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
         return ("node(s) didn't have free ports for the requested pod ports",)
+
+
+class HasFeatures:
+    """The node has declared all features that the Pod needs."""
+
+    name = "NodeDeclaredFeatures"
+    retry_on = NODE
+
+    def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+        """Judge the nodes."""
+        if not pod.features:
+            return True
+        return nodes.features.judge(set(pod.features).issubset, rows)
+
+    def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
+        """Say so."""
+        return ("node(s) didn't match Pod's required features",)
