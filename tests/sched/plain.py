@@ -1,5 +1,6 @@
 """A scheduler's judgement, node by node, slow and plain: what the engine is compared with."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -230,6 +231,8 @@ class Storage:
         self.classes: dict[str, Any] = {}
         self.limits: dict[str, dict[str, int]] = {}
         self.counting: set[str] = set()
+        self.drivers: dict[str, set[str]] = {}
+        self.indispensable: set[str] = set()
         self.capacities: list[Any] = []
 
 
@@ -252,29 +255,34 @@ def in_zone(volume: Any, node: Node) -> bool:
 
 
 def late_claims_fit(claims: Sequence[Any], node: Node, storage: Storage) -> bool:
-    taken: list[str] = []
+    return given_volumes(claims, node, storage) is not None
+
+
+def given_volumes(claims: Sequence[Any], node: Node, storage: Storage) -> dict[str, str] | None:
+    """Return which claim gets which volume that is there; None if one of them can have none."""
+    given: dict[str, str] = {}
     for claim in sorted(claims, key=lambda c: (int(c.spec.resources.requests["storage"]), c.metadata.name)):
         selected = claim.metadata.annotations.get("volume.kubernetes.io/selected-node")
         if selected:
             if selected != node.metadata.name:
-                return False
+                return None
             continue
         size = int(claim.spec.resources.requests["storage"])
         found = [
             (int(v.spec.capacity["storage"]), name)
             for name, v in storage.volumes.items()
             if v.spec.claim_ref is None
-            and name not in taken
+            and name not in given.values()
             and set(claim.spec.access_modes) <= set(v.spec.access_modes)
             and v.spec.storage_class_name == claim.spec.storage_class_name
             and int(v.spec.capacity["storage"]) >= size
             and reached(v, node)
         ]
         if found:
-            taken.append(min(found)[1])
+            given[claim.metadata.name] = min(found)[1]
         elif not can_be_made(storage.classes[claim.spec.storage_class_name], size, node, storage):
-            return False
-    return True
+            return None
+    return given
 
 
 def can_be_made(storage_class: Any, size: int, node: Node, storage: Storage) -> bool:
@@ -283,12 +291,19 @@ def can_be_made(storage_class: Any, size: int, node: Node, storage: Storage) -> 
     expressions = [e for term in storage_class.allowed_topologies for e in term.match_label_expressions]
     if not all(node.metadata.labels.get(e.key) in e.values for e in expressions):
         return False
-    return storage_class.provisioner not in storage.counting or any(
-        capacity.storage_class_name == storage_class.metadata.name
+    return storage_class.provisioner not in storage.counting or bool(
+        room_for(storage_class, size, node, storage)
+    )
+
+
+def room_for(storage_class: Any, size: int, node: Node, storage: Storage) -> list[int]:
+    return [
+        int(capacity.capacity or 0)
+        for capacity in storage.capacities
+        if capacity.storage_class_name == storage_class.metadata.name
         and int(capacity.maximum_volume_size or capacity.capacity or 0) >= size
         and has_access(node, capacity.node_topology)
-        for capacity in storage.capacities
-    )
+    ]
 
 
 def has_access(node: Node, topology: Any) -> bool:
@@ -298,6 +313,33 @@ def has_access(node: Node, topology: Any) -> bool:
         and all(labels.get(key) == value for key, value in topology.match_labels.items())
         and all(meets(e, labels) for e in topology.match_expressions)
     )
+
+
+def late_claims(pod: Pod, storage: Storage) -> list[Any]:
+    claims = [storage.claims[name] for name in claims_of(pod)]
+    return [c for c in claims if not c.spec.volume_name]
+
+
+def points_for_storage(pod: Pod, node: Node, storage: Storage) -> int:
+    """Return the points of a node that fits: the less is asked for of what is left, the more."""
+    sums: dict[str, tuple[int, int]] = {}
+    claims = late_claims(pod, storage)
+    given = given_volumes(claims, node, storage) or {}
+    for claim in claims:
+        name, size = claim.spec.storage_class_name, int(claim.spec.resources.requests["storage"])
+        asked, there = sums.get(name, (0, 0))
+        if given:
+            if claim.metadata.name in given:
+                capacity = int(storage.volumes[given[claim.metadata.name]].spec.capacity["storage"])
+                sums[name] = asked + size, there + capacity
+        elif storage.classes[name].provisioner in storage.counting:
+            for capacity in room_for(storage.classes[name], size, node, storage)[:1]:
+                sums[name] = asked + size, capacity
+    if not sums:
+        return 0
+    used = [asked * 100 // there if there > 0 and asked <= there else 100 for asked, there in sums.values()]
+    # A straight line from 100 to 0, cut off towards zero as in Go.
+    return math.floor(sum(100 + int(-100 * u / 100) for u in used) / len(used) + 0.5)
 
 
 def attached(pod: Pod, storage: Storage) -> set[str]:
@@ -326,6 +368,9 @@ def storage_fits(pod: Pod, node: Node, placed: Placement, storage: Storage) -> b
     before = set().union(*(attached(p, storage) for p, n in placed if n is node))
     wanted = attached(pod, storage) | {n for n in names if not storage.claims[n].spec.volume_name and
                                        storage.classes[storage.claims[n].spec.storage_class_name].provisioner == "disk.example"}  # fmt: skip
+    runs = storage.drivers.get(node.metadata.name, set())
+    if wanted and not storage.indispensable <= runs:
+        return False
     waiting = {
         n
         for p, there in placed

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import OwnerReference
 from kubelib.sched import policies
 from kubelib.sched.base import Policy
@@ -17,6 +18,8 @@ from kubelib.sched.policies.configuration import read_configuration, read_profil
 from kubelib.sched.policies.neighbours import PrefersEven
 from kubelib.testing.objects import make_pod
 from kubelib.testing.policy import PolicySuite, fill, make_infos, make_table
+from tests.sched.layouts import points
+from tests.sched.test_storage import claim_volume, make_capacity, make_claim, make_class, make_driver
 
 FIT = "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: "
 HEAD = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
@@ -243,6 +246,7 @@ ARGS = """{pluginConfig: [
     requestedToCapacityRatio: {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}}}},
   {name: NodeResourcesBalancedAllocation, args: {resources: [{name: cpu, weight: 1}, {name: example.com/gpu}]}},
   {name: InterPodAffinity, args: {hardPodAffinityWeight: 7, ignorePreferredTermsOfExistingPods: true}},
+  {name: VolumeBinding, args: {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}},
   {name: NodeAffinity, args: {addedAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [
     {weight: 9, preference: {matchExpressions: [{key: zone, operator: In, values: [a]}]}}]}}}]}"""
 
@@ -257,6 +261,16 @@ def test_plug_ins_are_set_up_by_their_arguments() -> None:
     assert balance.resources == ("cpu", "example.com/gpu")
     assert {name: weight for name, (_, weight) in found.items()}["LikesCompany"] == 2.0
     table = make_table()
+    full: Any = found["PrefersSpace"][0]
+    for thing in (
+        make_driver(counts=True),
+        make_class("late"),
+        make_claim("c", size=9),
+        make_capacity("k", "late", LabelSelector(), capacity="10"),
+    ):
+        table.volumes.put(thing)
+    given = points(full, make_pod(volumes=(claim_volume("c"),)), table)
+    assert set(given.values()) == {90.0}
     row = next(row for name, row in table.rows.items() if name == "node-1")
     table.labels[row] = {**table.labels[row], "zone": "a"}
     (pod,) = make_infos(1)

@@ -53,12 +53,13 @@ from kubelib.sched.elastic.base import NodeTemplate
 from kubelib.sched.elastic.planning import ClusterView, Offer, plan_growth
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies import default_policy
+from kubelib.sched.policies import PrefersSpace, default_policy
 from kubelib.sched.snapshot import take_snapshot
 from kubelib.sim.hardship import Conflicting, Lossy
 from kubelib.testing.objects import make_node, make_pod
 from tests.sched import plain
 from tests.sched.conftest import containers
+from tests.sched.layouts import points
 from tests.sched.test_engine import crowded_pod
 
 ZONE = "topology.kubernetes.io/zone"
@@ -182,10 +183,14 @@ def make_storage(random: Random, table: NodeTable) -> plain.Storage:
     for number in range(3):
         limit = random.randint(1, 3)
         storage.limits[f"n{number}"] = {DRIVER: limit}
+        storage.drivers[f"n{number}"] = {DRIVER}
         known.put_limits(f"n{number}", make_limits(f"n{number}", limit))
-    if random.random() < 0.5:
+    counts, needed = random.random() < 0.5, storage.limits["n0"][DRIVER] == 3
+    if counts:
         storage.counting.add(DRIVER)
-        known.put(make_driver(counts=True))
+    if needed:
+        storage.indispensable.add(DRIVER)
+    known.put(make_driver(counts=counts, needed=needed))
     for number in range(random.randint(0, 4)):
         storage.capacities.append(random_capacity(random, number))
         known.put(storage.capacities[-1])
@@ -197,8 +202,9 @@ def make_capacity(name: str, cls: str, topology: LabelSelector | None, **amounts
     return CSIStorageCapacity(metadata=meta, storage_class_name=cls, node_topology=topology, **amounts)
 
 
-def make_driver(*, counts: bool) -> CSIDriver:
-    return CSIDriver(metadata=ObjectMeta(name=DRIVER), spec=CSIDriverSpec(storage_capacity=counts))
+def make_driver(*, counts: bool = False, needed: bool = False) -> CSIDriver:
+    spec = CSIDriverSpec(storage_capacity=counts, prevent_pod_scheduling_if_missing=needed)
+    return CSIDriver(metadata=ObjectMeta(name=DRIVER), spec=spec)
 
 
 def random_capacity(random: Random, number: int) -> CSIStorageCapacity:
@@ -256,6 +262,12 @@ def judge_as_plain(seed: int) -> tuple[int, int]:
                     and plain.storage_fits(pod, n, placed, storage)}  # fmt: skip
         fitting = {name for name, row in table.rows.items() if cycle.passes(info, row)}
         assert fitting == expected, (seed, number)
+        if fitting and info.claims:
+            given = points(PrefersSpace(), pod, table)
+            for node in machines:
+                if node.metadata.name in fitting:
+                    expected_points = plain.points_for_storage(pod, node, storage)
+                    assert given[node.metadata.name] == expected_points, (seed, number)
         verdict = cycle.decide(info)
         assert (verdict.node in expected) if expected else not verdict.node
         if pod.spec.volumes:
@@ -493,7 +505,7 @@ async def test_pods_go_where_there_is_enough_storage_and_wait_for_it(world: Any)
         await anyio.sleep(20)
     assert (await world.placed())["q"] == "node-1"
     snapshot = await take_snapshot(world.direct, LoopClock().now())
-    assert snapshot.table.volumes.capacities.topologies(make_class("late"), 6) == [in_b]
+    assert snapshot.table.volumes.capacities.offers(make_class("late"), 6) == [(in_b, 6)]
 
 
 def test_nodes_are_asked_for_only_where_storage_lets_pods_use_them() -> None:

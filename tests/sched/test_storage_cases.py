@@ -17,15 +17,26 @@ from kubelib.api.core.persistentvolumes import (
     PersistentVolumeSpec,
 )
 from kubelib.api.core.volumes import Volume
+from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import ObjectMeta
 from kubelib.api.storage import VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
+from kubelib.sched.policies.spaces import PrefersSpace
 from kubelib.sched.policies.storage import IsInVolumeZone, KeepsVolumeLimits, SharesVolumes
 from kubelib.sched.volumes import StorageObject
 from kubelib.testing.objects import make_node, make_pod
-from tests.sched.layouts import answers, with_labels
-from tests.sched.test_storage import DRIVER, claim_volume, make_claim, make_class, make_limits
+from tests.sched.layouts import answers, points, with_labels
+from tests.sched.test_storage import (
+    DRIVER,
+    claim_volume,
+    make_capacity,
+    make_claim,
+    make_class,
+    make_driver,
+    make_limits,
+    make_volume,
+)
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 OLD_ZONE, OLD_REGION = "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region"
@@ -199,3 +210,68 @@ def attachment(volume: str, node: str) -> VolumeAttachment:
         metadata=ObjectMeta(name=f"{volume}-{node}"),
         spec=VolumeAttachmentSpec(attacher=DRIVER, source=source, node_name=node),
     )
+
+
+def test_a_driver_that_says_so_must_run_on_the_node() -> None:
+    table = NodeTable()
+    for name in ("one", "two"):
+        table.put_node(make_node(name))
+    known = table.volumes
+    for thing in (make_class("late"), make_claim("late"), make_claim("d", volume_name="d"), volume("d")):
+        known.put(thing)
+    pods = [make_pod(volumes=(claim_volume(name),)) for name in ("late", "d")]
+    assert [answers(KeepsVolumeLimits(), pod, table) for pod in pods] == [{"one": (), "two": ()}] * 2
+    known.put(make_driver(needed=True))
+    missing = (f"{DRIVER} CSI driver is not installed on the node",)
+    assert known.put(make_limits("two", 1))
+    assert [answers(KeepsVolumeLimits(), pod, table) for pod in pods] == [{"one": missing, "two": ()}] * 2
+    assert known.put_limits("two", None)
+    assert known.put(make_driver())
+    assert [answers(KeepsVolumeLimits(), pod, table) for pod in pods] == [{"one": (), "two": ()}] * 2
+
+
+SPACE: Mapping[str, tuple[Sequence[StorageObject], dict[str, float]]] = {
+    "nobody keeps count": ((), {"a": 0, "b": 0, "c": 0}),
+    "what drivers have left": (
+        (
+            make_driver(counts=True),
+            make_capacity("a", "late", LabelSelector(match_labels={ZONE: "a"}), capacity="200"),
+            make_capacity("b", "late", LabelSelector(match_labels={ZONE: "b"}), capacity="100"),
+            # What a volume may be at most does not say how much is left.
+            make_capacity("c", "late", LabelSelector(match_labels={ZONE: "c"}), maximum_volume_size="100"),
+        ),
+        {"a": 75, "b": 50, "c": 0},
+    ),
+    "volumes that are there, and what drivers have left elsewhere": (
+        (
+            make_driver(counts=True),
+            make_volume("v", "a", size=500),
+            make_capacity("k", "late", LabelSelector(), capacity="60"),
+        ),
+        {"a": 90, "b": 17, "c": 17},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPACE)
+def test_nodes_with_much_storage_left_are_better(case: str) -> None:
+    storage, expected = SPACE[case]
+    table = NodeTable()
+    for zone in "abc":
+        table.put_node(with_labels(make_node(zone), {ZONE: zone}))
+    for thing in (make_class("late"), make_claim("c", size=50), *storage):
+        table.volumes.put(thing)
+    pod = make_pod(volumes=(claim_volume("c"),))
+    assert points(PrefersSpace(), pod, table) == expected
+    full = PrefersSpace(((0, 0), (100, 10)))
+    for name, given in points(full, pod, table).items():
+        # Rates the other way round, cut off in the other direction.
+        assert given in ((0,) if not any(expected.values()) else (100 - expected[name], 99 - expected[name]))
+
+
+def test_pods_whose_claims_all_have_volumes_have_no_preference() -> None:
+    table = NodeTable()
+    table.put_node(make_node("one"))
+    table.volumes.put(make_claim("d", volume_name="d"))
+    table.volumes.put(volume("d"))
+    assert points(PrefersSpace(), make_pod(volumes=(claim_volume("d"),)), table) == {"one": 0}

@@ -39,12 +39,15 @@ class Capacities:
             return False
         return old is None or (_limit(old), old.node_topology) != (_limit(capacity), capacity.node_topology)
 
-    def topologies(self, storage_class: StorageClass, size: int) -> Sequence[LabelSelector] | None:
-        """Return which nodes can reach enough storage for a volume of so many bytes; None if nobody keeps count of it."""
+    def offers(self, storage_class: StorageClass, size: int) -> Sequence[tuple[LabelSelector, int]] | None:
+        """Return which nodes can reach enough storage for a volume of so many bytes, and how much there is there in all.
+
+        None if nobody keeps count of it.
+        """
         if storage_class.provisioner not in self._counting:
             return None
         return [
-            capacity.node_topology
+            (capacity.node_topology, parse_quantity(capacity.capacity or "0").value())
             for capacity in self._by_class.get(storage_class.metadata.name, {}).values()
             if capacity.node_topology is not None and _limit(capacity) >= size
         ]

@@ -118,7 +118,7 @@ class Following:
         self._learn(PersistentVolume, lambda key, found: known.put_volume(key.name, found))
         self._learn(PersistentVolumeClaim, known.put_claim)
         self._learn(CSINode, lambda key, found: known.put_limits(key.name, found))
-        self._learn(CSIDriver, lambda key, found: known.capacities.put_driver(key.name, found))
+        self._learn(CSIDriver, lambda key, found: known.put_driver(key.name, found))
         self._learn(CSIStorageCapacity, known.capacities.put)
         self._learn(VolumeAttachment, lambda key, found: known.put_attachment(key.name, found))
         self._nodes.subscribe(self._on_node)

@@ -52,6 +52,10 @@ class Volumes:
         self.capacities = Capacities()
         self.limits: dict[str, Mapping[str, int]] = {}
         """By node, then by driver: how many volumes there may be."""
+        self.drivers: dict[str, frozenset[str]] = {}
+        """By node: the drivers that are running there."""
+        self.indispensable: set[str] = set()
+        """The drivers without which no Pod with a volume of theirs is to be on a node."""
         self._attachments: dict[str, dict[str, str]] = {}
         """By node, then by attachment: the volume that it is about."""
         self._attached_to: dict[str, str] = {}
@@ -110,7 +114,7 @@ class Volumes:
 
     def put_limits(self, node: str, drivers: CSINode | None) -> bool:
         """Learn how many volumes a node may have; return whether that may help a Pod."""
-        old = self.limits.pop(node, {})
+        old, before = self.limits.pop(node, {}), self.drivers.pop(node, None)
         found = {
             driver.name: driver.allocatable.count
             for driver in (drivers.spec.drivers if drivers is not None else ())
@@ -118,7 +122,19 @@ class Volumes:
         }
         if found:
             self.limits[node] = found
-        return found != old
+        if drivers is not None:
+            self.drivers[node] = frozenset(driver.name for driver in drivers.spec.drivers)
+        return found != old or self.drivers.get(node) != before
+
+    def put_driver(self, name: str, driver: CSIDriver | None) -> bool:
+        """Learn of a driver, or that it is gone (None); return whether that may help a Pod."""
+        needed = driver is not None and driver.spec.prevent_pod_scheduling_if_missing is True
+        was_needed = name in self.indispensable
+        if needed:
+            self.indispensable.add(name)
+        else:
+            self.indispensable.discard(name)
+        return self.capacities.put_driver(name, driver) or (was_needed and not needed)
 
     def put_attachment(self, name: str, attachment: VolumeAttachment | None) -> bool:
         """Learn of a volume that is attached to a node, or is no more (None); return whether that may help a Pod."""
@@ -145,7 +161,7 @@ class Volumes:
             case CSINode():
                 return self.put_limits(thing.metadata.name, thing)
             case CSIDriver():
-                return self.capacities.put_driver(thing.metadata.name, thing)
+                return self.put_driver(thing.metadata.name, thing)
             case CSIStorageCapacity():
                 return self.capacities.put(thing.key, thing)
             case VolumeAttachment():

@@ -32,6 +32,7 @@ from kubelib.sched.policies.scores import (
     SpreadOwner,
     SpreadZones,
 )
+from kubelib.sched.policies.spaces import PrefersSpace
 from kubelib.sched.policies.storage import FindsVolumes, IsInVolumeZone, KeepsVolumeLimits, SharesVolumes
 
 ENTRY_POINTS = "kubelib.policies"
@@ -74,6 +75,7 @@ def default_policy() -> Policy:
             (SpreadOwner(), 2.0),
             (SpreadZones(), 4.0),
             (HasImages(), 1.0),
+            (PrefersSpace(), 1.0),
             *PREFERENCES,
         ),
         choose=Best(),
@@ -156,6 +158,7 @@ __all__ = [
     "PerNode",
     "PrefersEven",
     "PrefersNodeAffinity",
+    "PrefersSpace",
     "PrefersUntainted",
     "RequestedToCapacityRatio",
     "SharesVolumes",

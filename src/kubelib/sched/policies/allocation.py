@@ -161,7 +161,7 @@ class RequestedToCapacityRatio(_Strategy):
 
     def __init__(self, shape: Shape, resources: Weights = CPU_AND_MEMORY) -> None:
         super().__init__(resources)
-        points = [_on_shape(shape, percent) for percent in range(101)]
+        points = [on_shape(shape, percent) for percent in range(101)]
         self._points: NDArray[np.float64] = np.array(points, np.float64)
 
     def _rate(self, used: Any, there: Any, floor: Any) -> Any:
@@ -180,7 +180,8 @@ class RequestedToCapacityRatio(_Strategy):
         return floor(total / weights + 0.5)
 
 
-def _on_shape(shape: Shape, percent: int) -> int:
+def on_shape(shape: Shape, percent: int) -> int:
+    """Return the points, of 100, of so many percent in use."""
     at = bisect_left([utilization for utilization, _ in shape], percent)
     if at == 0 or at == len(shape):
         return shape[min(at, len(shape) - 1)][1] * 10

@@ -22,6 +22,7 @@ from kubelib.sched.policies.allocation import (
 from kubelib.sched.policies.filters import FitsResources, IsAllowed
 from kubelib.sched.policies.neighbours import SYSTEM_DEFAULTS, LikesCompany, PrefersEven, SpreadsEvenly
 from kubelib.sched.policies.scores import PrefersNodeAffinity
+from kubelib.sched.policies.spaces import PrefersSpace
 from kubelib.sched.selectors import SpreadTerm, spread_term
 
 RESOURCES, BALANCE = "NodeResourcesFit", "NodeResourcesBalancedAllocation"
@@ -216,6 +217,11 @@ def _spread(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return {"filter": SpreadsEvenly(terms), "score": PrefersEven(terms)}
 
 
+def _space(args: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    only(args, (*_META, "shape"), path)
+    return {"score": PrefersSpace(_shape(args, f"{path}.shape"))} if args.get("shape") else {}
+
+
 def _constraint(item: Any, path: str) -> SpreadTerm:
     try:
         constraint = msgspec.convert(as_object(item, path), TopologySpreadConstraint)
@@ -244,5 +250,6 @@ ARGUMENTS: Mapping[str, Callable[[Mapping[str, Any], str], Mapping[str, Any]]] =
     "InterPodAffinity": _company,
     "NodeAffinity": _affinity,
     SPREAD: _spread,
+    "VolumeBinding": _space,
 }
 """By plug-in: what makes of its arguments, which stand at a path, the plug-ins for the points that they change."""

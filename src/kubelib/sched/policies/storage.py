@@ -1,6 +1,6 @@
 """Filters about volumes. All look at what is known of storage besides rows, and concern only Pods that have some."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import attrs
 import numpy as np
@@ -96,12 +96,10 @@ def _can_be_made(claim: PersistentVolumeClaim, nodes: NodeTable, rows: Rows) -> 
 
 def _has_space(claim: PersistentVolumeClaim, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
     """Return from where enough storage for a claim can be reached, as far as its driver keeps count of it."""
-    storage_class = nodes.volumes.classes.get(class_of(claim))
-    if storage_class is None or "storage" not in claim.spec.resources.requests:
+    offers = offers_for(claim, nodes)
+    if offers is None:
         return True
-    topologies = nodes.volumes.capacities.topologies(storage_class, requested(claim).value())
-    if topologies is None:
-        return True
+    topologies = [topology for topology, _ in offers]
     result: BoolColumn | bool = False
     # Most say one value of one label, that of a node or a zone: all of them are looked for at once.
     places: dict[str, set[str | None]] = {}
@@ -110,13 +108,21 @@ def _has_space(claim: PersistentVolumeClaim, nodes: NodeTable, rows: Rows) -> Bo
             ((key, value),) = topology.match_labels.items()
             places.setdefault(key, set()).add(value)
         else:
-            result = _selects(topology, nodes, rows) | result
+            result = selects(topology, nodes, rows) | result
     for key, values in places.items():
         result = nodes.label(key).judge(values.__contains__, rows) | result
     return result
 
 
-def _selects(selector: LabelSelector, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
+def offers_for(claim: PersistentVolumeClaim, nodes: NodeTable) -> Sequence[tuple[LabelSelector, int]] | None:
+    """Return for which nodes there is enough storage for a claim, and how much in all; None if nobody keeps count of it."""
+    storage_class = nodes.volumes.classes.get(class_of(claim))
+    if storage_class is None or "storage" not in claim.spec.resources.requests:
+        return None
+    return nodes.volumes.capacities.offers(storage_class, requested(claim).value())
+
+
+def selects(selector: LabelSelector, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
     """Return which nodes a selector of labels matches; an empty one matches all."""
     wanted = [
         NodeSelectorRequirement(key=key, operator="In", values=(value,))
@@ -215,20 +221,32 @@ class IsInVolumeZone:
 class KeepsVolumeLimits:
     """The node may have as many volumes of each driver as it would have with the Pod: CSINode says how many.
 
-    Those count that Pods there use, and those that are attached to it without one.
+    Those count that Pods there use, and those that are attached to it without one. Drivers that say so must be there at all.
     """
 
     name = "NodeVolumeLimits"
     retry_on = STORAGE_OR_ROOM
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
-        """Only Pods with claims are concerned, where there are limits."""
-        return bool(pod.claims) and bool(nodes.volumes.limits)
+        """Only Pods with claims are concerned, where there are limits or drivers that must be there."""
+        return bool(pod.claims) and bool(nodes.volumes.limits or nodes.volumes.indispensable)
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
         wanted = nodes.volumes.handles(pod)
-        return np.array([self._has_place(wanted, nodes, row) for row in nodes.indices(rows)], bool)
+        needed = wanted.keys() & nodes.volumes.indispensable
+        if not (needed or nodes.volumes.limits):
+            return True
+        return np.array(
+            [
+                self._runs(needed, nodes, row) and self._has_place(wanted, nodes, row)
+                for row in nodes.indices(rows)
+            ],
+            bool,
+        )
+
+    def _runs(self, drivers: Set[str], nodes: NodeTable, row: int) -> bool:
+        return not drivers or drivers <= nodes.volumes.drivers.get(nodes.names[row], frozenset())
 
     def _has_place(self, wanted: dict[str, set[str]], nodes: NodeTable, row: int) -> bool:
         limits = nodes.volumes.limits.get(nodes.names[row])
@@ -246,7 +264,10 @@ class KeepsVolumeLimits:
         return True
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
-        """Say so."""
+        """Name what is wrong."""
+        needed = nodes.volumes.handles(pod).keys() & nodes.volumes.indispensable
+        for driver in sorted(needed - nodes.volumes.drivers.get(nodes.names[row], frozenset())):
+            return (f"{driver} CSI driver is not installed on the node",)
         return ("node(s) exceed max volume count",)
 
 
