@@ -381,6 +381,26 @@ async def test_endpoints_say_since_when_they_should_be_what_they_are(world: Any,
         assert await told() == [None, None]
 
 
+async def test_a_service_that_waits_for_its_end_keeps_its_slices_and_gets_no_new_ones(
+    world: Any, running_pods: Any
+) -> None:
+    async with world.running(*controllers(world), running_pods(world)):
+        service = make_service("web", selector=WEB)
+        meta = replace(service.metadata, finalizers=("example.com/balancer",))
+        await world.create(replace(service, metadata=meta))
+        await world.create(make_pod("a", node=await ready_node(world), labels=WEB))
+        await world.settled(5)
+        await world.delete(Service, "web")
+        await world.settled(5)
+        classic, found = await addresses(world)
+        assert len(classic) == 1
+        assert found == classic
+        (slice_,) = await world.all(EndpointSlice)
+        await world.delete(EndpointSlice, slice_.metadata.name)
+        await world.settled(5)
+        assert await world.names(EndpointSlice) == []
+
+
 async def test_slices_of_an_earlier_service_of_the_name_are_replaced(world: Any) -> None:
     earlier = await world.create(make_service("web", selector=WEB))
     parts = [endpoint_slice_controller(world.informers, clock=world.clock, recorder=world.recorder)]

@@ -91,15 +91,26 @@ def _placed(
     return [(slice_, part.of(stay)) for slice_, stay in held], others if part.endpoints else [part]
 
 
-def match(
-    wanted: Sequence[Part], existing: Sequence[EndpointSlice], most: int = LARGEST
-) -> list[tuple[Part | None, EndpointSlice | None]]:
+Change = tuple[Part | None, EndpointSlice | None]
+"""What is to be in which slice. Without a part the slice goes, without a slice there is to be a new one."""
+
+
+def with_their_hints(wanted: Sequence[Part], existing: Sequence[EndpointSlice]) -> list[Part]:
+    """Return parts whose endpoints are still meant for whom they are: that makes no slice one that has to change."""
+    hints = {_who(e): e.hints for slice_ in existing for e in slice_.endpoints if e.hints is not None}
+    return [
+        part.of([replace(e, hints=hints[who]) if (who := _who(e)) in hints else e for e in part.endpoints])
+        for part in wanted
+    ]
+
+
+def match(wanted: Sequence[Part], existing: Sequence[EndpointSlice], most: int = LARGEST) -> list[Change]:
     """Pair what should be with what is, with at most so many endpoints in a slice.
 
     Slices that are right are left out, those that are needed no more are reused, others are made or deleted.
     """
     spare = list(existing)
-    found: list[tuple[Part | None, EndpointSlice | None]] = []
+    found: list[Change] = []
     todo: list[Part] = []
     for part in wanted:
         held, others = _placed(part, [s for s in spare if part.belongs_in(s)], most)
@@ -122,7 +133,7 @@ def match(
 
 def pairs(
     owner: Object | None, wanted: Sequence[Part], existing: Sequence[EndpointSlice], most: int = LARGEST
-) -> list[tuple[Part | None, EndpointSlice | None]]:
+) -> list[Change]:
     """Pair as `match` does, but let slices go that were of an earlier owner of the same name: they go with it anyway."""
     own = [s for s in existing if owner is None or _is_of(owner, s)]
     return match(wanted, own, most) + [(None, slice_) for slice_ in existing if slice_ not in own]
@@ -145,27 +156,23 @@ def slices_of(slices: Cache[EndpointSlice], service: Key, manager: str) -> list[
 
 
 async def write_slices(
-    client: Client,
-    owner: Object | None,
-    wanted: Sequence[Part],
-    existing: Sequence[EndpointSlice],
-    *,
-    since: str = "",
-    most: int = LARGEST,
+    client: Client, owner: Object | None, changes: Sequence[Change], *, since: str = ""
 ) -> After | None:
-    """Make, change and delete slices of an owner; without one there are none to make.
+    """Make, change and delete slices of an owner; without one there are none to make, and for one that is going neither.
 
-    A slice has at most `most` endpoints. What is made and changed says `since` when it should be so, if that is known. Raises ApiError.
+    What is made and changed says `since` when it should be so, if that is known. Raises ApiError.
     """
     registry = client.resource(EndpointSlice)
     try:
-        for part, current in pairs(owner, wanted, existing, most):
+        for part, current in changes:
             if part is None:
                 assert current is not None
                 await registry.delete(current.key)
             elif current is None:
                 assert owner is not None
-                await registry.create(_new(owner, part, since))
+                # What collects the slices of one that is going must not find new ones.
+                if owner.metadata.deletion_timestamp is None:
+                    await registry.create(_new(owner, part, since))
             else:
                 kept = current.metadata.annotations if part.annotations is None else part.annotations
                 meta = replace(current.metadata, labels=part.labels, annotations=triggered(kept, since))

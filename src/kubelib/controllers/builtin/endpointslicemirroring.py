@@ -12,7 +12,7 @@ from kubelib.controllers.backends import LEADER
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself
 from kubelib.controllers.events import EventRecorder, Recorder
-from kubelib.controllers.slices import MANAGER, SERVICE_NAME, Part, slices_of, write_slices
+from kubelib.controllers.slices import MANAGER, SERVICE_NAME, Part, pairs, slices_of, write_slices
 from kubelib.controllers.triggers import LAST_CHANGE
 from kubelib.informers import SharedInformers
 
@@ -114,7 +114,7 @@ class Mirror:
             wanted = plan(endpoints)
             for reason, message in left_out(endpoints):
                 self._recorder.warning(endpoints, reason, message)
-        return await write_slices(self._client, endpoints, wanted, existing, most=MOST)
+        return await write_slices(self._client, endpoints, pairs(endpoints, wanted, existing, MOST))
 
 
 def endpoint_slice_mirroring_controller(
