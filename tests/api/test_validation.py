@@ -295,6 +295,36 @@ def test_a_terminated_container_that_does_not_restart_stays_terminated() -> None
     )
 
 
+@pytest.mark.parametrize("part", ["containers", "initContainers"])
+@pytest.mark.parametrize(
+    ("own", "code", "may"),
+    [
+        ({"restartPolicy": "OnFailure"}, 1, True),
+        ({"restartPolicy": "OnFailure"}, 0, False),
+        ({"restartPolicy": "Never"}, 1, False),
+        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]}, 42, True),
+        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]}, 1, False),
+        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "NotIn", "values": [42]}}]}, 1, True),
+        ({"restartPolicy": "Never", "restartPolicyRules": [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]}, 0, True),
+    ],
+)  # fmt: skip
+def test_a_terminated_container_may_run_again_where_its_own_rules_say_so(
+    part: str, own: dict[str, Any], code: int, may: bool
+) -> None:
+    old = build("Pod", spec__restartPolicy="Never")
+    old["spec"].setdefault(part, []).append({"name": "own", "image": "i", **own})
+    statuses = part[:-1] + "Statuses"
+    old["status"] = {statuses: [{"name": "own", "state": {"terminated": {"exitCode": code}}}]}
+    new = copy.deepcopy(old)
+    new["status"][statuses][0]["state"] = {"running": {}}
+    problems = validate_update(resource_of("Pod"), new, old, subresource="status")
+    assert [str(problem) for problem in problems] == (
+        []
+        if may
+        else [f"status.{statuses}[0].state: Forbidden: may not be transitioned to non-terminated state"]
+    )
+
+
 def test_a_spec_that_was_found_sound_is_still_told_from_one_that_is_not() -> None:
     resource = resource_of("Pod")
     for _ in range(2):

@@ -15,6 +15,7 @@ from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
 from kubelib.api.scheme import Tree
 from kubelib.runtime.base import Container
+from kubelib.runtime.restarts import is_sidecar, policy_of_init, restarts, sources
 from kubelib.runtime.sizes import changed, needs_restart
 
 FIRST_BACKOFF = 10.0
@@ -68,6 +69,11 @@ class Resize:
 
 
 @attrs.frozen
+class RestartAll:
+    """End every container at once and remove it, so that the Pod begins anew in its sandbox, from the first init container on."""
+
+
+@attrs.frozen
 class StopAll:
     """End every container gracefully: the Pod is being deleted, or is over."""
 
@@ -77,7 +83,7 @@ class Forget:
     """Remove what is left of the Pod from the node and, if it is being deleted, its object."""
 
 
-Step = Start | Kill | Resize | StopAll | Forget
+Step = Start | Kill | Resize | RestartAll | StopAll | Forget
 
 
 @attrs.frozen
@@ -86,6 +92,17 @@ class Decision:
 
     steps: tuple[Step, ...] = ()
     look_again: float | None = None
+
+
+@attrs.frozen
+class Past:
+    """What is known of a container that was removed when all of its Pod's were started anew."""
+
+    attempt: int
+    ended: Tree
+    """How it ended, as a status says it."""
+    backoff: float = 0.0
+    """The back-off of the attempt that follows."""
 
 
 @attrs.define
@@ -104,6 +121,10 @@ class Memory:
     """The conditions that tell how far a change of the Pod's size has come."""
     waiting: dict[str, tuple[str, str]] = attrs.Factory(dict)
     """By container name: reason and message of what keeps it from starting."""
+    restarting: bool = False
+    """Whether all containers are being ended, to be started anew."""
+    past: dict[str, Past] = attrs.Factory(dict)
+    """By container name: the last attempt before all were started anew."""
     deadline_exceeded: bool = False
     evicted: str | None = None
     """Why the node has ended the Pod for its own sake."""
@@ -114,11 +135,6 @@ class Memory:
     def over(self) -> bool:
         """Whether the node has ended the Pod, whatever its containers do."""
         return self.deadline_exceeded or self.evicted is not None
-
-
-def is_sidecar(container: ContainerDefinition) -> bool:
-    """Return whether an init container runs beside the main ones."""
-    return container.restart_policy == "Always"
 
 
 def latest(containers: Sequence[Container]) -> dict[str, Container]:
@@ -160,7 +176,7 @@ def backoff_of(container: Container) -> float:
     return float(container.annotations.get(BACKOFF, "0"))
 
 
-def _next_backoff(container: Container) -> float:
+def next_backoff(container: Container) -> float:
     """Return the back-off of the attempt that follows `container`."""
     return min(max(FIRST_BACKOFF, backoff_of(container) * 2), LONGEST_BACKOFF)
 
@@ -170,11 +186,6 @@ def wait_left(container: Container, now: datetime) -> float:
     if container.finished is None:
         return 0.0
     return max(0.0, backoff_of(container) - (now - container.finished).total_seconds())
-
-
-def restarts(container: Container, policy: str) -> bool:
-    """Return whether a container that has ended is started again."""
-    return policy == "Always" or (policy == "OnFailure" and container.exit_code != 0)
 
 
 def is_resized(container: Container, memory: Memory) -> bool:
@@ -198,13 +209,21 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
     if is_over(pod, containers, memory):
         return Decision((StopAll(),)) if alive else Decision()
     steps: list[Step] = []
-    waits: list[float] = []
+    anew = {source.id: wait_left(source, now) for source in sources(pod, last)}
+    if memory.restarting or 0 in anew.values():
+        return Decision((RestartAll(),))
+    waits = list(anew.values())
 
     def keep_running(definition: ContainerDefinition, policy: str) -> None:
         container = last.get(definition.name)
         if container is None:
             if definition.name not in memory.waiting:
-                steps.append(Start(definition, 0, 0.0))
+                past = memory.past.get(definition.name)
+                steps.append(
+                    Start(definition, 0, 0.0)
+                    if past is None
+                    else Start(definition, past.attempt + 1, past.backoff)
+                )
         elif container.state == "running":
             if container.id in memory.condemned:
                 steps.append(Kill(container, memory.condemned[container.id]))
@@ -213,12 +232,14 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
                     steps.append(Kill(container, Condemnation("resize", "")))
                 else:
                     steps.append(Resize(container, definition))
-        elif container.state == "exited" and (is_resized(container, memory) or restarts(container, policy)):
+        elif container.id in anew or container.state != "exited":
+            return
+        elif is_resized(container, memory) or restarts(definition, container, policy):
             left = 0.0 if is_resized(container, memory) else wait_left(container, now)
             if left > 0:
                 waits.append(left)
             else:
-                steps.append(Start(definition, container.attempt + 1, _next_backoff(container)))
+                steps.append(Start(definition, container.attempt + 1, next_backoff(container)))
 
     policy = pod.spec.restart_policy or "Always"
     for ephemeral in pod.spec.ephemeral_containers:
@@ -228,7 +249,7 @@ def next_step(pod: Pod, containers: Sequence[Container], memory: Memory, now: da
         if is_sidecar(definition):
             keep_running(definition, "Always")
         elif place == done:
-            keep_running(definition, "OnFailure" if policy == "Always" else policy)
+            keep_running(definition, policy_of_init(definition, policy))
     if done < len(pod.spec.init_containers):
         return Decision(tuple(steps), min(waits, default=None))
     for definition in pod.spec.containers:
@@ -278,13 +299,17 @@ def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:
     policy = pod.spec.restart_policy or "Always"
     if pod.status.phase in ("Succeeded", "Failed"):
         return pod.status.phase
+    mains = [last.get(definition.name) for definition in pod.spec.containers]
+    if memory.restarting:
+        return "Running" if any(mains) else "Pending"
     for definition in pod.spec.init_containers:
         container = last.get(definition.name)
         if is_sidecar(definition) or container is None or container.state != "exited":
             continue
-        if container.exit_code != 0 and policy == "Never":
+        if container.exit_code != 0 and not restarts(
+            definition, container, policy_of_init(definition, policy)
+        ):
             return "Failed"
-    mains = [last.get(definition.name) for definition in pod.spec.containers]
     if not initialized(pod, last, memory) and not any(mains):
         return "Pending"
     if any(container is None or container.state == "created" for container in mains):
@@ -293,12 +318,14 @@ def phase_of(pod: Pod, last: Mapping[str, Container], memory: Memory) -> str:
         return "Running" if begun and pod.status.phase == "Running" else "Pending"
     if any(is_resized(container, memory) for container in mains if container is not None):
         return "Running"
-    ended = [container for container in mains if container is not None and container.state == "exited"]
+    ended = [
+        (definition, container)
+        for definition, container in zip(pod.spec.containers, mains, strict=True)
+        if container is not None and container.state == "exited"
+    ]
     goes = (
         pod.metadata.deletion_timestamp is not None
     )  # then nothing is started again, whatever the policy is
-    if len(ended) < len(mains) or (policy == "Always" and not goes):
+    if len(ended) < len(mains) or (not goes and any(restarts(d, c, policy) for d, c in ended)):
         return "Running"
-    if all(container.exit_code == 0 for container in ended):
-        return "Succeeded"
-    return "Failed" if policy == "Never" or goes else "Running"
+    return "Succeeded" if all(container.exit_code == 0 for _, container in ended) else "Failed"

@@ -17,14 +17,13 @@ from kubelib.runtime.lifecycle import (
     backoff_of,
     initialized,
     is_resized,
-    is_sidecar,
     is_started,
     latest,
     phase_of,
     previous,
-    restarts,
     wait_left,
 )
+from kubelib.runtime.restarts import RESTARTING, could_restart_all, is_sidecar, policy_of_init, restarts
 from kubelib.runtime.words import in_full
 
 RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")
@@ -36,7 +35,8 @@ def container_id(container: Container, memory: Memory) -> str:
     return f"{memory.runtime}://{_short(container)}"
 
 
-def _ended(container: Container, memory: Memory) -> Tree:
+def how_it_ended(container: Container, memory: Memory) -> Tree:
+    """Return the state of a container that has ended."""
     state: Tree = {
         "exitCode": container.exit_code,
         "reason": container.reason or "Error",
@@ -85,6 +85,8 @@ def container_status(
             definition.name, ("ContainerCreating" if begun else "PodInitializing", "")
         )
         status["state"] = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+        if (past := memory.past.get(definition.name)) is not None:
+            status.update(restartCount=past.attempt, lastState=past.ended)
         return status
     status.update(
         imageID=container.image_id,
@@ -99,12 +101,12 @@ def container_status(
     if definition.resources.requests:
         status["allocatedResources"] = dict(definition.resources.requests)
     if before is not None:
-        status["lastState"] = _ended(before, memory)
-    if init and is_sidecar(definition):
-        policy = "Always"
+        status["lastState"] = how_it_ended(before, memory)
+    elif (past := memory.past.get(definition.name)) is not None:
+        status["lastState"] = past.ended
     policy = policy or pod.spec.restart_policy or "Always"
-    if init and not is_sidecar(definition) and policy == "Always":
-        policy = "OnFailure"
+    if init:
+        policy = policy_of_init(definition, policy)
     match container.state:
         case "running":
             running = {"startedAt": format_time(container.started)} if container.started else {}
@@ -123,17 +125,21 @@ def container_status(
                 # As far as its Pod is concerned it has not ended: the policy may be not to start again what succeeds.
                 reason, message = waiting or ("ContainerCreating", "")
                 status["state"] = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
-                status["lastState"] = _ended(container, memory)
-            elif not over and restarts(container, policy) and (waiting or wait_left(container, now) > 0):
+                status["lastState"] = how_it_ended(container, memory)
+            elif (
+                not over
+                and restarts(definition, container, policy)
+                and (waiting or wait_left(container, now) > 0)
+            ):
                 delay = _go_seconds(backoff_of(container))
                 reason, message = waiting or (
                     "CrashLoopBackOff",
                     f"back-off {delay} restarting failed container={definition.name} pod={in_full(pod)}",
                 )
                 status["state"] = {"waiting": {"reason": reason, "message": message}}
-                status["lastState"] = _ended(container, memory)
+                status["lastState"] = how_it_ended(container, memory)
             else:
-                status["state"] = _ended(container, memory)
+                status["state"] = how_it_ended(container, memory)
             if init and container.exit_code == 0:
                 status["ready"] = True
         case _:
@@ -228,7 +234,8 @@ def pod_status(
         not_ready = {"status": "True"}
     init_condition: Tree = {"status": "True", **({"reason": "PodCompleted"} if phase == "Succeeded" else {})}
     # Sidecars that are started again take nothing back once what they are for has begun.
-    if not done and not has_begun and phase != "Succeeded":
+    begun_before = has_begun or any(d.name in memory.past for d in pod.spec.containers)
+    if not done and not begun_before and phase != "Succeeded":
         missing = [
             s["name"]
             for d, s in zip(pod.spec.init_containers, inits, strict=True)
@@ -246,6 +253,8 @@ def pod_status(
         "ContainersReady": dict(not_ready),
         "PodScheduled": {"status": "True"},
     }
+    if could_restart_all(pod):
+        wanted[RESTARTING] = _restarting(phase, memory)
     if memory.evicted is not None:
         wanted["DisruptionTarget"] = {
             "status": "True",
@@ -262,6 +271,19 @@ def pod_status(
     wanted |= {condition["type"]: condition for condition in memory.resizing}
     status["conditions"] = _conditions(pod, wanted, now)
     return status
+
+
+def _restarting(phase: str, memory: Memory) -> Tree:
+    """Return the condition that tells whether all containers are being ended, to be started anew."""
+    if over := {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(phase):
+        return {"status": "False", "reason": over}
+    if memory.restarting:
+        return {
+            "status": "True",
+            "reason": "RestartAllContainersStarted",
+            "message": "container exited with restart policy rule",
+        }
+    return {"status": "False"}
 
 
 def _tree(model: ResourceRequirements | PodCondition) -> Tree:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod, PodSpec
 from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime import lifecycle
 from kubelib.runtime.admittance import Refusal, apparmor_refusal, refusal
+from kubelib.runtime.anew import begun_anew, is_restarting, pasts, told_before
 from kubelib.runtime.base import (
     Container,
-    NoSuchContainer,
     RuntimeFailure,
     Sandbox,
     SandboxId,
@@ -27,13 +26,14 @@ from kubelib.runtime.base import (
 )
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.eviction import turned_away
-from kubelib.runtime.hooks import call_hook
 from kubelib.runtime.mirrors import SOURCE
 from kubelib.runtime.node import NoAddress
 from kubelib.runtime.probing import Probing
 from kubelib.runtime.resizing import Resizing
+from kubelib.runtime.restarts import could_restart_all
 from kubelib.runtime.starting import Starter
 from kubelib.runtime.statuses import container_id, pod_status
+from kubelib.runtime.stopping import Stopper
 from kubelib.runtime.termination import Messages
 from kubelib.runtime.words import in_full
 
@@ -44,10 +44,6 @@ log = logging.getLogger("kubelib.runtime")
 
 TRY_AGAIN = 2.0
 AFTER_FAILURE = 10.0
-EVICTION_GRACE = 1.0
-"""Seconds that the containers of a Pod have whose node has run out of something."""
-SHORTEST_GRACE = 2.0
-"""Seconds that a container has to end even if its hook used up the grace period."""
 
 
 class PodWorker:
@@ -72,7 +68,7 @@ class PodWorker:
         self._address = ""
         self._released = False
         """Whether the Pod has ended and has nothing any more that another could need."""
-        self._stopping = False
+        self._stopper = Stopper(self)
         self._starter = Starter(self)
         self.resizing = Resizing(self)
         self._messages = Messages()
@@ -207,10 +203,12 @@ class PodWorker:
                     message = reason.told(container.name)
                     agent.recorder.normal(pod, "Killing", message)
                     log.info("pod %s: %s (%s)", pod.key, message, reason.message)
-                    grace = self._restart_grace(pod, container, reason)
-                    await self._stop(pod, container, anyio.current_time() + grace)
+                    await self._stopper.stop_to_restart(pod, container, reason)
+                case lifecycle.RestartAll():
+                    await self._restart_all(pod, address)
                 case lifecycle.StopAll():
-                    await self._stop_all(pod)
+                    self._probing.keep(pod, (), "")
+                    await self._stopper.stop_all(pod)
                 case lifecycle.Forget():
                     await self._write_status(pod, address)
                     await self._forget(pod)
@@ -298,6 +296,10 @@ class PodWorker:
                 self.memory.ready[container.id] = status.ready
                 self.memory.started[container.id] = bool(status.started)
 
+        if could_restart_all(pod):
+            self.memory.past.update(told_before(pod, self.containers))
+            self.memory.restarting = is_restarting(pod)
+
     def _has_ended(self, pod: Pod) -> bool:
         """Return whether nothing of the Pod runs, nor will."""
         over = lifecycle.is_over(pod, self.containers, self.memory)
@@ -340,16 +342,24 @@ class PodWorker:
         """End what runs in a sandbox that has ended, as its network is gone: what should run is started anew in another, from the first init container on."""
         if self.sandbox_ready or pod.metadata.deletion_timestamp is not None or self._has_ended(pod):
             return
-        until = anyio.current_time() + self._grace(pod)
-        async with anyio.create_task_group() as group:
-            for container in self.containers:
-                if container.state == "running":
-                    group.start_soon(self._stop, pod, container, until)
+        await self._stopper.stop_together(pod)
         await self._look(pod)
         if not lifecycle.is_over(pod, self.containers, self.memory):
             before = {definition.name for definition in pod.spec.init_containers}
             await self._remove(pod, [c for c in self.containers if c.name in before])
             await self._look(pod)
+
+    async def _restart_all(self, pod: Pod, address: str) -> None:
+        """End all containers but ephemeral ones at once, and remove them: what is needed of them is remembered."""
+        self.memory.restarting = True
+        await self._write_status(pod, address)
+        self._probing.keep(pod, (), "")
+        await self._stopper.kill(pod, begun_anew(pod, self.containers))
+        await self._look(pod)
+        ended = begun_anew(pod, self.containers)
+        self.memory.past.update(pasts(pod, ended, self.memory))
+        await self._remove(pod, ended)
+        self.memory.restarting = False
 
     async def _sandbox(self) -> Sandbox | None:
         runtime = self.agent.runtime
@@ -372,77 +382,7 @@ class PodWorker:
                     f"Back-off restarting failed container {container['name']} in pod {in_full(pod)}",
                 )
 
-    # Stopping
-
-    def _grace(self, pod: Pod) -> float:
-        if self.memory.evicted is not None:
-            return EVICTION_GRACE
-        grace = pod.metadata.deletion_grace_period_seconds
-        if grace is None:
-            grace = pod.spec.termination_grace_period_seconds
-        return float(grace if grace is not None else 30)
-
-    def _restart_grace(self, pod: Pod, container: Container, why: lifecycle.Condemnation) -> float:
-        """Return the grace of a container that has to be restarted: that of the probe that says so where it has one."""
-        definition = self._definition(pod, container.name)
-        probe = None
-        if definition is not None and why.kind != "resize":
-            probe = definition.liveness_probe if why.kind == "liveness" else definition.startup_probe
-        own = probe.termination_grace_period_seconds if probe is not None else None
-        return float(own) if own is not None else self._grace(pod)
-
-    async def _stop(self, pod: Pod, container: Container, until: float) -> None:
-        """End a container: its hook first, then the request, and force at `until` by the loop's time."""
-        definition = self._definition(pod, container.name)
-        runtime = self.agent.runtime
-        left = until - anyio.current_time()
-        hook = (
-            definition.lifecycle.pre_stop
-            if definition is not None and definition.lifecycle is not None
-            else None
-        )
-        if definition is not None and hook is not None and left > 0:
-            if hook.sleep is not None:
-                await anyio.sleep(min(left, hook.sleep.seconds))
-            else:
-                address = self.agent.address_of(pod)
-                why = await call_hook(self.agent, pod, hook, definition, container.id, address, left)
-                if why is not None:
-                    log.warning("pod %s: %s", pod.key, why)
-                    self.agent.recorder.warning(pod, "FailedPreStopHook", "PreStopHook failed")
-            # However long the hook took, the container gets a moment of its own.
-            left = max(SHORTEST_GRACE, until - anyio.current_time())
-        try:
-            with self.agent.counts.operation("stop_container"):
-                await runtime.stop_container(container.id, grace=max(0.0, left))
-        except NoSuchContainer:
-            return
-
-    @staticmethod
-    def _definition(pod: Pod, name: str) -> ContainerDefinition | None:
-        spec = pod.spec
-        every = (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)
-        return next((d for d in every if d.name == name), None)
-
-    async def _stop_all(self, pod: Pod) -> None:
-        """End all containers: the main ones together, then sidecars, the last one first, within one grace period."""
-        if pod.metadata.deletion_timestamp is not None and not self._stopping:
-            self._stopping = True
-            for container in lifecycle.latest(self.containers).values():
-                if container.state == "running":
-                    self.agent.recorder.normal(pod, "Killing", f"Stopping container {container.name}")
-        self._probing.keep(pod, (), "")
-        until = anyio.current_time() + self._grace(pod)
-        order = {d.name: place for place, d in enumerate(pod.spec.init_containers)}
-        alive = [c for c in self.containers if c.state == "running"]
-        sidecars = sorted((c for c in alive if c.name in order), key=lambda c: -order[c.name])
-        for part in ([c for c in alive if c.name not in order], *([c] for c in sidecars)):
-            async with anyio.create_task_group() as group:
-                for container in part:
-                    group.start_soon(self._stop, pod, container, until)
-                group.start_soon(self._hurry, part)
-
-    async def _hurry(self, containers: list[Container]) -> None:
+    async def hurry(self, containers: list[Container]) -> None:
         """End a slow stop at once when the Pod is deleted without grace meanwhile."""
         while containers:
             news = self._news = anyio.Event()

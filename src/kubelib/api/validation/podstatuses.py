@@ -32,9 +32,10 @@ def pod_status_problems(new: Tree, old: Tree) -> list[Problem]:
         problems += each("status.nominatedNodeName", nominated, texts.subdomain(nominated))
     if before.get("qosClass"):
         problems += immutable("status.qosClass", status.get("qosClass") or "", before["qosClass"])
+    anew = _may_begin_anew(spec)
     for part in _PARTS:
         policy = "Never" if part == "ephemeralContainerStatuses" else spec.get("restartPolicy")
-        if policy != "Always" and before.get(part):
+        if policy != "Always" and before.get(part) and not (anew and part != "ephemeralContainerStatuses"):
             _transition_problems(status, before, part, policy, spec, problems)
     if status.get("resourceClaimStatuses"):
         _claim_problems(status["resourceClaimStatuses"], spec.get("resourceClaims") or (), problems)
@@ -58,16 +59,36 @@ def pod_status_problems(new: Tree, old: Tree) -> list[Problem]:
     return problems
 
 
+def _may_begin_anew(spec: Tree) -> bool:
+    """Return whether one of a Pod's containers may start all of them anew."""
+    return any(
+        rule.get("action") == "RestartAllContainers"
+        for part in ("initContainers", "containers")
+        for container in spec.get(part) or ()
+        for rule in container.get("restartPolicyRules") or ()
+    )
+
+
+def _restarts(container: Tree, exit_code: int) -> bool:
+    """Return whether a container's own rules or policy let it be started again."""
+    for rule in container.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return True
+    policy = container.get("restartPolicy")
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
 def _transition_problems(
     status: Tree, before: Tree, part: str, policy: Any, spec: Tree, problems: list[Problem]
 ) -> None:
-    sidecars = {c.get("name") for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"}
+    named = {c.get("name"): c for c in spec.get(part.removesuffix("Statuses") + "s") or ()}
     now = {container.get("name"): container for container in status.get(part) or ()}
     for at, earlier in enumerate(before[part]):
         ended = (earlier.get("state") or {}).get("terminated")
         if ended is None or (ended.get("exitCode") and policy == "OnFailure"):
             continue
-        if part == "initContainerStatuses" and earlier.get("name") in sidecars:
+        if _restarts(named.get(earlier.get("name"), {}), ended.get("exitCode") or 0):
             continue
         later = now.get(earlier.get("name"))
         if later is not None and (later.get("state") or {}).get("terminated") is None:
