@@ -1,6 +1,7 @@
 """The node agent in virtual time: one exit code starts all containers of a Pod anew, in its sandbox."""
 
 from itertools import pairwise
+from typing import Any
 
 import anyio
 
@@ -19,7 +20,7 @@ RULE = ContainerRestartRule(
 )
 WATCHER = container("watcher", "watcher", restart_policy="Always", restart_policy_rules=(RULE,))
 HOOK = Lifecycle(pre_stop=LifecycleHandler(exec=ExecAction(command=("slowly",))))
-SPEC = {
+SPEC: dict[str, Any] = {
     "restart_policy": "Never",
     "init": (container("setup", "setup"), WATCHER),
     "containers": (container("work", "work", lifecycle=HOOK), container("once", "once")),
