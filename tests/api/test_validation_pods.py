@@ -117,6 +117,15 @@ NEW: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r"}]}}, [
         f'{CONTAINER}.resources.claims[1]: Duplicate value: "r"']),
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r", "request": "b"}]}}, []),
+    # variables from files
+    ({C + "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "a/b", "key": "K-1.x"}}}]}, []),
+    ({C + "env": [{"name": "A", "valueFrom": {"fileKeyRef": {}}}]}, [
+        f"{CONTAINER}.env[0].valueFrom.fileKeyRef.{field}: Required value" for field in ("key", "volumeName", "path")]),
+    ({C + "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "A.b", "path": "/a/../b", "key": "K=1"}}}]}, [
+        f'{CONTAINER}.env[0].valueFrom.fileKeyRef.key: Invalid value: "K=1": a valid environment variable name must consist only of printable ASCII characters other than \'=\'',
+        f"{CONTAINER}.env[0].valueFrom.fileKeyRef.volumeName: Invalid value: \"A.b\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        f'{CONTAINER}.env[0].valueFrom.fileKeyRef.path: Invalid value: "/a/../b": must be a relative path',
+        f"{CONTAINER}.env[0].valueFrom.fileKeyRef.path: Invalid value: \"/a/../b\": must not contain '..'"]),
     # when containers are started again
     ({C + "restartPolicy": "Odd"}, [f'{CONTAINER}.restartPolicy: Unsupported value: "Odd": supported values: "Always", "Never", "OnFailure"']),
     ({C + "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "", "values": [1]}}]}, [

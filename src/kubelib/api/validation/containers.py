@@ -20,6 +20,7 @@ from kubelib.api.validation.problems import (
 )
 from kubelib.api.validation.references import (
     field_reference_problems,
+    file_reference_problems,
     key_reference_problems,
     resource_reference_problems,
 )
@@ -235,7 +236,9 @@ def _env_source_problems(variable: Tree, source: Tree, path: str, problems: list
         if source.get(kind) is not None:
             count += 1
             key_reference_problems(source[kind], f"{path}.{kind}", problems)
-    count += source.get("fileKeyRef") is not None
+    if source.get("fileKeyRef") is not None:
+        count += 1
+        file_reference_problems(source["fileKeyRef"], f"{path}.fileKeyRef", problems)
     if not count:
         problems.append(
             invalid(

@@ -99,3 +99,14 @@ def key_reference_problems(reference: Tree, path: str, problems: list[Problem]) 
         problems.append(required(f"{path}.key"))
     elif messages := texts.config_key(key):
         problems += each(f"{path}.key", key, messages)
+
+
+def file_reference_problems(reference: Tree, path: str, problems: list[Problem]) -> None:
+    """Check a reference to a variable in a file of a volume."""
+    checks = (("key", texts.env_name), ("volumeName", texts.label), ("path", texts.unreserved))
+    for field, check in checks:
+        value = reference.get(field) or ""
+        if not value:
+            problems.append(required(f"{path}.{field}"))
+        elif messages := check(value):
+            problems += each(f"{path}.{field}", value, messages)
