@@ -132,12 +132,43 @@ def test_escalate_and_bind_are_rights_of_their_own(admin: httpx.Client) -> None:
     assert admin.post(BINDINGS, json=binding("r", "cluster-admin", "bob"), headers=bob).status_code == 201
 
 
-def test_what_is_left_as_it_is_needs_no_right(admin: httpx.Client) -> None:
+def test_what_is_missing_is_told_in_order_with_the_verbs_together(admin: httpx.Client) -> None:
+    eve = limited(admin, "eve")
+    rules = (
+        {"verbs": ["list", "get"], "apiGroups": [""], "resources": ["secrets", "pods"]},
+        {"verbs": ["watch"], "apiGroups": [""], "resources": ["secrets"]},
+        {"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a"]},
+    )
+    refused = admin.post(ROLES, json=role("bad", *rules), headers=eve)
+    assert refused.json()["message"].partition("\n")[2].splitlines() == [
+        '{APIGroups:[""], Resources:["pods"], Verbs:["list" "get"]}',
+        '{APIGroups:[""], Resources:["secrets"], ResourceNames:["a"], Verbs:["get"]}',
+        '{APIGroups:[""], Resources:["secrets"], Verbs:["list" "get" "watch"]}',
+    ]
+
+
+def test_what_only_the_garbage_collector_looks_at_needs_no_right(admin: httpx.Client) -> None:
     assert admin.post(ROLES, json=role("r", SECRETS)).status_code == 201
+    assert admin.post(BINDINGS, json=binding("b", "cluster-admin", "root")).status_code == 201
     eve = limited(admin, "eve")
     merge = {**eve, "content-type": "application/merge-patch+json"}
-    labels = {"metadata": {"labels": {"a": "b"}}}
-    assert admin.patch(f"{ROLES}/r", json=labels, headers=merge).status_code == 200
+    owner = {"kind": "Node", "apiVersion": "v1", "name": "n", "uid": "u"}
+    for path in (f"{ROLES}/r", f"{BINDINGS}/b"):
+        for ties in ({"finalizers": ["a.example/b"]}, {"ownerReferences": [owner]}, {"finalizers": None}):
+            answer = admin.patch(path, json={"metadata": ties}, headers=merge)
+            assert answer.status_code == 200, answer.text
+        for name, parts in (("labels", {"a": "b"}), ("annotations", {"a": "b"})):
+            answer = admin.patch(path, json={"metadata": {name: parts}}, headers=merge)
+            assert answer.status_code == 403, answer.text
+
+
+def test_nobody_makes_a_role_part_of_their_own_by_its_label(admin: httpx.Client) -> None:
+    secrets = {"verbs": ["*"], "apiGroups": [""], "resources": ["nodes"]}
+    assert admin.post(CLUSTER_ROLES, json=role("strong", secrets, kind="ClusterRole")).status_code == 201
+    eve = limited(admin, "eve")
+    merge = {**eve, "content-type": "application/merge-patch+json"}
+    labels = {"metadata": {"labels": {f"{GROUP}/aggregate-to-view": "true"}}}
+    assert admin.patch(f"{CLUSTER_ROLES}/strong", json=labels, headers=merge).status_code == 403
 
 
 @pytest.mark.parametrize(

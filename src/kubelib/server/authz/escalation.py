@@ -43,10 +43,7 @@ class EscalationCheck:
         if MASTERS in attributes.user.groups:
             return
         old = attributes.old or {}
-        parts = (
-            ("rules", "aggregationRule") if attributes.resource.plural in _ROLES else ("roleRef", "subjects")
-        )
-        if attributes.old is not None and all(old.get(p) == attributes.tree.get(p) for p in parts):
+        if attributes.old is not None and _without_ties(old) == _without_ties(attributes.tree):
             return
         if attributes.resource.plural in _ROLES:
             if _may(attributes, "escalate", attributes.resource.plural, attributes.key.name):
@@ -74,10 +71,20 @@ class EscalationCheck:
         missing = uncovered(held, wanted)
         if missing:
             groups = " ".join(f'"{group}"' for group in user.groups)
-            shown = "\n".join(_shown(rule) for rule in missing)
+            shown = "\n".join(sorted({_shown(rule) for rule in _compact(missing)}))
             raise attributes.forbidden(
                 f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{shown}'
             )
+
+
+def _without_ties(tree: Tree) -> Tree:
+    """Return a role or binding without what the garbage collector changes, and everybody may.
+
+    Labels are not among that: a role with the right one becomes part of another.
+    """
+    ties = ("finalizers", "ownerReferences", "resourceVersion", "managedFields")
+    meta = {name: value for name, value in tree["metadata"].items() if name not in ties and value}
+    return {**{name: value for name, value in tree.items() if value}, "metadata": meta}
 
 
 def _may(attributes: Attributes, verb: str, plural: str, name: str) -> bool:
@@ -95,6 +102,22 @@ def _role(attributes: Attributes, plural: str, name: str) -> Tree:
 def uncovered(held: Sequence[Rule], wanted: Iterable[Rule]) -> list[Rule]:
     """Return the parts of `wanted`, broken down to one verb, group, resource and name each, that no rule held covers."""
     return [part for rule in wanted for part in _parts(rule) if not any(_covers(own, part) for own in held)]
+
+
+def _compact(parts: Iterable[Rule]) -> Iterator[Rule]:
+    """Yield parts of rules with the verbs for the same objects together; those about paths stay as they are."""
+    verbs: dict[tuple[str, str, str], list[str]] = {}
+    for part in parts:
+        if "nonResourceURLs" in part:
+            yield part
+            continue
+        name = (*part.get("resourceNames", ()), "")[0]
+        verbs.setdefault((part["apiGroups"][0], part["resources"][0], name), []).append(part["verbs"][0])
+    for (group, resource, name), found in verbs.items():
+        named = {"resourceNames": [name]} if name else {}
+        yield {
+            "verbs": list(dict.fromkeys(found)), "apiGroups": [group], "resources": [resource], **named
+        }  # fmt: skip
 
 
 def _parts(rule: Rule) -> Iterator[Rule]:
