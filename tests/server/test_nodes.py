@@ -1,10 +1,15 @@
 """What the credentials of a node are good for: the node itself and what its own Pods use, and nothing else."""
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kubelib.testing.cluster import Cluster
 
@@ -46,6 +51,13 @@ def named(kind: str, name: str, **more: Any) -> dict[str, Any]:
 
 def as_node(admin: httpx.Client, method: str, path: str, body: Any = None, *headers: tuple[str, str]) -> int:
     return admin.request(method, path, json=body, headers=[*MINE, *headers]).status_code
+
+
+def refusal(admin: httpx.Client, method: str, path: str, body: Any = None) -> str:
+    """Return why the node may not do something."""
+    answer = admin.request(method, path, json=body, headers=MINE)
+    assert answer.status_code == 403, answer.text
+    return str(answer.json()["message"])
 
 
 def test_a_node_reads_the_secrets_and_maps_of_its_own_pods_only(admin: httpx.Client) -> None:
@@ -102,17 +114,267 @@ def test_a_node_reads_the_volumes_of_its_pods(admin: httpx.Client) -> None:
     assert as_node(admin, "GET", "/api/v1/persistentvolumes/w") == 403
 
 
+def mirror(admin: httpx.Client, name: str, **spec: Any) -> dict[str, Any]:
+    body = pod(name, "mine", **spec)
+    uid = admin.get("/api/v1/nodes/mine").json()["metadata"]["uid"]
+    owner = {"kind": "Node", "apiVersion": "v1", "name": "mine", "uid": uid, "controller": True}
+    body["metadata"] |= {"annotations": {"kubernetes.io/config.mirror": "x"}, "ownerReferences": [owner]}
+    return body
+
+
 def test_a_mirror_pod_gives_its_node_nothing(admin: httpx.Client) -> None:
     make(admin, "configmaps", named("ConfigMap", "m"))
-    body = pod("mirror", "mine")
-    body["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
-    assert as_node(admin, "POST", f"{CORE}/pods", body) == 201
-    greedy = pod("greedy", "mine", container={"envFrom": [{"configMapRef": {"name": "m"}}]})
-    greedy["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    assert as_node(admin, "POST", f"{CORE}/pods", mirror(admin, "mirror")) == 201
+    greedy = mirror(admin, "greedy", container={"envFrom": [{"configMapRef": {"name": "m"}}]})
     assert as_node(admin, "POST", f"{CORE}/pods", greedy) == 403
     assert as_node(admin, "POST", f"{CORE}/pods", pod("plain", "mine")) == 403
     make(admin, "pods", greedy)
     assert as_node(admin, "GET", f"{CORE}/configmaps/m") == 403
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"uid": "other"}, "node mine UID mismatch: expected other got "),
+        ({"name": "yours"}, 'node "mine" can only create pods with an owner reference set to itself'),
+        ({"apiVersion": "v2"}, 'node "mine" can only create pods with an owner reference set to itself'),
+        (
+            {"controller": False},
+            'node "mine" can only create pods with a controller owner reference set to itself',
+        ),
+        (
+            {"blockOwnerDeletion": True},
+            'node "mine" must not set blockOwnerDeletion on an owner reference',
+        ),
+    ],
+)
+def test_a_mirror_pod_belongs_to_its_node(admin: httpx.Client, changed: dict[str, Any], why: str) -> None:
+    body = mirror(admin, "m")
+    body["metadata"]["ownerReferences"][0] |= changed
+    assert why in refusal(admin, "POST", f"{CORE}/pods", body)
+    owner = body["metadata"]["ownerReferences"][0]
+    body["metadata"]["ownerReferences"] = [owner, {**owner, "uid": "u", "controller": False}]
+    assert "a single owner reference set to itself" in refusal(admin, "POST", f"{CORE}/pods", body)
+    del body["metadata"]["ownerReferences"]
+    assert "an owner reference set to itself" in refusal(admin, "POST", f"{CORE}/pods", body)
+
+
+@pytest.mark.parametrize(
+    ("volume", "kind"),
+    [
+        ({"secret": {"secretName": "s"}}, "secrets"),
+        ({"projected": {"sources": [{"configMap": {"name": "m"}}]}}, "configmaps"),
+        (
+            {"projected": {"sources": [{"clusterTrustBundle": {"name": "b", "path": "p"}}]}},
+            "clustertrustbundles",
+        ),
+        ({"persistentVolumeClaim": {"claimName": "c"}}, "persistentvolumeclaims"),
+        ({"csi": {"driver": "d.example"}}, "csidrivers (via CSI volumes)"),
+        ({"glusterfs": {"endpoints": "e", "path": "p"}}, "endpoints (via glusterFS volumes)"),
+    ],
+)
+def test_a_mirror_pod_refers_to_nothing(admin: httpx.Client, volume: dict[str, Any], kind: str) -> None:
+    body = mirror(admin, "m", volumes=[{"name": "v", **volume}])
+    why = refusal(admin, "POST", f"{CORE}/pods", body)
+    assert why.endswith(f'node "mine" can not create pods that reference {kind}')
+
+
+def test_a_node_reads_itself_and_its_own_pods(admin: httpx.Client) -> None:
+    make(admin, "pods", pod("mine", "mine"))
+    make(admin, "pods", pod("yours", "yours"))
+    for path, code in {
+        "/api/v1/nodes/mine": 200, "/api/v1/nodes/yours": 403, "/api/v1/nodes": 403,
+        "/api/v1/nodes?fieldSelector=metadata.name%3Dmine": 200, "/api/v1/pods": 403, f"{CORE}/pods": 403,
+        "/api/v1/pods?fieldSelector=spec.nodeName%3Dmine": 200, "/api/v1/pods?fieldSelector=spec.nodeName%3Dyours": 403,
+        "/api/v1/pods?fieldSelector=spec.nodeName%21%3Dyours": 403,
+        "/api/v1/pods?watch=true&timeoutSeconds=1&fieldSelector=spec.nodeName%3Dmine,status.phase%21%3DFailed": 200,
+        f"{CORE}/pods/mine": 200, f"{CORE}/pods/yours": 403, f"{CORE}/pods?fieldSelector=metadata.name%3Dmine": 200,
+        f"{CORE}/pods?fieldSelector=metadata.name%3Dyours": 403, f"{CORE}/pods/mine/log": 403,
+    }.items():  # fmt: skip
+        assert as_node(admin, "GET", path) == code, path
+    assert refusal(admin, "GET", "/api/v1/nodes").endswith(
+        "node 'mine' cannot read all nodes, only its own Node object"
+    )
+    assert refusal(admin, "GET", "/api/v1/pods").endswith(
+        "can only list/watch pods with spec.nodeName field selector"
+    )
+    assert as_node(admin, "DELETE", f"{CORE}/pods?fieldSelector=spec.nodeName%3Dmine") == 403
+
+
+@pytest.mark.parametrize(
+    ("selector", "allowed"),
+    [
+        ({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["mine"]}]}, True),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["mine", "yours"]}]}, False),
+        ({"requirements": [{"key": "spec.nodeName", "operator": "NotIn", "values": ["mine"]}]}, False),
+        ({"rawSelector": "spec.nodeName=mine"}, True),
+        ({"rawSelector": "spec.nodeName=yours"}, False),
+    ],
+)
+def test_a_review_knows_which_fields_are_asked_for(
+    admin: httpx.Client, selector: dict[str, Any], allowed: bool
+) -> None:
+    review = {
+        "kind": "SubjectAccessReview",
+        "apiVersion": "authorization.k8s.io/v1",
+        "spec": {
+            "user": "system:node:mine",
+            "groups": ["system:nodes"],
+            "resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": selector},
+        },
+    }
+    answer = admin.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review)
+    assert answer.json()["status"]["allowed"] is allowed
+
+
+def test_a_node_says_only_how_its_volumes_grow(admin: httpx.Client) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    for name in ("mine", "yours"):
+        make(admin, "persistentvolumeclaims", named("PersistentVolumeClaim", name, spec=spec))
+        mounts = [{"name": "a", "persistentVolumeClaim": {"claimName": name}}]
+        make(admin, "pods", pod(name, name, volumes=mounts))
+    claim = f"{CORE}/persistentvolumeclaims/mine"
+    grown = {"status": {"capacity": {"storage": "2Gi"}}}
+    assert as_node(admin, "PATCH", f"{claim}/status", grown, MERGE) == 200
+    assert as_node(admin, "PATCH", f"{CORE}/persistentvolumeclaims/yours/status", grown, MERGE) == 403
+    assert as_node(admin, "PATCH", f"{claim}/status", {"status": {"phase": "Lost"}}, MERGE) == 403
+    assert as_node(admin, "PATCH", f"{claim}/status", {"metadata": {"labels": {"a": "b"}}}, MERGE) == 403
+    assert as_node(admin, "PATCH", claim, grown, MERGE) == 403
+    assert as_node(admin, "GET", f"{claim}/status") == 403
+
+
+def test_attachments_and_devices_are_those_of_the_node(admin: httpx.Client) -> None:
+    storage, devices = "/apis/storage.k8s.io/v1", "/apis/resource.k8s.io/v1"
+    for name in ("mine", "yours"):
+        spec = {"attacher": "a.example", "nodeName": name, "source": {"persistentVolumeName": "v"}}
+        body = named("VolumeAttachment", name, spec=spec) | {"apiVersion": "storage.k8s.io/v1"}
+        make(admin, "volumeattachments", body, of=storage)
+        make(admin, "resourceslices", piece(name, name), of=devices)
+        request = {"name": "r", "exactly": {"deviceClassName": "c.example"}}
+        claim = named("ResourceClaim", name, spec={"devices": {"requests": [request]}})
+        claims = f"{devices}/namespaces/default"
+        make(admin, "resourceclaims", claim | {"apiVersion": "resource.k8s.io/v1"}, of=claims)
+        claimed = [{"name": "d", "resourceClaimName": name}]
+        make(admin, "pods", pod(name, name, resourceClaims=claimed))
+    selected = "?fieldSelector=spec.nodeName%3Dmine"
+    for path, code in {
+        f"{storage}/volumeattachments/mine": 200, f"{storage}/volumeattachments/yours": 403,
+        f"{storage}/volumeattachments": 403,
+        f"{claims}/resourceclaims/mine": 200, f"{claims}/resourceclaims/yours": 403, f"{claims}/resourceclaims": 403,
+        f"{devices}/resourceslices/mine": 200, f"{devices}/resourceslices/yours": 403,
+        f"{devices}/resourceslices": 403, f"{devices}/resourceslices{selected}": 200,
+    }.items():  # fmt: skip
+        assert as_node(admin, "GET", path) == code, path
+    assert as_node(admin, "POST", f"{devices}/resourceslices", piece("more", "mine")) == 201
+    assert as_node(admin, "POST", f"{devices}/resourceslices", piece("theirs", "yours")) == 403
+    assert as_node(admin, "DELETE", f"{devices}/resourceslices/yours") == 403
+    assert as_node(admin, "DELETE", f"{devices}/resourceslices") == 403
+    assert as_node(admin, "DELETE", f"{devices}/resourceslices{selected}") == 200
+    left = admin.get(f"{devices}/resourceslices").json()["items"]
+    assert [one["metadata"]["name"] for one in left] == ["yours"]
+    status = {"status": {"resourceClaimStatuses": [{"name": "d", "resourceClaimName": "yours"}]}}
+    assert as_node(admin, "PATCH", f"{CORE}/pods/mine/status", status, MERGE) == 403
+    assert as_node(admin, "GET", f"{claims}/resourceclaims/yours") == 403
+
+
+def piece(name: str, node: str) -> dict[str, Any]:
+    pool = {"name": name, "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": "d.example", "nodeName": node, "pool": pool, "devices": [{"name": "a"}]}
+    return named("ResourceSlice", name, spec=spec) | {"apiVersion": "resource.k8s.io/v1"}
+
+
+@pytest.mark.parametrize(
+    ("signer", "name", "code"),
+    [
+        ("kubernetes.io/kubelet-serving", "system:node:mine", 201),
+        ("kubernetes.io/kubelet-serving", "system:node:yours", 403),
+        ("kubernetes.io/kube-apiserver-client-kubelet", "system:node:mine", 201),
+        ("kubernetes.io/kube-apiserver-client-kubelet", "mine", 403),
+        ("kubernetes.io/kube-apiserver-client", "system:node:yours", 201),
+    ],
+)
+def test_a_node_asks_for_certificates_in_its_own_name(
+    admin: httpx.Client, signer: str, name: str, code: int
+) -> None:
+    usages = ["digital signature", "server auth" if "serving" in signer else "client auth"]
+    body = {
+        "kind": "CertificateSigningRequest",
+        "apiVersion": "certificates.k8s.io/v1",
+        "metadata": {"name": "r"},
+        "spec": {"signerName": signer, "usages": usages, "request": base64.b64encode(asked(name)).decode()},
+    }
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    assert as_node(admin, "POST", path, body) == code
+    if code == 403:
+        assert refusal(admin, "POST", path, body).endswith(
+            "can only create a node CSR with CN=system:node:mine"
+        )
+
+
+def asked(name: str) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_node_gets_tokens_only_for_whom_its_pods_want_them(admin: httpx.Client) -> None:
+    make(admin, "serviceaccounts", named("ServiceAccount", "robot"))
+    driver = {
+        "kind": "CSIDriver",
+        "apiVersion": "storage.k8s.io/v1",
+        "metadata": {"name": "d.example"},
+        "spec": {"tokenRequests": [{"audience": "for-driver"}]},
+    }
+    make(admin, "csidrivers", driver, of="/apis/storage.k8s.io/v1")
+    sources = [{"serviceAccountToken": {"path": "t", "audience": "for-volume"}}]
+    volumes = [
+        {"name": "a", "projected": {"sources": sources}},
+        {"name": "b", "csi": {"driver": "d.example"}},
+    ]
+    body = pod("mine", "mine", serviceAccountName="robot", volumes=volumes)
+    made = make(admin, "pods", body)
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "mine", "uid": made["metadata"]["uid"]}
+    path = f"{CORE}/serviceaccounts/robot/token"
+
+    def ask(*audiences: str) -> dict[str, Any]:
+        spec = {"boundObjectRef": reference, "audiences": list(audiences)}
+        return {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec}
+
+    for audience in ("for-volume", "for-driver"):
+        assert as_node(admin, "POST", path, ask(audience)) == 201, audience
+    assert refusal(admin, "POST", path, ask("other")).endswith(
+        'audience "other" not found in pod spec volume'
+    )
+    assert refusal(admin, "POST", path, ask("for-volume", "for-driver")).endswith(
+        "node may only request 0 or 1 audiences"
+    )
+    rule = {
+        "verbs": ["request-serviceaccounts-token-audience"],
+        "apiGroups": [""],
+        "resources": ["other"],
+        "resourceNames": ["robot"],
+    }
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    role = {
+        "kind": "ClusterRole",
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "metadata": {"name": "more"},
+        "rules": [rule],
+    }
+    make(admin, "clusterroles", role, of=rbac)
+    reference_to = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "more"}
+    group = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:nodes"}
+    bound = {**role, "kind": "ClusterRoleBinding", "roleRef": reference_to, "subjects": [group]}
+    del bound["rules"]
+    make(admin, "clusterrolebindings", bound, of=rbac)
+    assert as_node(admin, "POST", path, ask("other")) == 201
+    assert as_node(admin, "POST", path, ask("another")) == 403
 
 
 def test_a_node_changes_itself_and_its_pods_only(admin: httpx.Client) -> None:
@@ -138,6 +400,8 @@ def test_a_node_changes_itself_and_its_pods_only(admin: httpx.Client) -> None:
     ):
         body = {"metadata": {"labels": {label: "x"}}}
         assert as_node(admin, "PATCH", f"{nodes}/mine", body, MERGE) == 403, label
+    owned = {"metadata": {"ownerReferences": [{"kind": "A", "apiVersion": "v1", "name": "a", "uid": "u"}]}}
+    assert as_node(admin, "PATCH", f"{nodes}/mine", owned, MERGE) == 403
     taints = {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
     assert as_node(admin, "PATCH", f"{nodes}/mine", taints, MERGE) == 403
     assert as_node(admin, "DELETE", f"{nodes}/mine") == 403
@@ -157,8 +421,11 @@ def test_leases_and_tokens_are_those_of_the_node(admin: httpx.Client) -> None:
     assert as_node(admin, "POST", leases.replace("kube-node-lease", "kube-system"), lease("mine")) == 403
     make(admin, "serviceaccounts", named("ServiceAccount", "robot"))
     make(admin, "serviceaccounts", named("ServiceAccount", "other"))
+    tokens = [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]
     made = {
-        name: make(admin, "pods", pod(name, name, serviceAccountName="robot"))["metadata"]["uid"]
+        name: make(admin, "pods", pod(name, name, serviceAccountName="robot", volumes=tokens))["metadata"][
+            "uid"
+        ]
         for name in ("mine", "yours")
     }
 
@@ -176,6 +443,11 @@ def test_leases_and_tokens_are_those_of_the_node(admin: httpx.Client) -> None:
     assert ask("robot", None) == 403
     assert ask("robot", {**good, "uid": ""}) == 403
     assert ask("robot", {**good, "name": "yours", "uid": made["yours"]}) == 403
+    assert ask("robot", {**good, "uid": "other"}) == 403
+    assert ask("robot", {**good, "name": "nobody"}) == 404
+    make(admin, "pods", pod("without", "mine", serviceAccountName="robot"))
+    uid = admin.get(f"{CORE}/pods/without").json()["metadata"]["uid"]
+    assert ask("robot", {**good, "name": "without", "uid": uid}) == 403
 
 
 def test_whoever_is_in_the_group_without_being_a_node_may_nothing(admin: httpx.Client) -> None:

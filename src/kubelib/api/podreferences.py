@@ -17,6 +17,7 @@ class References:
     secrets: frozenset[str] = frozenset()
     config_maps: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
+    resource_claims: frozenset[str] = frozenset()
     account: str = ""
 
 
@@ -51,8 +52,17 @@ def references_of(pod: Tree) -> References:
         frozenset(secrets - empty),
         frozenset(maps - empty),
         frozenset(claims - empty),
+        frozenset(_resource_claims(pod) - empty),
         spec.get("serviceAccountName") or "",
     )
+
+
+def _resource_claims(pod: Tree) -> set[str]:
+    """Return the claims to devices: those named in the spec, and those that were made for the Pod, in its status."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    extended = status.get("extendedResourceClaimStatus") or {}
+    found = [*(spec.get("resourceClaims") or ()), *(status.get("resourceClaimStatuses") or ()), extended]
+    return {str(one.get("resourceClaimName") or "") for one in found}
 
 
 def _names(source: Mapping[str, Any], *parts: str) -> set[str]:

@@ -10,6 +10,7 @@ from kubelib.server.request import Request, RequestInfo, is_set, parse_request
 from kubelib.server.responses import Scope
 
 LASTING = COMMANDS | {"log", "proxy"}
+NODE_NAME = "spec.nodeName"
 
 
 def asked(scope: Scope) -> tuple[RequestInfo, dict[str, str], bool]:
@@ -19,8 +20,8 @@ def asked(scope: Scope) -> tuple[RequestInfo, dict[str, str], bool]:
     watching = info.deprecated_watch
     if info.verb == "list" and query:
         watching = watching or is_set(query, "watch")
-        if "metadata.name=" in query.get("fieldSelector", ""):
-            info = _named(info, query["fieldSelector"])
+    if query and info.verb in ("list", "deletecollection") and (selector := query.get("fieldSelector")):
+        info = _limited(info, selector)
     if watching:
         info = attrs.evolve(info, verb="watch")
     elif info.subresource in COMMANDS and info.verb == "get":
@@ -54,13 +55,19 @@ def _query(raw: bytes) -> dict[str, str]:
     }
 
 
-def _named(info: RequestInfo, selector: str) -> RequestInfo:
-    """Return what a list of one name is about: it may be allowed by a rule for that name."""
+def _limited(info: RequestInfo, selector: str) -> RequestInfo:
+    """Return what a request for many is about: those of one name or one node may be allowed by a rule for that."""
     from kubelib.api.names import is_path_segment
     from kubelib.labels import parse_field_selector
 
+    by_name = info.verb == "list" and "metadata.name=" in selector
+    if not by_name and NODE_NAME not in selector:
+        return info
     try:
-        name = parse_field_selector(selector).exact("metadata.name")
+        fields = parse_field_selector(selector)
     except ValueError:  # refused when it is used
         return info
-    return attrs.evolve(info, name=name) if name and not is_path_segment(name) else info
+    name = (by_name and fields.exact("metadata.name")) or ""
+    if not name or is_path_segment(name):
+        name = info.name
+    return attrs.evolve(info, name=name, on_node=fields.exact(NODE_NAME) or "")

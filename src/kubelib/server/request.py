@@ -46,6 +46,8 @@ class RequestInfo:
     rest: str = ""
     """What follows a proxy subresource."""
     deprecated_watch: bool = False
+    on_node: str = attrs.field(default="", eq=False)
+    """The one node to which the fields that are asked for limit a list, a watch or a deletion of many."""
     kind: object = attrs.field(init=False, eq=False, repr=False)
     """The same for all requests that differ only in the name of the object: what holds whatever that is, is remembered by it."""
 

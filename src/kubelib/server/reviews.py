@@ -11,9 +11,11 @@ from kubelib.api.errors import BadRequest, NotAcceptable, Problem, invalid
 from kubelib.api.scheme import Resource, Tree
 from kubelib.api.times import format_time
 from kubelib.api.validation import problems
+from kubelib.labels import parse_field_selector
 from kubelib.registry.admission.noderestriction import node_of
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
+from kubelib.server.asking import NODE_NAME
 from kubelib.server.authn import API_AUDIENCE, Authenticator
 from kubelib.server.authz import Authorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
@@ -223,9 +225,22 @@ def _wanted(spec: Tree) -> RequestInfo:
             attributes.get("resource") or "",
             attributes.get("subresource") or "",
             attributes.get("name") or "",
+            on_node=_node_asked_about(attributes.get("fieldSelector") or {}),
         )
     plain = spec.get("nonResourceAttributes") or {}
     return RequestInfo(plain.get("verb") or "", plain.get("path") or "")
+
+
+def _node_asked_about(selector: Tree) -> str:
+    """Return the node to which the fields of an access review limit it; what cannot be read limits nothing."""
+    for requirement in selector.get("requirements") or ():
+        values: list[str] = requirement.get("values") or []
+        if requirement.get("key") == NODE_NAME and requirement.get("operator") == "In" and len(values) == 1:
+            return values[0]
+    try:
+        return parse_field_selector(selector.get("rawSelector") or "").exact(NODE_NAME) or ""
+    except ValueError:
+        return ""
 
 
 def _user_info(user: User) -> dict[str, Any]:

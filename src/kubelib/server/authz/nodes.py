@@ -4,7 +4,7 @@ The rules are those of ``plugin/pkg/auth/authorizer/node`` in Kubernetes. What a
 a node gains a secret with the Pod that needs it, and loses it with that Pod.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -14,9 +14,12 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.meta import Key
 from kubelib.api.podreferences import NO_REFERENCES, References, references_of, secrets_of
+from kubelib.api.resource import ResourceSlice
+from kubelib.api.storage import VolumeAttachment
 from kubelib.labels import parse_field_selector
-from kubelib.registry.admission.noderestriction import LEASES, NODES, node_of
+from kubelib.registry.admission.noderestriction import LEASES, NODES, PREFIX, node_of
 from kubelib.registry.base import Query, User
+from kubelib.registry.cache import ResourceCache
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authz import ALLOWED, NO_OPINION, Decision
 from kubelib.server.authz.rbac import Rule, rule_allows
@@ -36,17 +39,6 @@ class _References:
     names: References
 
 
-_GUARDED: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
-    ("", "secrets", ""): (_READ, "can only read resources of this type"),
-    ("", "configmaps", ""): (_READ, "can only read resources of this type"),
-    ("", "persistentvolumeclaims", ""): (("get",), "can only get individual resources of this type"),
-    ("", "persistentvolumes", ""): (("get",), "can only get individual resources of this type"),
-    ("", "serviceaccounts", "token"): (("create",), "can only create tokens for individual service accounts"),
-    ("", "serviceaccounts", ""): (("get",), "can only get individual resources of this type"),
-}
-"""What belongs to Pods: which verbs nodes have for it, and what is said of others."""
-
-
 class NodeAuthorizer:
     """Allows nodes what `rules` say, and of what belongs to Pods only what belongs to theirs; has no say about other users."""
 
@@ -54,52 +46,118 @@ class NodeAuthorizer:
         self._pods = registries.cache_of(Pod)
         self._claims = registries.cache_of(PersistentVolumeClaim)
         self._volumes = registries.cache_of(PersistentVolume)
+        self._attachments = registries.cache_of(VolumeAttachment)
+        self._slices = registries.cache_of(ResourceSlice)
         self._rules = tuple(rules)
         self._references: dict[str, _References] = {}
 
     def decide(self, user: User, request: RequestInfo) -> Decision:
         """Return whether the user is a node that may."""
-        if NODES not in user.groups:
+        if NODES not in user.groups or not user.name.startswith(PREFIX):
             return NO_OPINION
         node = node_of(user)
         if not node:
-            return NO_OPINION
-        key = (request.group, request.resource, request.subresource)
-        if key in _GUARDED:
-            return self._of_its_pods(node, request)
-        match key:
-            case "", ("secrets" | "configmaps" | "persistentvolumeclaims" | "persistentvolumes"), _:
-                return Decision(reason="cannot get subresource")
-            case "coordination.k8s.io", "leases", "":
-                if request.namespace != LEASES:
-                    return Decision(reason=f'can only access leases in the "{LEASES}" system namespace')
-                return _own(
-                    node, request, "can only access node lease with the same name as the requesting node"
+            return Decision(reason=f'unknown node for user "{user.name}"')
+        match request.group, request.resource:
+            case "", "secrets":
+                return self._read(node, request, "secrets")
+            case "", "configmaps":
+                return self._read(node, request, "config_maps")
+            case "", "persistentvolumeclaims" if request.subresource == "status":
+                if request.verb not in ("update", "patch"):
+                    return Decision(reason="can only get/update/patch this type")
+                return self._related(node, request, self._uses(node, request, "claims"))
+            case "", "persistentvolumeclaims":
+                return _get(request) or self._related(node, request, self._uses(node, request, "claims"))
+            case "resource.k8s.io", "resourceclaims":
+                return _get(request) or self._related(
+                    node, request, self._uses(node, request, "resource_claims")
                 )
-            case "storage.k8s.io", "csinodes", "":
-                return _own(
-                    node, request, "can only access CSINode with the same name as the requesting node"
+            case "", "persistentvolumes":
+                return _get(request) or self._related(node, request, self._mounts(node, request.name))
+            case "storage.k8s.io", "volumeattachments":
+                return _get(request) or self._related(
+                    node, request, self._is_on(node, request, self._attachments)
                 )
+            case "", "serviceaccounts":
+                return self._account(node, request)
+            case "coordination.k8s.io", "leases":
+                return _lease(node, request)
+            case "storage.k8s.io", "csinodes":
+                return _own(node, request, "CSINode")
+            case "resource.k8s.io", "resourceslices":
+                return self._slice(node, request)
+            case "", "nodes":
+                return _node(node, request)
+            case "", "pods":
+                return self._pod(node, request)
         return ALLOWED if any(rule_allows(rule, request) for rule in self._rules) else NO_OPINION
 
-    def _of_its_pods(self, node: str, request: RequestInfo) -> Decision:
-        verbs, words = _GUARDED[request.group, request.resource, request.subresource]
-        if request.verb not in verbs:
-            return Decision(reason=words)
-        match request.resource:
-            case "secrets":
-                related = self._uses(node, request, "secrets")
-            case "configmaps":
-                related = self._uses(node, request, "config_maps")
-            case "persistentvolumeclaims":
-                related = self._uses(node, request, "claims")
-            case "persistentvolumes":
-                related = self._mounts(node, request.name)
-            case _:
-                related = self._runs_as(node, request)
-        if related:
+    def _related(self, node: str, request: RequestInfo, is_related: bool) -> Decision:
+        if not request.name:
+            return Decision(reason="No Object name found")
+        if is_related:
             return ALLOWED
         return Decision(reason=f"no relationship found between node '{node}' and this object")
+
+    def _read(self, node: str, request: RequestInfo, what: str) -> Decision:
+        if request.verb not in _READ:
+            return Decision(reason="can only read resources of this type")
+        if request.subresource:
+            return Decision(reason="cannot read subresource")
+        if not request.namespace:
+            return Decision(reason="can only read namespaced object of this type")
+        return self._related(node, request, self._uses(node, request, what))
+
+    def _account(self, node: str, request: RequestInfo) -> Decision:
+        if request.verb == "get" and not request.subresource:
+            return self._related(node, request, self._runs_as(node, request))
+        if request.verb != "create" or not request.name:
+            return Decision(reason="can only create tokens for individual service accounts")
+        if request.subresource != "token":
+            return Decision(reason="can only create token subresource of serviceaccount")
+        return self._related(node, request, self._runs_as(node, request))
+
+    def _slice(self, node: str, request: RequestInfo) -> Decision:
+        """Decide about what drivers offer: the node's own slices. Whether a new one is, admission looks at."""
+        if request.subresource:
+            return Decision(reason="cannot authorize ResourceSlice subresources")
+        match request.verb:
+            case "create":
+                return ALLOWED
+            case "get" | "update" | "patch" | "delete":
+                return self._related(node, request, self._is_on(node, request, self._slices))
+            case "watch" | "list" | "deletecollection":
+                if request.on_node == node:
+                    return ALLOWED
+                return Decision(
+                    reason="can only list/watch/deletecollection resourceslices with nodeName field selector"
+                )
+        return Decision(
+            reason="only the following verbs are allowed for a ResourceSlice:"
+            " get, watch, list, create, update, patch, delete, deletecollection"
+        )
+
+    def _pod(self, node: str, request: RequestInfo) -> Decision:
+        """Decide about Pods: a node reads its own; what it may change of which, admission looks at."""
+        match request.subresource, request.verb:
+            case "", "get":
+                return self._related(node, request, self._is_on(node, request, self._pods))
+            case "", ("list" | "watch"):
+                if request.on_node == node:
+                    return ALLOWED
+                if request.name:
+                    return self._related(node, request, self._is_on(node, request, self._pods))
+                return Decision(reason="can only list/watch pods with spec.nodeName field selector")
+            case ("", ("create" | "delete")) | ("status", ("update" | "patch")) | ("eviction", "create"):
+                return ALLOWED
+        return NO_OPINION
+
+    @staticmethod
+    def _is_on(node: str, request: RequestInfo, cache: ResourceCache) -> bool:
+        """Return whether an object says that it is on a node."""
+        document = cache.get(Key(request.namespace, request.name))
+        return document is not None and (document.tree().get("spec") or {}).get("nodeName") == node
 
     def _pods_of(self, node: str, namespace: str = "") -> Iterator[tuple[Document, References]]:
         fields = parse_field_selector(f"spec.nodeName={node}")
@@ -140,13 +198,42 @@ class NodeAuthorizer:
         return any(document.meta.name == name for document in self._mounted(node))
 
 
-def _own(node: str, request: RequestInfo, words: str) -> Decision:
+def _get(request: RequestInfo) -> Decision | None:
+    """Return the refusal of all but a look at one object; None if that is what is asked for."""
+    if request.verb != "get":
+        return Decision(reason="can only get individual resources of this type")
+    return Decision(reason="cannot get subresource") if request.subresource else None
+
+
+def _lease(node: str, request: RequestInfo) -> Decision:
+    if request.verb in _OWN and request.namespace != LEASES:
+        return Decision(reason=f'can only access leases in the "{LEASES}" system namespace')
+    return _own(node, request, "node lease")
+
+
+def _own(node: str, request: RequestInfo, what: str) -> Decision:
     """Allow what is for the node's own object; the name of a new one is looked at by admission."""
     if request.verb not in _OWN:
-        return Decision(reason="can only get, create, update, patch, or delete a node's own object")
-    if request.name == node or (request.verb == "create" and not request.name):
+        return Decision(reason=f"can only get, create, update, patch, or delete a {what}")
+    if request.subresource and what == "CSINode":
+        return Decision(reason="cannot authorize CSINode subresources")
+    if request.verb == "create" or request.name == node:
         return ALLOWED
-    return Decision(reason=words)
+    return Decision(reason=f"can only access {what} with the same name as the requesting node")
+
+
+def _node(node: str, request: RequestInfo) -> Decision:
+    """Let a node read itself alone; which one it changes, admission looks at."""
+    match request.subresource, request.verb:
+        case ("", ("create" | "update" | "patch")) | ("status", ("update" | "patch")):
+            return ALLOWED
+        case "", ("get" | "list" | "watch"):
+            if request.name == node:
+                return ALLOWED
+            if not request.name:
+                return Decision(reason=f"node '{node}' cannot read all nodes, only its own Node object")
+            return Decision(reason=f"node '{node}' cannot read '{request.name}', only its own Node object")
+    return NO_OPINION
 
 
 def _references(document: Document) -> _References:
