@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from kubelib.registry import ResourceRegistries
+from kubelib.registry.base import User
 from kubelib.server.authz.bootstrap import cluster_role_bindings, cluster_roles, ensure_policy
+from kubelib.server.authz.rbac import RbacAuthorizer
+from kubelib.server.request import RequestInfo
 from kubelib.store import MemoryStore
 from kubelib.testing.cluster import Cluster
 
@@ -95,8 +98,10 @@ def test_strangers_see_health_and_version_only(kubelib_cluster: Cluster) -> None
         ("system:kube-proxy", "", "/apis/discovery.k8s.io/v1/endpointslices", True),
         ("system:kube-proxy", "", "/api/v1/pods", False),
         ("system:kube-controller-manager", "", "/apis/apps/v1/deployments", True),
-        ("system:node:n", "system:nodes", "/api/v1/pods", True),
-        ("system:node:n", "", "/api/v1/pods", False),
+        ("system:node:n", "system:nodes", "/api/v1/services", True),
+        ("system:node:n", "system:nodes", "/api/v1/pods?fieldSelector=spec.nodeName%3Dn", True),
+        ("system:node:n", "system:nodes", "/api/v1/pods", False),
+        ("system:node:n", "", "/api/v1/services", False),
         ("root", "system:masters", "/api/v1/secrets", True),
     ],
 )
@@ -152,7 +157,81 @@ async def test_what_was_taken_from_a_role_comes_back_and_what_was_added_stays() 
         await ensure_policy(registries)
         restored = roles.cache.get(changed.key)
         assert restored is not None
-        assert restored.tree()["rules"] == [mine, *changed.tree()["rules"]]
+        parts = [
+            {"verbs": [verb], "apiGroups": [""], "resources": [resource]}
+            for verb in ("list", "watch")
+            for resource in ("endpoints", "services")
+        ]
+        assert restored.tree()["rules"] == [mine, *parts]
+        await roles.update(
+            changed.key, {**restored.tree(), "rules": [{**parts[0], "verbs": ["*"], "resources": ["*"]}]}
+        )
+        revision = await store.revision()
+        await ensure_policy(registries)
+        assert await store.revision() == revision  # what covers all that is wanted lacks nothing
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("autoupdate", ["true", "false"])
+async def test_a_binding_that_leads_elsewhere_is_made_anew_unless_it_wants_to_be_left_alone(
+    autoupdate: str,
+) -> None:
+    async with MemoryStore() as store, ResourceRegistries(store) as registries:
+        await registries.bootstrap()
+        bindings = registries.of(registries.scheme.path(GROUP, "v1", "clusterrolebindings"))
+        wanted = next(b for b in cluster_role_bindings() if b["metadata"]["name"] == "system:discovery")
+        elsewhere = {**wanted, "roleRef": {**wanted["roleRef"], "name": "cluster-admin"}, "subjects": []}
+        annotations = {"rbac.authorization.kubernetes.io/autoupdate": autoupdate}
+        await bindings.create({**elsewhere, "metadata": {**wanted["metadata"], "annotations": annotations}})
+        await ensure_policy(registries)
+        found = next(d for d in bindings.cache.all() if d.meta.name == "system:discovery").tree()
+        if autoupdate == "true":
+            assert found["roleRef"]["name"] == "system:discovery" and len(found["subjects"]) == 1
+        else:
+            assert found["roleRef"]["name"] == "cluster-admin" and not found.get("subjects")
+
+
+@pytest.mark.anyio
+async def test_an_aggregated_role_gets_back_by_which_label_it_gathers() -> None:
+    async with MemoryStore() as store, ResourceRegistries(store) as registries:
+        await registries.bootstrap()
+        await ensure_policy(registries)
+        roles = registries.of(registries.scheme.path(GROUP, "v1", "clusterroles"))
+        view = next(d for d in roles.cache.all() if d.meta.name == "view")
+        own = {"matchLabels": {"a": "b"}}
+        await roles.update(
+            view.key, {**view.tree(), "aggregationRule": {"clusterRoleSelectors": [own]}, "rules": []}
+        )
+        await ensure_policy(registries)
+        tree = next(d for d in roles.cache.all() if d.meta.name == "view").tree()
+        gathers = {"matchLabels": {f"{GROUP}/aggregate-to-view": "true"}}
+        assert tree["aggregationRule"]["clusterRoleSelectors"] == [own, gathers]
+        assert not tree.get("rules")
+
+
+@pytest.mark.anyio
+async def test_secrets_are_cleaned_in_one_namespace_only_and_signers_are_kubernetes_own() -> None:
+    async with MemoryStore() as store, ResourceRegistries(store) as registries:
+        await registries.bootstrap()
+        await ensure_policy(registries)
+        authorizer = RbacAuthorizer(registries)
+
+        def of_secrets(namespace: str) -> bool:
+            info = RequestInfo("delete", "", "", "v1", namespace, "secrets", "", "bootstrap-token-abcdef")
+            return authorizer.decide(User("system:serviceaccount:kube-system:token-cleaner"), info).allowed
+
+        assert of_secrets("kube-system") and not of_secrets("default")
+
+        def of_signer(verb: str, name: str) -> bool:
+            info = RequestInfo(verb, "", "certificates.k8s.io", "v1", "", "signers", "", name)
+            return authorizer.decide(
+                User("system:serviceaccount:kube-system:certificate-controller"), info
+            ).allowed
+
+        assert of_signer("sign", "kubernetes.io/kubelet-serving")
+        assert of_signer("approve", "kubernetes.io/kube-apiserver-client-kubelet")
+        assert not of_signer("approve", "kubernetes.io/kubelet-serving")
+        assert not of_signer("sign", "example.com/signer")
 
 
 @pytest.mark.anyio

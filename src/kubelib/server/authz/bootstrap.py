@@ -4,17 +4,20 @@ A role that somebody has changed keeps what was added to it and gets back what i
 ``rbac.authorization.kubernetes.io/autoupdate`` says ``false``; so do bindings and their subjects.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import anyio
 
-from kubelib.api.errors import AlreadyExists, Conflict
+from kubelib.api.errors import AlreadyExists, Conflict, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.rbac import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from kubelib.api.scheme import Tree
+from kubelib.registry.base import Preconditions
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authz.controllerroles import CONTROLLERS
+from kubelib.server.authz.escalation import uncovered
 from kubelib.server.authz.roles import ADMIN, EDIT, PLAIN, VIEW
 from kubelib.server.authz.rules import EVENTS, RBAC, READ, rule
 
@@ -132,11 +135,16 @@ def _binding(kind: str, meta: Tree, role_kind: str, role: str, subjects: Sequenc
     return _object(kind, meta, roleRef=reference, subjects=list(subjects))
 
 
+_READER = "extension-apiserver-authentication-reader"
+_OTHER_NAMES = {_READER: f"system::{_READER}"}
+"""Bindings that are not called as their roles are."""
+
+
 def _namespaced() -> Iterator[tuple[str, str, tuple[Tree, ...], tuple[Tree, ...]]]:
     """Yield the roles of single namespaces: namespace, name, rules, subjects."""
     yield (
         "kube-system",
-        "extension-apiserver-authentication-reader",
+        _READER,
         (rule(READ, "core", "configmaps", "extension-apiserver-authentication"),),
         (_user("system:kube-controller-manager"), _user("system:kube-scheduler")),
     )
@@ -150,6 +158,12 @@ def _namespaced() -> Iterator[tuple[str, str, tuple[Tree, ...], tuple[Tree, ...]
             ),
             (_user(f"system:{name}"), _account(name)),
         )
+    provider = "system:controller:cloud-provider"
+    maps = (rule("create get list watch", "core", "configmaps"),)
+    yield "kube-system", provider, maps, (_account("cloud-provider"),)
+    cleaner = "system:controller:token-cleaner"
+    secrets = (rule("delete get list watch", "core", "secrets"), EVENTS)
+    yield "kube-system", cleaner, secrets, (_account("token-cleaner"),)
     signer = "system:controller:bootstrap-signer"
     yield "kube-system", signer, (rule(READ, "core", "secrets"),), (_account("bootstrap-signer"),)
     yield (
@@ -169,8 +183,8 @@ async def ensure_policy(registries: ResourceRegistries) -> None:
     kinds = {kind.kind: kind for kind in (ClusterRole, ClusterRoleBinding, Role, RoleBinding)}
     wanted = [*cluster_roles(), *cluster_role_bindings()]
     for namespace, name, rules, subjects in _namespaced():
-        meta = _meta(name, namespace)
-        wanted.append(_object("Role", meta, rules=list(rules)))
+        wanted.append(_object("Role", _meta(name, namespace), rules=list(rules)))
+        meta = _meta(_OTHER_NAMES.get(name, name), namespace)
         wanted.append(_binding("RoleBinding", meta, "Role", name, subjects))
     # All at once: a store that commits in groups then writes to its disk a few times only.
     async with anyio.create_task_group() as group:
@@ -188,13 +202,30 @@ async def _ensure(registries: ResourceRegistries, kind: Any, wanted: Tree) -> No
             if found is None:
                 await registry.create(wanted, namespace=key.namespace)
                 return
-            completed = _completed(found.tree(), wanted)
+            tree = found.tree()
+            if _leads_elsewhere(tree, wanted):
+                # Where a binding leads cannot be changed: it is made anew, as whoever it names must not get another role.
+                await _delete(registry, key, tree["metadata"]["uid"])
+                continue
+            completed = _completed(tree, wanted)
             if completed is None:
                 return
             await registry.update(key, completed)
             return
         except (AlreadyExists, Conflict):
             await anyio.sleep(0.01)  # another API server does the same: see what it has done
+
+
+async def _delete(registry: Any, key: Key, uid: str) -> None:
+    with contextlib.suppress(NotFound):
+        await registry.delete(key, preconditions=Preconditions(uid))
+
+
+def _leads_elsewhere(tree: Tree, wanted: Tree) -> bool:
+    """Return whether a binding gives another role, and does not want to be left alone."""
+    if "roleRef" not in wanted or (tree["metadata"].get("annotations") or {}).get(AUTOUPDATE) == "false":
+        return False
+    return bool(tree.get("roleRef") != wanted["roleRef"])
 
 
 def _completed(tree: Tree, wanted: Tree) -> Tree | None:
@@ -212,9 +243,17 @@ def _completed(tree: Tree, wanted: Tree) -> Tree | None:
     }
     part = "subjects" if "subjects" in wanted else "rules"
     present = tree.get(part) or []
-    # What an aggregated role holds is gathered, and kept, by the controller.
-    added = [] if "aggregationRule" in wanted else [item for item in wanted[part] if item not in present]
-    if not added and not any(lacking.values()):
+    missing: list[Tree] = []
+    if "aggregationRule" in wanted:  # what such a role holds is gathered, and kept, by the controller
+        gathers = (tree.get("aggregationRule") or {}).get("clusterRoleSelectors") or []
+        missing = [one for one in wanted["aggregationRule"]["clusterRoleSelectors"] if one not in gathers]
+        tree["aggregationRule"] = {"clusterRoleSelectors": [*gathers, *missing]}
+        added: list[Any] = []
+    elif part == "subjects":
+        added = [item for item in wanted[part] if item not in present]
+    else:
+        added = uncovered(present, wanted[part])
+    if not added and not missing and not any(lacking.values()):
         return None
     for name, values in lacking.items():
         meta[name] = {**(meta.get(name) or {}), **values}

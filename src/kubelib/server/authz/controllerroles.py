@@ -11,6 +11,7 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("list watch", "core", "pods"),
         EVENTS,
         rule("create delete get list watch", "storage.k8s.io", "volumeattachments"),
+        rule(READ, "storage.k8s.io", "csidrivers csinodes"),
     ),
     "certificate-controller": (
         rule("delete get list watch", "certificates.k8s.io", "certificatesigningrequests"),
@@ -19,7 +20,14 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
             "certificates.k8s.io",
             "certificatesigningrequests/approval certificatesigningrequests/status",
         ),
-        rule("approve sign", "certificates.k8s.io", "signers"),
+        rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+        rule(
+            "sign",
+            "certificates.k8s.io",
+            "signers",
+            "kubernetes.io/legacy-unknown kubernetes.io/kube-apiserver-client"
+            " kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving",
+        ),
         rule("create", "authorization.k8s.io", "subjectaccessreviews"),
         EVENTS,
     ),
@@ -30,12 +38,12 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("get list update watch", "batch", "cronjobs"),
         rule(CONTROL, "batch", "jobs"),
         rule("update", "batch", "cronjobs/finalizers cronjobs/status"),
-        rule("delete list", "core", "pods"),
+        rule("delete list watch", "core", "pods"),
         EVENTS,
     ),
     "daemon-set-controller": (
-        rule(READ, "apps", "daemonsets"),
-        rule("update", "apps", "daemonsets/finalizers daemonsets/status"),
+        rule(READ, "apps extensions", "daemonsets"),
+        rule("update", "apps extensions", "daemonsets/finalizers daemonsets/status"),
         rule("list watch", "core", "nodes"),
         rule("create delete list patch watch", "core", "pods"),
         rule("create", "core", "pods/binding"),
@@ -43,14 +51,15 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         EVENTS,
     ),
     "deployment-controller": (
-        rule("get list update watch", "apps", "deployments"),
-        rule("update", "apps", "deployments/finalizers deployments/status"),
-        rule(CONTROL, "apps", "replicasets"),
+        rule("get list update watch", "apps extensions", "deployments"),
+        rule("update", "apps extensions", "deployments/finalizers deployments/status"),
+        rule(CONTROL, "apps extensions", "replicasets"),
         rule("get list update watch", "core", "pods"),
         EVENTS,
     ),
     "disruption-controller": (
-        rule(READ, "apps", "deployments replicasets statefulsets"),
+        rule(READ, "apps extensions", "deployments replicasets"),
+        rule(READ, "apps", "statefulsets"),
         rule(READ, "core", "replicationcontrollers"),
         rule(READ, "policy", "poddisruptionbudgets"),
         rule("get", "*", "*/scale"),
@@ -89,6 +98,7 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("get list patch update watch", "core", "persistentvolumes"),
         rule("patch update", "core", "persistentvolumeclaims/status"),
         rule(READ, "core", "persistentvolumeclaims"),
+        rule("get", "core", "services"),
         EVENTS,
     ),
     "generic-garbage-collector": (
@@ -100,9 +110,9 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("update", "autoscaling", "horizontalpodautoscalers/status"),
         # Ours changes the number alone, with a patch.
         rule("get patch update", "*", "*/scale"),
-        rule("list", "core", "pods"),
-        rule("list", "metrics.k8s.io", "pods"),
-        rule("get list", "custom.metrics.k8s.io external.metrics.k8s.io", "*"),
+        rule("list watch", "core", "pods"),
+        rule("list watch", "metrics.k8s.io", "pods"),
+        rule(READ, "custom.metrics.k8s.io external.metrics.k8s.io", "*"),
         EVENTS,
     ),
     "job-controller": (
@@ -111,10 +121,14 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("create delete list patch watch", "core", "pods"),
         EVENTS,
     ),
+    "legacy-service-account-token-cleaner": (
+        rule("get", "core", "configmaps", "kube-apiserver-legacy-service-account-token-tracking"),
+        rule("delete patch", "core", "secrets"),
+    ),
     "namespace-controller": (
         rule("delete get list watch", "core", "namespaces"),
         rule("update", "core", "namespaces/finalize namespaces/status"),
-        rule("delete deletecollection get list", "*", "*"),
+        rule("delete deletecollection get list watch", "*", "*"),
         EVENTS,
     ),
     "node-controller": (
@@ -129,7 +143,11 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("create delete get list update watch", "core", "persistentvolumes"),
         rule("update", "core", "persistentvolumes/status persistentvolumeclaims/status"),
         rule("get list update watch", "core", "persistentvolumeclaims"),
+        rule("create delete get list watch", "core", "pods"),
         rule(READ, "storage.k8s.io", "storageclasses"),
+        rule("list watch", "core", "nodes"),
+        rule("watch", "core", "events"),
+        rule("get", "core", "services"),
         EVENTS,
     ),
     "pod-garbage-collector": (
@@ -148,8 +166,8 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         EVENTS,
     ),
     "replicaset-controller": (
-        rule("get list update watch", "apps", "replicasets"),
-        rule("update", "apps", "replicasets/finalizers replicasets/status"),
+        rule("get list update watch", "apps extensions", "replicasets"),
+        rule("update", "apps extensions", "replicasets/finalizers replicasets/status"),
         rule("create delete list patch watch", "core", "pods"),
         EVENTS,
     ),
@@ -178,9 +196,20 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule("list watch", "core", "namespaces"),
         EVENTS,
     ),
+    "route-controller": (
+        rule("list watch", "core", "nodes"),
+        rule("patch", "core", "nodes/status"),
+        EVENTS,
+    ),
     "service-account-controller": (
         rule("create get list watch", "core", "serviceaccounts"),
         rule("list watch", "core", "namespaces"),
+        EVENTS,
+    ),
+    "service-controller": (
+        rule(READ, "core", "services"),
+        rule("patch update", "core", "services/status"),
+        rule("list watch", "core", "nodes"),
         EVENTS,
     ),
     "service-cidrs-controller": (
@@ -194,21 +223,18 @@ CONTROLLERS: dict[str, tuple[Tree, ...]] = {
         rule(READ, "apps", "statefulsets"),
         rule("update", "apps", "statefulsets/finalizers statefulsets/status"),
         rule("create delete get patch update", "core", "pods"),
+        rule("update", "core", "pods/finalizers"),
         rule(CONTROL, "apps", "controllerrevisions"),
         rule("create delete get list patch update watch", "core", "persistentvolumeclaims"),
         EVENTS,
     ),
     "storage-version-migrator-controller": (
         # An apply to what is gone is a request to create, which fails as it names a uid.
-        rule("create list patch", "*", "*"),
+        rule("create list patch watch", "*", "*"),
         rule(READ, "storagemigration.k8s.io", "storageversionmigrations"),
         rule("update", "storagemigration.k8s.io", "storageversionmigrations/status"),
         rule("get", "apiextensions.k8s.io", "customresourcedefinitions"),
         rule("patch update", "apiextensions.k8s.io", "customresourcedefinitions/status"),
-        EVENTS,
-    ),
-    "token-cleaner": (
-        rule("delete get list watch", "core", "secrets"),
         EVENTS,
     ),
     "ttl-controller": (
