@@ -117,6 +117,16 @@ NEW: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r"}]}}, [
         f'{CONTAINER}.resources.claims[1]: Duplicate value: "r"']),
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r", "request": "b"}]}}, []),
+    # the rights to volumes
+    ({"spec__volumes": [{"name": "v", "emptyDir": {"mode": 0o1777}}, {"name": "w", "configMap": {"name": "c", "defaultUser": 0, "items": [{"key": "k", "path": "p", "user": 2**31 - 1}]}}]}, []),
+    ({C + "volumeMounts": [], "spec__volumes": [{"name": "v", "emptyDir": {"mode": 0o2000}}]}, [
+        "spec.volumes[0].emptyDir.mode: Invalid value: 1024: must be a number between 0 and 01777 (octal), both inclusive"]),
+    ({C + "volumeMounts": [], "spec__volumes": [{"name": "v", "secret": {"secretName": "s", "defaultUser": -1, "items": [{"key": "k", "path": "p", "user": 2**31}]}}]}, [
+        "spec.volumes[0].secret.defaultUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        "spec.volumes[0].secret.items[0].user: Invalid value: 2147483648: must be between 0 and 2147483647, inclusive"]),
+    ({C + "volumeMounts": [], "spec__serviceAccountName": "default", "spec__volumes": [{"name": "v", "projected": {"defaultUser": -1, "sources": [{"serviceAccountToken": {"path": "t", "expirationSeconds": 600, "user": -1}}]}}]}, [
+        "spec.volumes[0].projected.defaultUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        "spec.volumes[0].projected.sources[0].serviceAccountToken.user: Invalid value: -1: must be between 0 and 2147483647, inclusive"]),
     # variables from files
     ({C + "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "a/b", "key": "K-1.x"}}}]}, []),
     ({C + "env": [{"name": "A", "valueFrom": {"fileKeyRef": {}}}]}, [

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.projections import ServiceAccountTokenProjection
 from kubelib.api.core.security import SecurityContext
+from kubelib.api.core.volumes import ProjectedVolumeSource, Volume
 
 READ, READ_WRITE = 0o440, 0o660
 """What the group may do with files at least; with directories, also enter them."""
@@ -31,6 +34,31 @@ def user_of(pod: Pod) -> int | None:
 
 def _user(own: SecurityContext | None, shared: int | None) -> int | None:
     return own.run_as_user if own is not None and own.run_as_user is not None else shared
+
+
+def owners_of(pod: Pod, volume: Volume, files: Iterable[str]) -> dict[str, int]:
+    """Return whose the files of a volume are, by path: of the user that one of them or the volume names.
+
+    Otherwise tokens belong to the user as whom the Pod runs, if it says one.
+    """
+    usual, own, tokens = None, {}, ()
+    if (source := volume.config_map or volume.secret or volume.downward_api) is not None:
+        usual, own = source.default_user, {item.path: item.user for item in source.items}
+    elif (projected := volume.projected) is not None:
+        usual, tokens = projected.default_user, tuple(_tokens(projected))
+        parts = (p for s in projected.sources for p in (s.config_map, s.secret, s.downward_api))
+        own = {item.path: item.user for part in parts if part is not None for item in part.items}
+        own |= {token.path: token.user for token in tokens}
+    owners = {path: usual if (user := own.get(path)) is None else user for path in files}
+    runs_as = user_of(pod) if tokens else None
+    for token in tokens:
+        if owners.get(token.path) is None:
+            owners[token.path] = runs_as
+    return {path: user for path, user in owners.items() if user is not None}
+
+
+def _tokens(projected: ProjectedVolumeSource) -> Iterator[ServiceAccountTokenProjection]:
+    return (s.service_account_token for s in projected.sources if s.service_account_token is not None)
 
 
 def give(root: Path, group: int, mask: int) -> None:

@@ -79,7 +79,9 @@ class Volumes:
                 in_memory(directory, _size_of(pod, volume.empty_dir))
             elif fresh:
                 directory.mkdir(parents=True)
-                directory.chmod(0o777)  # whoever the containers run as
+            if fresh:
+                mode = volume.empty_dir.mode
+                directory.chmod(0o777 if mode is None else mode)  # whoever the containers run as
             if fresh and group is not None:
                 ownership.give(directory.resolve(), group, ownership.READ_WRITE)
             return directory
@@ -91,7 +93,7 @@ class Volumes:
         files = await self._files(pod, volume, address)
         if files is None:
             raise ConfigMissing(f'volume "{volume.name}" is of a kind that this node does not have')
-        publish(directory, files, group=group, owners=_token_owners(pod, volume))
+        publish(directory, files, group=group, owners=ownership.owners_of(pod, volume, files))
         return directory
 
     async def _claimed(self, pod: Pod, claim: str, group: int | None) -> Path:
@@ -274,15 +276,6 @@ def _claim_of(pod: Pod, volume: Volume) -> str | None:
     if volume.persistent_volume_claim is not None:
         return volume.persistent_volume_claim.claim_name
     return f"{pod.metadata.name}-{volume.name}" if volume.ephemeral is not None else None
-
-
-def _token_owners(pod: Pod, volume: Volume) -> dict[str, int]:
-    """Return to whom the tokens in a volume belong, by path: to the user as whom the Pod runs, if it says one."""
-    user = ownership.user_of(pod)
-    if volume.projected is None or user is None:
-        return {}
-    tokens = (part.service_account_token for part in volume.projected.sources)
-    return {token.path: user for token in tokens if token is not None}
 
 
 def _mode(*candidates: int | None) -> int:

@@ -13,6 +13,7 @@ from kubelib.api.validation.trust import bundle_name_messages
 
 _FILE_MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 _DOWNWARD = ("metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid")
+_LARGEST_ID = 2**31 - 1
 _LEAST_SECONDS, _MOST_SECONDS = 600, 2**32
 
 
@@ -23,12 +24,20 @@ def mode_problems(source: Tree, field: str, path: str, problems: list[Problem]) 
         problems.append(invalid(f"{path}.{field}", mode, _FILE_MODE))
 
 
+def user_problems(source: Tree, field: str, path: str, problems: list[Problem]) -> None:
+    """Check the user whose files are."""
+    user = source.get(field)
+    if user is not None and not 0 <= user <= _LARGEST_ID:
+        problems.append(invalid(f"{path}.{field}", user, f"must be between 0 and {_LARGEST_ID}, inclusive"))
+
+
 def item_problems(item: Tree, path: str, problems: list[Problem]) -> None:
     """Check which key becomes which file."""
     if not item.get("key"):
         problems.append(required(f"{path}.key"))
     _target_problems(item, path, problems)
     mode_problems(item, "mode", path, problems)
+    user_problems(item, "user", path, problems)
 
 
 def _target_problems(item: Tree, path: str, problems: list[Problem]) -> None:
@@ -53,11 +62,13 @@ def downward_file_problems(item: Tree, path: str, problems: list[Problem]) -> No
     else:
         problems.append(required(path, "one of fieldRef and resourceFieldRef is required"))
     mode_problems(item, "mode", path, problems)
+    user_problems(item, "user", path, problems)
 
 
 def projected(source: Tree, path: str, problems: list[Problem]) -> None:
     """Check a volume with files from several sources."""
     mode_problems(source, "defaultMode", path, problems)
+    user_problems(source, "defaultUser", path, problems)
     taken: set[str] = set()
     for at, projection in enumerate(source.get("sources") or ()):
         here = f"{path}.sources[{at}]"
@@ -95,6 +106,7 @@ def _token(token: Tree, volume: str, path: str, problems: list[Problem]) -> None
         problems.append(invalid(field, seconds, "may not specify a duration less than 10 minutes"))
     elif seconds > _MOST_SECONDS:
         problems.append(invalid(field, seconds, "may not specify a duration larger than 2^32 seconds"))
+    user_problems(token, "user", path, problems)
     _target_problems(token, volume, problems)
 
 

@@ -8,7 +8,13 @@ from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation import volumesources as sources
 from kubelib.api.validation.problems import duplicate, each, forbidden, invalid, not_supported, required
-from kubelib.api.validation.projections import downward_file_problems, item_problems, mode_problems, projected
+from kubelib.api.validation.projections import (
+    downward_file_problems,
+    item_problems,
+    mode_problems,
+    projected,
+    user_problems,
+)
 from kubelib.api.validation.resources import amount
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -54,6 +60,10 @@ def claimed_volume_problems(volumes: Any, pod: str, path: str) -> list[Problem]:
 
 
 def _empty_dir(source: Tree, path: str, problems: list[Problem]) -> None:
+    mode = source.get("mode")
+    if mode is not None and not 0 <= mode <= 0o1777:
+        why = "must be a number between 0 and 01777 (octal), both inclusive"
+        problems.append(invalid(f"{path}.mode", mode, why))
     if source.get("sizeLimit") is None:
         return
     limit = amount(source["sizeLimit"], f"{path}.sizeLimit", problems)
@@ -71,6 +81,7 @@ def _files_of(name: str) -> sources.Rule:
     def rule(source: Tree, path: str, problems: list[Problem]) -> None:
         sources.needs(name)(source, path, problems)
         mode_problems(source, "defaultMode", path, problems)
+        user_problems(source, "defaultUser", path, problems)
         for at, item in enumerate(source.get("items") or ()):
             item_problems(item, f"{path}.items[{at}]", problems)
 
@@ -79,6 +90,7 @@ def _files_of(name: str) -> sources.Rule:
 
 def _downward(source: Tree, path: str, problems: list[Problem]) -> None:
     mode_problems(source, "defaultMode", path, problems)
+    user_problems(source, "defaultUser", path, problems)
     for item in source.get("items") or ():
         downward_file_problems(item, path, problems)
 
