@@ -14,6 +14,7 @@ from kubelib.api.core.projections import (
     DownwardAPIVolumeFile,
     KeyToPath,
     ObjectFieldSelector,
+    ProjectedVolumeSource,
     SecretProjection,
     VolumeProjection,
 )
@@ -22,7 +23,6 @@ from kubelib.api.core.volumes import (
     ConfigMapVolumeSource,
     DownwardAPIVolumeSource,
     EmptyDirVolumeSource,
-    ProjectedVolumeSource,
     SecretVolumeSource,
     Volume,
 )
@@ -96,12 +96,12 @@ async def test_files_belong_to_the_user_of_their_item_or_of_their_volume(
     volumes: Volumes, source: dict[str, Any], usual: int | None
 ) -> None:
     [(kind, of)] = source.items()
-    given = (
+    given: Any = (
         ProjectedVolumeSource(sources=of, default_user=usual)
         if kind == "projected"
         else type(of)(**{name: getattr(of, name) for name in of.__struct_fields__} | {"default_user": usual})
     )
-    place = (await volumes.prepare(pod_with(**{kind: given}), address=""))["v"]
+    place = (await volumes.prepare(pod_with(None, **{kind: given}), address=""))["v"]
     assert [(place / name).stat().st_uid for name in ("a", "b")] == [2001, usual or 0]
 
 

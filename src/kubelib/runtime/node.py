@@ -14,7 +14,7 @@ import anyio
 
 from kubelib.api.coordination import Lease, LeaseSpec
 from kubelib.api.core.node import Node, NodeSpec
-from kubelib.api.declaredfeatures import RESIZE_INIT, RESIZE_PODS, WEBSOCKETS
+from kubelib.api.declaredfeatures import RESIZE_INIT, RESIZE_PODS, RESTART_ALL, WEBSOCKETS
 from kubelib.api.errors import AlreadyExists, ApiError, NotFound
 from kubelib.api.meta import Key, ObjectMeta, OwnerReference
 from kubelib.api.quantity import from_bytes, parse_quantity
@@ -37,7 +37,7 @@ CLAIM = "kubelib.dev/claimed-pod-cidr"
 POD_CIDR = "pod-cidr"
 """The file that tells the node's range of addresses."""
 VERSION = "v1.37.0+kubelib"
-FEATURES = sorted((WEBSOCKETS, RESIZE_PODS, RESIZE_INIT))
+FEATURES = sorted((WEBSOCKETS, RESIZE_PODS, RESIZE_INIT, RESTART_ALL))
 """What this agent can do of that which nodes declare."""
 
 

@@ -3,13 +3,12 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from kubelib.api.core.pod import Pod
-from kubelib.api.core.projections import ServiceAccountTokenProjection
 from kubelib.api.core.security import SecurityContext
-from kubelib.api.core.volumes import ProjectedVolumeSource, Volume
+from kubelib.api.core.volumes import Volume
 
 READ, READ_WRITE = 0o440, 0o660
 """What the group may do with files at least; with directories, also enter them."""
@@ -41,24 +40,19 @@ def owners_of(pod: Pod, volume: Volume, files: Iterable[str]) -> dict[str, int]:
 
     Otherwise tokens belong to the user as whom the Pod runs, if it says one.
     """
-    usual, own, tokens = None, {}, ()
+    usual: int | None = None
+    own: dict[str, int | None] = {}
     if (source := volume.config_map or volume.secret or volume.downward_api) is not None:
         usual, own = source.default_user, {item.path: item.user for item in source.items}
     elif (projected := volume.projected) is not None:
-        usual, tokens = projected.default_user, tuple(_tokens(projected))
-        parts = (p for s in projected.sources for p in (s.config_map, s.secret, s.downward_api))
-        own = {item.path: item.user for part in parts if part is not None for item in part.items}
-        own |= {token.path: token.user for token in tokens}
+        usual, runs_as = projected.default_user, user_of(pod)
+        for shown in projected.sources:
+            part = shown.config_map or shown.secret or shown.downward_api
+            own |= {item.path: item.user for item in part.items} if part is not None else {}
+            if (token := shown.service_account_token) is not None:
+                own[token.path] = next((u for u in (token.user, usual, runs_as) if u is not None), None)
     owners = {path: usual if (user := own.get(path)) is None else user for path in files}
-    runs_as = user_of(pod) if tokens else None
-    for token in tokens:
-        if owners.get(token.path) is None:
-            owners[token.path] = runs_as
     return {path: user for path, user in owners.items() if user is not None}
-
-
-def _tokens(projected: ProjectedVolumeSource) -> Iterator[ServiceAccountTokenProjection]:
-    return (s.service_account_token for s in projected.sources if s.service_account_token is not None)
 
 
 def give(root: Path, group: int, mask: int) -> None:

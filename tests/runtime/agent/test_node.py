@@ -11,7 +11,7 @@ from kubelib.api.coordination import Lease
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
-from kubelib.api.declaredfeatures import RESIZE_INIT, RESIZE_PODS, WEBSOCKETS
+from kubelib.api.declaredfeatures import RESIZE_INIT, RESIZE_PODS, RESTART_ALL, WEBSOCKETS
 from kubelib.api.meta import Key
 from kubelib.api.times import parse_time
 from kubelib.runtime.fake import Life
@@ -81,7 +81,7 @@ async def test_the_node_registers_with_what_it_has_and_is_ready(node: SimNode) -
         ("Hostname", "node-1"),
     ]
     assert found.metadata.labels["kubernetes.io/hostname"] == "node-1"
-    assert found.status.declared_features == (WEBSOCKETS, RESIZE_PODS, RESIZE_INIT)
+    assert found.status.declared_features == (WEBSOCKETS, RESIZE_PODS, RESIZE_INIT, RESTART_ALL)
     assert found.status.node_info.container_runtime_version.startswith("fake://")
     assert found.spec.pod_cidr
 
