@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from urllib.parse import urlencode
 
 import anyio
 
@@ -93,22 +94,23 @@ class HttpClient:
     ) -> None:
         import httpx
 
-        from kubelib.client.exchanges import Exchanges
+        from kubelib.client.exchanges import Exchanges, Through
 
         self.connection = connection
         self.scheme = Scheme(scheme)
         """The kinds that can be asked for: those of the scheme that was given, and those that are added here."""
-        self._headers = {
-            "user-agent": f"{manager}/0.1.0",
-            "accept-encoding": "gzip, deflate",
-            "connection": "keep-alive",
-        }
+        self._headers = {"user-agent": f"{manager}/0.1.0", "accept-encoding": "gzip, deflate"}
         if connection.token:
             self._headers["authorization"] = f"Bearer {connection.token}"
         self._tls = tls_context(connection) if connection.server.startswith("https") else None
         self._servers = Servers(connection.servers)
         # Without a client of httpx around it: redirects, cookies and the merging of settings cost as much as the exchange itself.
-        self._transport: httpx.AsyncBaseTransport = transport or Exchanges(self._tls)
+        self._transport: httpx.AsyncBaseTransport
+        self._carrier: Exchanges | Through
+        if transport is None:
+            self._transport = self._carrier = Exchanges(self._tls)
+        else:
+            self._transport, self._carrier = transport, Through(transport)
         self._read: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self.binder = HttpBinder(self)
         """Commits many bindings at once, at a server of ours."""
@@ -170,47 +172,35 @@ class HttpClient:
         The latter is `Unreachable` where no server could be connected to. Where there are several servers, the next one is asked if one cannot be reached, and also if one goes away before it
         has answered what only reads. A write that was not answered may have been done: that is for the caller to find out.
         """
-        headers = {"accept": accept}
+        headers = {**self._headers, "accept": accept}
         if body is not None:
             headers["content-type"] = content_type
+        if query:
+            path = f"{path}?{urlencode(query)}"
         for attempt in range(RETRIES):
-            response = await self._ask(method, path, query, body, headers)
-            if response.status_code == 429 and "retry-after" in response.headers and attempt < RETRIES - 1:
-                await anyio.sleep(float(response.headers["retry-after"]))
+            answer = await self._ask(method, path, body, headers)
+            if answer.status == 429 and "retry-after" in answer.headers and attempt < RETRIES - 1:
+                await anyio.sleep(float(answer.headers["retry-after"]))
                 continue
             break
-        if response.status_code >= 400:
-            raise codec.error_of_answer(response.status_code, response.content)
-        return Answer(response.status_code, dict(response.headers), response.content)
+        if answer.status >= 400:
+            raise codec.error_of_answer(answer.status, answer.body)
+        return answer
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: bytes | None,
-        headers: Mapping[str, str],
-    ) -> "httpx.Response":
+    async def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         import httpx
 
         why, reached = "", False
         guarded = self._may_write is not None and method not in ("GET", "HEAD")
-        extensions: dict[str, Any] = {"timeout": PATIENCE}
-        if guarded:
-            extensions["trace"] = self._before_sending
+        trace = self._before_sending if guarded else None
         for url in self._servers.turns():
             try:
                 if guarded:
                     await self._before_sending(SENDING, None)
-                request = self._request(method, f"{url}{path}", query, headers, extensions, body)
-                response = await self._transport.handle_async_request(request)
-                try:
-                    await response.aread()
-                finally:
-                    await response.aclose()
-                if response.status_code == 503:
+                answer = await self._carrier.ask(method, url, path, headers, body, PATIENCE, trace)
+                if answer.status == 503:
                     self._servers.failed(url)  # whoever tries again asks another
-                return response
+                return answer
             except httpx.HTTPError as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
                 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
@@ -220,26 +210,6 @@ class HttpClient:
                     self._servers.failed(url)
                     break
         raise _no_answer(why, reached)
-
-    def _request(
-        self,
-        method: str,
-        url: str,
-        query: Mapping[str, str] | None,
-        headers: Mapping[str, str],
-        extensions: dict[str, Any],
-        body: bytes | None = None,
-    ) -> "httpx.Request":
-        import httpx
-
-        return httpx.Request(
-            method,
-            url,
-            params=query or None,
-            headers={**self._headers, **headers},
-            content=body,
-            extensions=extensions,
-        )
 
     async def _before_sending(self, event: str, _: Any) -> None:
         # Again when the connection is there, for opening one may have taken long.
@@ -276,8 +246,13 @@ class HttpClient:
 
         why, reached = "", False
         for url in self._servers.turns():
-            extensions = {"timeout": {**PATIENCE, "read": None}}
-            request = self._request(method, f"{url}{path}", query, {"accept": accept}, extensions)
+            request = httpx.Request(
+                method,
+                f"{url}{path}",
+                params=query or None,
+                headers={**self._headers, "accept": accept},
+                extensions={"timeout": {**PATIENCE, "read": None}},
+            )
             try:
                 return url, await self._transport.handle_async_request(request)
             except httpx.HTTPError as error:
