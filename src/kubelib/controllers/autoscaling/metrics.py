@@ -1,7 +1,7 @@
 """From what Pods use to how many of them there should be. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -11,7 +11,6 @@ from kubelib.api.autoscaling_v2 import (
     ContainerResourceMetricStatus,
     MetricSpec,
     MetricStatus,
-    MetricTarget,
     MetricValueStatus,
     ResourceMetricStatus,
 )
@@ -39,6 +38,18 @@ class Usage:
     """By container, what it uses of each resource, in thousandths."""
     since: datetime | None = None
     """When the time began over which this was measured; None if that is not known."""
+
+
+@attrs.frozen
+class Tolerance:
+    """How far a metric may be above and below its target before anything is done."""
+
+    up: float = TOLERANCE
+    down: float = TOLERANCE
+
+    def holds(self, ratio: float) -> bool:
+        """Return whether a metric, over its target, is near enough to it."""
+        return 1 - self.down <= ratio <= 1 + self.up
 
 
 class MetricsUnavailable(Exception):
@@ -115,9 +126,7 @@ def compute(
     usage: Mapping[str, Usage],
     current: int,
     now: datetime,
-    *,
-    up: float = TOLERANCE,
-    down: float = TOLERANCE,
+    tolerance: Tolerance = Tolerance(),
 ) -> Computed:
     """Return how many replicas a metric of resources calls for. Raises `CannotCompute`.
 
@@ -130,12 +139,10 @@ def compute(
     if source is None:
         raise CannotCompute(f"metrics of type {spec.type} need an adapter, which this cluster does not have")
     resource, target = source.name, source.target
-    alive = [p for p in pods if p.metadata.deletion_timestamp is None and p.status.phase != "Failed"]
-    if not alive:
-        raise CannotCompute("no pods returned by selector while calculating replica count")
+    candidates = alive(pods)
     measured: dict[str, int] = {}
     missing, starting = [], []
-    for pod in alive:
+    for pod in candidates:
         measurement = usage.get(pod.metadata.name)
         used = _used(measurement, resource, container)
         if pod.status.phase in ("", "Pending"):
@@ -153,9 +160,9 @@ def compute(
         target.average_utilization or 1 if by_use else max(1, parse_quantity(target.average_value).milli())
     )
     requests = (
-        {p.metadata.uid: _requests(p, resource, container) for p in (*alive,)}
+        {p.metadata.uid: _requests(p, resource, container) for p in candidates}
         if by_use
-        else {p.metadata.uid: 1 for p in alive}
+        else {p.metadata.uid: 1 for p in candidates}
     )
 
     def ratio(values: Mapping[str, int]) -> float:
@@ -181,49 +188,48 @@ def compute(
     )
     name = f"{resource} {'container ' if container else ''}resource"
     name += " utilization (percentage of request)" if by_use else ""
-    replicas = _replicas(ratio, measured, missing, starting, requests, wanted, target, current, up, down)
+
+    def on_target(pod: Pod) -> int:
+        return requests[pod.metadata.uid] * max(100, wanted) // 100 if by_use else wanted
+
+    replicas = replicas_for(ratio, measured, missing, starting, on_target, current, tolerance)
     return Computed(replicas, name, status)
 
 
-def _replicas(
-    ratio: "Ratio",
-    measured: dict[str, int],
+def alive(pods: Sequence[Pod]) -> list[Pod]:
+    """Return the Pods that count at all. Raises `CannotCompute` if there are none."""
+    found = [p for p in pods if p.metadata.deletion_timestamp is None and p.status.phase != "Failed"]
+    if not found:
+        raise CannotCompute("no pods returned by selector while calculating replica count")
+    return found
+
+
+def replicas_for(
+    ratio: Callable[[Mapping[str, int]], float],
+    measured: Mapping[str, int],
     missing: Sequence[Pod],
     starting: Sequence[Pod],
-    requests: Mapping[str, int],
-    wanted: int,
-    target: MetricTarget,
+    on_target: Callable[[Pod], int],
     current: int,
-    up: float,
-    down: float,
+    tolerance: Tolerance,
 ) -> int:
-    def tolerable(value: float) -> bool:
-        return 1 - down <= value <= 1 + up
+    """Return the replicas that measurements, by uid, call for; `ratio` is usage over target.
 
+    `on_target` says what a Pod uses that is as it should be.
+    """
     first = ratio(measured)
     idle = list(starting) if first > 1 else []
     if not idle and not missing:
-        return current if tolerable(first) else math.ceil(first * len(measured))
+        return current if tolerance.holds(first) else math.ceil(first * len(measured))
     values = dict(measured)
-    on_target = max(100, wanted) if target.type == "Utilization" else wanted
     for pod in missing:
-        uid = pod.metadata.uid
-        on = requests[uid] * on_target // 100 if target.type == "Utilization" else wanted
-        values[uid] = on if first < 1 else 0
+        values[pod.metadata.uid] = on_target(pod) if first < 1 else 0
     for pod in idle:
         values[pod.metadata.uid] = 0
     second = ratio(values)
-    if tolerable(second) or (first < 1 < second) or (second < 1 < first):
+    if tolerance.holds(second) or (first < 1 < second) or (second < 1 < first):
         return current
     replicas = math.ceil(second * len(values))
     if (second < 1 and replicas > current) or (second > 1 and replicas < current):
         return current
     return replicas
-
-
-class Ratio(Protocol):
-    """Usage over target."""
-
-    def __call__(self, values: Mapping[str, int], /) -> float:
-        """Return it for some Pods."""
-        ...

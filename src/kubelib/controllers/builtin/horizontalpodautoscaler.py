@@ -9,6 +9,7 @@ import attrs
 
 from kubelib.api.autoscaling import Scale
 from kubelib.api.autoscaling_v2 import (
+    CrossVersionObjectReference,
     HorizontalPodAutoscaler,
     HorizontalPodAutoscalerCondition,
     MetricSpec,
@@ -29,8 +30,8 @@ from kubelib.controllers.autoscaling import (
     Usage,
     limited,
 )
-from kubelib.controllers.autoscaling.adapters import NeedsAdapter, require_no_adapter
-from kubelib.controllers.autoscaling.metrics import NO_METRICS, TOLERANCE, Computed, compute
+from kubelib.controllers.autoscaling.adapters import NotTold, Situation, adapted, adapters_of
+from kubelib.controllers.autoscaling.metrics import NO_METRICS, TOLERANCE, Computed, Tolerance, compute
 from kubelib.controllers.autoscaling.rates import least_of, rules_of
 from kubelib.controllers.base import After
 from kubelib.controllers.controller import Controller, itself, nothing
@@ -300,25 +301,42 @@ class AutoscalerReconciler:
     async def _one(
         self, autoscaler: HorizontalPodAutoscaler, metric: MetricSpec, pods: Sequence[Pod], target: _Target
     ) -> Computed:
-        require_no_adapter(metric, autoscaler.metadata.namespace)
+        tolerance = Tolerance(
+            *(
+                float(parse_quantity(rules.tolerance).amount) if rules.tolerance else TOLERANCE
+                for rules in rules_of(autoscaler)
+            )
+        )
+        namespace, selector = autoscaler.metadata.namespace, parse_selector(target.scale.status.selector)
+        source = metric.resource or metric.container_resource
+        if source is None and metric.type in ("Pods", "Object", "External"):
+            situation = Situation(
+                namespace=namespace,
+                pods=pods,
+                selector=selector,
+                wanted=target.wanted,
+                counted=target.scale.status.replicas,
+                tolerance=tolerance,
+                resource_of=self._resource_of,
+            )
+            return await adapted(metric, situation, adapters_of(self._metrics))
         usage: Mapping[str, Usage] = {}
-        if (source := metric.resource or metric.container_resource) is not None:
+        if source is not None:
             try:
                 if self._metrics is None:
                     raise MetricsUnavailable(
                         f"unable to fetch metrics from resource metrics API: {NO_METRICS}"
                     )
-                selector = parse_selector(target.scale.status.selector)
-                usage = await self._metrics.usage(autoscaler.metadata.namespace, selector)
+                usage = await self._metrics.usage(namespace, selector)
             except MetricsUnavailable as error:
                 raise MetricsUnavailable(
                     f"unable to get metrics for resource {source.name}: {error}"
                 ) from None
-        up, down = (
-            float(parse_quantity(rules.tolerance).amount) if rules.tolerance else TOLERANCE
-            for rules in rules_of(autoscaler)
-        )
-        return compute(metric, pods, usage, target.wanted, self._clock.now(), up=up, down=down)
+        return compute(metric, pods, usage, target.wanted, self._clock.now(), tolerance)
+
+    def _resource_of(self, of: CrossVersionObjectReference) -> str | None:
+        resource = self._scales.resource(of.api_version, of.kind)
+        return resource.group_resource if resource is not None else None
 
     async def _scale(
         self,
@@ -358,7 +376,7 @@ def _told(metric: MetricSpec, error: Exception) -> tuple[str, str]:
     """Return what is said of a metric that cannot be had, of it alone and where several are spoken of."""
     source = metric.resource or metric.container_resource
     if source is None:
-        return str(error), error.told if isinstance(error, NeedsAdapter) else str(error)
+        return str(error), error.told if isinstance(error, NotTold) else str(error)
     what = "utilization" if source.target.type == "Utilization" else "usage"
     message = f"failed to get {source.name} {what}: {error}"
     return message, message
