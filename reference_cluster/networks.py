@@ -14,13 +14,13 @@ import json
 import logging
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
 
+from kubelib.hosttools import ToolError, run_tool
 from reference_cluster.datadir import DataDirectory, DataDirectoryError
 
 FIRST_PODS, FIRST_SERVICES = 244, 96
@@ -144,10 +144,10 @@ def _ip(*arguments: str) -> str:
     if os.geteuid() != 0:
         return "only root may change routes"
     try:
-        done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        run_tool(["ip", *arguments], timeout=10)
+    except ToolError as error:
         return str(error)
-    return done.stderr.strip() if done.returncode else ""
+    return ""
 
 
 def _hold(stack: ExitStack, networks: Networks) -> bool:

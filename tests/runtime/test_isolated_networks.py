@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+from kubelib import hosttools
 from kubelib.runtime.base import (
     CannotCreate,
     ContainerId,
@@ -23,7 +24,6 @@ from kubelib.runtime.base import (
     SandboxSpec,
     Security,
 )
-from kubelib.runtime.isolation import network as networks
 from kubelib.runtime.isolation.holders import CannotIsolate, holder_of, servers_of_host
 from kubelib.runtime.isolation.network import Network, obstacle
 from kubelib.runtime.process import ProcessRuntime
@@ -366,7 +366,7 @@ async def test_containers_that_share_processes_see_each_other_and_bury_their_orp
 
 async def test_who_may_not_make_networks_is_told_why(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert obstacle() == ""
-    monkeypatch.setattr(networks, "PATH", str(root))
+    monkeypatch.setattr(hosttools, "PATH", str(root))
     assert obstacle() == "there is no program ip here"
     with pytest.raises(
         CannotIsolate, match=f"{CIDR} are for Pods with networks of their own: there is no program ip"

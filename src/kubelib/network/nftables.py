@@ -7,8 +7,6 @@ in one transaction. Connections that exist go on when endpoints change. What the
 
 import ipaddress
 import logging
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 
 import anyio
@@ -17,6 +15,7 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
+from kubelib.hosttools import ToolError, is_installed, run_tool
 from kubelib.network.conntrack import forget_stale
 from kubelib.network.following import AGAIN, ServiceFollower
 from kubelib.network.services import ANY_NODE_ADDRESS, Backend, Frontend, Rule
@@ -188,19 +187,12 @@ def _choice(chain: str, rule: Rule) -> Iterator[str]:
 
 def run_nft(script: str) -> None:
     """Carry out commands as one transaction. Raises `NftablesError`."""
-    program = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin")
-    if program is None:
+    if not is_installed("nft"):
         raise NftablesError("there is no program nft: install the package nftables")
     try:
-        done = subprocess.run(
-            [program, "-f", "-"], input=script, capture_output=True, text=True, check=False, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NftablesError(f"nft: {error}") from error
-    if done.returncode:
-        raise NftablesError(
-            f"nft: {done.stderr.strip().splitlines()[0] if done.stderr.strip() else 'failed'}"
-        )
+        run_tool(["nft", "-f", "-"], script, timeout=60)
+    except ToolError as error:
+        raise NftablesError(f"nft: {str(error).splitlines()[0].removeprefix('nft: ')}") from error
 
 
 class NftablesProxy(ServiceFollower):

@@ -7,7 +7,6 @@ import ipaddress
 import json
 import logging
 import socket
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import Random
@@ -20,6 +19,7 @@ from anyio.abc import TaskStatus
 
 from kubelib.api.core.node import Node
 from kubelib.client.base import Client
+from kubelib.hosttools import ToolError, run_tool
 from kubelib.informers import SharedInformers
 
 log = logging.getLogger("kubelib.network")
@@ -30,7 +30,6 @@ AGAIN = 30.0
 """Seconds until a route that could not be made is tried again, and one that somebody has removed is made again."""
 GATHER = 0.1
 """Seconds that a burst of changes may take to be one."""
-PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
 Routes = Mapping[str, str]
 """Ranges of Pods, and by which address each is reached."""
@@ -43,19 +42,9 @@ class RouteError(RuntimeError):
 def _ip(*words: str) -> Any:
     """Run ``ip`` and return what it says, as JSON. Raises `RouteError`."""
     try:
-        done = subprocess.run(
-            ["ip", "-j", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-            env={"PATH": PATH},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RouteError(f"ip: {error}") from error
-    if done.returncode:
-        raise RouteError(done.stderr.strip() or f"ip {' '.join(words)} fails")
-    return json.loads(done.stdout or "[]")
+        return json.loads(run_tool(["ip", "-j", *words]) or "[]")
+    except ToolError as error:
+        raise RouteError(str(error)) from error
 
 
 def is_here(address: str) -> bool:

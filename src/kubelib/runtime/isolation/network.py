@@ -11,22 +11,18 @@ import hashlib
 import ipaddress
 import logging
 import os
-import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kubelib.hosttools import ToolError, is_installed, run_tool
 from kubelib.runtime.base import CannotCreate
 
 log = logging.getLogger("kubelib.runtime")
 
 GATEWAY = "169.254.1.1"
 """The host, as its Pods see it."""
-PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
-"""Where the tools are."""
-TIMEOUT = 30.0
 ROUTES = Path("/proc/thread-self/net/route")
 DEVICES, DEVICES_6 = Path("/proc/sys/net/ipv4/conf"), Path("/proc/sys/net/ipv6/conf")
 
@@ -34,12 +30,10 @@ DEVICES, DEVICES_6 = Path("/proc/sys/net/ipv4/conf"), Path("/proc/sys/net/ipv6/c
 def _run(words: Sequence[str], text: str = "") -> str:
     """Run a tool with `text` as its input; return why it failed, or nothing."""
     try:
-        done = subprocess.run(
-            words, input=text, capture_output=True, text=True, check=False, timeout=TIMEOUT, env={"PATH": PATH}
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{words[0]}: {error}"
-    return (done.stderr.strip() or f"{words[0]} fails") if done.returncode else ""
+        run_tool(words, text)
+    except ToolError as error:
+        return str(error)
+    return ""
 
 
 def obstacle() -> str:
@@ -47,7 +41,7 @@ def obstacle() -> str:
     if os.geteuid() != 0:
         return "only root may make network namespaces"
     for tool in ("ip", "nsenter"):
-        if shutil.which(tool, path=PATH) is None:
+        if not is_installed(tool):
             return f"there is no program {tool} here"
     attempt = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); import inside\n"
