@@ -13,6 +13,7 @@ from kubelib.api.errors import InternalError
 from kubelib.registry import ResourceRegistries
 from kubelib.store import (
     ABSENT,
+    CommitTooLarge,
     Put,
     Revision,
     RevisionCompacted,
@@ -161,8 +162,13 @@ class TestTrouble:
         async with open_store(etcd.url(next(PREFIXES))) as store:
             with pytest.raises(ValueTooLarge, match="max-request-bytes"):
                 await store.commit(Put("/large", b"x" * 2_000_000, ABSENT))
-            with pytest.raises(ValueTooLarge, match="max-txn-ops"):
-                await store.commit(*(Put(f"/k{n}", b"", ABSENT) for n in range(129)))
+            for many in (
+                [Put(f"/k{n}", b"", ABSENT) for n in range(129)],
+                [Put(f"/k{n}", b"x" * 500_000, ABSENT) for n in range(4)],
+            ):
+                with pytest.raises(CommitTooLarge, match=r"max-txn-ops|max-request-bytes") as refused:
+                    await store.commit(*many)
+                assert not isinstance(refused.value, ValueTooLarge)
             assert await store.revision() == 0
             assert (await store.list("/")).entries == ()
 

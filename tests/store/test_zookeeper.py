@@ -18,6 +18,7 @@ from kazoo.security import make_digest_acl
 
 from kubelib.store import (
     ABSENT,
+    CommitTooLarge,
     Put,
     Revision,
     RevisionCompacted,
@@ -271,6 +272,9 @@ class TestTrouble:
         async with open_store(zookeeper.url(next(PREFIXES))) as store:
             with pytest.raises(ValueTooLarge, match="takes no more than jute"):
                 await store.commit(Put("/large", os.urandom(1_000_000), ABSENT))
+            with pytest.raises(CommitTooLarge, match="takes no more than jute") as refused:
+                await store.commit(*(Put(f"/k{n}", os.urandom(400_000), ABSENT) for n in range(3)))
+            assert not isinstance(refused.value, ValueTooLarge)
             assert await store.revision() == 0
             noise = os.urandom(400_000)
             revision = await store.commit(Put("/half", noise, ABSENT))

@@ -8,15 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubelib.api.core.config import ConfigMap
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
-from kubelib.api.errors import Invalid
+from kubelib.api.errors import Invalid, Unexplained
 from kubelib.api.meta import Key
 from kubelib.client import LocalClient
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.binding import Binder
-from kubelib.store import Operation, Revision, StoreUnavailable, open_store
+from kubelib.store import (
+    CommitTooLarge,
+    MemoryStore,
+    Operation,
+    Put,
+    Revision,
+    StoreUnavailable,
+    ValueTooLarge,
+    open_store,
+)
 from kubelib.store.metering import MeteredStore
+from kubelib.testing.objects import make_config_map
 from kubelib.transactions import Claim, Detection, Transaction
 from kubelib.transactions.parts import parts_of
 from tests.engines import PREFIXES, Etcd, ZooKeeper
@@ -148,3 +159,30 @@ async def test_what_must_land_as_a_whole_and_is_too_large_is_refused_with_the_wa
         with pytest.raises(Invalid, match="--max-txn-ops"):
             await client.binder.commit(Transaction.of(claims, "all-or-nothing"))
         assert (await taken(client, "n0"))[1] == 0
+
+
+class Small(MeteredStore):
+    """A store that takes little at once."""
+
+    async def commit(self, *operations: Operation) -> Revision:
+        if len(operations) > 10:
+            raise CommitTooLarge("no more than ten")
+        if any(isinstance(operation, Put) and len(operation.value) > 10_000 for operation in operations):
+            raise ValueTooLarge("etcdserver: request is too large")
+        return await super().commit(*operations)
+
+
+async def test_a_transaction_that_is_too_large_as_a_whole_is_refused_and_an_object_fails_as_in_kubernetes() -> (
+    None
+):
+    async with MemoryStore() as store, ResourceRegistries(Small(store)) as registries:
+        await registries.bootstrap()
+        client = LocalClient(registries)
+        for n in range(11):
+            await client.resource(Node).create(node_with(f"n{n}", "30", "10"))
+            await client.resource(Pod).create(pod_of(f"p{n}", "100m"))
+        whole = Transaction(claims=claims_on([*range(11)]), commit="all-or-nothing")
+        with pytest.raises(Invalid, match="the transaction is too large for the store: no more than ten"):
+            await Binder(registries).commit(whole)
+        with pytest.raises(Unexplained, match="etcdserver: request is too large"):
+            await client.resource(ConfigMap).create(make_config_map("large", text="x" * 10_001))

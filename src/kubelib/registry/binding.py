@@ -18,7 +18,6 @@ from kubelib.api.errors import (
     Conflict,
     Invalid,
     ServiceUnavailable,
-    Unexplained,
     already_exists,
     conflict,
     error_from_status,
@@ -29,6 +28,7 @@ from kubelib.registry.keys import store_key
 from kubelib.registry.room import Held
 from kubelib.store import (
     ABSENT,
+    CommitTooLarge,
     Lease,
     Put,
     Revision,
@@ -299,8 +299,8 @@ class _Landing:
             if self._record:
                 noted = [self._noted(position) for position in range(len(self._transaction.claims))]
                 writes.append(Put(self._record, codec.encode_json(noted), ABSENT, Lease(REMEMBERED)))
-            revision = await self._pods._commit(*writes)
-        except Unexplained as error:  # it is not one object that is too large, but what is asked for at once
+            revision = await self._pods.commit(*writes)
+        except CommitTooLarge as error:
             raise Invalid(f"the transaction is too large for the store: {error}") from None
         except RevisionMismatch as mismatch:
             for position in puts:

@@ -27,7 +27,7 @@ from kubelib.registry.base import Patch, WriteOptions
 from kubelib.registry.keys import store_key
 from kubelib.registry.owners import drop_repeated_owners
 from kubelib.registry.reading import ReadingRegistry
-from kubelib.store import Check, Operation, Revision, RevisionMismatch, StoreUnavailable, ValueTooLarge
+from kubelib.store import Check, CommitTooLarge, Operation, Revision, RevisionMismatch, StoreUnavailable
 
 RETRIES = 8
 Operations = list[Operation]
@@ -246,14 +246,20 @@ class WritingRegistry(ReadingRegistry):
         ]
 
     async def _commit(self, *operations: Operation) -> Revision:
+        """Commit what belongs to one write: Kubernetes passes on what its store says of an object that is too large."""
+        try:
+            return await self.commit(*operations)
+        except CommitTooLarge as error:
+            raise Unexplained(str(error)) from None
+
+    async def commit(self, *operations: Operation) -> Revision:
+        """Commit, and wait until the cache has what was written. Raises RevisionMismatch, CommitTooLarge and ServiceUnavailable."""
         try:
             revision = await self.store.commit(*operations)
         except RevisionMismatch:
             if self.owner.shared:  # another API server wrote: look at what it wrote before trying again
                 await self.owner.catch_up()
             raise
-        except ValueTooLarge as error:
-            raise Unexplained(str(error)) from None
         except StoreUnavailable as error:
             raise ServiceUnavailable(str(error), retry_after=1) from None
         await self.owner.cache.reached(revision)

@@ -158,7 +158,7 @@ class SupportsObserve(Protocol):
 
 @runtime_checkable
 class LimitsCommits(Protocol):
-    """A store that takes only so many operations in one commit: larger ones raise `ValueTooLarge`."""
+    """A store that takes only so many operations in one commit: larger ones raise `CommitTooLarge`."""
 
     @property
     def most_operations(self) -> int:
@@ -181,7 +181,9 @@ def most_operations(store: Store) -> int:
 
 
 class StoreError(Exception):
-    """The tree: `RevisionMismatch`, `RevisionCompacted`, `RevisionInFuture`, `WatchLagged`, `ValueTooLarge`, `StoreUnavailable` (`StoreCorrupt`, `StoreFull`)."""
+    """The tree: `RevisionMismatch`, `RevisionCompacted`, `RevisionInFuture`, `WatchLagged`, `CommitTooLarge` (`ValueTooLarge`),
+    `StoreUnavailable` (`StoreCorrupt`, `StoreFull`).
+    """
 
 
 class RevisionMismatch(StoreError):
@@ -217,8 +219,12 @@ class WatchLagged(StoreError):
     """The watch's reader was too slow: list again and watch from there."""
 
 
-class ValueTooLarge(StoreError):
-    """A value, or what is to be committed at once, exceeds what the backend can hold."""
+class CommitTooLarge(StoreError):
+    """What is to be committed at once is more than the backend takes: too many keys, or values that are too large together."""
+
+
+class ValueTooLarge(CommitTooLarge):
+    """A value exceeds by itself what the backend can hold."""
 
 
 class StoreUnavailable(StoreError):

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from attrs import frozen
 
-from kubelib.store.base import StoreCorrupt, StoreFull, StoreUnavailable, ValueTooLarge
+from kubelib.store.base import CommitTooLarge, StoreCorrupt, StoreFull, StoreUnavailable
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.etcd.messages import check_installed, message
 from kubelib.store.etcd.rpc import Channel, MessageStream, RpcError
@@ -206,11 +206,11 @@ class Connection:
                 f"{self.address} has used up its quota: compact and defragment it, then disarm its alarm"
             )
         if "request is too large" in details or "larger than max" in details:
-            return ValueTooLarge(
+            return CommitTooLarge(
                 "etcdserver: request is too large: it takes no more than --max-request-bytes in one commit (1.5 MiB unless set)"
             )
         if "too many operations" in details:
-            return ValueTooLarge(
+            return CommitTooLarge(
                 "etcd takes no more than --max-txn-ops keys in one commit (128 unless set): start it with more, and add"
                 " ?max-txn-ops=NUMBER to the URL of the store"
             )

@@ -17,6 +17,7 @@ import msgspec
 from kubelib.store.base import (
     ABSENT,
     Check,
+    CommitTooLarge,
     Delete,
     Entry,
     Operation,
@@ -30,6 +31,7 @@ from kubelib.store.base import (
     StoreError,
     StoreFull,
     StoreUnavailable,
+    ValueTooLarge,
 )
 from kubelib.store.clusters import ClusterAddress
 from kubelib.store.etcd.connection import (
@@ -333,6 +335,10 @@ class EtcdStore:
         doubt = Doubt()
         try:
             done = await self.connection.call(TXN, request, doubt=doubt)
+        except CommitTooLarge as error:
+            if len(operations) == 1:
+                raise ValueTooLarge(str(error)) from None
+            raise
         except StoreFull:
             nevertheless = await self._carried_out_nevertheless(keys, operations)
             if nevertheless is None:

@@ -10,6 +10,7 @@ from attrs import define
 from kubelib.store.base import (
     ABSENT,
     Change,
+    CommitTooLarge,
     Delete,
     Entry,
     Lease,
@@ -115,8 +116,9 @@ class Composer:
                 if commits:
                     break
                 if not self._fits(commit):
+                    too_large = ValueTooLarge if len(commit.writes) == 1 else CommitTooLarge
                     one.fail(
-                        ValueTooLarge(
+                        too_large(
                             "ZooKeeper takes no more than jute.maxbuffer in one commit (1 MiB unless set)"
                         )
                     )
