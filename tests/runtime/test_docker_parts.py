@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.base import (
     ContainerId,
     ContainerSpec,
-    ContainerStats,
     Dns,
     Mount,
     PortMapping,

@@ -15,8 +15,9 @@ from kubelib.api.model import replace
 from kubelib.api.scheduling import PriorityClass
 from kubelib.registry.base import Patch
 from kubelib.runtime import eviction
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.base import Container as RuntimeContainer
-from kubelib.runtime.base import ContainerId, ContainerStats
+from kubelib.runtime.base import ContainerId
 from kubelib.runtime.eviction import Observation, Threshold, met, over_local_limits, parse_thresholds, ranked
 from kubelib.runtime.fake import Life
 from kubelib.runtime.pressure import TRANSITION

@@ -14,12 +14,12 @@ import attrs
 import pytest
 
 from kubelib.clock import LoopClock
+from kubelib.runtime.abilities import ExecResult
 from kubelib.runtime.base import (
     CannotStart,
     Container,
     ContainerId,
     ContainerSpec,
-    ExecResult,
     NoSuchContainer,
     Resources,
     Runtime,

@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from kubelib.runtime import lifecycle
-from kubelib.runtime.base import Container, ContainerId, ContainerState, Space
+from kubelib.runtime.abilities import Space
+from kubelib.runtime.base import Container, ContainerId, ContainerState
 from kubelib.runtime.fake import FakeRuntime, Life
 from kubelib.runtime.garbage import PERIOD, YOUNGEST, ImageCollector
 from tests.runtime.conftest import SimNode, container, sim_node

@@ -9,7 +9,8 @@ from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.model import replace
 from kubelib.exposition import Sample, family
-from kubelib.runtime.base import Container, ContainerId, ContainerStats
+from kubelib.runtime.abilities import ContainerStats
+from kubelib.runtime.base import Container, ContainerId
 from kubelib.runtime.figures import AgentFigures
 from kubelib.runtime.stats import cgroups
 from kubelib.runtime.stats.exposition import cadvisor_metrics, resource_metrics

@@ -22,12 +22,7 @@ from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.informers import SharedInformers
 from kubelib.labels import parse_field_selector
 from kubelib.registry.base import Query
-from kubelib.runtime.base import (
-    Dns,
-    Runtime,
-    RuntimeEvent,
-    RuntimeFailure,
-    Sandbox,
+from kubelib.runtime.abilities import (
     SupportsAddresses,
     SupportsHealth,
     SupportsHosts,
@@ -35,6 +30,7 @@ from kubelib.runtime.base import (
     SupportsProbes,
     SupportsVersion,
 )
+from kubelib.runtime.base import Dns, Runtime, RuntimeEvent, RuntimeFailure, Sandbox
 from kubelib.runtime.configuration import Configuration
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.environment import API_SERVICE, ConfigMissing

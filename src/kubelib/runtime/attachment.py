@@ -28,7 +28,7 @@ async def connect_shim(directory: Path) -> ByteStream:
 
 
 class Attachment:
-    """The streams of a container; see `kubelib.runtime.base.ExecStream`."""
+    """The streams of a container; see `kubelib.runtime.abilities.ExecStream`."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream

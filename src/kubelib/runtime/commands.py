@@ -7,11 +7,12 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
-from kubelib.runtime.base import ContainerId, ExecResult, ExecStream
+from kubelib.runtime.abilities import ExecResult, ExecStream
+from kubelib.runtime.base import ContainerId
 
 
 class RunsCommands(ABC):
-    """The half of `kubelib.runtime.base.SupportsExec` that follows from the other."""
+    """The half of `kubelib.runtime.abilities.SupportsExec` that follows from the other."""
 
     @abstractmethod
     def exec_stream(

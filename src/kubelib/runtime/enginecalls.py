@@ -4,7 +4,7 @@ import os
 
 import anyio.to_thread
 
-from kubelib.runtime.base import Space
+from kubelib.runtime.abilities import Space
 
 THREADS, PULLS = 8, 3
 """How many calls, and how many pulls, are under way at once."""

@@ -14,6 +14,7 @@ import anyio.abc
 import anyio.to_thread
 
 from kubelib.runtime import forward
+from kubelib.runtime.abilities import Space
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
     CannotCreate,
@@ -27,7 +28,6 @@ from kubelib.runtime.base import (
     RuntimeFailure,
     SandboxId,
     SandboxSpec,
-    Space,
 )
 from kubelib.runtime.commands import RunsCommands
 from kubelib.runtime.containers import OWNER, check_image_name

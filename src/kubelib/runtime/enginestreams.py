@@ -26,7 +26,7 @@ class EngineRefused(RuntimeFailure):
 
 
 class EngineStream:
-    """The streams of a container; see `kubelib.runtime.base.ExecStream`."""
+    """The streams of a container; see `kubelib.runtime.abilities.ExecStream`."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ import attrs
 
 from kubelib.api.core.probes import LifecycleHandler, ProbeHandler
 from kubelib.clock import Clock, LoopClock
+from kubelib.runtime.abilities import ContainerStats, ExecResult
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
     CannotResize,
@@ -25,9 +26,7 @@ from kubelib.runtime.base import (
     Container,
     ContainerId,
     ContainerSpec,
-    ContainerStats,
     Credentials,
-    ExecResult,
     ImageId,
     ImageNotFound,
     NoSuchContainer,

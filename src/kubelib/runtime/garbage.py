@@ -11,7 +11,8 @@ import anyio
 
 from kubelib.api.core.node import Node
 from kubelib.api.meta import ObjectMeta
-from kubelib.runtime.base import RuntimeFailure, SupportsImages
+from kubelib.runtime.abilities import SupportsImages
+from kubelib.runtime.base import RuntimeFailure
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent

@@ -9,7 +9,8 @@ import anyio
 from kubelib.api.core.node import Node
 from kubelib.api.errors import ApiError
 from kubelib.api.meta import ObjectMeta
-from kubelib.runtime.base import RuntimeFailure, SupportsHealth
+from kubelib.runtime.abilities import SupportsHealth
+from kubelib.runtime.base import RuntimeFailure
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent

@@ -9,18 +9,9 @@ from anyio.abc import ByteStream
 
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import ApiError, BadRequest, InternalError, NotFound
+from kubelib.runtime.abilities import ExecStream, SupportsAttach, SupportsConnections, SupportsExec
 from kubelib.runtime.agent import NodeAgent
-from kubelib.runtime.base import (
-    CannotStart,
-    Container,
-    ContainerId,
-    ExecStream,
-    NoSuchContainer,
-    SandboxId,
-    SupportsAttach,
-    SupportsConnections,
-    SupportsExec,
-)
+from kubelib.runtime.base import CannotStart, Container, ContainerId, NoSuchContainer, SandboxId
 from kubelib.runtime.lifecycle import latest, previous
 from kubelib.runtime.logs import read_log
 from kubelib.runtime.mirrors import local

@@ -16,15 +16,8 @@ from anyio.streams.tls import TLSStream
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.probes import HTTPGetAction, LifecycleHandler, Probe, ProbeHandler
 from kubelib.api.model import replace
-from kubelib.runtime.base import (
-    CannotStart,
-    ContainerId,
-    NoSuchContainer,
-    Runtime,
-    RuntimeFailure,
-    SupportsExec,
-    SupportsProbes,
-)
+from kubelib.runtime.abilities import SupportsExec, SupportsProbes
+from kubelib.runtime.base import CannotStart, ContainerId, NoSuchContainer, Runtime, RuntimeFailure
 from kubelib.runtime.grpchealth import ask_health
 from kubelib.runtime.words import quoted
 

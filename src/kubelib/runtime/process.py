@@ -33,6 +33,7 @@ from anyio.abc import ByteStream
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.runtime import processnames
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.attachment import Attachment, connect_shim
 from kubelib.runtime.background import Background
 from kubelib.runtime.base import (
@@ -40,7 +41,6 @@ from kubelib.runtime.base import (
     CannotStart,
     ContainerId,
     ContainerSpec,
-    ContainerStats,
     Credentials,
     ImageId,
     NoSuchContainer,

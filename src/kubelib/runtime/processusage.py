@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from kubelib.runtime.base import ContainerStats
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.processstate import is_process
 from kubelib.runtime.stats.cgroups import CgroupFigures
 

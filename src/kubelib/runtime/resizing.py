@@ -19,17 +19,9 @@ from kubelib.api.core.container import ResourceRequirements
 from kubelib.api.core.pod import Pod
 from kubelib.api.quantity import parse_quantity
 from kubelib.api.scheme import Tree
+from kubelib.runtime.abilities import SupportsResize, SupportsSandboxLimits, SupportsStats
 from kubelib.runtime.admittance import lacking, requests_of, too_large
-from kubelib.runtime.base import (
-    CannotResize,
-    Container,
-    ContainerId,
-    NoSuchContainer,
-    SandboxId,
-    SupportsResize,
-    SupportsSandboxLimits,
-    SupportsStats,
-)
+from kubelib.runtime.base import CannotResize, Container, ContainerId, NoSuchContainer, SandboxId
 from kubelib.runtime.sizes import (
     WHOLE,
     Sizes,

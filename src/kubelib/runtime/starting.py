@@ -13,6 +13,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import LifecycleHandler
 from kubelib.api.quantity import QuantityError
 from kubelib.runtime import lifecycle
+from kubelib.runtime.abilities import SupportsAddresses, SupportsProbes, SupportsUserNamespaces
 from kubelib.runtime.base import (
     BadContainerConfig,
     CannotCreate,
@@ -23,9 +24,6 @@ from kubelib.runtime.base import (
     Mount,
     Runtime,
     SandboxId,
-    SupportsAddresses,
-    SupportsProbes,
-    SupportsUserNamespaces,
 )
 from kubelib.runtime.environment import ConfigMissing, environment
 from kubelib.runtime.hooks import call_hook

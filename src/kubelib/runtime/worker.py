@@ -14,16 +14,10 @@ from kubelib.api.errors import ApiError, Conflict, NotFound
 from kubelib.api.scheme import Tree
 from kubelib.registry.base import Patch, Preconditions
 from kubelib.runtime import lifecycle
+from kubelib.runtime.abilities import SupportsLookup, SupportsProbes
 from kubelib.runtime.admittance import Refusal, apparmor_refusal, refusal
 from kubelib.runtime.anew import begun_anew, is_restarting, pasts, told_before
-from kubelib.runtime.base import (
-    Container,
-    RuntimeFailure,
-    Sandbox,
-    SandboxId,
-    SupportsLookup,
-    SupportsProbes,
-)
+from kubelib.runtime.base import Container, RuntimeFailure, Sandbox, SandboxId
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.eviction import turned_away
 from kubelib.runtime.mirrors import SOURCE

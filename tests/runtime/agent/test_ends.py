@@ -10,7 +10,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import ExecAction, Lifecycle, LifecycleHandler, SleepAction
 from kubelib.api.errors import NotFound
 from kubelib.api.meta import Key
-from kubelib.runtime.base import ExecResult
+from kubelib.runtime.abilities import ExecResult
 from kubelib.runtime.fake import Life
 from tests.runtime.agent.watching import gone, is_ready, starts
 from tests.runtime.conftest import SimNode, container

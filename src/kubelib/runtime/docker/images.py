@@ -5,7 +5,8 @@ from typing import Any
 
 import docker.utils
 
-from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer, Space
+from kubelib.runtime.abilities import Space
+from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer
 from kubelib.runtime.docker.configs import PAUSES
 from kubelib.runtime.docker.engine import Engine
 from kubelib.runtime.enginecalls import space_of

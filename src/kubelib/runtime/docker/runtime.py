@@ -11,13 +11,13 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.base import (
     CannotCreate,
     CannotResize,
     CannotStart,
     ContainerId,
     ContainerSpec,
-    ContainerStats,
     ImageNotFound,
     NoSuchContainer,
     Resources,

@@ -64,7 +64,7 @@ def open_input(pid: int) -> int:
 
 
 class TerminalAttachment:
-    """The terminal of a container; see `kubelib.runtime.base.ExecStream`."""
+    """The terminal of a container; see `kubelib.runtime.abilities.ExecStream`."""
 
     def __init__(self, known: Known, *, stdin: bool) -> None:
         self._writes = stdin

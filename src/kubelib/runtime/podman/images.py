@@ -5,7 +5,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer, Space
+from kubelib.runtime.abilities import Space
+from kubelib.runtime.base import Credentials, ImageId, ImageNotFound, NoSuchContainer
 from kubelib.runtime.credentials import DEFAULT_REGISTRY, registry_of
 from kubelib.runtime.enginecalls import space_of
 from kubelib.runtime.enginestreams import EngineRefused

@@ -12,13 +12,13 @@ import anyio.abc
 import anyio.to_thread
 import attrs
 
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.base import (
     CannotCreate,
     CannotResize,
     CannotStart,
     ContainerId,
     ContainerSpec,
-    ContainerStats,
     ImageNotFound,
     NoSuchContainer,
     Resources,

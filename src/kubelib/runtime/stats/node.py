@@ -11,7 +11,8 @@ import anyio.to_thread
 import attrs
 
 from kubelib.api.core.pod import Pod
-from kubelib.runtime.base import Container, ContainerStats, RuntimeFailure, SupportsProbes, SupportsStats
+from kubelib.runtime.abilities import ContainerStats, SupportsProbes, SupportsStats
+from kubelib.runtime.base import Container, RuntimeFailure
 from kubelib.runtime.lifecycle import latest
 from kubelib.runtime.stats.machine import (
     FileSystem,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
-from kubelib.runtime.base import ContainerStats
+from kubelib.runtime.abilities import ContainerStats
 from kubelib.runtime.stats.machine import FileSystem, Interface
 from kubelib.runtime.stats.node import ContainerFigures, Disk, Figures, PodFigures
 

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
+from kubelib.runtime.abilities import SupportsAttach, SupportsExec, SupportsHosts, SupportsStats
 from kubelib.runtime.base import (
     CannotStart,
     Dns,
@@ -15,10 +16,6 @@ from kubelib.runtime.base import (
     RuntimeEvent,
     SandboxId,
     SandboxSpec,
-    SupportsAttach,
-    SupportsExec,
-    SupportsHosts,
-    SupportsStats,
 )
 from kubelib.runtime.names import parse_resolv_conf
 from kubelib.testing.runtime.shared import (

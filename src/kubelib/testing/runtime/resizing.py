@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kubelib.runtime.base import (
-    Container,
-    NoSuchContainer,
-    Resources,
-    Runtime,
-    SandboxId,
-    SupportsResize,
-    SupportsSandboxLimits,
-)
+from kubelib.runtime.abilities import SupportsResize, SupportsSandboxLimits
+from kubelib.runtime.base import Container, NoSuchContainer, Resources, Runtime, SandboxId
 from kubelib.runtime.containers import FEWEST_SHARES
 from kubelib.runtime.isolation.cgroups import own_paths
 from kubelib.runtime.stats.cgroups import ROOT, UNLIMITED, is_unified

@@ -11,11 +11,11 @@ import anyio
 import attrs
 import pytest
 
+from kubelib.runtime.abilities import ExecStream
 from kubelib.runtime.base import (
     Container,
     ContainerId,
     ContainerSpec,
-    ExecStream,
     Runtime,
     RuntimeEvent,
     Sandbox,
