@@ -16,7 +16,8 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.core.service import Service
 from kubelib.api.errors import ApiError, BadRequest, Conflict, Invalid
 from kubelib.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch, diff_merge_patch
-from kubelib.api.patch.apply import Applier, server_side_apply, track_create, track_update
+from kubelib.api.patch.apply import server_side_apply
+from kubelib.api.patch.managedfields import Applier, track_create, track_update
 from kubelib.api.patch.shapes import shape_of
 
 # JSON patch

@@ -17,7 +17,8 @@ from kubelib.api.patch import (
     apply_strategic_patch,
     diff_merge_patch,
 )
-from kubelib.api.patch.apply import Applier, server_side_apply
+from kubelib.api.patch.apply import server_side_apply
+from kubelib.api.patch.managedfields import Applier
 from kubelib.api.patch.shapes import shape_of
 from kubelib.api.protobuf import decode_protobuf, encode_protobuf, message_to_tree
 from kubelib.api.scheme import Resource, Tree

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from kubelib.api.builtin import builtin_scheme
 from kubelib.api.errors import BadRequest, Conflict
 from kubelib.api.openapi import group_versions, openapi_v3
-from kubelib.api.patch.apply import Applier, server_side_apply, track_update
+from kubelib.api.patch.apply import server_side_apply
 from kubelib.api.patch.comparing import step_of
+from kubelib.api.patch.managedfields import Applier, track_update
 from kubelib.api.patch.shapes import ATOMIC, Shape, field_in, shape_of
 from kubelib.api.schemas import definition_name
 from kubelib.api.structural.merging import root_shape

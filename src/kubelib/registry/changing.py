@@ -11,7 +11,8 @@ from kubelib.api.errors import BadRequest, Conflict, Invalid, Problem, conflict,
 from kubelib.api.meta import Key
 from kubelib.api.otherkinds import form_of, identity, why_unreadable
 from kubelib.api.patch import apply_json_patch, apply_merge_patch, apply_strategic_patch
-from kubelib.api.patch.apply import Applier, server_side_apply, track_update, with_managed_fields
+from kubelib.api.patch.apply import server_side_apply
+from kubelib.api.patch.managedfields import Applier, track_update, with_managed_fields
 from kubelib.api.patch.scaled import SCALE_VERSION, managed_by_scale, managed_in_scale
 from kubelib.api.patch.shapes import shape_of
 from kubelib.api.scheme import Resource, Scheme, Tree, UnknownKind

@@ -7,7 +7,7 @@ from kubelib.api.document import Document
 from kubelib.api.errors import BadRequest, MethodNotAllowed, already_exists
 from kubelib.api.meta import Key
 from kubelib.api.names import generate_name
-from kubelib.api.patch.apply import track_create, with_managed_fields
+from kubelib.api.patch.managedfields import track_create, with_managed_fields
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.clock import new_uid

@@ -18,7 +18,7 @@ from kubelib.api.errors import (
     not_found,
 )
 from kubelib.api.meta import Key
-from kubelib.api.patch.apply import Applier, with_managed_fields
+from kubelib.api.patch.managedfields import Applier, with_managed_fields
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.api.validation import problems, validate_create

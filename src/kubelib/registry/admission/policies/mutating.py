@@ -13,9 +13,9 @@ from kubelib.api.codec import copied
 from kubelib.api.document import Document
 from kubelib.api.errors import ApiError
 from kubelib.api.patch import apply_json_patch
-from kubelib.api.patch.apply import merge
 from kubelib.api.patch.comparing import faults_of
 from kubelib.api.patch.shapes import ATOMIC, Shape, field_in
+from kubelib.api.patch.values import merge
 from kubelib.api.scheme import Resource, Tree, UnknownKind
 from kubelib.registry.admission.base import Attributes, Verb
 from kubelib.registry.admission.policies.base import CacheParams, ConfigurationError, PoliciesDenied

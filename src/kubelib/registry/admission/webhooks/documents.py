@@ -4,7 +4,7 @@ from typing import Any
 
 from kubelib.api import codec
 from kubelib.api.errors import BadRequest, Problem, invalid
-from kubelib.api.patch.apply import managed_fields_problem, with_managed_fields
+from kubelib.api.patch.managedfields import managed_fields_problem, with_managed_fields
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.admission.base import Attributes
 from kubelib.registry.admission.webhooks.base import internal
