@@ -50,6 +50,7 @@ from kubelib.runtime.base import (
     SandboxId,
     SandboxSpec,
 )
+from kubelib.runtime.bell import Bell
 from kubelib.runtime.commands import RunsCommands
 from kubelib.runtime.forward import connect_inside
 from kubelib.runtime.isolation import seccomp
@@ -122,9 +123,8 @@ class ProcessRuntime(Background, RunsCommands):
             self._isolator = Isolator(found, prefix, pids_limit=pids_limit)
             self._holders = Holders(Network(network, prefix) if network else None)
         self._clock = clock
-        self._bell = self.root / "bell"
+        self._bell = Bell(self.root / "bell")
         self._news = News()
-        self._bell_descriptor = -1
         self._commands: dict[Path, set[ProcessStream]] = {}
         """By container: the commands that run in it."""
 
@@ -137,11 +137,8 @@ class ProcessRuntime(Background, RunsCommands):
             network = self._holders.network
             write_json(self.root / ISOLATED, {"network": str(network.cidr) if network is not None else ""})
         log.info("containers share with this host: %s", self.not_isolated)
-        if not self._bell.exists():
-            os.mkfifo(self._bell, 0o600)
-        # Open for writing too, so that the pipe never reports an end when the last shim closes it.
-        self._bell_descriptor = os.open(self._bell, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        group.start_soon(self._listen)
+        self._bell.open()
+        group.start_soon(self._bell.listen, self._heard)
         if self._isolator is None and self.own_hosts:
             group.start_soon(processnames.keep_shown, self._containers)
         if self._isolator is not None:
@@ -152,9 +149,7 @@ class ProcessRuntime(Background, RunsCommands):
             )
 
     def _finish(self) -> None:
-        if self._bell_descriptor >= 0:
-            os.close(self._bell_descriptor)
-            self._bell_descriptor = -1
+        self._bell.close()
 
     @property
     def own_hosts(self) -> bool:
@@ -325,7 +320,7 @@ class ProcessRuntime(Background, RunsCommands):
             "stdin": container.stdin,
             "stdin_once": container.stdin_once,
             "tty": container.tty,
-            "bell": str(self._bell),
+            "bell": str(self._bell.path),
             "annotations": dict(container.annotations),
             "created": self._clock.now().isoformat(),
             "groups": list(container.security.supplemental_groups) if os.geteuid() == 0 else [],
@@ -401,23 +396,13 @@ class ProcessRuntime(Background, RunsCommands):
         """Report starts and ends, as the shims ring the bell."""
         return self._news.events()
 
-    async def _listen(self) -> None:
-        rest = b""
-        while True:
-            await anyio.wait_readable(self._bell_descriptor)
-            try:
-                rest += os.read(self._bell_descriptor, 65536)
-            except BlockingIOError:
-                continue
-            *lines, rest = rest.split(b"\n")
-            for line in lines:
-                directory = Path(line.decode())
-                kind: Literal["started", "exited"] = (
-                    "exited" if (directory / "exit.json").exists() else "started"
-                )
-                if kind == "exited":
-                    self._end_commands(directory)
-                self._news.tell(RuntimeEvent(kind, directory.parent.parent.name, ContainerId(str(directory))))
+    def _heard(self, line: str) -> None:
+        """Tell what has become of a container, whose directory a shim has named."""
+        directory = Path(line)
+        kind: Literal["started", "exited"] = "exited" if (directory / "exit.json").exists() else "started"
+        if kind == "exited":
+            self._end_commands(directory)
+        self._news.tell(RuntimeEvent(kind, directory.parent.parent.name, ContainerId(str(directory))))
 
     def _end_commands(self, container: Path) -> None:
         """End what was run in a container that has ended."""
