@@ -7,6 +7,7 @@ had the least service, counted in seats times seconds.
 """
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,6 +17,7 @@ import attrs
 
 from kubelib.api.errors import TooManyRequests
 from kubelib.server.flow.base import MOST_SEATS, QUEUE_WAIT, Gone
+from kubelib.server.flow.refusals import Refusals
 
 ESTIMATE = 0.003
 """Seconds for which a request is taken to hold its seats, until it is known."""
@@ -153,6 +155,7 @@ class Level:
         self.dispatched: dict[str, int] = {}
         self.rejected: dict[tuple[str, str], int] = {}
         """How many requests were refused, by flow schema and reason."""
+        self._refusals = Refusals()
         self.waited = 0.0
 
     def divide(self, concurrency: int, shares: int) -> None:
@@ -163,7 +166,9 @@ class Level:
         self.least = self.nominal - self.lendable
         borrowing = settings.borrowing_percent
         self.most = None if borrowing is None else self.nominal + round(self.nominal * borrowing / 100)
-        self.widest = max(1, min(MOST_SEATS, int(self.nominal * MOST_OF_LEVEL)))
+        most = min(MOST_SEATS, math.ceil(self.nominal * MOST_OF_LEVEL))
+        # All queues of a hand must be able to have one such request served at once.
+        self.widest = max(1, min(most, self.nominal // settings.hand) if settings.hand else most)
 
     def reconfigure(self, settings: LevelSettings) -> None:
         """Work by other settings from now on. Who waits in a queue that is to go is still served from it."""
@@ -302,7 +307,9 @@ class Level:
 
     def _refuse(self, schema: str, reason: str) -> TooManyRequests:
         self.rejected[schema, reason] = self.rejected.get((schema, reason), 0) + 1
-        return TooManyRequests("Too many requests, please try again later.", retry_after=1)
+        self._refusals.count(int(self._now()))
+        later = self._refusals.retry_after
+        return TooManyRequests("Too many requests, please try again later.", retry_after=later)
 
     def seat_waiting(self) -> None:
         """Seat those who wait, as far as there are seats: next comes the queue that has had the least."""
