@@ -1,5 +1,6 @@
 """Who may in, who may what, how many at a time, and what is written of it: the settings of an API server that are about access."""
 
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,15 @@ class AccessSettings:
 
     origins: Sequence[str] = ()
     """Regular expressions of the origins whose pages may read answers."""
+    security_directives: Sequence[str] = ()
+    """What browsers are told about HTTPS."""
+    client_cas: Sequence[Path] = ()
+    """Further authorities whose client certificates stand for users."""
+    tls_minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    tls_ciphers: Sequence[str] = ()
+    """By OpenSSL's names; none: those that are good."""
+    shutdown_delay: float = 0.0
+    """Seconds for which the server still answers when it is to end, so that nobody sends it new requests when it does."""
 
     commit_policies: "Sequence[CommitPolicy]" = ()
     """Who decides in which order schedulers' transactions land; nobody: they land as they come."""

@@ -4,6 +4,7 @@ import csv
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import attrs
@@ -20,7 +21,7 @@ from kubelib.registry.webhooks.services import ServiceResolver
 from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server import ApiServer
 from kubelib.server.aggregation import FrontProxy
-from kubelib.server.aggregation.registrations import publish_authentication
+from kubelib.server.aggregation.trust import Trust
 from kubelib.server.authn import Authenticator, StaticTokens
 from kubelib.server.authn.bootstraptokens import BootstrapTokens
 from kubelib.server.authn.requestheader import RequestHeaders
@@ -28,9 +29,11 @@ from kubelib.server.authn.tokens import ServiceAccountTokens
 from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.authz.modes import authorizer_of
 from kubelib.server.crossorigin import CrossOrigin
-from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.listener import bind, serve
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.resourcemetrics import ResourceMetrics
+from kubelib.server.tls import Tls
+from kubelib.server.transportsecurity import TransportSecurity
 from kubelib.store import Store, open_store
 from kubelib.store.encryption import Rule, encrypted
 from kubelib.store.metering import StoreFigures, metered
@@ -42,6 +45,7 @@ from reference_cluster.presence import Presence
 from reference_cluster.remote_nodes import RemoteNodes
 
 DEFAULT_PORT = 6443
+RENEW_EVERY = 24 * 3600.0
 OWN_NAMES = (
     "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 )  # fmt: skip
@@ -196,6 +200,20 @@ def _application(
     return app
 
 
+def _in_browsers(app: Any, access: AccessSettings) -> Any:
+    """Return the application with what only browsers take notice of."""
+    if access.origins:
+        app = CrossOrigin(app, access.origins)
+    return TransportSecurity(app, access.security_directives) if access.security_directives else app
+
+
+async def _renew(authority: pki.Authority, names: Sequence[str]) -> None:
+    """Make the server's certificate anew before it expires: whoever connects then is shown the new one."""
+    while True:
+        await anyio.sleep(RENEW_EVERY)
+        authority.server("apiserver", names)
+
+
 @asynccontextmanager
 async def run_api_server(
     *,
@@ -236,7 +254,8 @@ async def run_api_server(
             if nodes is not None:
                 nodes.elsewhere = remote
             request_headers, front_proxy = _front_proxy(access, pki_directory / "front-proxy", clock)
-            await publish_authentication(registries, request_headers, authority.ca.read_text())
+            trust = Trust(registries, request_headers, (authority.ca, *access.client_cas))
+            await trust.publish()
             shown = f"[{host}]" if ":" in host else ("127.0.0.1" if host == "0.0.0.0" else host)
             app = _application(
                 registries,
@@ -250,14 +269,24 @@ async def run_api_server(
                 front_proxy=front_proxy,
                 storage=figures,
             )
-            names = [
-                host,
-                *(parse_address(address)[0] for address in addresses),
-                *OWN_NAMES,
-                registries.api_service_address,
-            ]
-            credential = authority.server("apiserver", dict.fromkeys(names))
-            tls = Tls(credential.cert, credential.key, authority.ca, request_headers)
+            names = dict.fromkeys(
+                [
+                    host,
+                    *(parse_address(address)[0] for address in addresses),
+                    *OWN_NAMES,
+                    registries.api_service_address,
+                ]
+            )
+            credential = authority.server("apiserver", names)
+            tls = Tls(
+                credential.cert,
+                credential.key,
+                authority.ca,
+                request_headers,
+                access.client_cas,
+                access.tls_minimum,
+                access.tls_ciphers,
+            )
             presence = Presence(registries, "127.0.0.1" if bound == "0.0.0.0" else bound, port)
             await presence.show()
             async with anyio.create_task_group() as group:
@@ -265,8 +294,9 @@ async def run_api_server(
                     await group.start(component.run)
                 if registries.shared:
                     await group.start(presence.run)
-                shown_to_pages = CrossOrigin(app, access.origins) if access.origins else app
-                async with serve(shown_to_pages, listening, tls, stop=app.stop_watches):
+                group.start_soon(trust.run)
+                group.start_soon(_renew, authority, tuple(names))
+                async with serve(_in_browsers(app, access), listening, tls, stop=app.stop_watches):
                     try:
                         yield RunningServer(
                             registries=registries,
@@ -275,7 +305,9 @@ async def run_api_server(
                             urls=[f"https://{a}" for a in addresses or [f"{shown}:{port}"]],
                         )
                     finally:
+                        app.stopping = True
                         await presence.leave()
+                        await anyio.sleep(access.shutdown_delay)
                 group.cancel_scope.cancel()
     finally:
         listening.close()

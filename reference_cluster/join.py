@@ -16,7 +16,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
-import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskStatus
 
@@ -27,7 +26,7 @@ from kubelib.client.base import Client
 from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import load_connection, write_kubeconfig
 from kubelib.clock import Clock
-from kubelib.server.listener import Tls
+from kubelib.server.tls import Tls
 from reference_cluster.daemon import connected
 
 if TYPE_CHECKING:
@@ -45,24 +44,6 @@ EARLIEST, LATEST = 0.7, 0.9
 
 class CertificateRefused(ValueError):
     """The cluster gives no certificate; the message says why."""
-
-
-@attrs.frozen
-class LiveTls(Tls):
-    """The node's TLS; certificates that are renewed are taken in while it serves."""
-
-    contexts: list[ssl.SSLContext] = attrs.field(factory=list, eq=False)
-
-    def context(self) -> ssl.SSLContext:
-        """Return a server-side TLS context."""
-        context = Tls.context(self)
-        self.contexts.append(context)
-        return context
-
-    def reload(self) -> None:
-        """Show the certificate that is in the files now to those who connect from now on."""
-        for context in self.contexts:
-            context.load_cert_chain(self.cert, self.key)
 
 
 async def request_certificate(
@@ -151,7 +132,7 @@ class ServingCertificate:
     name = "serving-certificate"
 
     def __init__(
-        self, client: Client, tls: LiveTls, node: str, hosts: Sequence[str], clock: Clock, random: Random
+        self, client: Client, tls: Tls, node: str, hosts: Sequence[str], clock: Clock, random: Random
     ) -> None:
         self._client = client
         self._tls = tls
@@ -177,7 +158,6 @@ class ServingCertificate:
             shown = certificate
             _write(self._tls.key, _pem(key), 0o600)
             _write(self._tls.cert, shown, 0o644)
-            self._tls.reload()
 
 
 def ensure_serving_files(kubeconfig: Path, cert: Path, key: Path, node: str, clock: Clock) -> None:

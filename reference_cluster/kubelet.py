@@ -16,8 +16,9 @@ from kubelib.informers import Component
 from kubelib.registry.base import User
 from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server.listener import bind, serve
+from kubelib.server.tls import Tls
 from reference_cluster.daemon import connected, running
-from reference_cluster.join import ClientCertificate, LiveTls, ServingCertificate, ensure_serving_files, join
+from reference_cluster.join import ClientCertificate, ServingCertificate, ensure_serving_files, join
 from reference_cluster.networks import pair
 from reference_cluster.runtimes import (
     NO_ISOLATION,
@@ -139,7 +140,7 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
             )
             nodes = LocalNodes(clock)
             app = nodes.add(agent, _Callers(client, name).allowed)
-            tls = LiveTls(settings.cert, settings.key, settings.client_ca)
+            tls = Tls(settings.cert, settings.key, settings.client_ca)
             components: list[Component] = [events, agent]
             if settings.bootstrap is not None:
                 hosts = (name, settings.address)

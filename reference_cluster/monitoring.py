@@ -19,7 +19,7 @@ from kubelib.client.http import HttpClient
 from kubelib.clock import Clock
 from kubelib.exposition import CONTENT_TYPE
 from kubelib.registry.base import User
-from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.listener import bind, serve
 from kubelib.server.responses import (
     Receive,
     Response,
@@ -29,6 +29,7 @@ from kubelib.server.responses import (
     error_response,
     send_response,
 )
+from kubelib.server.tls import Tls
 from reference_cluster.join import write_self_signed
 
 log = logging.getLogger("kubelib")

@@ -42,6 +42,7 @@ class Presence:
         digest = hashlib.sha256(f"{address}:{port}".encode()).hexdigest()
         self._key = Key(NAMESPACE, f"apiserver-{digest[:26]}")
         self._shown: Addresses = ()
+        self._left = False
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Keep the Lease, and the Service in step with everybody's."""
@@ -54,7 +55,9 @@ class Presence:
                 log.warning("cannot show that this API server is there: %s", error)
 
     async def show(self) -> None:
-        """Show once that this server is there."""
+        """Show once that this server is there, unless it has left."""
+        if self._left:
+            return
         if not self._registries.shared:
             await ensure_kubernetes_service(self._registries, [self._me])
             return
@@ -63,6 +66,7 @@ class Presence:
 
     async def leave(self) -> None:
         """Take this server out at once, as it is about to stop."""
+        self._left = True
         if not self._registries.shared:
             return
         with suppress(ApiError):

@@ -23,8 +23,9 @@ from kubelib.registry import ResourceRegistries, User
 from kubelib.server import ApiServer
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authz import ALLOWED, NO_OPINION, Decision
-from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.listener import bind, serve
 from kubelib.server.request import RequestInfo
+from kubelib.server.tls import Tls
 from kubelib.store import MemoryStore
 from reference_cluster.pki import Authority
 

@@ -32,6 +32,11 @@ _OPTIONS = (
     click.option("--max-requests-inflight", type=click.IntRange(1), default=400, show_default=True, help="Together with the next: how many requests are served at a time."),
     click.option("--max-mutating-requests-inflight", type=click.IntRange(1), default=200, show_default=True, help="See --max-requests-inflight."),
     click.option("--cors-allowed-origins", "origins", default="", metavar="PATTERNS", help="Pages of which origins may read answers: regular expressions, separated by commas, such as //example\\.com(:|$)."),
+    click.option("--strict-transport-security-directives", "directives", default="", metavar="LIST", help="What browsers are told about HTTPS, for example max-age=31536000,includeSubDomains."),
+    click.option("--client-ca-file", "client_cas", type=_FILE, multiple=True, metavar="FILE", help="A further authority whose client certificates stand for users; may be repeated."),
+    click.option("--tls-min-version", type=click.Choice(["VersionTLS12", "VersionTLS13"]), default="VersionTLS12", show_default=True, help="The oldest TLS that clients may speak."),
+    click.option("--tls-cipher-suites", default="", metavar="NAMES", help="Which cipher suites may be used, separated by commas; those of TLS 1.3 always may (default: those that are good)."),
+    click.option("--shutdown-delay-duration", default="0s", show_default=True, metavar="DURATION", help="How long the server still answers, but says that it is not ready, when it is to end."),
     click.option("--request-timeout", default="1m", show_default=True, metavar="DURATION", help="How long a write may take."),
     click.option("--service-account-issuer", default="", metavar="URL", help="Who issues the tokens of service accounts."),
     click.option("--service-account-signing-key-file", "signing_key", type=_FILE, metavar="FILE", help="What signs them (default: a key of the cluster's own)."),
@@ -76,6 +81,11 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
         max_requests_inflight: int,
         max_mutating_requests_inflight: int,
         origins: str,
+        directives: str,
+        client_cas: Sequence[Path],
+        tls_min_version: str,
+        tls_cipher_suites: str,
+        shutdown_delay_duration: str,
         request_timeout: str,
         service_account_issuer: str,
         signing_key: Path | None,
@@ -83,6 +93,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
         **others: Any,
     ) -> None:
         from kubelib.server.authn.tokens import ISSUER
+        from kubelib.server.tls import VERSIONS
         from reference_cluster.access import AccessSettings
 
         oidc = {name: others.pop(name) for name in list(others) if name.startswith("oidc_")}
@@ -98,8 +109,13 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
             encryption=_encryption(encryption_config),
             fair=fair,
             concurrency=max_requests_inflight + max_mutating_requests_inflight,
-            request_timeout=_duration(request_timeout),
+            request_timeout=_duration(request_timeout, "--request-timeout", least=0.001),
             origins=_origins(origins),
+            security_directives=_directives(directives),
+            client_cas=tuple(map(_authority, client_cas)),
+            tls_minimum=VERSIONS[tls_min_version],
+            tls_ciphers=_ciphers(tls_cipher_suites),
+            shutdown_delay=_duration(shutdown_delay_duration, "--shutdown-delay-duration"),
             oidc=_oidc(oidc),
             issuer=service_account_issuer or ISSUER,
             signing_key=signing_key,
@@ -149,13 +165,41 @@ def _origins(text: str) -> tuple[str, ...]:
     return patterns
 
 
-def _duration(text: str) -> float:
+def _directives(text: str) -> tuple[str, ...]:
+    from kubelib.server.transportsecurity import require_directive
+
+    directives = tuple(text.split(",")) if text else ()
+    for directive in directives:
+        try:
+            require_directive(directive)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+    return directives
+
+
+def _ciphers(text: str) -> tuple[str, ...]:
+    from kubelib.server.tls import cipher_of
+
+    try:
+        return tuple(cipher_of(suite.strip()) for suite in text.split(",")) if text else ()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _authority(path: Path) -> Path:
+    """Return the file of an authority if it is one. Raises ClickException."""
+    if "-----BEGIN CERTIFICATE-----" not in _read(path):
+        raise click.ClickException(f"{path} holds no certificate in PEM")
+    return path
+
+
+def _duration(text: str, option: str, *, least: float = 0.0) -> float:
     parts = _DURATION.findall(text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         raise click.ClickException(f"{text!r} is no duration: write, for example, 1m30s")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if seconds <= 0:
-        raise click.ClickException("--request-timeout must be longer than nothing")
+    if seconds < least:
+        raise click.ClickException(f"{option} must be longer than nothing")
     return seconds
 
 
@@ -207,8 +251,7 @@ def _request_headers(options: dict[str, Any]) -> "RequestHeaders | None":
                 "--requestheader-allowed-names needs --requestheader-client-ca-file: say who signs the proxies"
             )
         return None
-    if "-----BEGIN CERTIFICATE-----" not in _read(ca):
-        raise click.ClickException(f"{ca} holds no certificate in PEM")
+    _authority(ca)
     headers = {
         option: tuple(name.lower() for name in names(option))
         for option in ("username_headers", "uid_headers", "group_headers", "extra_prefixes")

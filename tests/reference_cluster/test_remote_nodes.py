@@ -10,11 +10,12 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
 from kubelib.api.errors import ApiError
 from kubelib.registry.base import ADMIN
-from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.listener import bind, serve
 from kubelib.server.nodes import LogOptions
 from kubelib.server.request import Request, parse_request
 from kubelib.server.responses import Receive, Scope, Send
 from kubelib.server.streams import log_options
+from kubelib.server.tls import Tls
 from reference_cluster import pki
 from reference_cluster.remote_nodes import RemoteNodes
 

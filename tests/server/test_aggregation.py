@@ -374,7 +374,8 @@ async def test_a_certificate_of_the_proxies_authority_makes_nobody_a_user(tmp_pa
     from kubelib.registry import ResourceRegistries
     from kubelib.server import ApiServer
     from kubelib.server.authn.requestheader import RequestHeaders
-    from kubelib.server.listener import Tls, bind, serve
+    from kubelib.server.listener import bind, serve
+    from kubelib.server.tls import Tls
     from kubelib.store import MemoryStore
     from kubelib.testing.certificates import Authority
 

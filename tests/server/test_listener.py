@@ -16,8 +16,9 @@ from kubelib.clock import SYSTEM_CLOCK
 from kubelib.server.answering import line_of
 from kubelib.server.dates import Dates
 from kubelib.server.limits import Limits
-from kubelib.server.listener import CannotListen, Tls, bind, serve
+from kubelib.server.listener import CannotListen, bind, serve
 from kubelib.server.responses import FOLLOWED
+from kubelib.server.tls import Tls
 from kubelib.testing.clocks import MovableClock
 from reference_cluster import pki
 

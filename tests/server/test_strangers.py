@@ -17,8 +17,9 @@ from kubelib.api.core.pod import Pod
 from kubelib.clock import SYSTEM_CLOCK
 from kubelib.registry.base import User
 from kubelib.server.authn.tokens import TokenKey
-from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.listener import bind, serve
 from kubelib.server.nodeserver import NodeServer
+from kubelib.server.tls import Tls
 from kubelib.testing.cluster import Cluster
 from reference_cluster import pki
 from reference_cluster.apiserver import run_api_server

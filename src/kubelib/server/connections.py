@@ -1,7 +1,5 @@
 """Connections of clients, as uvicorn serves them: what one may cost, whose it is, and how it leaves HTTP for another protocol."""
 
-import ssl
-from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -10,10 +8,8 @@ from kubelib.server.answering import Cycle
 from kubelib.server.dates import Dates
 from kubelib.server.limits import TOO_LARGE, Limits
 from kubelib.server.responses import READER, Reader
+from kubelib.server.tls import LiveContext
 from kubelib.server.upgrades import Upgrade, is_spdy, scope_of
-
-Identify = Callable[[ssl.SSLObject], dict[str, Any]]
-"""Tells from a connection who is at its other end."""
 
 
 class Connection(HttpToolsProtocol):
@@ -27,11 +23,13 @@ class Connection(HttpToolsProtocol):
     unread = 0
     """How many bytes have come since the last that were taken as a head or as a part of a body."""
 
-    def __init__(self, limits: Limits, dates: Dates, identify: Identify | None, **given: Any) -> None:
+    def __init__(self, limits: Limits, dates: Dates, tls: LiveContext | None, **given: Any) -> None:
         super().__init__(**given)
+        if tls is not None:
+            tls.look(self.loop.time())  # it is about to begin the connection
         self.limits = limits
         self.dates = dates
-        self.identify = identify
+        self.tls = tls
 
     def connection_made(self, transport: Any) -> None:
         """Begin to listen to a client, if there are not too many."""
@@ -45,7 +43,7 @@ class Connection(HttpToolsProtocol):
         self.app_state = {
             **self.app_state,
             READER: self.reader,
-            **(self.identify(encrypted) if encrypted and self.identify else {"user": None}),
+            **(self.tls.identify(encrypted) if encrypted and self.tls else {"user": None}),
         }
 
     def _should_upgrade(self) -> bool:

@@ -1,29 +1,22 @@
 """Listening: with `kubelib.server.connections` and `kubelib.server.answering` the only module that knows uvicorn.
 
-TLS with optional client certificates; the verified certificate's user travels in the connection's state. Stopping ends
-watches at once.
+The user of a client certificate that TLS has verified travels in the connection's state. Stopping ends watches at once.
 """
 
 import contextlib
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.lowlevel
-import attrs
 
-from kubelib.server.authn import user_of_certificate
 from kubelib.server.dates import Dates
 from kubelib.server.limits import LIMITS, Limits
-
-if TYPE_CHECKING:
-    from kubelib.server.authn.requestheader import RequestHeaders
+from kubelib.server.tls import LiveContext, Tls
 
 GRACE = 1.0
 """How many seconds answers have that are being sent when the server stops."""
@@ -31,46 +24,6 @@ GRACE = 1.0
 
 class CannotListen(Exception):
     """The address cannot be listened on; the message says why and what to do."""
-
-
-@attrs.frozen
-class Tls:
-    """The server's certificate and key, and the authority whose client certificates are accepted."""
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
-    proxies: "RequestHeaders | None" = None
-    """Who may say in headers whom it speaks for."""
-
-    def context(self) -> ssl.SSLContext:
-        """Return a server-side TLS context."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.cert, self.key)
-        for authority in (self.client_ca, self.proxies.ca if self.proxies is not None else None):
-            if authority is not None:
-                context.load_verify_locations(authority)
-                context.verify_mode = ssl.CERT_OPTIONAL
-        return context
-
-    def identify(self) -> Callable[[ssl.SSLObject], dict[str, Any]]:
-        """Return what tells from a connection who is at its other end: ``user``, and whether it is a ``front_proxy``."""
-        if self.proxies is None:
-            return lambda connection: {"user": user_of_certificate(connection.getpeercert())}
-        from kubelib.server.authn.requestheader import Issuers
-
-        issuers = Issuers(self.client_ca, self.proxies)
-
-        def identified(connection: ssl.SSLObject) -> dict[str, Any]:
-            shown = connection.getpeercert(binary_form=True)
-            if not shown:
-                return {"user": None}
-            is_user, is_proxy = issuers.judge(shown)
-            user = user_of_certificate(connection.getpeercert()) if is_user else None
-            return {"user": user, "front_proxy": is_proxy}
-
-        return identified
 
 
 def bind(host: str, port: int, *, option: str = "--listen") -> socket.socket:
@@ -106,12 +59,12 @@ async def serve(
 
     from kubelib.server.connections import Connection
 
-    identify = tls.identify() if tls is not None else None
+    context = LiveContext(tls) if tls is not None else None
     dates = Dates()
 
     config = uvicorn.Config(
         app,
-        http=partial(Connection, limits, dates, identify),  # type: ignore[arg-type]  # it makes a protocol, as the class does
+        http=partial(Connection, limits, dates, context),  # type: ignore[arg-type]  # it makes a protocol, as the class does
         ws=_websocket,  # type: ignore[arg-type]
         lifespan="off",
         log_config=None,
@@ -125,8 +78,7 @@ async def serve(
     server = uvicorn.Server(config)
     config.load()
     dates.headers = server.server_state.default_headers
-    if tls is not None:
-        config.ssl = tls.context()
+    config.ssl = context
     # What `Server.serve` does, without its looking ten times a second whether it is time to end.
     server.lifespan = config.lifespan_class(config)
     await server.startup([listening])

@@ -28,7 +28,7 @@ from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import User
 from kubelib.runtime.fake import Rule
 from kubelib.server import ApiServer
-from kubelib.server.listener import Tls
+from kubelib.server.tls import Tls
 from kubelib.store import Snapshot
 from kubelib.testing.certificates import Authority
 from kubelib.testing.clocks import MovableClock

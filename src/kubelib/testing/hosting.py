@@ -25,13 +25,14 @@ from kubelib.registry.webhooks.services import ServiceResolver
 from kubelib.runtime.fake import Rule, lives_on
 from kubelib.server import ApiServer
 from kubelib.server.aggregation import FrontProxy
-from kubelib.server.aggregation.registrations import publish_authentication
+from kubelib.server.aggregation.trust import Trust
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.bootstraptokens import BootstrapTokens
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.tokens import ServiceAccountTokens, TokenKey, TokenSigner
 from kubelib.server.authz.bootstrap import ensure_policy
-from kubelib.server.listener import Tls, bind, serve
+from kubelib.server.listener import bind, serve
+from kubelib.server.tls import Tls
 from kubelib.store import MemoryStore, Snapshot
 from kubelib.testing.certificates import Authority
 from kubelib.testing.clocks import MovableClock
@@ -124,9 +125,7 @@ class Host:
                 self.https_url = f"https://{HOST}:{port}"
                 nodes = self._nodes()
                 self.app = self._api_server(port, nodes)
-                await publish_authentication(
-                    self.registries, self._request_headers(), self.authority.certificate.decode()
-                )
+                await Trust(self.registries, self._request_headers(), [self._ca_file()]).publish()
                 await ensure_kubernetes_service(self.registries, [(HOST, port)])
                 self.line = FaultyLine(self.app)
                 async with AsyncExitStack() as stack:

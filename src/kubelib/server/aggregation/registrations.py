@@ -5,7 +5,6 @@ from collections.abc import Callable
 import anyio
 
 from kubelib.api.apiregistration import APIService
-from kubelib.api.core.config import ConfigMap
 from kubelib.api.errors import AlreadyExists, Conflict, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.scheme import UnknownKind
@@ -23,31 +22,12 @@ from kubelib.server.aggregation.base import (
     version_order,
 )
 from kubelib.server.aggregation.extension import Extension
-from kubelib.server.authn.requestheader import RequestHeaders
 
 GroupVersion = tuple[str, str]
 AGGREGATOR = WriteOptions(
     user=User("system:kube-aggregator", ("system:masters", "system:authenticated")), manager="kube-aggregator"
 )
 _OWN_GROUP = "apiregistration.k8s.io"
-
-
-async def publish_authentication(
-    registries: ResourceRegistries, proxies: RequestHeaders, client_ca: str
-) -> None:
-    """Write into the ConfigMap ``extension-apiserver-authentication`` how other servers authenticate those who come to them."""
-    registry = registries.of(registries.scheme.of(ConfigMap))
-    key, data = Key("kube-system", "extension-apiserver-authentication"), proxies.config(client_ca)
-    document = registry.cache.get(key)
-    try:
-        if document is None:
-            meta = {"name": key.name, "namespace": key.namespace}
-            tree = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": meta, "data": data}
-            await registry.create(tree, namespace=key.namespace, options=AGGREGATOR)
-        elif document.tree().get("data") != data:
-            await registry.update(key, {**document.tree(), "data": data}, options=AGGREGATOR)
-    except (AlreadyExists, Conflict):
-        return  # another API server was quicker
 
 
 class Registrations:

@@ -4,7 +4,7 @@ Only a client certificate of an authority of their own makes a proxy of somebody
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,14 +82,14 @@ def _text(value: bytes) -> str:
 class Issuers:
     """Tells which of two authorities has signed a client certificate that TLS has verified."""
 
-    def __init__(self, clients: Path | None, proxies: RequestHeaders) -> None:
+    def __init__(self, clients: Sequence[Path], proxies: RequestHeaders) -> None:
         self._authorities = (clients, proxies.ca)
         self._names = proxies.names
 
     # Read when the first certificate is shown: the X.509 library takes longer to load than all else that the first answer needs.
     @functools.cached_property
     def _clients(self) -> "list[x509.Certificate]":
-        return _certificates(self._authorities[0]) if self._authorities[0] is not None else []
+        return [authority for path in self._authorities[0] for authority in _certificates(path)]
 
     @functools.cached_property
     def _proxies(self) -> "list[x509.Certificate]":
