@@ -14,6 +14,7 @@ from kubelib.api.core.claims import (
 from kubelib.api.core.persistentvolumes import (
     CSIPersistentVolumeSource,
     PersistentVolume,
+    PersistentVolumeSource,
     PersistentVolumeSpec,
 )
 from kubelib.api.core.pod import Pod
@@ -284,6 +285,84 @@ async def test_a_class_of_another_provisioner_is_left_to_it(cluster: Any) -> Non
     key = "volume.kubernetes.io/storage-provisioner"
     assert claim.metadata.annotations[key] == "disks.example.com"
     assert any(reason == "ExternalProvisioning" for reason, _ in await cluster.events())
+
+
+async def test_provisioners_of_kubernetes_itself_that_are_not_there_are_not_waited_for(cluster: Any) -> None:
+    await cluster.create(make_class("own", "kubernetes.io/unknown"))
+    await cluster.create(make_class("moved", "kubernetes.io/aws-ebs"))
+    for name in ("own", "moved"):
+        await cluster.create(make_claim(name, cls=name))
+    await cluster.settled(3)
+    assert (
+        "volume.kubernetes.io/storage-provisioner"
+        not in (await claim_of(cluster, "own")).metadata.annotations
+    )
+    told = ("ProvisioningFailed", "no volume plugin matched name: kubernetes.io/unknown")
+    assert told in await cluster.events()
+    assert any(
+        reason == "ExternalProvisioning" and "'kubernetes.io/aws-ebs'" in message
+        for reason, message in await cluster.events()
+    )
+
+
+class OutOfPlace:
+    """A `Provisioner` of volumes that no API takes."""
+
+    name = DIRECTORY
+
+    def __init__(self, *, stubborn: bool = False) -> None:
+        self.stubborn = stubborn
+        self.made = 0
+        self.there: set[str] = set()
+
+    async def provision(self, volume: str, claim: Any, storage_class: Any) -> PersistentVolumeSource:
+        self.made += 1
+        self.there.add(volume)
+        return PersistentVolumeSource(host_path=HostPathVolumeSource(path="/a/../b"))
+
+    async def remove(self, volume: PersistentVolume) -> None:
+        if self.stubborn:
+            raise OSError("it is stuck")
+        self.there.discard(volume.metadata.name)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_storage_whose_volume_is_refused_does_not_stay(world: Any, stubborn: bool) -> None:
+    maker = OutOfPlace(stubborn=stubborn)
+    controller = persistent_volume_controller(
+        world.informers, clock=world.clock, recorder=world.recorder, provisioners=[maker]
+    )
+    async with world.running(controller):
+        await world.create(make_class())
+        await world.create(make_claim(cls="dirs"))
+        await world.settled(3)
+        assert maker.made > 1  # it is tried again
+        assert bool(maker.there) is stubborn
+        assert (await claim_of(world)).status.phase == "Pending"
+        events = await world.events()
+        told = "Error creating provisioned PV object for claim default/data: PersistentVolume "
+        assert any(
+            r == "ProvisioningFailed" and m.startswith(told) and m.endswith(". Deleting the volume.")
+            for r, m in events
+        )
+        failed = (
+            "Error cleaning provisioned volume for claim default/data: it is stuck. Please delete manually."
+        )
+        assert (("ProvisioningCleanupFailed", failed) in events) is stubborn
+
+
+async def test_a_claim_whose_place_is_chosen_gets_a_volume_of_its_own(cluster: Any) -> None:
+    """Whoever chose the place has found no volume: one that comes then is somebody else's."""
+    await cluster.create(make_node("n1"))
+    await cluster.create(make_class(mode="WaitForFirstConsumer"))
+    await cluster.create(make_volume("late", cls="dirs"))
+    claim = make_claim(cls="dirs")
+    chosen = {"volume.kubernetes.io/selected-node": "n1"}
+    await cluster.create(replace(claim, metadata=replace(claim.metadata, annotations=chosen)))
+    await cluster.until(lambda: is_bound(cluster))
+    found = await claim_of(cluster)
+    assert found.spec.volume_name == f"pvc-{found.metadata.uid}"
+    assert (await volume_of(cluster, "late")).status.phase == "Available"
 
 
 async def test_waiting_for_the_first_consumer(cluster: Any) -> None:

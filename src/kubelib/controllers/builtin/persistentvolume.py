@@ -12,7 +12,7 @@ from kubelib.api.core.node import Node
 from kubelib.api.core.persistentvolumes import PersistentVolume, PersistentVolumeStatus
 from kubelib.api.core.pod import Pod
 from kubelib.api.document import Document
-from kubelib.api.errors import AlreadyExists, NotFound
+from kubelib.api.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.storage import StorageClass
@@ -160,7 +160,9 @@ class VolumeReconciler:
                 self._recorder.normal(claim, *self._waits_for(claim))
                 await self._pend(claim)
                 return
-        volume = volume or binding.best_match(claim, self._candidates(UNBOUND, name), node)
+        if not (late and binding.SELECTED_NODE in claim.metadata.annotations):
+            # Otherwise a scheduler has found none, and wants one to be made where it has put the Pod.
+            volume = volume or binding.best_match(claim, self._candidates(UNBOUND, name), node)
         if volume is not None:
             await self._bind(claim, volume)
         elif default := self._default_class(claim):
@@ -220,12 +222,13 @@ class VolumeReconciler:
         }
         if node is not None:
             annotations.setdefault(binding.SELECTED_NODE, node.metadata.name)
-        if annotations != claim.metadata.annotations and storage_class.provisioner != NO_PROVISIONER:
+        nobodys = provisioner is None and is_in_tree(storage_class.provisioner)
+        if annotations != claim.metadata.annotations and not nobodys:
             meta = replace(claim.metadata, annotations=annotations)
             claim = await self._claim_registry.update(replace(claim, metadata=meta))
         if provisioner is None:
-            if storage_class.provisioner == NO_PROVISIONER:
-                message = "no volume plugin matched name: kubernetes.io/no-provisioner"
+            if nobodys:
+                message = f"no volume plugin matched name: {storage_class.provisioner}"
                 self._recorder.warning(claim, "ProvisioningFailed", message)
             else:
                 message = (
@@ -241,6 +244,12 @@ class VolumeReconciler:
             self._recorder.warning(claim, "ProvisioningFailed", message)
             await self._pend(claim)
             return
+        await self._make(claim, storage_class, provisioner)
+
+    async def _make(
+        self, claim: PersistentVolumeClaim, storage_class: StorageClass, provisioner: Provisioner
+    ) -> None:
+        """Make storage for a claim, a volume for the storage, and a bond of the two."""
         name = f"pvc-{claim.metadata.uid}"
         try:
             source = await provisioner.provision(name, claim, storage_class)
@@ -254,9 +263,29 @@ class VolumeReconciler:
             volume = await self._volume_registry.create(volume)
         except AlreadyExists:
             volume = await self._volume_registry.get(volume.key)
+        except (Forbidden, Invalid) as error:
+            what = (
+                f"Error creating provisioned PV object for claim {claim.key}: {error}. Deleting the volume."
+            )
+            self._recorder.warning(claim, "ProvisioningFailed", what)
+            await self._clean_up(claim, volume, provisioner)
+            raise
         message = f"Successfully provisioned volume {name} using {provisioner.name}"
         self._recorder.normal(claim, "ProvisioningSucceeded", message)
         await self._bind(claim, volume)
+
+    async def _clean_up(
+        self, claim: PersistentVolumeClaim, volume: PersistentVolume, provisioner: Provisioner
+    ) -> None:
+        """Remove storage that nobody would remove: it has got no volume."""
+        try:
+            await provisioner.remove(volume)
+        except OSError as error:
+            what = (
+                f"Error cleaning provisioned volume for claim {claim.key}: {error}. Please delete manually."
+            )
+            self._recorder.warning(claim, "ProvisioningCleanupFailed", what)
+        await self._pend(claim)
 
     async def _bind(self, claim: PersistentVolumeClaim, volume: PersistentVolume) -> None:
         """Write both sides of a bond: the volume first, so that no other claim can take it."""
@@ -378,7 +407,16 @@ class VolumeReconciler:
         return await self._volume_registry.update(replace(volume, status=status), subresource="status")
 
 
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
+IN_TREE = "kubernetes.io/"
+MIGRATED = frozenset(
+    ["aws-ebs", "azure-disk", "azure-file", "cinder", "gce-pd", "portworx-volume", "vsphere-volume"]
+)
+"""Provisioners that once were part of Kubernetes; drivers have taken their places."""
+
+
+def is_in_tree(provisioner: str) -> bool:
+    """Return whether a provisioner would be part of Kubernetes: it is not waited for if it is not there."""
+    return provisioner.startswith(IN_TREE) and provisioner.removeprefix(IN_TREE) not in MIGRATED
 
 
 def persistent_volume_controller(
