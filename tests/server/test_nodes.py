@@ -183,8 +183,9 @@ def test_a_node_reads_itself_and_its_own_pods(admin: httpx.Client) -> None:
     make(admin, "pods", pod("mine", "mine"))
     make(admin, "pods", pod("yours", "yours"))
     for path, code in {
-        "/api/v1/nodes/mine": 200, "/api/v1/nodes/yours": 403, "/api/v1/nodes": 403,
-        "/api/v1/nodes?fieldSelector=metadata.name%3Dmine": 200, "/api/v1/pods": 403, f"{CORE}/pods": 403,
+        "/api/v1/nodes/mine": 200, "/api/v1/nodes/yours": 403, "/api/v1/nodes": 200,
+        "/api/v1/nodes?watch=true&timeoutSeconds=1": 403,
+        "/api/v1/nodes?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dmine": 200, "/api/v1/pods": 403, f"{CORE}/pods": 403,
         "/api/v1/pods?fieldSelector=spec.nodeName%3Dmine": 200, "/api/v1/pods?fieldSelector=spec.nodeName%3Dyours": 403,
         "/api/v1/pods?fieldSelector=spec.nodeName%21%3Dyours": 403,
         "/api/v1/pods?watch=true&timeoutSeconds=1&fieldSelector=spec.nodeName%3Dmine,status.phase%21%3DFailed": 200,
@@ -192,7 +193,7 @@ def test_a_node_reads_itself_and_its_own_pods(admin: httpx.Client) -> None:
         f"{CORE}/pods?fieldSelector=metadata.name%3Dyours": 403, f"{CORE}/pods/mine/log": 403,
     }.items():  # fmt: skip
         assert as_node(admin, "GET", path) == code, path
-    assert refusal(admin, "GET", "/api/v1/nodes").endswith(
+    assert refusal(admin, "GET", "/api/v1/nodes?watch=true").endswith(
         "node 'mine' cannot read all nodes, only its own Node object"
     )
     assert refusal(admin, "GET", "/api/v1/pods").endswith(

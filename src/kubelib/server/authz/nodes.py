@@ -223,11 +223,13 @@ def _own(node: str, request: RequestInfo, what: str) -> Decision:
 
 
 def _node(node: str, request: RequestInfo) -> Decision:
-    """Let a node read itself alone; which one it changes, admission looks at."""
+    """Let a node look at itself, and at which ranges of addresses others have: it takes its own. Changes, admission looks at."""
     match request.subresource, request.verb:
+        case "", "list":
+            return ALLOWED
         case ("", ("create" | "update" | "patch")) | ("status", ("update" | "patch")):
             return ALLOWED
-        case "", ("get" | "list" | "watch"):
+        case "", ("get" | "watch"):
             if request.name == node:
                 return ALLOWED
             if not request.name:
