@@ -355,6 +355,48 @@ async def test_when_all_nodes_fall_silent_nobody_is_driven_away(world: Any) -> N
         assert await world.names(Pod) == ["one", "two"]
 
 
+async def test_when_the_last_node_falls_silent_those_stay_that_had_begun_to_be_driven_away(
+    world: Any,
+) -> None:
+    kubelets = [Kubelet(world, name) for name in ("a", "b")]
+    async with world.running(*kubelets, controller(world)):
+        await add_pod(world, "one", "a", termination_grace_period_seconds=0)
+        kubelets[0].silent = True
+        await world.settled(120)
+        assert NO_EXECUTE in [t.effect for t in (await world.get(Node, "a", "")).spec.taints]
+        kubelets[1].silent = True
+        await world.settled(1000)
+        assert [t.effect for t in (await world.get(Node, "a", "")).spec.taints] == [NO_SCHEDULE]
+        assert await world.names(Pod) == ["one"]
+        await kubelets[1].recover()
+        await world.settled(400)
+        assert await world.names(Pod) == []
+
+
+async def test_a_node_that_says_itself_that_it_is_not_ready_speaks_for_its_pods(world: Any) -> None:
+    async with world.running(Kubelet(world, "good"), controller(world)):
+        kubelet = Kubelet(world, "a")
+        await world.create(make_node("a", ready=False))
+        await add_pod(world, "one", "a", tolerations=(Toleration(operator="Exists"),))
+        for _ in range(6):
+            await world.settled(10)
+            now = world.clock.now().replace(microsecond=0)
+            unready = NodeCondition(type="Ready", status="False", last_heartbeat_time=now)
+            await world.change(
+                Node,
+                kubelet.name,
+                lambda n, c=unready: replace(n, status=replace(n.status, conditions=(c,))),
+                namespace="",
+                subresource="status",
+            )
+        assert ready_of(await world.get(Pod, "one")) == "True"
+        await world.settled(120)
+        assert ready_of(await world.get(Node, "a", "")) == "Unknown"
+        assert (
+            ready_of(await world.get(Pod, "one")) == "True"
+        )  # as long as nobody has heard better of the node
+
+
 async def test_a_node_that_never_reports_gets_its_minute(world: Any) -> None:
     async with world.running(Kubelet(world, "good"), controller(world)):
         bare = make_node("mute")
@@ -398,5 +440,6 @@ async def test_on_a_bad_line_a_lost_node_is_still_emptied(make_world: Any, anyio
                 await add_pod(world, f"p{n}", "abc"[n % 3], termination_grace_period_seconds=0)
             await world.settled(60)
             kubelets[0].silent = True
-            await world.settled(900)
+            # Whenever nobody at all is heard of, who is to go may stay for as long as he may anew.
+            await world.settled(2400)
             assert await world.names(Pod) == ["p1", "p2", "p4", "p5"]

@@ -50,9 +50,14 @@ def wanted_taints(node: Node, now: datetime, *, evict: bool) -> tuple[Taint, ...
     return (*kept, *new)
 
 
+def drives_away(taint: Taint) -> bool:
+    """Return whether a taint is one by which pods are driven away from a node that is not ready."""
+    return taint.effect == NO_EXECUTE and taint.key in (NOT_READY, UNREACHABLE)
+
+
 def _is_ours(taint: Taint) -> bool:
     if taint.effect == NO_EXECUTE:
-        return taint.key in (NOT_READY, UNREACHABLE)
+        return drives_away(taint)
     return taint.effect == NO_SCHEDULE and taint.key in _OURS
 
 

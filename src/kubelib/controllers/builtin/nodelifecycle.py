@@ -5,6 +5,7 @@ into taints, `TaintEviction` deletes the pods that do not tolerate them. They me
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import anyio
@@ -27,7 +28,7 @@ from kubelib.controllers.controller import Controller, itself, nothing
 from kubelib.controllers.events import EventRecorder, Recorder
 from kubelib.controllers.manager import Manager
 from kubelib.controllers.parallel import for_each
-from kubelib.controllers.taints import condition_status, tolerated_for, wanted_taints
+from kubelib.controllers.taints import condition_status, drives_away, tolerated_for, wanted_taints
 from kubelib.informers import Informer, SharedInformers
 from kubelib.registry.base import Preconditions, Query
 
@@ -147,7 +148,8 @@ class NodeHealth:
         self._patience = patience
         # Whether a node is silent is judged by our own clock: when did we last see one of its signs change?
         self._heard: dict[str, _Heard] = {}
-        self._ready: dict[str, bool] = {}
+        # Nodes whose pods are to be marked.
+        self._unmarked: set[str] = set()
         self._known: dict[str, str] = {}
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
@@ -164,13 +166,14 @@ class NodeHealth:
         nodes = [document.view(Node) for document in self._nodes.cache]
         self._meet({node.metadata.name: node.metadata.uid for node in nodes})
         await for_each(nodes, self._look_at)
+        await self._spare([document.view(Node) for document in self._nodes.cache])
 
     def _meet(self, nodes: Mapping[str, str]) -> None:
         """Tell of nodes, uids by names, that are new to us, and forget those that are gone."""
         for name in sorted(self._known.keys() - nodes.keys()):
             self._tell(name, self._known[name], "RemovingNode", f"Removing Node {name} from Controller")
             self._heard.pop(name, None)
-            self._ready.pop(name, None)
+            self._unmarked.discard(name)
         for name in nodes:
             if name not in self._known:
                 self._tell(name, nodes[name], "RegisteredNode", f"Registered Node {name} in Controller")
@@ -181,6 +184,7 @@ class NodeHealth:
 
     async def _look_at(self, node: Node) -> None:
         name, now = node.metadata.name, self._clock.now()
+        was, new = condition_status(node, "Ready"), name not in self._heard
         if self._is_silent(node, now):
             judged = node.status.conditions
 
@@ -191,18 +195,38 @@ class NodeHealth:
             try:
                 node = await update_with(self._client, Node, node.key, unless_heard_of, subresource="status")
             except (ApiError, OSError):
+                if was == "True":
+                    self._unmarked.add(name)  # it may have been written all the same
                 return  # the next look tries again
-        ready = condition_status(node, "Ready") == "True"
-        if ready:
-            self._ready[name] = True
+        now_so = condition_status(node, "Ready")
+        if now_so == "True":
+            self._unmarked.discard(name)
             return
-        if self._ready.get(name, False):
+        if was == "True":
             about = _about(name, node.metadata.uid)
             self._recorder.normal(about, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
-        # Until every pod has been marked we go on trying: others send requests to pods that say they are ready.
-        errors = await for_each(self._pods.cache.by_index(BY_NODE, name), self._mark_not_ready)
-        if not errors:
-            self._ready[name] = False
+        if was == "True" or (new and now_so == "Unknown"):
+            self._unmarked.add(name)
+        # What a node says of itself, that it is not ready among it, says nothing of its pods: of these it tells as well.
+        if name in self._unmarked:
+            # Until every pod has been marked we go on trying: others send requests to pods that say they are ready.
+            errors = await for_each(self._pods.cache.by_index(BY_NODE, name), self._mark_not_ready)
+            if not errors:
+                self._unmarked.discard(name)
+
+    async def _spare(self, nodes: Sequence[Node]) -> None:
+        """When nobody is ready it is we who hear nothing: who had begun to be driven away may stay."""
+        if not all_disrupted(nodes):
+            return
+
+        def spared(node: Node) -> Node:
+            taints = tuple(t for t in node.spec.taints if not drives_away(t))
+            return replace(node, spec=replace(node.spec, taints=taints))
+
+        for node in nodes:
+            if spared(node) != node:
+                with suppress(ApiError, OSError):  # the next look tries again
+                    await update_with(self._client, Node, node.key, spared)
 
     def _is_silent(self, node: Node, now: datetime) -> bool:
         name = node.metadata.name
@@ -248,17 +272,28 @@ def zone_of(node: Node) -> str:
     )
 
 
-def seconds_between_evictions(
-    nodes: Sequence[Node], patience: Patience = PATIENCE
-) -> dict[str, float | None]:
-    """Return, per zone, how long to wait between two nodes; None where no eviction may begin now."""
+def _readiness(nodes: Iterable[Node]) -> dict[str, list[bool]]:
+    """Return of each zone which of the nodes that count are ready."""
     zones: dict[str, list[bool]] = {}
     for node in nodes:
         ready = zones.setdefault(zone_of(node), [])
         if NOT_COUNTED not in node.metadata.labels:
             ready.append(condition_status(node, "Ready") == "True")
-    if not any(any(ready) for ready in zones.values()):
-        # Nobody is ready: it is we who hear nothing.
+    return zones
+
+
+def all_disrupted(nodes: Iterable[Node]) -> bool:
+    """Return whether none of the nodes that count is ready."""
+    counted = [ready for zone in _readiness(nodes).values() for ready in zone]
+    return bool(counted) and not any(counted)
+
+
+def seconds_between_evictions(
+    nodes: Sequence[Node], patience: Patience = PATIENCE
+) -> dict[str, float | None]:
+    """Return, per zone, how long to wait between two nodes; None where no eviction may begin now."""
+    zones = _readiness(nodes)
+    if all_disrupted(nodes):
         return dict.fromkeys(zones)
     pace: dict[str, float | None] = {}
     for zone, ready in zones.items():
