@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
@@ -24,10 +25,11 @@ from kubelib.api.resource import (
     ResourceClaim,
     ResourceClaimSpec,
     ResourceClaimStatus,
+    ResourceSlice,
 )
 from kubelib.sched.committing import Committer
 from kubelib.sched.cycle import Cycle
-from kubelib.sched.devices import DeviceObject
+from kubelib.sched.devices import DeviceObject, Devices
 from kubelib.sched.following import Following
 from kubelib.sched.keeping import trimmed
 from kubelib.sched.pods import PodInfo
@@ -35,6 +37,7 @@ from kubelib.sched.policies import default_policy
 from kubelib.sched.snapshot import make_snapshot, take_snapshot
 from kubelib.sim.hardship import Lossy
 from kubelib.testing.objects import make_node, make_pod
+from tests.sched.test_allocating import device, offer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLASS = DeviceClass(metadata=ObjectMeta(name="gpu"))
@@ -172,6 +175,123 @@ async def test_a_pod_waits_for_its_devices_and_they_are_reserved_for_it(world: A
         await anyio.sleep(15)
         assert await world.placed() == {"p": "node-1", "q": "node-1"}
         assert await users(world) == ["p", "q"]
+
+
+async def offer_on(world: Any, node: str, *devices: str) -> None:
+    await world.direct.resource(ResourceSlice).create(
+        offer(*devices, name=f"slice-{node}", pool=node, node_name=node)
+    )
+
+
+async def allocated(world: Any, name: str) -> list[str]:
+    claim = await world.direct.resource(ResourceClaim).get(Key("default", name))
+    given = claim.status.allocation
+    return [f"{result.pool}/{result.device}" for result in given.devices.results] if given is not None else []
+
+
+async def test_a_pod_goes_where_its_claim_can_have_devices_and_the_claim_gets_them(world: Any) -> None:
+    add = await begin(world)
+    await offer_on(world, "node-1", "d")
+    async with world.running(world.scheduler()):
+        await add("p")
+        await add("q")
+        await anyio.sleep(15)
+        # One claim for both: what one has got is the other's as well.
+        assert await world.placed() == {"p": "node-1", "q": "node-1"}
+    assert await users(world) == ["p", "q"]
+    claim = await world.direct.resource(ResourceClaim).get(Key("default", "c"))
+    assert await allocated(world, "c") == ["node-1/d"]
+    assert claim.metadata.finalizers == ("resource.kubernetes.io/delete-protection",)
+
+
+async def test_a_device_is_given_to_one_claim_and_to_another_when_it_is_free(world: Any) -> None:
+    await begin(world)
+    claims = world.direct.resource(ResourceClaim)
+    await claims.create(make_claim("d"))
+    async with world.running(world.scheduler()):
+        for name in "cd":
+            uses = (PodResourceClaim(name=name, resource_claim_name=name),)
+            await world.add_pod(name, resource_claims=uses)
+        await anyio.sleep(5)
+        assert set((await world.placed()).values()) == {""}
+        await offer_on(world, "node-0", "one")
+        await anyio.sleep(30)
+        placed = {name: node for name, node in (await world.placed()).items() if node}
+        ((first, node),) = placed.items()
+        assert node == "node-0" and await allocated(world, first) == ["node-0/one"]
+        (other,) = {"c", "d"} - {first}
+        assert LACKING in (await world.refusal(other))[1]
+        # The first has ended, and somebody has taken its devices back.
+        await world.pods.delete(Key("default", first), grace=0)
+        claim = await claims.get(Key("default", first))
+        status = replace(claim.status, allocation=None, reserved_for=())
+        await claims.update(replace(claim, status=status), subresource="status")
+        await anyio.sleep(30)
+        assert (await world.placed())[other] == "node-0"
+    assert await allocated(world, other) == ["node-0/one"]
+
+
+@pytest.mark.seeds(10)
+async def test_no_device_is_given_twice_under_hardship(make_world: Callable[..., Any]) -> None:
+    random = Random(8)
+    world = make_world(lambda client: Lossy(client, random, rate=0.1))
+    await world.add_nodes(3)
+    await world.direct.resource(DeviceClass).create(CLASS)
+    for number in range(3):
+        await offer_on(world, f"node-{number}", *(f"d{n}" for n in range(4)))
+    names = [f"p{number}" for number in range(14)]
+    async with world.running(world.scheduler()):
+        for name in names:
+            await world.direct.resource(ResourceClaim).create(make_claim(name))
+            await world.add_pod(name, resource_claims=(PodResourceClaim(name="c", resource_claim_name=name),))
+        await anyio.sleep(400)
+        placed = await world.placed()
+    given = {name: await allocated(world, name) for name in names if placed[name]}
+    devices = [device for found in given.values() for device in found]
+    assert len(devices) == len(set(devices)) == len(given)
+    assert all(found[0].startswith(placed[name]) for name, found in given.items())
+
+
+async def test_shares_of_a_device_have_identities(world: Any) -> None:
+    add = await begin(world)
+    shared = device("d", "8Gi", allow_multiple_allocations=True)
+    await world.direct.resource(ResourceSlice).create(offer(shared, node_name="node-0"))
+    async with world.running(world.scheduler()):
+        await add("p")
+        await anyio.sleep(10)
+    claim = await world.direct.resource(ResourceClaim).get(Key("default", "c"))
+    (result,) = claim.status.allocation.devices.results
+    assert UUID(result.share_id).version == 4
+    assert result.consumed_capacity == {"memory": "8Gi"}
+
+
+def test_what_is_known_of_a_claim_is_not_forgotten_for_what_was_known_before() -> None:
+    devices = Devices()
+    older, newer = (
+        make_claim("c", given, resource_version=at) for given, at in ((None, "9"), (on("a"), "10"))
+    )
+    assert devices.put(older) and devices.put(newer)
+    assert not devices.put(older)
+    assert devices.claim(Key("default", "c")) is newer
+    assert devices.put(replace(older, metadata=replace(older.metadata, uid="another")))
+
+
+def test_what_was_promised_to_a_pod_that_could_not_be_bound_is_free_again() -> None:
+    devices = (CLASS, make_claim("c"), make_claim("d"), offer("one", node_name="a"))
+    table = make_snapshot([make_node("a"), make_node("b")], [], now=NOW, devices=devices).table
+    cycle = Cycle(table, default_policy(), Random(1))
+    first = PodInfo.of(using("c"))
+    second = PodInfo.of(replace(using("d"), metadata=replace(using("d").metadata, uid="2", name="q")))
+    assert [cycle.decide(pod).node for pod in (first, second)] == ["a", "a"]
+    table.put_pod(first, "a")
+    assert cycle.decide(second).message == f"0/2 nodes are available: {LACKING}."
+    table.remove_pod(first.uid)
+    assert cycle.decide(second).node == "a"
+    table.put_pod(second, "a")
+    # What the claim has got in the end is what counts.
+    table.devices.put(replace(make_claim("d", on("b")), metadata=make_claim("d").metadata))
+    table.remove_pod(second.uid)
+    assert cycle.decide(first).node == "a"
 
 
 @pytest.mark.seeds(3)

@@ -68,7 +68,7 @@ class Committer:
         self._detection: Detection = detection
         self._commit: Commit = commit
         self._own: dict[str, int] = {}
-        self._reserver = Reserver(client, following.table.devices, limit=limit)
+        self._reserver = Reserver(client, following.table.devices, limit=limit, random=random)
         self._binder = client.binder if isinstance(client, SupportsTransactions) else None
 
     def look(self) -> int:

@@ -1,18 +1,27 @@
-"""Devices as a scheduler knows them: which claims there are, which have been given devices, and where those can be used.
+"""Devices as a scheduler knows them: what drivers offer, which claims there are, and which devices these have or are about to get."""
 
-Whoever gives devices to claims is somebody else: the status of a claim says what became of it.
-"""
-
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from uuid import UUID
 
 import attrs
 
 from kubelib.api.core.references import NodeSelector
 from kubelib.api.meta import Key, controller_of
-from kubelib.api.resource import DeviceClass, ResourceClaim
+from kubelib.api.model import replace
+from kubelib.api.resource import (
+    AllocationResult,
+    DeviceClass,
+    DeviceTaintRule,
+    ResourceClaim,
+    ResourceSlice,
+)
+from kubelib.quantity import parse_quantity
+from kubelib.sched.allocating import Taken, allocate
+from kubelib.sched.devicepools import DeviceId, DevicePools, Selects
 from kubelib.sched.pods import PodInfo
 
-DeviceObject = ResourceClaim | DeviceClass
+DeviceObject = ResourceClaim | DeviceClass | ResourceSlice | DeviceTaintRule
 
 
 @attrs.frozen
@@ -21,29 +30,60 @@ class Needs:
 
     outright: str = ""
     """Why the Pod can be nowhere at all, whatever the nodes are like."""
-    lacking: bool = False
-    """Whether one of them has no devices yet."""
+    lacking: tuple[ResourceClaim, ...] = ()
+    """Those that have no devices yet."""
     where: tuple[NodeSelector, ...] = ()
     """Where the devices can be used that the others have; each of these must match."""
 
 
+@attrs.frozen
+class _Promise:
+    """Devices that a claim is about to get."""
+
+    allocation: AllocationResult
+    users: set[str]
+    """The Pods that are placed with it, by uid."""
+
+
 class Devices:
-    """What is known of claims to devices, and of classes of devices. Kept in step by `Following`."""
+    """What is known of devices and claims. Kept in step by `Following`, and ahead of it by what was just decided."""
 
     def __init__(self) -> None:
+        self.pools = DevicePools()
         self._claims: dict[Key, ResourceClaim] = {}
-        self._classes: set[str] = set()
+        self._classes: dict[str, DeviceClass] = {}
+        self._promises: dict[Key, _Promise] = {}
+        self._taken: Counter[DeviceId] = Counter()
+        self._consumed: dict[DeviceId, Counter[str]] = {}
 
     def claim(self, key: Key) -> ResourceClaim | None:
         """Return a claim."""
         return self._claims.get(key)
 
+    # What happens
+
     def put_claim(self, key: Key, claim: ResourceClaim | None) -> bool:
         """Learn of a claim, or that it is gone (None); return whether that may help a Pod."""
-        old = self._claims.pop(key, None)
+        old = self._claims.get(key)
+        if old is not None and claim is not None and _is_older(claim, old):
+            return False  # what was written has been seen before what was written earlier
+        self._claims.pop(key, None)
+        had = self._allocation(key, old)
+        if (
+            claim is None
+            or claim.status.allocation is not None
+            or old is None
+            or old.metadata.uid != claim.metadata.uid
+        ):
+            self._promises.pop(key, None)
+        if claim is not None:
+            self._claims[key] = claim
+        has = self._allocation(key, claim)
+        if had != has:
+            self._count(had, -1)
+            self._count(has, 1)
         if claim is None:
-            return False
-        self._claims[key] = claim
+            return had is not None
         return (
             old is None
             or old.metadata.uid != claim.metadata.uid
@@ -52,18 +92,25 @@ class Devices:
 
     def put_class(self, name: str, found: DeviceClass | None) -> bool:
         """Learn of a class, or that it is gone (None); return whether that may help a Pod."""
-        helps = found is not None and name not in self._classes
+        old = self._classes.pop(name, None)
         if found is None:
-            self._classes.discard(name)
-        else:
-            self._classes.add(name)
-        return helps
+            return False
+        self._classes[name] = found
+        return old is None or old.spec != found.spec
 
     def put(self, thing: DeviceObject) -> bool:
         """Learn of any object about devices; return whether that may help a Pod."""
-        if isinstance(thing, ResourceClaim):
-            return self.put_claim(thing.key, thing)
-        return self.put_class(thing.metadata.name, thing)
+        match thing:
+            case ResourceClaim():
+                return self.put_claim(thing.key, thing)
+            case DeviceClass():
+                return self.put_class(thing.metadata.name, thing)
+            case ResourceSlice():
+                return self.pools.put_slice(thing.metadata.name, thing)
+            case DeviceTaintRule():
+                return self.pools.put_rule(thing.metadata.name, thing)
+
+    # What Pods need
 
     def needs(self, pod: PodInfo) -> Needs:
         """Return what a Pod's claims need of a node. The reasons are in kube-scheduler's words."""
@@ -80,13 +127,97 @@ class Devices:
             if own and ((owner := controller_of(claim)) is None or owner.uid != pod.uid):
                 return Needs(f"ResourceClaim {key} was not created for Pod {pod.key} (Pod is not owner)")
             claims.append(claim)
-        lacking = [claim for claim in claims if claim.status.allocation is None]
+        given = [(claim, self._allocation(claim.key, claim)) for claim in claims]
+        lacking = tuple(claim for claim, allocation in given if allocation is None)
         for claim in lacking:
             for request, wanted in _classes(claim):
                 if wanted not in self._classes:
                     return Needs(f"request {request}: device class {wanted} does not exist")
-        selectors = (claim.status.allocation.node_selector for claim in claims if claim.status.allocation)
-        return Needs("", bool(lacking), tuple(selector for selector in selectors if selector is not None))
+        selectors = (allocation.node_selector for _, allocation in given if allocation is not None)
+        return Needs("", lacking, tuple(selector for selector in selectors if selector is not None))
+
+    def allocate(
+        self, claims: tuple[ResourceClaim, ...], node: str, selects: Selects
+    ) -> list[AllocationResult] | None:
+        """Return devices for claims that have none, of those that one node can use; None if there are not enough.
+
+        Raises `kubelib.sched.allocating.Unallocatable`.
+        """
+        supplies = self.pools.supplies(node, selects)
+        if not supplies and any(claim.spec.devices.requests for claim in claims):
+            return None
+        return allocate(
+            claims,
+            supplies=supplies,
+            pools=self.pools,
+            classes=self._classes,
+            taken=Taken(self._taken.keys(), self._consumed),
+        )
+
+    # What was decided
+
+    def promised(self, key: Key) -> AllocationResult | None:
+        """Return the devices that a claim is about to get."""
+        promise = self._promises.get(key)
+        return promise.allocation if promise is not None else None
+
+    def promise(self, pod: PodInfo, found: Mapping[Key, AllocationResult]) -> None:
+        """Count devices as those of claims from now on, for a Pod that has been placed; it uses what is promised already, too."""
+        for key, allocation in found.items():
+            self._promises[key] = _Promise(allocation, set())
+            self._count(allocation, 1)
+        for name, _ in pod.devices:
+            promise = self._promises.get(Key(pod.namespace, name))
+            if promise is not None:
+                promise.users.add(pod.uid)
+
+    def forgo(self, pod: PodInfo) -> None:
+        """Let a Pod use no more what its claims are about to get; what nobody uses then is free."""
+        for name, _ in pod.devices:
+            key = Key(pod.namespace, name)
+            promise = self._promises.get(key)
+            if promise is not None:
+                promise.users.discard(pod.uid)
+                if not promise.users:
+                    del self._promises[key]
+                    self._count(promise.allocation, -1)
+
+    def _allocation(self, key: Key, claim: ResourceClaim | None) -> AllocationResult | None:
+        if claim is not None and claim.status.allocation is not None:
+            return claim.status.allocation
+        return self.promised(key)
+
+    def _count(self, allocation: AllocationResult | None, sign: int) -> None:
+        for result in allocation.devices.results if allocation is not None else ():
+            if result.admin_access:
+                continue
+            id = result.driver, result.pool, result.device
+            if result.share_id is None:
+                self._taken[id] += sign
+                if not self._taken[id]:
+                    del self._taken[id]
+                continue
+            there = self._consumed.setdefault(id, Counter())
+            there[""] += sign
+            for name, amount in result.consumed_capacity.items():
+                there[name] += sign * parse_quantity(amount).nano
+            if not there[""]:
+                del self._consumed[id]
+
+
+def _is_older(claim: ResourceClaim, than: ResourceClaim) -> bool:
+    one, other = claim.metadata.resource_version, than.metadata.resource_version
+    same = claim.metadata.uid == than.metadata.uid
+    return same and one.isdigit() and other.isdigit() and int(one) < int(other)
+
+
+def with_shares(allocation: AllocationResult, identity: Callable[[], UUID]) -> AllocationResult:
+    """Return an allocation in which each share of a device has an identity of its own."""
+    results = tuple(
+        replace(result, share_id=str(identity())) if result.share_id is not None else result
+        for result in allocation.devices.results
+    )
+    return replace(allocation, devices=replace(allocation.devices, results=results))
 
 
 def _classes(claim: ResourceClaim) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from kubelib.api.core.service import Service
 from kubelib.api.document import Document
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
-from kubelib.api.resource import DeviceClass, ResourceClaim
+from kubelib.api.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client, SupportsTransactions
@@ -129,6 +129,12 @@ class Following:
         known, where = self.table.devices, self._unawaited
         self._learn(ResourceClaim, known.put_claim, where, "devices")
         self._learn(DeviceClass, lambda key, found: known.put_class(key.name, found), where, "devices")
+        self._learn(
+            ResourceSlice, lambda key, found: known.pools.put_slice(key.name, found), where, "devices"
+        )
+        self._learn(
+            DeviceTaintRule, lambda key, found: known.pools.put_rule(key.name, found), where, "devices"
+        )
 
     def _learn(
         self,

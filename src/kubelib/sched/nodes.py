@@ -427,6 +427,8 @@ class NodeTable(Promises):
                 del self.owners[pod.owner]
         if pod.claims or pod.disks:
             self.volumes.account(pod, row, sign)
+        if pod.devices:
+            self._account_devices(pod, row, sign)
         for selector, column in self._counters.items():
             if self._is_meant(pod, selector):
                 column[row] += sign
@@ -438,6 +440,15 @@ class NodeTable(Promises):
                 wishes[row] += sign
                 if sign < 0 and not wishes.any():
                     del self.wishes[wish]
+
+    def _account_devices(self, pod: PodInfo, row: int, sign: int) -> None:
+        """Give devices to those of a Pod's claims that have none, as the filter has seen that it can be done."""
+        from kubelib.sched.policies.devices import promises_on  # it looks at tables
+
+        if sign < 0:
+            self.devices.forgo(pod)
+        else:
+            self.devices.promise(pod, promises_on(pod, self, row))
 
 
 def _count(

@@ -1,10 +1,13 @@
-"""Devices for Pods that are about to be bound: each claim is told which Pods use it, without which a kubelet starts none of them.
+"""Devices for Pods that are about to be bound: each claim is told what it gets and which Pods use it, without which a kubelet starts none.
 
 As in kube-scheduler: who is written into a claim before its Pod is bound is taken out again if that does not come about.
 """
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from random import Random
+from uuid import UUID
 
 import anyio
 
@@ -13,7 +16,7 @@ from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.resource import ResourceClaim, ResourceClaimConsumerReference
 from kubelib.client.base import Client
-from kubelib.sched.devices import Devices
+from kubelib.sched.devices import Devices, with_shares
 from kubelib.sched.pods import PodInfo
 
 log = logging.getLogger("kubelib.sched")
@@ -21,19 +24,28 @@ log = logging.getLogger("kubelib.sched")
 TRIES = 5
 """How often a claim is written that others write, too."""
 
+FINALIZER = "resource.kubernetes.io/delete-protection"
+"""Keeps a claim that has devices, until those who use them are gone."""
+
 Users = tuple[ResourceClaimConsumerReference, ...]
 
 
 class Reserver:
     """Writes Pods into the claims that they use, and takes them out."""
 
-    def __init__(self, client: Client, devices: Devices, *, limit: anyio.CapacityLimiter) -> None:
+    def __init__(
+        self, client: Client, devices: Devices, *, limit: anyio.CapacityLimiter, random: Random
+    ) -> None:
         self._registry = client.resource(ResourceClaim)
         self._devices = devices
         self._limit = limit
+        self._random = random
 
     async def reserve(self, pods: Iterable[PodInfo]) -> dict[str, Exception]:
-        """Reserve the claims of Pods for them; return, by uid, the Pods for which that failed, and what the server said."""
+        """Reserve the claims of Pods for them, and give them the devices that were chosen for them.
+
+        Return, by uid, the Pods for which that failed, and what the server said.
+        """
 
         def joined(users: Users, new: list[PodInfo]) -> Users:
             there = {user.uid for user in users}
@@ -87,12 +99,32 @@ class Reserver:
                 users = change(claim.status.reserved_for)
                 if users == claim.status.reserved_for:
                     return
-                status = replace(claim.status, reserved_for=users)
                 try:
-                    await self._registry.update(replace(claim, status=status), subresource="status")
+                    written = await self._registry.update(
+                        await self._given(claim, users), subresource="status"
+                    )
                 except Conflict:
                     if not left:
                         raise
                     claim = None
+                except (ApiError, OSError):
+                    await self._look(key)
+                    raise
                 else:
+                    self._devices.put_claim(key, written)
                     return
+
+    async def _look(self, key: Key) -> None:
+        """Learn what has become of a claim of which it is not known whether it was written: its devices must not be given twice."""
+        with suppress(ApiError, OSError):
+            self._devices.put_claim(key, await self._registry.get(key))
+
+    async def _given(self, claim: ResourceClaim, users: Users) -> ResourceClaim:
+        """Return a claim with its users, and with the devices that were chosen for it if it has none."""
+        allocation = claim.status.allocation
+        if allocation is None and users and (chosen := self._devices.promised(claim.key)) is not None:
+            allocation = with_shares(chosen, lambda: UUID(int=self._random.getrandbits(128), version=4))
+            if FINALIZER not in claim.metadata.finalizers:
+                meta = replace(claim.metadata, finalizers=(*claim.metadata.finalizers, FINALIZER))
+                claim = await self._registry.update(replace(claim, metadata=meta))
+        return replace(claim, status=replace(claim.status, allocation=allocation, reserved_for=users))

@@ -68,6 +68,8 @@ class Settler:
             return
         if self._table.remove_pod(pod.uid):
             self._following.wake("pod gone")
+            if pod.devices:
+                self._following.wake("devices")
         if isinstance(fate.error, NotFound):
             self._queue.remove(pod.key, pod.uid)
             return

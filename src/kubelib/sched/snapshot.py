@@ -16,7 +16,7 @@ from kubelib.api.core.service import Service
 from kubelib.api.errors import Forbidden, NotFound
 from kubelib.api.meta import Key, Object
 from kubelib.api.policy import PodDisruptionBudget
-from kubelib.api.resource import DeviceClass, ResourceClaim
+from kubelib.api.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from kubelib.api.scheduling_v1beta1 import PodGroup
 from kubelib.api.storage import CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment
 from kubelib.client.base import Client
@@ -123,7 +123,12 @@ async def take_snapshot(client: Client, now: datetime) -> Snapshot:
         budgets=(await client.resource(PodDisruptionBudget).list()).items,
         storage=storage,
         groups=await _if_any(client, PodGroup),
-        devices=[*await _if_any(client, ResourceClaim), *await _if_any(client, DeviceClass)],
+        devices=[
+            *await _if_any(client, ResourceClaim),
+            *await _if_any(client, DeviceClass),
+            *await _if_any(client, ResourceSlice),
+            *await _if_any(client, DeviceTaintRule),
+        ],
         services=await _if_any(client, Service),
     )
 

@@ -1,8 +1,16 @@
 """The filter about devices. It looks at what is known of claims to them besides rows, and concerns only Pods that have some."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+import numpy as np
+
+from kubelib.api.core.references import NodeSelector
+from kubelib.api.meta import Key
+from kubelib.api.resource import AllocationResult
+from kubelib.sched.allocating import Unallocatable
 from kubelib.sched.base import BoolColumn, Happening, Rows
+from kubelib.sched.devices import Needs
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import selector_matches
@@ -11,8 +19,29 @@ LACKING = "cannot allocate all claims"
 ELSEWHERE = "resourceclaim not available on the node"
 
 
+def allocate_on(needs: Needs, nodes: NodeTable, row: int) -> list[AllocationResult] | None:
+    """Return what claims that lack devices get on a row; None if not all of them can have some. Raises `Unallocatable`."""
+    alone = slice(row, row + 1)
+
+    def selects(selector: NodeSelector) -> bool:
+        return bool(np.all(selector_matches(selector, nodes, alone)))
+
+    return nodes.devices.allocate(needs.lacking, nodes.names[row], selects)
+
+
+def promises_on(pod: PodInfo, nodes: NodeTable, row: int) -> dict[Key, AllocationResult]:
+    """Return, by claim, the devices that a Pod's claims get on a row; nothing if they have some, or cannot have any."""
+    needs = nodes.devices.needs(pod)
+    if needs.outright or not needs.lacking:
+        return {}
+    with suppress(Unallocatable):
+        found = allocate_on(needs, nodes, row)
+        return dict(zip((c.key for c in needs.lacking), found, strict=True)) if found is not None else {}
+    return {}
+
+
 class HasDevices:
-    """The Pod's claims have been given devices, and these can be used on the node."""
+    """The Pod's claims have devices, or can get some, that can be used on the node."""
 
     name = "DynamicResources"
     retry_on: frozenset[Happening] = frozenset({"node", "devices"})
@@ -28,14 +57,30 @@ class HasDevices:
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
         needs = nodes.devices.needs(pod)
-        if needs.outright or needs.lacking:
+        if needs.outright:
             return False
         result: BoolColumn | bool = True
         for selector in needs.where:
             result = selector_matches(selector, nodes, rows) & result
-        return result
+        if not needs.lacking:
+            return result
+        here = np.broadcast_to(result, len(nodes.present[rows])) & nodes.present[rows]
+        for at, row in enumerate(nodes.indices(rows)):
+            if here[at]:
+                here[at] = not self._problem(needs, nodes, row)
+        return here
+
+    def _problem(self, needs: Needs, nodes: NodeTable, row: int) -> str:
+        """Return why a row cannot give devices to claims that lack them."""
+        try:
+            return LACKING if allocate_on(needs, nodes, row) is None else ""
+        except Unallocatable as error:
+            return str(error)
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Name what is wrong."""
         needs = nodes.devices.needs(pod)
-        return (needs.outright or (LACKING if needs.lacking else ELSEWHERE),)
+        if needs.outright:
+            return (needs.outright,)
+        problem = self._problem(needs, nodes, row) if needs.lacking else ""
+        return (problem or ELSEWHERE,)

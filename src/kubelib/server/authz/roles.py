@@ -179,7 +179,7 @@ PLAIN: dict[str, tuple[Tree, ...]] = {
         rule("create", "authorization.k8s.io", "subjectaccessreviews"),
         rule(READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments"),
         rule(READ, "core", "namespaces"),
-        rule(READ, "resource.k8s.io", "deviceclasses resourceclaims resourceslices"),
+        rule(READ, "resource.k8s.io", "deviceclasses devicetaintrules resourceclaims resourceslices"),
         rule(READ, "scheduling.k8s.io", "podgroups"),
         rule("patch update", "scheduling.k8s.io", "podgroups/status"),
         rule("patch update", "resource.k8s.io", "resourceclaims resourceclaims/status"),
