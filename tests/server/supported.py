@@ -170,7 +170,7 @@ FEATURES: tuple[tuple[str, int, str, dict[str, str], str], ...] = (
     ("server-side apply without a manager", 422, f"PATCH {MAPS}/there", {"content-type": "application/apply-patch+yaml"}, "{}"),
     ("server-side apply in CBOR", 415, f"PATCH {MAPS}/there?fieldManager=me", {"content-type": "application/apply-patch+cbor"}, "{}"),
     ("delete of what is not as the preconditions say", 409, f"DELETE {MAPS}/there", {}, '{"preconditions":{"uid":"other"}}'),
-    ("delete in the foreground", 202, f"DELETE {MAPS}/there?dryRun=All&propagationPolicy=Foreground", {}, ""),
+    ("delete in the foreground", 200, f"DELETE {MAPS}/there?dryRun=All&propagationPolicy=Foreground", {}, ""),
     ("delete in the background", 200, f"DELETE {MAPS}/there?dryRun=All&propagationPolicy=Background", {}, ""),
     ("delete without dependents", 200, f"DELETE {MAPS}/there?dryRun=All&propagationPolicy=Orphan", {}, ""),
     ("delete of many, by selector", 200, f"DELETE {MAPS}?dryRun=All&labelSelector=a%3Db", {}, ""),

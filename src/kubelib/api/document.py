@@ -89,6 +89,12 @@ def splice_resource_version(stored: bytes, revision: int) -> bytes:
     return stored.replace(_METADATA, _SPLICED % revision, 1)
 
 
+def moved_to(document: "Document", revision: int) -> "Document":
+    """Return a document that is served as if it had been written at another revision."""
+    spliced = _SPLICED % int(document.meta.resource_version)
+    return Document(document.raw.replace(spliced, _SPLICED % revision, 1))
+
+
 class Apart:
     """A document taken apart: its tree without managed fields, these as they are written, and so its spec (None if it has none)."""
 

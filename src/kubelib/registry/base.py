@@ -238,7 +238,7 @@ class DocumentWatch(Protocol):
 
 @attrs.frozen
 class Deleted:
-    """The outcome of a delete: the object's last state, and whether it is gone (or still finalizing)."""
+    """The outcome of a delete: the object's last state, as of the revision that ended it, and whether it is gone (or still finalizing)."""
 
     document: Document
     finished: bool

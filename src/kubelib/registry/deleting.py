@@ -3,7 +3,7 @@
 import attrs
 
 from kubelib.api import codec
-from kubelib.api.document import Document
+from kubelib.api.document import Document, moved_to
 from kubelib.api.errors import Conflict, NotFound, conflict
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree
@@ -90,6 +90,10 @@ class DeletingRegistry(WritingRegistry):
         await self.admit("delete", key, tree, tree, options, given=given)
         meta = tree["metadata"]
         seconds = self.strategy.grace_period(tree, grace)
+        pending = meta.get("deletionGracePeriodSeconds") if self.strategy.graceful else None
+        if pending is not None and (grace is None or min(int(grace), LONGEST) >= pending):
+            # It is ending: all that can be said is that it has less time for it.
+            return Deleted(document, finished=False)
         had = list(meta.get("finalizers") or ())
         finalizers = [f for f in had if f not in _PROPAGATING]
         # What is said now counts, then what the object says itself, then what is usual for its kind.
@@ -137,10 +141,12 @@ class DeletingRegistry(WritingRegistry):
         if options.dry_run:
             return Deleted(document, finished=True)
         try:
-            await self._commit(Delete(path, expect), *await self.strategy.release(self.whole, tree))
+            revision = await self._commit(
+                Delete(path, expect), *await self.strategy.release(self.whole, tree)
+            )
         except RevisionMismatch:
             return None
-        return Deleted(document, finished=True)
+        return Deleted(moved_to(document, revision), finished=True)
 
     async def delete_collection(
         self,

@@ -367,20 +367,26 @@ class ResourceVerbs:
         )
         if deleted.finished and not resource.shows_deleted:
             meta = deleted.document.meta
-            return Response(codec.encode_json(_success(meta.name, meta.uid, resource)))
-        # 202 only for those who asked to wait for dependents: older clients do not expect it otherwise.
-        waits = propagation == "Foreground" or tree.get("orphanDependents") is False
+            return Response(codec.encode_json(_success(meta.name, meta.uid, meta.resource_version, resource)))
+        # 202 only for those who asked so for dependents to go: other clients do not expect it.
+        waits = tree.get("orphanDependents") is False
         return self._one(
             deleted.document, resource, accepted, request, 202 if waits and not deleted.finished else 200
         )
 
 
-def _success(name: str, uid: str, resource: Resource) -> Tree:
-    """Return what is told of an object that is gone."""
+def _success(name: str, uid: str, version: str, resource: Resource) -> Tree:
+    """Return what is told of an object that is gone, and at which version it went."""
     details = {"name": name, "kind": resource.plural, "uid": uid}
     if resource.group:
         details["group"] = resource.group
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {"resourceVersion": version},
+        "status": "Success",
+        "details": details,
+    }
 
 
 def note_deprecated(request: Request, resource: Resource) -> None:

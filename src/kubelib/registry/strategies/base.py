@@ -64,6 +64,8 @@ class Strategy:
     cached = True
     """Whether a list of whichever version there is comes whole, whatever its limit: Kubernetes' cache, which answers it, has no pages."""
 
+    graceful = False
+    """Whether objects have time to end by themselves."""
     goes_in_steps = False
     """Whether deleting an object takes steps of its kind's own, and says so in words of its own."""
 

@@ -28,6 +28,8 @@ _PARTS = {
 class PodStrategy(Strategy):
     """What is special about Pods."""
 
+    graceful = True
+
     def prepare_for_create(self, registry: "GenericRegistry", tree: Tree) -> None:
         """Begin as Pending."""
         tree["metadata"]["generation"] = 1
