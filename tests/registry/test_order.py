@@ -11,7 +11,7 @@ from kubelib.labels import parse_selector
 from kubelib.registry.base import Query
 from kubelib.registry.cache import ResourceCache, WatchCache
 from kubelib.registry.fields import FieldReader
-from kubelib.registry.holdings import Holdings
+from kubelib.registry.holdings import PER_LOOK, Holdings
 from kubelib.registry.order import FORGET_AFTER, KeyOrder
 from kubelib.store import ABSENT, Change, Entry, Revision
 
@@ -36,7 +36,7 @@ def test_keys_are_those_present_in_order(first: list[Key], steps: list[tuple[str
                 assert order.keys(present) == sorted(present)
             case "select":
                 wanted = [k for k in present if k.name <= key.name]
-                assert order.of(wanted, present) == sorted(wanted)
+                assert order.of([*wanted, Key("elsewhere", "p")], present) == sorted(wanted)
 
 
 @settings(max_examples=100, deadline=None)
@@ -80,6 +80,19 @@ def test_an_order_that_nobody_asks_for_does_not_grow_with_what_comes_and_goes() 
     assert order.outgrown is False
     order.add(Key("a", "one more"))
     assert order.outgrown
+
+
+def test_labels_that_many_share_are_looked_for_in_a_small_namespace_among_its_own() -> None:
+    held = Holdings(FieldReader(SCHEME.of(ConfigMap)), namespaced=True)
+    here = {"a": "web", "b": "db", "c": "web"}
+    everywhere = [("here", name, app) for name, app in here.items()]
+    everywhere += [("elsewhere", f"{n}", "web") for n in range(PER_LOOK * 4)]
+    for namespace, name, app in everywhere:
+        metadata = f'{{"name":"{name}","namespace":"{namespace}","labels":{{"app":"{app}"}}}}'
+        raw = f'{{"kind":"ConfigMap","apiVersion":"v1","metadata":{metadata}}}'.encode()
+        held.put(Key(namespace, name), Document.stored(raw, 1))
+    found = held.select(Query("here", parse_selector("app=web")))
+    assert [document.key.name for document in found] == ["a", "c"]
 
 
 def test_nothing_is_kept_of_namespaces_that_are_asked_for_or_were_there() -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from kubelib.labels.selector import Labels, Requirement, Selector
@@ -60,7 +61,7 @@ class LabelIndex(Generic[K]):
             if name not in labels:
                 del keys[key]
 
-    def select(self, selector: Selector) -> Iterable[K]:
+    def select(self, selector: Selector) -> list[K]:
         """Return the keys of the objects that match, in no promised order."""
         if selector.everything:
             return list(self._labels)
@@ -69,7 +70,7 @@ class LabelIndex(Generic[K]):
         rarest = min(selector.requirements, key=self._size)
         found = self._meeting(rarest)
         if len(selector.requirements) == 1:
-            return [key for keys in found for key in keys]
+            return list(chain.from_iterable(found))
         labels, matches = self._labels, selector.matches
         return [key for keys in found for key in keys if matches(labels[key])]
 

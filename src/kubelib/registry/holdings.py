@@ -10,6 +10,9 @@ from kubelib.registry.fieldindex import FieldIndex
 from kubelib.registry.fields import FieldReader
 from kubelib.registry.order import KeyOrder
 
+PER_LOOK = 16
+"""How many keys are gathered from the index in the time that it takes to look at the labels of one object."""
+
 
 class Holdings:
     """Documents and their indexes, which are kept in step."""
@@ -78,7 +81,7 @@ class Holdings:
             return []  # and nothing is kept of it: clients may ask for any namespace
         if not query.fields.everything:
             return self._select_by_fields(query, here)
-        return [here[key] for key in self._candidates(query, here)]
+        return list(map(here.__getitem__, self._candidates(query, here)))
 
     def _select_by_fields(self, query: Query, here: Mapping[Key, Document]) -> list[Document]:
         namespace, labels, fields = query.namespace, query.labels, query.fields
@@ -107,8 +110,9 @@ class Holdings:
         order = self._order(namespace, here)
         if labels.everything:
             return order.keys(here)
-        selected = self._labels.select(labels)
-        return order.of([key for key in selected if not namespace or key.namespace == namespace], here)
+        if len(here) * PER_LOOK < self._labels.most(labels):
+            return [key for key in order.keys(here) if labels.matches(here[key].meta.labels)]
+        return order.of(self._labels.select(labels), here)
 
     def _order(self, namespace: str, keys: Iterable[Key]) -> KeyOrder:
         order = self._orders.get(namespace)

@@ -47,8 +47,7 @@ class KeyOrder:
         return self._keys
 
     def of(self, wanted: Collection[Key], present: Container[Key]) -> list[Key]:
-        """Return the wanted keys, all of which are present, in order."""
+        """Return those of the wanted keys that are present, in order."""
         if len(wanted) * FEW < len(self._keys):
-            return sorted(wanted)
-        chosen = set(wanted)
-        return [key for key in self.keys(present) if key in chosen]
+            return sorted([key for key in wanted if key in present])
+        return list(filter(set(wanted).__contains__, self.keys(present)))
