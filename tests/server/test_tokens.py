@@ -10,12 +10,17 @@ import httpx
 import jwt
 import pytest
 
-from kubelib.api.core.config import ServiceAccount
+from kubelib.api import legacytokens
+from kubelib.api.core.config import ConfigMap, ServiceAccount
+from kubelib.api.errors import NotFound
 from kubelib.api.meta import ObjectMeta
+from kubelib.api.model import replace
 from kubelib.api.times import parse_time
 from kubelib.client import LocalClient
 from kubelib.registry import ResourceRegistries
+from kubelib.server.authn.legacytokens import Tracking
 from kubelib.server.authn.tokens import ISSUER, ServiceAccountTokens, TokenKey, TokenSigner
+from kubelib.sim import sim_backend
 from kubelib.store import MemoryStore
 from kubelib.testing.cluster import Cluster
 
@@ -263,6 +268,103 @@ def test_a_secret_of_the_type_gets_the_token_of_its_account_which_dies_with_it(
     kubelib_cluster.eventually(filled)
     admin.delete(f"{ACCOUNTS}/robot")
     kubelib_cluster.eventually(lambda: admin.get(f"{secrets}/t").status_code == 404)
+
+
+TRACKING = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking"
+
+
+@pytest.mark.kubelib(controllers=True)
+def test_the_day_on_which_a_secrets_token_is_used_is_written_on_the_secret(
+    admin: httpx.Client, kubelib_cluster: Cluster
+) -> None:
+    secret = "/api/v1/namespaces/default/secrets/t"
+    body: dict[str, Any] = {
+        "kind": "Secret",
+        "apiVersion": "v1",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+    }
+    assert admin.post("/api/v1/namespaces/default/secrets", json=body).status_code == 201
+
+    def held() -> str:
+        data = admin.get(secret).json().get("data") or {}
+        return base64.b64decode(data.get("token", "")).decode()
+
+    token = kubelib_cluster.eventually(held)
+    mark = "kubernetes.io/legacy-token-last-used"
+    assert mark not in (admin.get(secret).json()["metadata"].get("labels") or {})
+    assert who(admin, token).status_code == 201
+    found = admin.get(secret).json()["metadata"]
+    assert found["labels"][mark] == datetime.now(UTC).date().isoformat()
+    assert who(admin, token).status_code == 201
+    assert admin.get(secret).json()["metadata"]["resourceVersion"] == found["resourceVersion"]
+    merge = {"Content-Type": "application/merge-patch+json"}
+    for day, noted in (
+        ("2026-01-01", True),
+        ((datetime.now(UTC) + timedelta(days=1)).date().isoformat(), False),
+    ):
+        admin.patch(secret, json={"metadata": {"labels": {mark: day}}}, headers=merge)
+        assert who(admin, token).status_code == 201
+        assert (admin.get(secret).json()["metadata"]["labels"][mark] != day) is noted
+    # A token that is only bound to the Secret is not the one that it holds.
+    admin.patch(secret, json={"metadata": {"labels": {mark: None}}}, headers=merge)
+    reference = {"kind": "Secret", "apiVersion": "v1", "name": "t"}
+    other = ask(admin, boundObjectRef=reference).json()["status"]["token"]
+    assert who(admin, other).status_code == 201
+    assert mark not in (admin.get(secret).json()["metadata"].get("labels") or {})
+    invalid = "kubernetes.io/legacy-token-invalid-since"
+    admin.patch(secret, json={"metadata": {"labels": {invalid: "2026-01-01"}}}, headers=merge)
+    assert who(admin, token).status_code == 401
+    assert who(admin, other).status_code == 201
+    review = {"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {"token": token}}
+    answer = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", json=review).json()
+    assert answer["status"]["error"] == (
+        "[invalid bearer token, the token in secret default/t for service account default/robot has been marked invalid."
+        " Use tokens from the TokenRequest API or manually created secret-based tokens,"
+        " or remove the 'kubernetes.io/legacy-token-invalid-since' label from the secret to temporarily allow use of"
+        " this token]"
+    )
+    admin.patch(secret, json={"metadata": {"labels": {invalid: None}}}, headers=merge)
+    assert who(admin, token).status_code == 201
+
+
+def test_a_config_map_says_since_when_uses_are_noted(admin: httpx.Client) -> None:
+    today = datetime.now(UTC).date().isoformat()
+    assert admin.get(TRACKING).json()["data"] == {"since": today}
+
+
+@pytest.mark.parametrize(
+    ("data", "becomes"),
+    [
+        ({"since": "2022-12-27"}, {"since": "2022-12-27"}),
+        ({"since": "2022-13-27", "a": "b"}, {"since": "2026-01-01", "a": "b"}),
+        ({}, {"since": "2026-01-01"}),
+    ],
+)
+def test_a_date_that_is_none_is_mended_and_what_somebody_takes_away_comes_back_later(
+    data: dict[str, str], becomes: dict[str, str]
+) -> None:
+    async def main() -> None:
+        async with MemoryStore() as store, ResourceRegistries(store, clock=_Hand()) as registries:
+            await registries.bootstrap()
+            maps = LocalClient(registries).resource(ConfigMap)
+            tracking = Tracking(registries)
+            await tracking.look()
+            found = await maps.get(legacytokens.TRACKING)
+            assert found.data == {"since": "2026-01-01"}
+            await maps.update(replace(found, data=data))
+            await tracking.look()
+            assert (await maps.get(legacytokens.TRACKING)).data == becomes
+            await maps.delete(legacytokens.TRACKING)
+            await tracking.look()
+            with pytest.raises(NotFound):
+                await maps.get(legacytokens.TRACKING)
+            await anyio.sleep(1801)
+            await tracking.look()
+            assert (await maps.get(legacytokens.TRACKING)).data == {"since": "2026-01-01"}
+
+    name, options = sim_backend()
+    anyio.run(main, backend=name, backend_options=options)
 
 
 class _Hand:

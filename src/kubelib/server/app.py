@@ -27,6 +27,7 @@ from kubelib.server.asking import asked, from_beginning, lasts
 from kubelib.server.auditid import AUDIT_ID, HEADER, STATUS, identified, identify
 from kubelib.server.authn import Authenticator
 from kubelib.server.authn.impersonation import asks_to_impersonate, requested
+from kubelib.server.authn.legacytokens import Tracking
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authn.subprotocol import take_token
 from kubelib.server.authz import Authorizer, forbidden, is_public
@@ -114,6 +115,7 @@ class ApiServer:
         """Signs the tokens of service accounts; its public key is published."""
         if tokens is not None:
             registries.tokens = tokens
+        self._tracking = Tracking(registries) if tokens is not None else None
         self.address = address
         self.request_headers = request_headers
         self.aggregator = Aggregator(self, front_proxy)
@@ -146,9 +148,10 @@ class ApiServer:
         return self.authorizer.decide(user, info).allowed
 
     @property
-    def components(self) -> "list[FlowControl | Auditor | Aggregator]":
+    def components(self) -> "list[FlowControl | Auditor | Aggregator | Tracking]":
         """What is to run as long as the server does: each a `kubelib.informers.Component`."""
-        return [part for part in (self.auditor, self.flow, self.aggregator) if part is not None]
+        parts = (self.auditor, self.flow, self.aggregator, self._tracking)
+        return [part for part in parts if part is not None]
 
     def _decides(
         self,

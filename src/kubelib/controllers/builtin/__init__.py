@@ -57,6 +57,7 @@ def builtin_controllers(
     from kubelib.controllers.builtin.garbagecollector import garbage_collector
     from kubelib.controllers.builtin.horizontalpodautoscaler import horizontal_pod_autoscaler_controller
     from kubelib.controllers.builtin.job import job_controller
+    from kubelib.controllers.builtin.legacytokencleaner import legacy_token_cleaner
     from kubelib.controllers.builtin.namespace import namespace_controller
     from kubelib.controllers.builtin.nodelifecycle import node_lifecycle_controller
     from kubelib.controllers.builtin.nodettl import node_ttl_controller
@@ -126,6 +127,7 @@ def builtin_controllers(
         signing_request_approving_controller(informers, clock=clock, recorder=events),
         signing_request_cleaner(informers, clock=clock, recorder=events),
         token_cleaner(informers, clock=clock, recorder=events),
+        legacy_token_cleaner(informers, clock=clock, recorder=events),
         bootstrap_signer(informers, clock=clock, recorder=events),
     ]
     if load_balancers is not None:

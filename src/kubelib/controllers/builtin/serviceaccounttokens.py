@@ -9,6 +9,7 @@ from kubelib.api.authentication import BoundObjectReference, TokenRequest, Token
 from kubelib.api.core.config import Secret, ServiceAccount
 from kubelib.api.document import Document
 from kubelib.api.errors import NotFound
+from kubelib.api.legacytokens import ACCOUNT, TYPE, UID
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.client.base import SupportsTokens
@@ -21,8 +22,6 @@ from kubelib.informers import SharedInformers
 from kubelib.registry.base import Preconditions
 
 NAME = "tokens-controller"
-TYPE = "kubernetes.io/service-account-token"
-ACCOUNT, UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
 FOR_EVER = 1 << 32
 """The longest lifetime of a token, in seconds: such secrets hold one that does not expire in anybody's time."""
 

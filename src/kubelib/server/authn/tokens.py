@@ -23,6 +23,7 @@ from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authn import API_AUDIENCE
+from kubelib.server.authn.legacytokens import HeldTokens
 
 ISSUER = API_AUDIENCE
 PRIVATE = "kubernetes.io"
@@ -220,7 +221,12 @@ class _Verified:
     valid_from: float
     valid_until: float
     bound: tuple[tuple[type[Object], Key, str], ...]
-    """The objects without which the token is worth nothing: kind, key, uid."""
+    """The objects without which the token is worth nothing: the account, then others; kind, key, uid."""
+
+    @property
+    def secret(self) -> Key | None:
+        """The Secret that the token is bound to."""
+        return next((key for kind, key, _ in self.bound if kind is Secret), None)
 
 
 class ServiceAccountTokens:
@@ -230,6 +236,7 @@ class ServiceAccountTokens:
         self.signer = signer
         self._registries = registries
         self._verified: dict[str, _Verified] = {}
+        self._held = HeldTokens(registries)
 
     async def authenticate(
         self, token: str, audiences: Sequence[str] = ()
@@ -251,6 +258,12 @@ class ServiceAccountTokens:
         common = tuple(a for a in audiences or self.signer.audiences if a in verified.audiences)
         if not common or not all(self._is_there(*bound) for bound in verified.bound):
             return None
+        if len(verified.bound) > 1 and (key := verified.secret) is not None:
+            secret = self._held.holding(key, token)
+            if secret is not None:
+                if self._held.refusal(secret, verified.bound[0][1]):
+                    return None
+                await self._held.note_use(secret)
         return verified.user, common
 
     def refusal(self, token: str, audiences: Sequence[str] = ()) -> str:
@@ -268,7 +281,11 @@ class ServiceAccountTokens:
             return "service account token has expired"
         if now < verified.valid_from:
             return "service account token is not valid yet"
-        return next((self._why_gone(*bound) for bound in verified.bound if not self._is_there(*bound)), "")
+        for bound in verified.bound:
+            if not self._is_there(*bound):
+                return self._why_gone(*bound)
+        secret = self._held.holding(verified.secret, token) if verified.secret is not None else None
+        return self._held.refusal(secret, verified.bound[0][1]) if secret is not None else ""
 
     def _why_gone(self, kind: type[Object], key: Key, uid: str) -> str:
         document = self._registries.cache_of(kind).get(key)
