@@ -23,6 +23,7 @@ from kubelib.api.resource import (
     DeviceSubRequest,
     ExactDeviceRequest,
     ResourceClaim,
+    ResourceClaimConsumerReference,
     ResourceClaimSpec,
     ResourceClaimStatus,
     ResourceSlice,
@@ -37,6 +38,7 @@ from kubelib.sched.policies import default_policy
 from kubelib.sched.snapshot import make_snapshot, take_snapshot
 from kubelib.sim.hardship import Lossy
 from kubelib.testing.objects import make_node, make_pod
+from tests.sched.conftest import containers
 from tests.sched.test_allocating import device, offer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -229,6 +231,32 @@ async def test_a_device_is_given_to_one_claim_and_to_another_when_it_is_free(wor
         await anyio.sleep(30)
         assert (await world.placed())[other] == "node-0"
     assert await allocated(world, other) == ["node-0/one"]
+
+
+async def test_devices_are_taken_back_where_their_node_is_full_and_nobody_uses_them(world: Any) -> None:
+    add = await begin(world)
+    await offer_on(world, "node-0", "d")
+    await offer_on(world, "node-1", "e")
+    claims = world.direct.resource(ResourceClaim)
+    await claims.create(make_claim("mine"))
+    await allocate(world, "mine", on("node-0"))
+    await allocate(world, "c", on("node-0"))
+    await world.add_pod("large", node="node-0", containers=containers(cpu="8"))
+    async with world.running(world.scheduler()):
+        uses = (PodResourceClaim(name="c", resource_claim_name="mine"),)
+        await world.add_pod("moves", resource_claims=uses)
+        await anyio.sleep(30)
+        assert (await world.placed())["moves"] == "node-1"
+        assert await allocated(world, "mine") == ["node-1/e"]
+        # What another Pod uses is not taken from it.
+        claim = await claims.get(Key("default", "c"))
+        user = ResourceClaimConsumerReference(resource="pods", name="other", uid="other")
+        status = replace(claim.status, reserved_for=(user,))
+        await claims.update(replace(claim, status=status), subresource="status")
+        await add("stays")
+        await anyio.sleep(30)
+        assert (await world.placed())["stays"] == ""
+        assert (await claims.get(Key("default", "c"))).status.allocation == on("node-0")
 
 
 @pytest.mark.seeds(10)

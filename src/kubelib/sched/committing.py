@@ -97,6 +97,10 @@ class Committer:
         rest = [(pod, node) for pod, node in placed if not whole and pod.uid not in refused]
         return [*fates, *(await self._place(rest, seen, together) if rest else ())]
 
+    async def give_back(self, pod: PodInfo) -> None:
+        """Take devices back from a claim that keeps a Pod from all nodes; it is told them anew."""
+        await self._reserver.give_back(pod)
+
     async def _place(
         self, placed: Sequence[tuple[PodInfo, str]], seen: int, together: bool
     ) -> Sequence[Fate]:

@@ -68,6 +68,26 @@ class Reserver:
         for uid, error in (await self._write(pods, left)).items():
             log.info("claims of pod %s stay reserved: %s", uid, error)
 
+    async def give_back(self, pod: PodInfo) -> None:
+        """Take back the devices of one claim of a Pod that fits nowhere with them, if nobody else uses it: others may do."""
+        for name, _ in pod.devices:
+            claim = self._devices.claim(Key(pod.namespace, name))
+            if (
+                claim is None
+                or claim.status.allocation is None
+                or claim.status.allocation.node_selector is None
+            ):
+                continue
+            if any(user.uid != pod.uid for user in claim.status.reserved_for):
+                continue
+            status = replace(claim.status, allocation=None, reserved_for=(), devices=())
+            async with self._limit:
+                try:
+                    await self._registry.update(replace(claim, status=status), subresource="status")
+                except (ApiError, OSError) as error:
+                    log.info("claim %s keeps its devices: %s", claim.key, error)
+            return
+
     async def _write(
         self, pods: Iterable[PodInfo], change: Callable[[Users, list[PodInfo]], Users]
     ) -> dict[str, Exception]:

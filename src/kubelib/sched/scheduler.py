@@ -27,6 +27,7 @@ from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
+from kubelib.sched.policies.devices import ELSEWHERE
 from kubelib.sched.preemption import Plan
 from kubelib.sched.queue import FIRST_BACKOFF, LONGEST_BACKOFF, SchedulingQueue
 from kubelib.sched.reporting import Recorder, Reporter
@@ -249,6 +250,8 @@ class Scheduler:
             for pod, reason, message in attempt.refused:
                 remind = self.queue.is_to_be_told(pod)
                 group.start_soon(self._reporter.refused, pod, reason, message, remind)
+                if pod.devices and ELSEWHERE in message:
+                    group.start_soon(self._committer.give_back, pod)
             for pod, plan in attempt.plans:
                 group.start_soon(line.displacement.carry_out, pod, plan, self._disappointed)
             for pod, errand in attempt.errands:
