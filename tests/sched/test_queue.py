@@ -4,7 +4,7 @@ import pytest
 from kubelib.api.core.pod import Pod, PodSpec
 from kubelib.api.meta import ObjectMeta
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.queue import SchedulingQueue
+from kubelib.sched.queue import MOST_PLACED, SchedulingQueue
 
 
 def pod(name: str, *, priority: int = 0, uid: str = "", **labels: str) -> PodInfo:
@@ -174,3 +174,34 @@ async def test_what_is_decided_about_is_what_a_taken_pod_has_become() -> None:
         ("same", {}),
     ]
     assert [info.uid for info in await queue.take(10)] == ["another"]
+
+
+async def test_of_many_kinds_of_pods_that_are_placed_it_is_not_asked_whom_they_help() -> None:
+    queue = SchedulingQueue()
+    queue.heeds = lambda waiting, placed: placed.labels.get("app") == "x"
+    queue.first_backoff = 0.0
+
+    async def is_woken(*placed: PodInfo | None) -> bool:
+        queue.add(pod("a"))
+        (info,) = await queue.take(1)
+        queue.failed(info, frozenset({"neighbour"}))
+        for other in placed:
+            queue.wake("pod placed", other)
+        queue.add(pod("b", priority=-1))
+        found = await queue.take(2)
+        for one in found:
+            queue.remove(one.key)
+        queue.remove(info.key)
+        return len(found) == 2
+
+    others = [pod(f"p{number}", number=str(number)) for number in range(MOST_PLACED + 1)]
+    assert not await is_woken(*others[:-1])
+    assert await is_woken(*others)
+    assert await is_woken(others[0], pod("c", app="x"))
+    assert await is_woken(None)
+    # Who looks at all Pods hears of all.
+    queue.add(pod("a"))
+    (info,) = await queue.take(1)
+    queue.failed(info, frozenset({"pod placed"}))
+    queue.wake("pod placed", others[0])
+    assert await names(queue) == ["a"]

@@ -15,7 +15,8 @@ from kubelib.api.model import replace
 from kubelib.api.storage import CSINode
 from kubelib.client.update import update_with
 from kubelib.registry.base import Patch
-from kubelib.testing.objects import make_node
+from kubelib.sched.pods import PodInfo
+from kubelib.testing.objects import make_node, make_pod
 from tests.sched.conftest import containers
 from tests.sched.layouts import HOST, constraint, social, with_labels, with_taints
 from tests.sched.test_storage import claim_volume, make_claim, make_class, make_limits, make_volume
@@ -120,6 +121,12 @@ CASES: dict[str, tuple[dict[str, Any], list[Change], dict[str, Any], Change]] = 
         {"affinity": social(away=[f"foo @{HOST}"])},
         patch("there", {"metadata": {"labels": {"foo": None}}}),
     ),
+    "a Pod that one must be near": (
+        {},
+        [],
+        {"affinity": social(near=[f"foo @{HOST}"])},
+        create(make_pod("new", node="small", labels={"foo": ""})),
+    ),
     "a label that one must be near": (
         {},
         [],
@@ -208,3 +215,38 @@ async def test_a_pod_that_is_being_deleted_gets_no_node_and_an_event_says_so(
         assert len(scheduler.queue) == 0
     assert await world.placed() == {"held": ""}
     assert ("FailedScheduling", "skip schedule deleting pod: default/held") in await world.events()
+
+
+async def tries(world: Any, waits: dict[str, Any], labels: dict[str, str]) -> int:
+    """Return how often a Pod that fits nowhere is tried while others with these labels are placed, one after the other."""
+    await world.add_node(make_node("small"))
+    scheduler = world.scheduler()
+    async with world.running(scheduler):
+        waiting = PodInfo.of(await world.add_pod("waits", labels={"me": ""}, **waits))
+        await anyio.sleep(60)
+        for number in range(5):
+            await world.add_pod(f"p{number}", labels=labels)
+            await anyio.sleep(30)
+        return int(scheduler.queue.history(waiting)[1])
+
+
+NEAR = {"affinity": social(near=["foo @row"])}
+EVEN = {"topology_spread_constraints": (constraint("row", unsatisfiable="DoNotSchedule"),)}
+
+
+@pytest.mark.parametrize(
+    ("waits", "labels", "tried"),
+    [
+        (NEAR, {"bar": ""}, 1),
+        (NEAR, {"foo": ""}, 6),
+        ({"affinity": social(near=["foo @row", "bar @row"])}, {"foo": ""}, 1),
+        ({"affinity": social(away=["foo @row"], near=["baz @row"])}, {"foo": ""}, 1),
+        (EVEN, {"bar": ""}, 1),
+        (EVEN, {"foo": ""}, 6),
+        ({**NEAR, **EVEN}, {"foo": ""}, 6),
+    ],
+)
+async def test_a_pod_that_looks_for_company_is_tried_again_only_for_such_as_it_means(
+    world: Any, waits: dict[str, Any], labels: dict[str, str], tried: int
+) -> None:
+    assert await tries(world, waits, labels) == tried

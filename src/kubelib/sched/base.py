@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 else:
     BoolColumn = FloatColumn = Rows = Any
 
-Happening = Literal["node", "pod placed", "pod gone", "storage", "devices"]
-"""What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or has left one; a claim, volume,
-storage class or limit is new or has changed; a claim to devices is new or has got some, or a class of them is new.
+Happening = Literal["node", "pod placed", "neighbour", "pod gone", "storage", "devices"]
+"""What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or one that the Pod's own terms of
+affinity or spreading mean, or has left one; a claim, volume, storage class or limit is new or has changed; devices, a class of
+them or a claim to some are new or have changed.
 """
 
 T = TypeVar("T")
 
-ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone", "storage", "devices"})
+ANYTHING: frozenset[Happening] = frozenset(
+    {"node", "pod placed", "neighbour", "pod gone", "storage", "devices"}
+)
 
 
 class Filter(Protocol):

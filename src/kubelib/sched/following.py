@@ -75,6 +75,8 @@ class Following:
         self.abandoned = 0
         """How many Pods went while they waited for a node."""
         self._queues = queues
+        for queue in queues:
+            queue.heeds = lambda pod, other: pod.heeds(other, self.table.namespaces)
         self._route = route
         self._is_ours = nodes
         self._informers = SharedInformers(client, random=random)
@@ -176,10 +178,10 @@ class Following:
         for queue in self._queues:
             queue.regroup(group)
 
-    def wake(self, what: Happening) -> None:
-        """Let Pods be tried again that something may help that has happened."""
+    def wake(self, what: Happening, pod: PodInfo | None = None) -> None:
+        """Let Pods be tried again that something may help that has happened; `pod` is new on its node."""
         for queue in self._queues:
-            queue.wake(what)
+            queue.wake(what, pod)
 
     def withdraw(self, uid: str) -> None:
         """Take back what is promised to a Pod, which may help others."""
@@ -284,9 +286,9 @@ class Following:
         """Count a Pod that has a node as it is now."""
         if info is None:
             return
-        before = self.table.requests_of(info.uid)
+        before, fresh = self.table.requests_of(info.uid), not self.table.has_pod(info.uid)
         if self.settled(info, info.node):
-            self.wake("pod placed")
+            self.wake("pod placed", info if fresh else None)
             if any(info.requests.get(name, 0) < value for name, value in before.items()):
                 # It has been resized, and others may have what it no longer has.
                 self.wake("pod gone")

@@ -161,6 +161,18 @@ class PodInfo:
         """The namespace of the Pod."""
         return self.key.namespace
 
+    def heeds(self, other: "PodInfo", namespaces: Mapping[str, Mapping[str, str]]) -> bool:
+        """Return whether another Pod that is put on a node may help this one: it must be near such, or be spread among them."""
+        near = self.near and all(
+            term.pods.matches(other.namespace, other.labels, namespaces) for term in self.near
+        )
+        return bool(near) or any(
+            term.required
+            and term.pods is not None
+            and term.pods.matches(other.namespace, other.labels, namespaces)
+            for term in self.spread
+        )
+
     @classmethod
     def of(cls, pod: Pod) -> "PodInfo":
         """Take in a Pod. Raises ValueError for one that is malformed."""

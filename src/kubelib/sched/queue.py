@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import anyio
@@ -21,6 +21,8 @@ FLUSH_AFTER = 300.0
 """Seconds after which a Pod that fitted nowhere is tried again even if nothing seems to have changed."""
 REMIND_AFTER = 1800.0
 """Seconds after which it is said again that a Pod fits nowhere: Events are kept for an hour."""
+MOST_PLACED = 32
+"""Of so many kinds of Pods that were put on nodes it is asked whom they may help; of more it is taken for granted."""
 GATHERING = 2.0
 """Seconds after which a Pod says that it waits for others of its group, or for the group."""
 
@@ -69,7 +71,11 @@ class SchedulingQueue:
         self._stuck: dict[Key, _Waiting] = {}
         self._resting: dict[Key, _Waiting] = {}
         """Those whose back-off may be cut short."""
+        self.heeds: Callable[[PodInfo, PodInfo], bool] = lambda pod, other: True
+        """Returns whether a Pod that waits may be helped by another that was put on a node."""
         self._happened: dict[Happening, None] = {}
+        self._placed: dict[tuple[str, int], PodInfo] = {}
+        """Pods that were put on nodes, one for each namespace and set of labels."""
         self._changed: dict[Key, None] = {}
         self._active: list[tuple[int, float, int, Key]] = []
         self._timed: list[tuple[float, int, Key]] = []
@@ -213,12 +219,26 @@ class SchedulingQueue:
         waiting.failed_at = waiting.queued_at = anyio.current_time()
         return waiting
 
-    def wake(self, what: Happening) -> None:
-        """Try again, after their back-off, the Pods that fitted nowhere and that this may help."""
+    def wake(self, what: Happening, pod: PodInfo | None = None) -> None:
+        """Try again, after their back-off, the Pods that fitted nowhere and that this may help; `pod` is new on its node."""
         # Noted only, and looked into once for many: a wake-up per Pod placed would cost the square of the backlog.
-        if self._stuck and what not in self._happened:
+        if not self._stuck:
+            return
+        if what == "pod placed" and "neighbour" not in self._happened:
+            if pod is None or len(self._placed) >= MOST_PLACED:
+                self._happened["neighbour"] = None
+            else:
+                self._placed.setdefault((pod.namespace, id(pod.labels)), pod)
+            self._news.set()
+        if what not in self._happened:
             self._happened[what] = None
             self._news.set()
+
+    def _is_helped(self, waiting: _Waiting) -> bool:
+        if not waiting.retry_on.isdisjoint(self._happened):
+            return True
+        placed = self._placed.values()
+        return "neighbour" in waiting.retry_on and any(self.heeds(waiting.pod, pod) for pod in placed)
 
     def _wake(self, waiting: _Waiting, *, at_once_if_idle: bool = True) -> None:
         self._stuck.pop(waiting.pod.key, None)
@@ -262,9 +282,10 @@ class SchedulingQueue:
     def _collect(self) -> float:
         """Move what is due to the active part; return how long until more is."""
         if self._happened:
-            for stuck in [w for w in self._stuck.values() if not w.retry_on.isdisjoint(self._happened)]:
+            for stuck in [waiting for waiting in self._stuck.values() if self._is_helped(waiting)]:
                 self._wake(stuck)
             self._happened.clear()
+            self._placed.clear()
         for group in self._changed:
             self._regroup(group)
         self._changed.clear()

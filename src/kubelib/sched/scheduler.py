@@ -342,7 +342,7 @@ class Scheduler:
         elif verdict.node:
             # Count it at once: the next decision must not see the room that this one takes.
             self.table.put_pod(pod, verdict.node)
-            self.queue.wake("pod placed")
+            self.queue.wake("pod placed", pod)
             attempt.placed.append((pod, verdict.node))
         elif pod.claims and self._claimer.is_waiting(pod):
             # News of volumes come apart from those of claims: what is promised stays promised.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kubelib.sched.base import BoolColumn, FloatColumn, Rows
+from kubelib.sched.base import BoolColumn, FloatColumn, Happening, Rows
 from kubelib.sched.nodes import Column, NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import MatchesNodeAffinity, ToleratesTaints
@@ -25,10 +25,14 @@ def _means(pods: PodSelector, pod: PodInfo, nodes: NodeTable) -> bool:
     return pods.matches(pod.namespace, pod.labels, nodes.namespaces)
 
 
+COMPANY: frozenset[Happening] = frozenset({"node", "neighbour", "pod gone"})
+
+
 class KeepsCompany:
     """Required Pod affinity and anti-affinity, the Pod's own and that of the Pods that are there."""
 
     name = "InterPodAffinity"
+    retry_on = COMPANY
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Return whether the Pod, or any other, requires anything."""
@@ -184,6 +188,8 @@ class SpreadsEvenly:
         """Make one. Pods of controllers and Services that have no constraints have those of the `defaults` that must be met."""
         self._eligible = _Eligible()
         self._defaults = tuple(defaults)
+        # Pods without constraints of their own do not say among whom they are spread, and Services count.
+        self.retry_on: frozenset[Happening] = COMPANY | {"pod placed", "storage"} if defaults else COMPANY
 
     @property
     def by_services(self) -> bool:
