@@ -34,6 +34,8 @@ class AccessSettings:
     fair: bool = True
     concurrency: int = DEFAULT_CONCURRENCY
     request_timeout: float = REQUEST_TIMEOUT
+    anonymous: bool = True
+    """Whether who shows nothing may ask at all, as ``system:anonymous``."""
     oidc: "OidcSettings | None" = None
     issuer: str = ISSUER
     signing_key: Path | None = None

@@ -184,7 +184,8 @@ def _application(
                 ServiceAccountTokens(signer, registries),
                 BootstrapTokens(registries),
                 *access.providers(clock),
-            ]
+            ],
+            anonymous=access.anonymous,
         ),
         authorizer=authorizer_of(registries, access.modes),
         tokens=signer,

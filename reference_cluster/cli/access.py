@@ -22,6 +22,7 @@ _OPTIONS = (
         "--authorization-mode", default="Node,RBAC", show_default=True, metavar="MODES",
         help="Who decides what users may, in order: Node, RBAC, AlwaysAllow, AlwaysDeny.",
     ),
+    click.option("--anonymous-auth", "anonymous", type=click.BOOL, default=True, show_default=True, metavar="BOOL", help="Whether who shows nothing may ask at all, as system:anonymous."),
     click.option("--audit-policy-file", type=_FILE, metavar="FILE", help="What is written to the audit log: a Policy of audit.k8s.io/v1."),
     click.option("--audit-log-path", default="", metavar="FILE", help="Where the audit log is written; -: standard output."),
     click.option("--audit-log-maxage", type=click.IntRange(0), default=0, metavar="DAYS", help="How long old audit logs are kept; 0: for ever."),
@@ -71,6 +72,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_settings(
         *,
         authorization_mode: str,
+        anonymous: bool,
         encryption_config: Path | None,
         audit_policy_file: Path | None,
         audit_log_path: str,
@@ -103,6 +105,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
             _read(path)
         settings: AccessSettings = AccessSettings(
             modes=_modes(authorization_mode),
+            anonymous=anonymous,
             audit=_audit(
                 audit_policy_file, audit_log_path, audit_log_maxage, audit_log_maxbackup, audit_log_maxsize
             ),

@@ -23,7 +23,7 @@ from kubelib.server.aggregation import trust
 from kubelib.server.listener import bind, serve
 from kubelib.server.tls import Tls, cipher_of
 from kubelib.testing.certificates import Authority
-from reference_cluster import apiserver
+from reference_cluster import apiserver, pki
 from reference_cluster.access import AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
 from reference_cluster.cli import kubelib
@@ -253,6 +253,21 @@ async def test_answers_say_that_browsers_come_by_https_alone(run: Run) -> None:
             assert answer.status_code == code
             found = answer.headers.get_list("strict-transport-security")
             assert found == ["max-age=31536000; includeSubDomains; preload"]
+
+
+async def test_nobody_is_anonymous_where_that_is_not_allowed(run: Run) -> None:
+    async with run(anonymous=False) as server, asking(server.url, known(server)) as client:
+        for path in ("/version", "/healthz", "/api/v1/secrets"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (
+                401,
+                'Bearer realm="kubernetes"',
+            )
+        context = known(server)
+        credential = server.authority.client("admin", pki.ADMIN)
+        context.load_cert_chain(credential.cert, credential.key)
+        async with asking(server.url, context) as admin:
+            assert (await admin.get("/api/v1/secrets")).status_code == 200
 
 
 async def test_a_server_that_is_to_end_says_so_and_answers_for_a_while(run: Run) -> None:

@@ -61,22 +61,28 @@ def user_of_certificate(certificate: Mapping[str, Any] | None) -> User | None:
 
 
 class Authenticator:
-    """Asks the certificate first, then the token; neither makes the caller anonymous, a wrong token is refused."""
+    """Asks the certificate first, then the token; neither makes the caller anonymous, a wrong token is refused.
 
-    def __init__(self, tokens: Sequence[TokenAuthenticator] = ()) -> None:
+    Without `anonymous`, who shows neither is refused, too.
+    """
+
+    def __init__(self, tokens: Sequence[TokenAuthenticator] = (), *, anonymous: bool = True) -> None:
         self._tokens = tuple(tokens)
+        self._anonymous = anonymous
 
     async def authenticate(self, certified: User | None, authorization: str) -> User:
         """Return the user. Raises Unauthorized for a token that nobody knows."""
         if certified is not None:
             return certified
-        if not authorization:
-            return ANONYMOUS
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() == "bearer":
-            found = await self.review(token.strip())
+        # What is no bearer token says nothing here: it may be meant for somebody on the way.
+        scheme, _, rest = authorization.strip().partition(" ") if authorization else ("", "", "")
+        token = rest.partition(" ")[0] if scheme.lower() == "bearer" else ""
+        if token:
+            found = await self.review(token)
             if found is not None:
                 return found[0]
+        elif self._anonymous:
+            return ANONYMOUS
         raise Unauthorized("Unauthorized")
 
     async def review(self, token: str, audiences: Sequence[str] = ()) -> tuple[User, tuple[str, ...]] | None:
