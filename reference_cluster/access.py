@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kubelib.clock import Clock
+from kubelib.registry.strategies.workloads import EVENT_LIFETIME
 from kubelib.server.app import REQUEST_TIMEOUT
 from kubelib.server.authn import TokenAuthenticator
 from kubelib.server.authn.tokens import ISSUER, TokenKey, TokenSigner
 from kubelib.server.authz.modes import MODES
 from kubelib.server.flow.base import DEFAULT_CONCURRENCY
+from kubelib.server.watching import SHORTEST
 
 if TYPE_CHECKING:
     from kubelib.server.aggregation import FrontProxy
@@ -34,6 +36,9 @@ class AccessSettings:
     fair: bool = True
     concurrency: int = DEFAULT_CONCURRENCY
     request_timeout: float = REQUEST_TIMEOUT
+    watch_time: float = SHORTEST
+    """How long watches last at least that do not say."""
+    event_lifetime: float = EVENT_LIFETIME
     anonymous: bool = True
     """Whether who shows nothing may ask at all, as ``system:anonymous``."""
     oidc: "OidcSettings | None" = None

@@ -17,6 +17,7 @@ from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.admission import Admission, default_admission
 from kubelib.registry.base import User
 from kubelib.registry.registries import SERVICE_CIDR, ResourceRegistries
+from kubelib.registry.strategies.workloads import EVENT_LIFETIME
 from kubelib.registry.webhooks.services import ServiceResolver
 from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server import ApiServer
@@ -197,6 +198,7 @@ def _application(
         request_headers=request_headers,
         storage=storage,
     )
+    app.watches.shortest = access.watch_time
     app.aggregator.add(ResourceMetrics(app, clock))
     return app
 
@@ -248,6 +250,8 @@ async def run_api_server(
         ):
             await registries.bootstrap()
             registries.set_commit_policies(access.commit_policies)
+            if access.event_lifetime != EVENT_LIFETIME:
+                registries.keep_events(access.event_lifetime)
             await ensure_policy(registries)
             bound, port = listening.getsockname()[:2]
             authority = pki.Authority(pki_directory, clock)

@@ -39,6 +39,8 @@ _OPTIONS = (
     click.option("--tls-cipher-suites", default="", metavar="NAMES", help="Which cipher suites may be used, separated by commas; those of TLS 1.3 always may (default: those that are good)."),
     click.option("--shutdown-delay-duration", default="0s", show_default=True, metavar="DURATION", help="How long the server still answers, but says that it is not ready, when it is to end."),
     click.option("--request-timeout", default="1m", show_default=True, metavar="DURATION", help="How long a write may take."),
+    click.option("--min-request-timeout", "watch_time", type=click.IntRange(1), default=1800, show_default=True, metavar="SECONDS", help="How long watches last at least that do not say; twice as long at most."),
+    click.option("--event-ttl", default="1h", show_default=True, metavar="DURATION", help="How long Events are kept."),
     click.option("--service-account-issuer", default="", metavar="URL", help="Who issues the tokens of service accounts."),
     click.option("--service-account-signing-key-file", "signing_key", type=_FILE, metavar="FILE", help="What signs them (default: a key of the cluster's own)."),
     click.option("--service-account-key-file", "verifying_keys", type=_FILE, multiple=True, metavar="FILE", help="Further keys whose tokens are good; may be repeated."),
@@ -89,6 +91,8 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
         tls_cipher_suites: str,
         shutdown_delay_duration: str,
         request_timeout: str,
+        watch_time: int,
+        event_ttl: str,
         service_account_issuer: str,
         signing_key: Path | None,
         verifying_keys: Sequence[Path],
@@ -113,6 +117,8 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
             fair=fair,
             concurrency=max_requests_inflight + max_mutating_requests_inflight,
             request_timeout=_duration(request_timeout, "--request-timeout", least=0.001),
+            watch_time=float(watch_time),
+            event_lifetime=_duration(event_ttl, "--event-ttl", least=1.0),
             origins=_origins(origins),
             security_directives=_directives(directives),
             client_cas=tuple(map(_authority, client_cas)),
@@ -202,7 +208,7 @@ def _duration(text: str, option: str, *, least: float = 0.0) -> float:
         raise click.ClickException(f"{text!r} is no duration: write, for example, 1m30s")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if seconds < least:
-        raise click.ClickException(f"{option} must be longer than nothing")
+        raise click.ClickException(f"{option} must not be shorter than {least:g} s")
     return seconds
 
 

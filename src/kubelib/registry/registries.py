@@ -41,6 +41,7 @@ from kubelib.registry.strategies.allocations import DEFAULT_RANGE
 from kubelib.registry.translations import translation_of
 from kubelib.registry.webhooks.base import WebhookCaller
 from kubelib.store import (
+    Lease,
     Revision,
     RevisionCompacted,
     Store,
@@ -248,6 +249,12 @@ class ResourceRegistries:
     def set_commit_policies(self, policies: Sequence[CommitPolicy]) -> None:
         """Let policies decide in which order transactions land; none: as they come."""
         self.commit_point = CommitPoint(policies, _Ground(self)) if policies else None
+
+    def keep_events(self, seconds: float) -> None:
+        """Let Events that are written from now on live so long; they live for an hour otherwise."""
+        for resource in self.scheme:
+            if resource.builtin and resource.kind == "Event":
+                self.of(resource).strategy.lease = Lease(seconds)
 
     def cache_of(self, kind: type[Object]) -> ResourceCache:
         """Return the stored objects of a kind, as of the last change."""

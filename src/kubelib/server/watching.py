@@ -25,8 +25,8 @@ BOOKMARK_RETRY = 0.1
 BOOKMARK_EVERY = 60.0
 BOOKMARK_BEFORE_END = 2.0
 """Seconds before its end that a watch says how far it has got, so that the next one begins there."""
-SHORTEST, LONGEST = 1800.0, 3600.0
-"""How long a watch lasts that does not say: drawn from between, so that clients do not all come back at once."""
+SHORTEST = 1800.0
+"""How long a watch lasts at least that does not say."""
 
 
 class Watches:
@@ -36,6 +36,8 @@ class Watches:
         self._registries = registries
         self._rounds = Rounds()
         self._running: set[anyio.CancelScope] = set()
+        self.shortest = SHORTEST
+        """Watches that do not say last so long, or up to twice as long: so clients do not all come back at once."""
 
     @property
     def running(self) -> int:
@@ -78,7 +80,7 @@ class Watches:
             send = in_frames(send, self._registries.scheme)
         seconds = request.number("timeoutSeconds")
         random = self._registries.random
-        lasting = float(seconds) if seconds else random.uniform(SHORTEST, LONGEST)
+        lasting = float(seconds) if seconds else random.uniform(self.shortest, 2 * self.shortest)
         bookmarks = request.flag("allowWatchBookmarks")
         since = request.query.get("resourceVersion", "")
         begun = False

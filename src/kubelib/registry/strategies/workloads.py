@@ -167,7 +167,7 @@ def _set_template_generation(tree: Tree, number: int) -> None:
 
 
 class EventStrategy(Strategy):
-    """Events live for an hour."""
+    """Events live for an hour, where nothing else is said."""
 
     lease = Lease(EVENT_LIFETIME)
     cached = False
