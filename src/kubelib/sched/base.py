@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 
 import attrs
 
+from kubelib.sched.arrays import BoolColumn as BoolColumn
+from kubelib.sched.arrays import FloatColumn as FloatColumn
+from kubelib.sched.arrays import Rows as Rows
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from kubelib.sched.nodes import NodeTable
     from kubelib.sched.pods import PodInfo
-
-    BoolColumn = NDArray[np.bool_]
-    FloatColumn = NDArray[np.float64]
-    Rows = NDArray[np.int64] | slice
-else:
-    BoolColumn = FloatColumn = Rows = Any
 
 Happening = Literal["node", "pod placed", "neighbour", "pod gone", "storage", "devices"]
 """What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or one that the Pod's own terms of

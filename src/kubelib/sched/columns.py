@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kubelib.sched.base import BoolColumn, FloatColumn, Rows
+from kubelib.sched.arrays import BoolColumn, FloatColumn, Rows
 
 V = TypeVar("V", bound=Hashable)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.model import replace
-from kubelib.sched.base import Rows
+from kubelib.sched.arrays import Rows
 from kubelib.sched.columns import CodedColumn
 from kubelib.sched.devices import Devices
 from kubelib.sched.images import Images
