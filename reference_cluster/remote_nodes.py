@@ -14,9 +14,9 @@ from kubelib.api.errors import InternalError, ServiceUnavailable
 from kubelib.client.http import HttpClient, tls_context
 from kubelib.client.kubeconfig import Connection
 from kubelib.client.websocket import CONNECT_TIMEOUT, WebSocket, connect_websocket, open_command
-from kubelib.server.exchange import Inquiry, Reply, exchange
+from kubelib.server.exchange import ByteStream, Inquiry, Reply, exchange
 from kubelib.server.forwarding import CHANNELS
-from kubelib.server.nodes import ByteStream, LogOptions, Stream
+from kubelib.server.nodes import LogOptions, Stream
 from kubelib.server.proxying import Target, pass_websocket
 from kubelib.server.responses import Receive, Scope, Send
 from reference_cluster.pki import Credential
@@ -144,7 +144,7 @@ class RemoteNodes:
 
 
 class _Encrypted:
-    """A connection as `kubelib.server.nodes.ByteStream`."""
+    """A connection as `kubelib.server.exchange.ByteStream`."""
 
     def __init__(self, stream: AnyByteStream) -> None:
         self._stream = stream

@@ -10,8 +10,8 @@ import pytest
 from kubelib.api.errors import BadRequest, NotFound
 from kubelib.server import spdy
 from kubelib.server.channels import ChannelProtocol
+from kubelib.server.exchange import ByteStream
 from kubelib.server.forwarding import CHANNELS, TUNNEL, forwarding_protocol, ports_of, serve_forwarding
-from kubelib.server.nodes import ByteStream
 from tests.server.spdyclient import Client, Socket
 
 

@@ -14,8 +14,8 @@ from kubelib.runtime.agent import NodeAgent
 from kubelib.runtime.figures import AgentFigures
 from kubelib.runtime.logs import since_of
 from kubelib.runtime.operations import PodOperations
-from kubelib.server.exchange import Inquiry, Reply, exchange_with
-from kubelib.server.nodes import ByteStream, LogOptions, NodeProxy, Stream
+from kubelib.server.exchange import ByteStream, Inquiry, Reply, exchange_with
+from kubelib.server.nodes import LogOptions, NodeProxy, Stream
 from kubelib.server.nodeserver import Allowed, NodeServer, pod_list
 from kubelib.server.responses import Receive, Scope, Send
 

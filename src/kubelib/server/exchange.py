@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode
 
 import attrs
@@ -19,7 +19,6 @@ from anyio.abc import TaskGroup
 from kubelib.api.codec import error_of_answer
 from kubelib.api.errors import ServiceUnavailable
 from kubelib.registry.base import User
-from kubelib.server.nodes import ByteStream
 from kubelib.server.responses import Headers, Receive, Scope, Send
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -29,6 +28,19 @@ _OF_ONE_CONNECTION = {
     b"upgrade", b"proxy-connection",
 }  # fmt: skip
 """Headers that are about a connection and not about what it carries."""
+
+
+class ByteStream(Protocol):
+    """A connection to a port of a Pod."""
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes to the port."""
+
+    async def send_eof(self) -> None:
+        """Tell the port that nothing more comes, where the way there can carry that."""
+
+    async def receive(self) -> bytes:
+        """Return the next bytes. Raises `anyio.EndOfStream` at the end."""
 
 
 @attrs.frozen

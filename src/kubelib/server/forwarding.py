@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from kubelib.api.errors import ApiError, BadRequest, Forbidden
 from kubelib.server.channels import ChannelProtocol, channel_protocol
-from kubelib.server.nodes import ByteStream
+from kubelib.server.exchange import ByteStream
 from kubelib.server.responses import Receive, Scope, Send, unless_gone
 from kubelib.server.spdy import Data, Event, Pinged, SpdyConnection, SpdyError, StreamOpened, StreamReset
 from kubelib.server.upgrades import EXTENSION

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 
 from kubelib.api.core.pod import Pod
+from kubelib.server.exchange import ByteStream, Inquiry, Reply
 
 if TYPE_CHECKING:
-    from kubelib.server.exchange import Inquiry, Reply
     from kubelib.server.responses import Receive, Scope, Send
 
 
@@ -52,22 +52,6 @@ class Stream(Protocol):
         ...
 
 
-class ByteStream(Protocol):
-    """A connection to a port of a Pod."""
-
-    async def send(self, data: bytes) -> None:
-        """Send bytes to the port."""
-        ...
-
-    async def send_eof(self) -> None:
-        """Tell the port that nothing more comes, where the way there can carry that."""
-        ...
-
-    async def receive(self) -> bytes:
-        """Return the next bytes. Raises `anyio.EndOfStream` at the end."""
-        ...
-
-
 class NodeProxy(Protocol):
     """Reaches the node that a Pod runs on. Errors are ApiErrors."""
 
@@ -93,7 +77,7 @@ class NodeProxy(Protocol):
         """Connect to a port of the Pod."""
         ...
 
-    def ask(self, node: str, inquiry: "Inquiry") -> AbstractAsyncContextManager["Reply"]:
+    def ask(self, node: str, inquiry: Inquiry) -> AbstractAsyncContextManager[Reply]:
         """Ask a node's own server: its health, its Pods, its metrics."""
         ...
 

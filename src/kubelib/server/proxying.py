@@ -26,9 +26,9 @@ from kubelib.api.errors import ApiError, BadRequest, NotFound, ServiceUnavailabl
 from kubelib.api.meta import Key
 from kubelib.labels import parse_selector
 from kubelib.registry.base import Query
-from kubelib.server.exchange import Inquiry, Reply, concurrently, end_to_end, exchange
+from kubelib.server.exchange import ByteStream, Inquiry, Reply, concurrently, end_to_end, exchange
 from kubelib.server.forwarding import is_port
-from kubelib.server.nodes import ByteStream, NodeProxy
+from kubelib.server.nodes import NodeProxy
 from kubelib.server.responses import Receive, Response, Scope, Send, send_response
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def split_name(text: str) -> tuple[str, str, str]:
 
 
 class _Adapted(Transport):
-    """A `kubelib.server.nodes.ByteStream` as anyio's, for TLS."""
+    """A `kubelib.server.exchange.ByteStream` as anyio's, for TLS."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
