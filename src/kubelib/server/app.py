@@ -118,10 +118,10 @@ class ApiServer:
         self._tracking = Tracking(registries) if tokens is not None else None
         self.address = address
         self.request_headers = request_headers
-        self.aggregator = Aggregator(self, front_proxy)
+        self.watches = Watches(registries)
+        self.aggregator = Aggregator(registries, nodes, self.watches, front_proxy)
         """Other API servers that answer for some groups."""
         self.ready: Callable[[], Awaitable[bool]] | None = None
-        self.watches = Watches(registries)
         self._verbs = ResourceVerbs(registries)
         registries.allows = self._allows
         registries.decides = self._decides

@@ -8,7 +8,7 @@ import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -26,14 +26,15 @@ from kubelib.api.errors import ApiError, BadRequest, NotFound, ServiceUnavailabl
 from kubelib.api.meta import Key
 from kubelib.labels import parse_selector
 from kubelib.registry.base import Query
+from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.exchange import ByteStream, Inquiry, Reply, concurrently, end_to_end, exchange
 from kubelib.server.forwarding import is_port
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.responses import Receive, Response, Scope, Send, send_response
 
 if TYPE_CHECKING:
-    from kubelib.server.app import ApiServer
     from kubelib.server.request import Request
+    from kubelib.server.watching import Watches
 
 _OURS = {b"authorization", b"host", b"accept-encoding"}
 """Headers that were for this server; the bodies of others are passed on as they are, so they are not asked to compress."""
@@ -143,12 +144,20 @@ def _require_proxyable(address: str) -> None:
         raise BadRequest("address not allowed")
 
 
+class LeadsOn(Protocol):
+    """What of an API server leads on to nodes, Pods and Services."""
+
+    registries: ResourceRegistries
+    nodes: NodeProxy | None
+    watches: "Watches"
+
+
 class Targets:
     """Finds where a proxied request goes."""
 
-    def __init__(self, server: "ApiServer") -> None:
-        self._server = server
-        self._registries = server.registries
+    def __init__(self, registries: ResourceRegistries, nodes: NodeProxy | None) -> None:
+        self._registries = registries
+        self._nodes = nodes
 
     async def find(self, request: "Request") -> Target:
         """Return where a request to a Pod or Service goes. Raises ApiError."""
@@ -188,11 +197,11 @@ class Targets:
 
     def _is_behind_node(self, pod: Pod) -> bool:
         """Return whether the way to a Pod is by its node, which knows it by itself: its address then means nothing."""
-        return self._server.nodes is not None and bool(pod.spec.node_name)
+        return self._nodes is not None and bool(pod.spec.node_name)
 
     def _to_pod(self, pod: Pod, port: int) -> Target:
         """Reach a Pod by way of its node, which knows how, if a node can be reached at all."""
-        host, nodes = pod.status.pod_ip, self._server.nodes
+        host, nodes = pod.status.pod_ip, self._nodes
         if nodes is None or not self._is_behind_node(pod):
             return Target(f"{host}:{port}", lambda: _dial(host, port))
         return Target(f"{host}:{port}", lambda: nodes.port_forward(pod, port))
@@ -280,7 +289,7 @@ def _split_path(scope: Scope) -> tuple[bytes, bytes]:
 
 
 async def answer_proxy(
-    server: "ApiServer", request: "Request", scope: Scope, receive: Receive, send: Send
+    server: LeadsOn, request: "Request", scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Pass a request on and its answer back. Raises ApiError before anything is sent."""
     info = request.info
@@ -319,7 +328,7 @@ async def answer_proxy(
             raise
 
 
-async def _kubelet(server: "ApiServer", request: "Request") -> tuple[NodeProxy, str] | None:
+async def _kubelet(server: LeadsOn, request: "Request") -> tuple[NodeProxy, str] | None:
     """Return the way to a kubelet, and the name of its node, if it is a kubelet that a request is for. Raises ApiError."""
     info = request.info
     if info.resource != "nodes":
@@ -336,13 +345,13 @@ async def _kubelet(server: "ApiServer", request: "Request") -> tuple[NodeProxy, 
 
 
 @asynccontextmanager
-async def _ask(server: "ApiServer", request: "Request", inquiry: Inquiry) -> AsyncIterator[Reply]:
+async def _ask(server: LeadsOn, request: "Request", inquiry: Inquiry) -> AsyncIterator[Reply]:
     if (kubelet := await _kubelet(server, request)) is not None:
         nodes, name = kubelet
         async with nodes.ask(name, inquiry) as reply:
             yield reply
         return
-    target = await Targets(server).find(request)
+    target = await Targets(server.registries, server.nodes).find(request)
     inquiry = attrs.evolve(inquiry, headers=[(b"host", target.host.encode()), *inquiry.headers])
     try:
         async with target.open() as stream, exchange(stream, inquiry) as reply:
@@ -398,7 +407,7 @@ def _relocated(location: bytes, prefix: bytes) -> bytes:
 
 
 async def answer_proxied_websocket(
-    server: "ApiServer", request: "Request", scope: Scope, receive: Receive, send: Send
+    server: LeadsOn, request: "Request", scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Pass a WebSocket on to a Pod, a Service or a node. Raises ApiError before the upgrade."""
     _, path = _split_path(scope)
@@ -409,7 +418,7 @@ async def answer_proxied_websocket(
         there = {**scope, "path": unquote(path.decode("latin1")), "raw_path": path}
         await nodes.pass_websocket(name, there, receive, send)
         return
-    target = await Targets(server).find(request)
+    target = await Targets(server.registries, server.nodes).find(request)
     where = path + (b"?" + query if query else b"")
     await pass_websocket(target, where, scope, receive, send)
 

@@ -12,7 +12,7 @@ from kubelib.labels import SelectorError, parse_field_selector, parse_selector
 from kubelib.registry.base import Query, User
 
 if TYPE_CHECKING:
-    from kubelib.server.aggregation import Remote
+    from kubelib.server.aggregation.base import Remote
     from kubelib.server.audit.events import Record
     from kubelib.server.flow import Flow
 

@@ -13,10 +13,13 @@ from kubelib.server.aggregation.extension import Extension
 from kubelib.server.aggregation.openapi import Description, document, merged_index, merged_v2
 from kubelib.server.aggregation.passing import Passage
 from kubelib.server.aggregation.registrations import GroupVersion, Registrations
+from kubelib.server.proxying import Targets
 from kubelib.server.responses import Response
 
 if TYPE_CHECKING:
-    from kubelib.server.app import ApiServer
+    from kubelib.registry.registries import ResourceRegistries
+    from kubelib.server.nodes import NodeProxy
+    from kubelib.server.watching import Watches
 
 
 class Aggregator:
@@ -24,11 +27,18 @@ class Aggregator:
 
     name = "aggregator"
 
-    def __init__(self, server: "ApiServer", front_proxy: FrontProxy | None = None) -> None:
-        self._scheme = server.registries.scheme
-        self._registrations = Registrations(server.registries)
-        self.passage = Passage(server, front_proxy)
-        self._availability = Availability(server.registries, self._registrations, self.passage)
+    def __init__(
+        self,
+        registries: "ResourceRegistries",
+        nodes: "NodeProxy | None",
+        watches: "Watches",
+        front_proxy: FrontProxy | None = None,
+    ) -> None:
+        """Let other servers answer, reached by way of `nodes` if there is one; their streams end with `watches`."""
+        self._scheme = registries.scheme
+        self._registrations = Registrations(registries)
+        self.passage = Passage(Targets(registries, nodes), watches, front_proxy)
+        self._availability = Availability(registries, self._registrations, self.passage)
         self._openapi: dict[str, tuple[object, Response]] = {}
 
     def add(self, extension: Extension) -> None:

@@ -24,8 +24,8 @@ from kubelib.server.proxying import (
 from kubelib.server.responses import PLAIN, UNSNIFFED, Headers, Receive, Response, Scope, Send
 
 if TYPE_CHECKING:
-    from kubelib.server.app import ApiServer
     from kubelib.server.request import Request
+    from kubelib.server.watching import Watches
 
 HEAD_TIMEOUT = 60.0
 """Seconds until an answer must have begun, except for watches."""
@@ -36,8 +36,9 @@ _OUR_PREFIXES = (b"impersonate-", b"x-remote-extra-")
 class Passage:
     """The way to other API servers."""
 
-    def __init__(self, server: "ApiServer", front_proxy: FrontProxy | None) -> None:
-        self._server = server
+    def __init__(self, targets: Targets, watches: "Watches", front_proxy: FrontProxy | None) -> None:
+        self._targets = targets
+        self._watches = watches
         self._front_proxy = front_proxy
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
 
@@ -53,7 +54,7 @@ class Passage:
     async def target(self, remote: Remote) -> Target:
         """Return where a server is, now. Raises ServiceUnavailable."""
         try:
-            target = await Targets(self._server).service(remote.namespace, remote.service, str(remote.port))
+            target = await self._targets.service(remote.namespace, remote.service, str(remote.port))
         except NotFound as error:
             raise ServiceUnavailable(error.message) from None
         context = self._context(remote)
@@ -87,7 +88,7 @@ class Passage:
         begun = False
 
         try:
-            with self._server.watches.stoppable():
+            with self._watches.stoppable():
                 async with concurrently() as group:
                     group.start_soon(leave_with_client, ended, receive, group)
                     with anyio.CancelScope(
@@ -125,7 +126,7 @@ class Passage:
         if not remote.available:
             raise ServiceUnavailable("service unavailable")
         target = await self.target(remote)
-        with self._server.watches.stoppable():
+        with self._watches.stoppable():
             await pass_websocket(
                 target, _target(scope), scope, receive, send, headers=identity_headers(request.user)
             )
