@@ -5,7 +5,6 @@ Only images that Pods of this node have had since its agent was started are remo
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -13,9 +12,7 @@ from kubelib.api.core.node import Node
 from kubelib.api.meta import ObjectMeta
 from kubelib.runtime.abilities import SupportsImages
 from kubelib.runtime.base import RuntimeFailure
-
-if TYPE_CHECKING:
-    from kubelib.runtime.agent import NodeAgent
+from kubelib.runtime.surroundings import Surroundings
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -30,8 +27,8 @@ YOUNGEST = 120.0
 class ImageCollector:
     """Remembers which images were in use when, and removes those that were not for longest."""
 
-    def __init__(self, agent: "NodeAgent", runtime: SupportsImages) -> None:
-        self._agent = agent
+    def __init__(self, here: Surroundings, runtime: SupportsImages) -> None:
+        self._here = here
         self._runtime = runtime
         self._used: dict[str, float] = {}
         """By image: when it was last in use, by the loop's time."""
@@ -48,11 +45,11 @@ class ImageCollector:
             try:
                 await self.look()
             except RuntimeFailure as error:
-                log.warning("node %s: images: %s", self._agent.settings.name, error)
+                log.warning("node %s: images: %s", self._here.settings.name, error)
 
     async def look(self) -> None:
         """Remove what must be removed."""
-        sandboxes = await self._agent.runtime.list_sandboxes()
+        sandboxes = await self._here.runtime.list_sandboxes()
         self.saw(container.image_id for sandbox in sandboxes for container in sandbox.containers)
         space = await self._runtime.image_space()
         if space is None or space.capacity <= 0:
@@ -67,8 +64,8 @@ class ImageCollector:
                 "Failed to garbage collect required amount of images."
                 f" Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
             )
-            about = Node(metadata=ObjectMeta(name=self._agent.settings.name))
-            self._agent.recorder.warning(about, "FreeDiskSpaceFailed", message)
+            about = Node(metadata=ObjectMeta(name=self._here.settings.name))
+            self._here.recorder.warning(about, "FreeDiskSpaceFailed", message)
 
     async def _free(self, wanted: int) -> int:
         freed, now = 0, anyio.current_time()
@@ -77,7 +74,7 @@ class ImageCollector:
                 break
             size = await self._runtime.remove_image(image)
             if size:
-                log.info("node %s: removed image %s", self._agent.settings.name, image)
+                log.info("node %s: removed image %s", self._here.settings.name, image)
             freed += size
             del self._used[image]
         return freed

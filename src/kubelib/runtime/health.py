@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -11,9 +10,7 @@ from kubelib.api.errors import ApiError
 from kubelib.api.meta import ObjectMeta
 from kubelib.runtime.abilities import SupportsHealth
 from kubelib.runtime.base import RuntimeFailure
-
-if TYPE_CHECKING:
-    from kubelib.runtime.agent import NodeAgent
+from kubelib.runtime.surroundings import Surroundings
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -28,13 +25,13 @@ SILENT = 180.0
 class RuntimeHealth:
     """Asks the runtime again and again, and tells the API server when it falls silent and when it is back."""
 
-    def __init__(self, agent: "NodeAgent", runtime: SupportsHealth) -> None:
-        self._agent = agent
+    def __init__(self, here: Surroundings, runtime: SupportsHealth) -> None:
+        self._here = here
         self._runtime = runtime
 
     async def run(self) -> None:
         """Ask for ever."""
-        node, heard = self._agent.node, anyio.current_time()
+        node, heard = self._here.node, anyio.current_time()
         while True:
             why = ""
             try:
@@ -45,7 +42,7 @@ class RuntimeHealth:
                 why = str(error) or "no answer"
             problems = self._problems(anyio.current_time() - heard)
             if problems != node.problems:
-                log.warning("node %s: %s", self._agent.settings.name, why or "the runtime answers again")
+                log.warning("node %s: %s", self._here.settings.name, why or "the runtime answers again")
                 await self._tell(problems)
             await anyio.sleep(PERIOD / 5 if why else PERIOD)
 
@@ -62,15 +59,15 @@ class RuntimeHealth:
         return tuple(found)
 
     async def _tell(self, problems: Sequence[str]) -> None:
-        agent, name = self._agent, self._agent.settings.name
-        before, agent.node.problems = agent.node.problems, tuple(problems)
+        here, name = self._here, self._here.settings.name
+        before, here.node.problems = here.node.problems, tuple(problems)
         try:
-            await agent.node.write_status()
+            await here.node.write_status()
         except (ApiError, OSError) as error:
-            agent.node.problems = before  # said again with the next question
+            here.node.problems = before  # said again with the next question
             log.warning("node %s: cannot write the status: %s", name, error)
             return
         if bool(before) != bool(problems):
             reason = "NodeNotReady" if problems else "NodeReady"
             about = Node(metadata=ObjectMeta(name=name, uid=name))
-            agent.recorder.normal(about, reason, f"Node {name} status is now: {reason}")
+            here.recorder.normal(about, reason, f"Node {name} status is now: {reason}")

@@ -1,20 +1,16 @@
 """The hooks of containers: what is run after their start, and before their end."""
 
-from typing import TYPE_CHECKING
-
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import LifecycleHandler
 from kubelib.runtime.base import ContainerId
 from kubelib.runtime.probes import check
+from kubelib.runtime.surroundings import Surroundings
 from kubelib.runtime.words import in_full, quoted
-
-if TYPE_CHECKING:
-    from kubelib.runtime.agent import NodeAgent
 
 
 async def call_hook(
-    agent: "NodeAgent",
+    here: Surroundings,
     pod: Pod,
     hook: LifecycleHandler,
     definition: ContainerDefinition,
@@ -25,10 +21,10 @@ async def call_hook(
     """Run a hook of a container, at most for `timeout` seconds; return None if it has succeeded, else what of it failed, and why."""
 
     def tell(text: str) -> None:
-        agent.counts.fallbacks += 1
-        agent.recorder.warning(pod, "LifecycleHTTPFallback", text)
+        here.counts.fallbacks += 1
+        here.recorder.warning(pod, "LifecycleHTTPFallback", text)
 
-    why = await check(hook, definition, identity, agent.runtime, address, timeout, tell)
+    why = await check(hook, definition, identity, here.runtime, address, timeout, tell)
     if why is None:
         return None
     where = f"for Container {quoted(definition.name)} in Pod {quoted(in_full(pod))}"

@@ -1,7 +1,6 @@
 """The probes of one Pod: each container that runs has those that it is due, and what they find is remembered."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -11,19 +10,17 @@ from kubelib.api.core.pod import Pod
 from kubelib.runtime import lifecycle
 from kubelib.runtime.base import Container, ContainerId, RuntimeFailure
 from kubelib.runtime.probes import Kind, check, watch_probe
-
-if TYPE_CHECKING:
-    from kubelib.runtime.agent import NodeAgent
+from kubelib.runtime.surroundings import Surroundings
 
 
 class Probing:
     """Probes the containers of a Pod."""
 
     def __init__(
-        self, agent: "NodeAgent", memory: lifecycle.Memory, group: TaskGroup, wake: Callable[[], None]
+        self, here: Surroundings, memory: lifecycle.Memory, group: TaskGroup, wake: Callable[[], None]
     ) -> None:
         """Probe in the tasks of `group`; write what is found into `memory`, and call `wake` if it is news."""
-        self._agent = agent
+        self._here = here
         self._memory = memory
         self._group = group
         self._wake = wake
@@ -66,10 +63,10 @@ class Probing:
             "liveness": definition.liveness_probe,
             "readiness": definition.readiness_probe,
         }[kind]
-        runtime = self._agent.runtime
+        runtime = self._here.runtime
         assert probe is not None
 
-        recorder, what = self._agent.recorder, f"{kind.capitalize()} probe"
+        recorder, what = self._here.recorder, f"{kind.capitalize()} probe"
 
         def warn(text: str) -> None:
             recorder.warning(pod, "ProbeWarning", f"{what} warning: {text}")
@@ -83,12 +80,12 @@ class Probing:
                 raise
             meta, result = pod.metadata, "successful" if why is None else "failed"
             key = (definition.name, meta.namespace, meta.name, meta.uid, kind.capitalize(), result)
-            self._agent.counts.probes[key] += 1
+            self._here.counts.probes[key] += 1
             if why is not None:
                 recorder.warning(pod, "Unhealthy", f"{what} failed: {why}")
             return why
 
-        now = self._agent.clock.now()
+        now = self._here.clock.now()
         age = (now - (container.started or now)).total_seconds()
         with scope:
             await watch_probe(probe, once, self._reporter(container, kind, scope), age=age)
