@@ -86,7 +86,7 @@ def test_lists_merge_by_the_keys_that_kubernetes_declares() -> None:
     pod, container = merge_facts(PodSpec), merge_facts(Container)
     assert pod["containers"].map_keys == ("name",)
     assert pod["tolerations"].list_type == "atomic"
-    assert pod["volumes"].retain_keys
+    assert pod["volumes"].patch_strategy == ("merge", "retainKeys")
     assert pod["nodeSelector"].map_type == "atomic"
     assert container["ports"].map_keys == ("containerPort", "protocol")
     assert container["ports"].patch_merge_key == "containerPort"

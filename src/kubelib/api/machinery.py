@@ -1,7 +1,7 @@
 """Types that many kinds use: selectors, conditions, options of requests, discovery."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -204,70 +204,3 @@ class FieldSelectorRequirement(Model):
     key: str = ""
     operator: str = ""
     values: tuple[str, ...] = ()
-
-
-class CreateOptions(Model):
-    """How an object is to be created."""
-
-    __proto__: ClassVar[str] = "1 3-4"
-
-    dry_run: tuple[str, ...] = ()
-    field_manager: str = ""
-    field_validation: str = ""
-
-
-class UpdateOptions(Model):
-    """How an object is to be replaced."""
-
-    __proto__: ClassVar[str] = "1-3"
-
-    dry_run: tuple[str, ...] = ()
-    field_manager: str = ""
-    field_validation: str = ""
-
-
-class PatchOptions(Model):
-    """How a patch is to be applied."""
-
-    __proto__: ClassVar[str] = "1-4"
-
-    dry_run: tuple[str, ...] = ()
-    force: bool | None = None
-    field_manager: str = ""
-    field_validation: str = ""
-
-
-class GetOptions(Model):
-    """Which revision of an object is to be read."""
-
-    __proto__: ClassVar[str] = "1"
-
-    resource_version: str = ""
-
-
-class ListOptions(Model):
-    """What is to be listed or watched, and from when."""
-
-    __proto__: ClassVar[str] = "1-5 7-11 15"
-
-    label_selector: str = ""
-    field_selector: str = ""
-    watch: bool = False
-    resource_version: str = ""
-    timeout_seconds: Int64 | None = None
-    limit: Int64 = 0
-    continue_: str = msgspec.field(default="", name="continue")
-    allow_watch_bookmarks: bool = False
-    resource_version_match: str = ""
-    send_initial_events: bool | None = None
-    shard_selector: str = ""
-
-
-class List(Model):
-    """Objects of any kinds, whole."""
-
-    __proto__: ClassVar[str] = "1-2"
-    __required__: ClassVar[str] = "items"
-
-    metadata: ListMeta = ListMeta()
-    items: tuple[Any, ...] = ()

@@ -33,11 +33,6 @@ class MergeFact:
         """Whether a strategic merge patch merges the list instead of replacing it."""
         return "merge" in self.patch_strategy
 
-    @property
-    def retain_keys(self) -> bool:
-        """Whether ``$retainKeys`` belongs to this field."""
-        return "retainKeys" in self.patch_strategy
-
 
 Merging = Mapping[str, MergeFact]
 """The merge facts of a class, by JSON name."""

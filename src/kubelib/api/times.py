@@ -119,31 +119,3 @@ def parse_duration(text: str) -> float:
     if not body or at != len(body) or total > _MOST:
         raise ValueError(f'time: invalid duration "{text}"')
     return (-total if text[0] == "-" else total) / 10**9
-
-
-def format_duration(duration: timedelta | float) -> str:
-    """Return a duration as Go prints it.
-
-    >>> [format_duration(s) for s in (0, 0.0015, 1.5, 90, 3723, -60)]
-    ['0s', '1.5ms', '1.5s', '1m30s', '1h2m3s', '-1m0s']
-    """
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    nanoseconds = round(seconds * 10**9)
-    if not nanoseconds:
-        return "0s"
-    sign, nanoseconds = "-" if nanoseconds < 0 else "", abs(nanoseconds)
-    for unit, size in (("ns", 1), ("µs", 10**3), ("ms", 10**6)):
-        if nanoseconds < size * 1000:
-            return f"{sign}{_decimal(nanoseconds, size)}{unit}"
-    minutes, rest = divmod(nanoseconds, 60 * 10**9)
-    text = f"{_decimal(rest, 10**9)}s"
-    if minutes >= 60:
-        return f"{sign}{minutes // 60}h{minutes % 60}m{text}"
-    return f"{sign}{minutes}m{text}" if minutes else f"{sign}{text}"
-
-
-def _decimal(number: int, size: int) -> str:
-    whole, rest = divmod(number, size)
-    if not rest:
-        return str(whole)
-    return f"{whole}." + str(rest).rjust(len(str(size)) - 1, "0").rstrip("0")

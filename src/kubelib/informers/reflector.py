@@ -16,7 +16,6 @@ from kubelib.informers.backoff import PER_CONNECTION, WHILE_AWAY, Backoff
 from kubelib.registry.base import WHOLE_CLUSTER, EventType, Query, Registry
 
 R = TypeVar("R", bound=Object)
-R_contra = TypeVar("R_contra", bound=Object, contravariant=True)
 
 PAGE = 0
 """Objects per list request, 0 for all at once: a server answers that from memory, and shares the bytes in process."""

@@ -33,7 +33,6 @@ NEGATIVE_TTL = 5
 UDP_SIZE = 512
 """Bytes of an answer over UDP, for those who do not say that they take more."""
 LARGEST_UDP = 1232
-MESSAGE = 65535
 PATIENCE = 2.0
 """Seconds in which one of the host's servers has to answer before the next one is asked."""
 IDLE = 30.0

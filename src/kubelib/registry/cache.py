@@ -266,11 +266,6 @@ class ResourceCache:
         if not len(index):
             del self._watchers[watcher.query.namespace]
 
-    @property
-    def watchers(self) -> int:
-        """How many watch this resource."""
-        return sum(map(len, self._watchers.values()))
-
     def _replay(self, watcher: Watcher, since: int) -> Iterator[tuple[CachedEvent, int]]:
         if since < self._oldest:
             raise Expired(f"too old resource version: {since} ({self._oldest})")

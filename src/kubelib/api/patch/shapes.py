@@ -65,7 +65,6 @@ DEDUCED = Shape("deduced")
 _SCALAR_MAP = Shape("map", item=ATOMIC)
 _SET = Shape("set", item=ATOMIC)
 _NO_FACT = MergeFact()
-_EMPTY_FIELD = Field(DEDUCED)
 
 
 def field_in(shape: Shape, name: str) -> Shape:

@@ -21,8 +21,6 @@ from kubelib.api.validation.problems import (
 
 Validate = Callable[[Any, str, list[Problem]], None]
 """Adds to the list what is wrong with a value that is found at a path."""
-Revalidate = Callable[[Any, Any, str, list[Problem]], None]
-"""The same, for a value and what it was: parts that have not changed are not looked at."""
 
 _TYPES = {
     bool: "boolean",

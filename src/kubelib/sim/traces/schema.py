@@ -34,18 +34,6 @@ from kubelib.sim.sweep.base import Row
 from kubelib.sim.sweep.tables import write_table
 
 WORKLOADS = ("prefill", "batch", "service")
-JOB_COLUMNS = (
-    "workload",
-    "submit",
-    "tasks",
-    "duration",
-    "cpu",
-    "memory",
-    "priority",
-    "constraint",
-    "resources",
-)
-MACHINE_COLUMNS = ("count", "cpu", "memory", "labels", "resources")
 MOST = 10_000_000
 """More tasks of a job, or machines of a kind, are a mistake: there would be no memory for them."""
 _OPTIONAL = ("priority", "constraint", "labels", "resources")
