@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reference_cluster.cli import shapes
+
 if TYPE_CHECKING:
     from kubelib.server.aggregation import FrontProxy
     from kubelib.server.audit import AuditSettings
@@ -18,49 +20,46 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
-    click.option(
-        "--authorization-mode", default="Node,RBAC", show_default=True, metavar="MODES",
-        help="Who decides what users may, in order: Node, RBAC, AlwaysAllow, AlwaysDeny.",
-    ),
+    shapes.text("--authorization-mode", "MODES", "Who decides what users may, in order: Node, RBAC, AlwaysAllow, AlwaysDeny.", default="Node,RBAC"),
     click.option("--anonymous-auth", "anonymous", type=click.BOOL, default=True, show_default=True, metavar="BOOL", help="Whether who shows nothing may ask at all, as system:anonymous."),
     click.option("--audit-policy-file", type=_FILE, metavar="FILE", help="What is written to the audit log: a Policy of audit.k8s.io/v1."),
-    click.option("--audit-log-path", default="", metavar="FILE", help="Where the audit log is written; -: standard output."),
+    shapes.text("--audit-log-path", "FILE", "Where the audit log is written; -: standard output."),
     click.option("--audit-log-maxage", type=click.IntRange(0), default=0, metavar="DAYS", help="How long old audit logs are kept; 0: for ever."),
     click.option("--audit-log-maxbackup", type=click.IntRange(0), default=0, metavar="N", help="How many old audit logs are kept; 0: all."),
-    click.option("--audit-log-maxsize", type=click.IntRange(1), default=100, show_default=True, metavar="MB", help="How large an audit log becomes."),
+    shapes.number("--audit-log-maxsize", 100, "How large an audit log becomes.", least=1, metavar="MB"),
     click.option("--encryption-provider-config", "encryption_config", type=_FILE, metavar="FILE", help="Which resources are encrypted in the store, and with which keys: an EncryptionConfiguration."),
     click.option("--enable-priority-and-fairness/--disable-priority-and-fairness", "fair", default=True, show_default=True, help="Serve requests by priority, and fairly."),
-    click.option("--max-requests-inflight", type=click.IntRange(1), default=400, show_default=True, help="Together with the next: how many requests are served at a time."),
-    click.option("--max-mutating-requests-inflight", type=click.IntRange(1), default=200, show_default=True, help="See --max-requests-inflight."),
-    click.option("--cors-allowed-origins", "origins", default="", metavar="PATTERNS", help="Pages of which origins may read answers: regular expressions, separated by commas, such as //example\\.com(:|$)."),
-    click.option("--strict-transport-security-directives", "directives", default="", metavar="LIST", help="What browsers are told about HTTPS, for example max-age=31536000,includeSubDomains."),
+    shapes.number("--max-requests-inflight", 400, "Together with the next: how many requests are served at a time.", least=1),
+    shapes.number("--max-mutating-requests-inflight", 200, "See --max-requests-inflight.", least=1),
+    shapes.text("--cors-allowed-origins", "PATTERNS", "Pages of which origins may read answers: regular expressions, separated by commas, such as //example\\.com(:|$).", into="origins"),
+    shapes.text("--strict-transport-security-directives", "LIST", "What browsers are told about HTTPS, for example max-age=31536000,includeSubDomains.", into="directives"),
     click.option("--client-ca-file", "client_cas", type=_FILE, multiple=True, metavar="FILE", help="A further authority whose client certificates stand for users; may be repeated."),
-    click.option("--tls-min-version", type=click.Choice(["VersionTLS12", "VersionTLS13"]), default="VersionTLS12", show_default=True, help="The oldest TLS that clients may speak."),
-    click.option("--tls-cipher-suites", default="", metavar="NAMES", help="Which cipher suites may be used, separated by commas; those of TLS 1.3 always may (default: those that are good)."),
-    click.option("--shutdown-delay-duration", default="0s", show_default=True, metavar="DURATION", help="How long the server still answers, but says that it is not ready, when it is to end."),
-    click.option("--request-timeout", default="1m", show_default=True, metavar="DURATION", help="How long a write may take."),
+    shapes.choice("--tls-min-version", ["VersionTLS12", "VersionTLS13"], "The oldest TLS that clients may speak."),
+    shapes.text("--tls-cipher-suites", "NAMES", "Which cipher suites may be used, separated by commas; those of TLS 1.3 always may (default: those that are good)."),
+    shapes.text("--shutdown-delay-duration", "DURATION", "How long the server still answers, but says that it is not ready, when it is to end.", default="0s"),
+    shapes.text("--request-timeout", "DURATION", "How long a write may take.", default="1m"),
     click.option("--min-request-timeout", "watch_time", type=click.IntRange(1), default=1800, show_default=True, metavar="SECONDS", help="How long watches last at least that do not say; twice as long at most."),
-    click.option("--event-ttl", default="1h", show_default=True, metavar="DURATION", help="How long Events are kept."),
-    click.option("--service-account-issuer", default="", metavar="URL", help="Who issues the tokens of service accounts."),
+    shapes.text("--event-ttl", "DURATION", "How long Events are kept.", default="1h"),
+    shapes.text("--service-account-issuer", "URL", "Who issues the tokens of service accounts."),
     click.option("--service-account-signing-key-file", "signing_key", type=_FILE, metavar="FILE", help="What signs them (default: a key of the cluster's own)."),
     click.option("--service-account-key-file", "verifying_keys", type=_FILE, multiple=True, metavar="FILE", help="Further keys whose tokens are good; may be repeated."),
     click.option("--requestheader-client-ca-file", type=_FILE, metavar="FILE", help="The authority of authenticating proxies (default: one of the cluster's own)."),
-    click.option("--requestheader-allowed-names", default="", metavar="NAMES", help="Which common names are proxies, separated by commas (default: all that the authority signs)."),
-    click.option("--requestheader-username-headers", default="X-Remote-User", show_default=True, metavar="NAMES", help="Where proxies say who asks."),
-    click.option("--requestheader-uid-headers", default="X-Remote-Uid", show_default=True, metavar="NAMES", help="Where they say that user's uid."),
-    click.option("--requestheader-group-headers", default="X-Remote-Group", show_default=True, metavar="NAMES", help="Where they say the user's groups."),
-    click.option("--requestheader-extra-headers-prefix", "requestheader_extra_prefixes", default="X-Remote-Extra-", show_default=True, metavar="NAMES", help="How headers begin in which they say more."),
+    shapes.text("--requestheader-allowed-names", "NAMES", "Which common names are proxies, separated by commas (default: all that the authority signs)."),
+    shapes.text("--requestheader-username-headers", "NAMES", "Where proxies say who asks.", default="X-Remote-User"),
+    shapes.text("--requestheader-uid-headers", "NAMES", "Where they say that user's uid.", default="X-Remote-Uid"),
+    shapes.text("--requestheader-group-headers", "NAMES", "Where they say the user's groups.", default="X-Remote-Group"),
+    shapes.text("--requestheader-extra-headers-prefix", "NAMES", "How headers begin in which they say more.", default="X-Remote-Extra-", into="requestheader_extra_prefixes"),
     click.option("--proxy-client-cert-file", "proxy_client_cert", type=_FILE, metavar="FILE", help="How this server shows other API servers that it is a proxy (default: a certificate of the cluster's own)."),
     click.option("--proxy-client-key-file", "proxy_client_key", type=_FILE, metavar="FILE", help="The key of that certificate."),
     click.option("--commit-policy", "commit_policies", multiple=True, metavar="NAME[=ARGUMENT]", help="Who decides in which order schedulers' transactions land: priority, precedence=A,B, fair-shares=scheduler, ageing; may be repeated."),
-    click.option("--oidc-issuer-url", default="", metavar="URL", help="The OpenID Connect provider whose users are known."),
-    click.option("--oidc-client-id", default="", metavar="ID", help="For whom its tokens must be."),
-    click.option("--oidc-username-claim", default="sub", show_default=True, metavar="CLAIM", help="Which claim is the user's name."),
-    click.option("--oidc-username-prefix", default="", metavar="TEXT", help="What comes before it (default: the issuer and #; -: nothing)."),
-    click.option("--oidc-groups-claim", default="", metavar="CLAIM", help="Which claim holds the user's groups."),
-    click.option("--oidc-groups-prefix", default="", metavar="TEXT", help="What comes before each."),
+    shapes.text("--oidc-issuer-url", "URL", "The OpenID Connect provider whose users are known."),
+    shapes.text("--oidc-client-id", "ID", "For whom its tokens must be."),
+    shapes.text("--oidc-username-claim", "CLAIM", "Which claim is the user's name.", default="sub"),
+    shapes.text("--oidc-username-prefix", "TEXT", "What comes before it (default: the issuer and #; -: nothing)."),
+    shapes.text("--oidc-groups-claim", "CLAIM", "Which claim holds the user's groups."),
+    shapes.text("--oidc-groups-prefix", "TEXT", "What comes before each."),
     click.option("--oidc-required-claim", "oidc_required_claims", multiple=True, metavar="CLAIM=VALUE", help="A claim that tokens must have; may be repeated."),
-    click.option("--oidc-signing-algs", default="RS256", show_default=True, metavar="NAMES", help="How tokens may be signed."),
+    shapes.text("--oidc-signing-algs", "NAMES", "How tokens may be signed.", default="RS256"),
     click.option("--oidc-ca-file", type=_FILE, metavar="FILE", help="The authority of the provider's certificate."),
 )  # fmt: skip
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")

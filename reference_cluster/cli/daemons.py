@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reference_cluster.cli import options
+from reference_cluster.cli import options, shapes
 from reference_cluster.cli.access import access_options
 from reference_cluster.cli.isolation import isolation_options
 from reference_cluster.cli.leadership import leadership_options
@@ -26,19 +26,16 @@ if TYPE_CHECKING:
 @options.store
 @options.runtime
 @isolation_options
-@click.option("--nodes", type=click.IntRange(0, 250), default=1, show_default=True, help="How many nodes.")
-@click.option(
+@shapes.number("--nodes", 1, "How many nodes.", most=250)
+@shapes.text(
     "--elastic",
-    default="",
-    metavar="MIN:MAX|FILE",
-    help="Nodes that come when Pods fit nowhere and go when they are not needed: so many of 1 cpu and 1Gi, or those of a file with templates.",
+    "MIN:MAX|FILE",
+    "Nodes that come when Pods fit nowhere and go when they are not needed: so many of 1 cpu and 1Gi, or those of a file with templates.",
 )
-@click.option(
+@shapes.choice(
     "--proxy",
-    type=click.Choice(["userspace", "nftables", "none"]),
-    default="userspace",
-    show_default=True,
-    help="How Services are reached: by this process, by rules in the kernel (which needs root and nft), or not at all.",
+    ["userspace", "nftables", "none"],
+    "How Services are reached: by this process, by rules in the kernel (which needs root and nft), or not at all.",
 )
 @click.option(
     "--dns/--no-dns",
@@ -87,13 +84,12 @@ def up(
 @click.command(epilog="Example: kubelib apiserver --data-dir ./master --listen 127.0.0.1:6443")
 @options.data_dir
 @options.listen
-@click.option(
+@shapes.text(
     "--public-address",
-    "public",
-    metavar="HOST:PORT[,...]",
-    default="",
-    help="Where clients find it: what the kubeconfigs that it writes say, for example a load balancer. Of several"
+    "HOST:PORT[,...]",
+    "Where clients find it: what the kubeconfigs that it writes say, for example a load balancer. Of several"
     " addresses, of all API servers for example, kubelib's clients and nodes try one after the other; kubectl knows the first.",
+    into="public",
 )
 @options.store
 @options.service_network
@@ -176,13 +172,7 @@ def controller_manager(
 @options.runtime
 @isolation_options
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=10250,
-    show_default=True,
-    help="Where the node answers; 0: any.",
-)
+@shapes.number("--port", 10250, "Where the node answers; 0: any.", most=65535)
 @click.option(
     "--tls-cert-file",
     "cert",
@@ -217,11 +207,10 @@ def controller_manager(
     metavar="SIGNAL<QUANTITY,...",
     help="Below what Pods are ended, for example memory.available<100Mi,nodefs.available<10%. Default: as the kubelet does it.",
 )
-@click.option(
+@shapes.text(
     "--cluster-dns",
-    default="",
-    metavar="IP[,...]",
-    help="Whom Pods ask for names, for example where `kubelib proxy --cluster-dns` answers.",
+    "IP[,...]",
+    "Whom Pods ask for names, for example where `kubelib proxy --cluster-dns` answers.",
 )
 @options.pod_network
 @registration_options
@@ -278,25 +267,21 @@ def kubelet(
 @click.command(epilog="Example: kubelib proxy --kubeconfig ./master/proxy.kubeconfig")
 @options.kubeconfig
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address, for node ports.")
-@click.option(
+@shapes.text(
     "--service-network",
-    default="",
-    metavar="CIDR",
-    help="The API server's --service-network, if that is not one of loopback addresses: this machine then takes it for its own.",
+    "CIDR",
+    "The API server's --service-network, if that is not one of loopback addresses: this machine then takes it for its own.",
 )
-@click.option(
+@shapes.text(
     "--cluster-dns",
-    default="",
-    metavar="IP",
-    help="An address of the services' network, for example its tenth, where it answers for the names of Services as well.",
+    "IP",
+    "An address of the services' network, for example its tenth, where it answers for the names of Services as well.",
 )
-@click.option(
+@shapes.choice(
     "--proxy-mode",
-    "mode",
-    type=click.Choice(["userspace", "nftables"]),
-    default="userspace",
-    show_default=True,
-    help="How Services are reached: by this process, or by rules in the kernel, which needs root and nft.",
+    ["userspace", "nftables"],
+    "How Services are reached: by this process, or by rules in the kernel, which needs root and nft.",
+    into="mode",
 )
 @click.option(
     "--pod-routes",

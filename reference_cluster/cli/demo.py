@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from reference_cluster.cli import shapes
 from reference_cluster.cli.guestbook import DemoFailed, Guestbook
 
 
@@ -22,12 +23,10 @@ def demo() -> None:
     "--kubeconfig", metavar="FILE", help="The cluster to use (default: $KUBECONFIG, then ~/.kube/config)."
 )
 @click.option("--namespace", "-n", default="default", show_default=True, help="Where to put it.")
-@click.option(
+@shapes.choice(
     "--runtime",
-    type=click.Choice(["process", "docker", "podman"]),
-    default="process",
-    show_default=True,
-    help="What the cluster's nodes run: on an engine the guestbook is made of Redis images.",
+    ["process", "docker", "podman"],
+    "What the cluster's nodes run: on an engine the guestbook is made of Redis images.",
 )
 @click.pass_context
 def guestbook(ctx: click.Context, kubeconfig: str | None, namespace: str, runtime: str) -> None:
@@ -66,34 +65,12 @@ def guestbook_on(runtime: str, client: Any, namespace: str) -> Guestbook:
 
 
 @demo.command(epilog="Example: kubelib demo contention --nodes 1000 --pods 3000 --kills 20")
-@click.option(
-    "--nodes",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="How many nodes, which exist only as objects.",
-)
-@click.option("--pods", type=click.IntRange(1), default=3000, show_default=True, help="How many Pods.")
-@click.option(
-    "--kills", type=click.IntRange(0), default=8, show_default=True, help="How often a scheduler is killed."
-)
-@click.option(
-    "--servers",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="How many API servers; several need --store.",
-)
-@click.option(
-    "--server-kills",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="How often an API server is killed.",
-)
-@click.option(
-    "--store", default="", metavar="URL", help="An empty store for it, such as etcd://127.0.0.1:2379/demo."
-)
+@shapes.number("--nodes", 1000, "How many nodes, which exist only as objects.", least=1)
+@shapes.number("--pods", 3000, "How many Pods.", least=1)
+@shapes.number("--kills", 8, "How often a scheduler is killed.")
+@shapes.number("--servers", 1, "How many API servers; several need --store.", least=1)
+@shapes.number("--server-kills", 0, "How often an API server is killed.")
+@shapes.text("--store", "URL", "An empty store for it, such as etcd://127.0.0.1:2379/demo.")
 @click.option(
     "--seed", default=1, show_default=True, help="What sizes of Pods and moments of kills are drawn from."
 )
@@ -137,13 +114,7 @@ def contention(
 
 
 @demo.command(epilog="Example: kubelib demo elastic --nodes 5")
-@click.option(
-    "--nodes",
-    type=click.IntRange(2, 50),
-    default=5,
-    show_default=True,
-    help="How many nodes it grows to.",
-)
+@shapes.number("--nodes", 5, "How many nodes it grows to.", least=2, most=50)
 def elastic(nodes: int) -> None:
     """Let a local cluster grow from one node to several for a burst of Pods, and shrink back.
 

@@ -5,19 +5,14 @@ from pathlib import Path
 
 import click
 
+from reference_cluster.cli import shapes
 from reference_cluster.cli.options import data_dir, runtime
 
 
 @click.command(epilog="Example: kubelib down --data-dir ./cluster")
 @data_dir
 @runtime
-@click.option(
-    "--grace",
-    type=click.FloatRange(0),
-    default=30.0,
-    show_default=True,
-    help="Seconds until they are killed.",
-)
+@shapes.seconds("--grace", 30.0, "Seconds until they are killed.")
 def down(data_dir: Path, runtime: str, grace: float) -> None:
     """End the Pods that a cluster has left running when `kubelib up` ended.
 

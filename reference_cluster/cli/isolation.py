@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-_isolation = click.option(
+from reference_cluster.cli import shapes
+
+_isolation = shapes.choice(
     "--isolation",
-    type=click.Choice(["none", "pod"]),
-    default="none",
-    show_default=True,
-    help="How the runtime process keeps containers apart; pod, which needs root: namespaces, control groups, roots of their own.",
+    ["none", "pod"],
+    "How the runtime process keeps containers apart; pod, which needs root: namespaces, control groups, roots of their own.",
 )
 _image_dir = click.option(
     "--image-dir",

@@ -8,6 +8,7 @@ import click
 from kubelib.api.scheme import Resource
 from kubelib.client.http import HttpClient
 from kubelib.labels.validation import is_label_value, is_qualified_name
+from reference_cluster.cli import shapes
 from reference_cluster.cli.client import namespace_option
 from reference_cluster.cli.resources import parse_targets, path_of, run
 
@@ -44,16 +45,8 @@ def parse_changes(words: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, st
 @click.option("--selector", "-l", default="", metavar="LABELS", help="The objects with these labels.")
 @click.option("--overwrite", is_flag=True, help="Also labels that are there with another value.")
 @click.option("--list", "listed", is_flag=True, help="Show the labels.")
-@click.option(
-    "--resource-version", default="", metavar="VERSION", help="Only if the object is still of this version."
-)
-@click.option(
-    "--dry-run",
-    type=click.Choice(["none", "client", "server"]),
-    default="none",
-    show_default=True,
-    help="Change nothing.",
-)
+@shapes.text("--resource-version", "VERSION", "Only if the object is still of this version.")
+@shapes.choice("--dry-run", ["none", "client", "server"], "Change nothing.")
 @click.pass_context
 def label(
     ctx: click.Context,

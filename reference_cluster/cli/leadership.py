@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import click
 
+from reference_cluster.cli import shapes
+
 
 def leadership_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options, and call it with ``leader_elect`` (None: not said) and ``timing``, a `Timing`."""
@@ -30,15 +32,6 @@ _elect = click.option(
     default=None,
     help="Whether of several copies one leads (default: yes, but for schedulers other than default-scheduler).",
 )
-_lease = click.option(
-    "--leader-elect-lease-duration", "lease", default="15s", show_default=True, metavar="DURATION",
-    help="For how long a leader that is not heard of is respected.",
-)  # fmt: skip
-_renew = click.option(
-    "--leader-elect-renew-deadline", "renew", default="10s", show_default=True, metavar="DURATION",
-    help="After how long a leader that cannot renew its lease stops.",
-)  # fmt: skip
-_retry = click.option(
-    "--leader-elect-retry-period", "retry", default="2s", show_default=True, metavar="DURATION",
-    help="How often copies try to lead, or to go on leading.",
-)  # fmt: skip
+_lease = shapes.text("--leader-elect-lease-duration", "DURATION", "For how long a leader that is not heard of is respected.", default="15s", into="lease")  # fmt: skip
+_renew = shapes.text("--leader-elect-renew-deadline", "DURATION", "After how long a leader that cannot renew its lease stops.", default="10s", into="renew")  # fmt: skip
+_retry = shapes.text("--leader-elect-retry-period", "DURATION", "How often copies try to lead, or to go on leading.", default="2s", into="retry")  # fmt: skip

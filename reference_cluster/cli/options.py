@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reference_cluster.cli import shapes
 from reference_cluster.datadir import default_data_directory
 
 if TYPE_CHECKING:
@@ -17,51 +18,34 @@ data_dir = click.option(
     "--data-dir", type=click.Path(path_type=Path), default=default_data_directory, show_default="~/.local/share/kubelib",
     help="Where everything that the cluster keeps is.",
 )  # fmt: skip
-listen = click.option(
-    "--listen",
-    default="127.0.0.1:6443",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where the API answers.",
-)
-store = click.option(
-    "--store", default="", metavar="URL", help="The store (default: SQLite in the data directory)."
-)
+listen = shapes.text("--listen", "HOST:PORT", "Where the API answers.", default="127.0.0.1:6443")
+store = shapes.text("--store", "URL", "The store (default: SQLite in the data directory).")
 
 
 token_file = click.option(
     "--token-auth-file", "token_file", type=click.Path(path_type=Path), metavar="FILE",
     help='Bearer tokens: lines of token,user,uid,"group,group".',
 )  # fmt: skip
-enable_plugins = click.option(
-    "--enable-admission-plugins", "enable_plugins", default="", metavar="NAMES",
-    help="Admission plug-ins beside the usual ones, separated by commas.",
-)  # fmt: skip
-disable_plugins = click.option(
-    "--disable-admission-plugins", "disable_plugins", default="", metavar="NAMES",
-    help="Admission plug-ins to do without, separated by commas.",
-)  # fmt: skip
+enable_plugins = shapes.text("--enable-admission-plugins", "NAMES", "Admission plug-ins beside the usual ones, separated by commas.", into="enable_plugins")  # fmt: skip
+disable_plugins = shapes.text("--disable-admission-plugins", "NAMES", "Admission plug-ins to do without, separated by commas.", into="disable_plugins")  # fmt: skip
 runtime = click.option("--runtime", default="process", show_default=True,
                        help="What runs containers: docker, fake, podman, process, or a plug-in.")  # fmt: skip
-pod_network = click.option(
+pod_network = shapes.text(
     "--pod-network",
-    default="",
-    metavar="CIDR",
-    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, or 10.244.0.0/16 where they have networks of their own"
+    "CIDR",
+    "Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, or 10.244.0.0/16 where they have networks of their own"
     " (--isolation pod). Two clusters on one machine want two networks.",
 )
-own_pod_network = click.option(
+own_pod_network = shapes.text(
     "--pod-network",
-    default="",
-    metavar="CIDR",
-    help="Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, with --isolation pod 10.244.0.0/16, or a network that"
+    "CIDR",
+    "Where Pods get their addresses, a /24 for each node: 127.244.0.0/16, with --isolation pod 10.244.0.0/16, or a network that"
     " no other cluster here has.",
 )
-service_network = click.option(
+service_network = shapes.text(
     "--service-network",
-    default="",
-    metavar="CIDR",
-    help="Where Services get their addresses: 127.96.0.0/16, or a network that no other cluster here has. Pods with networks of their"
+    "CIDR",
+    "Where Services get their addresses: 127.96.0.0/16, or a network that no other cluster here has. Pods with networks of their"
     " own reach addresses that are not loopback ones, such as 10.96.0.0/16.",
 )
 policy = click.option(

@@ -8,6 +8,7 @@ import attrs
 import click
 
 from kubelib.api.core.node import Taint
+from reference_cluster.cli import shapes
 
 
 @attrs.frozen
@@ -76,22 +77,15 @@ def _quantities(text: str) -> dict[str, str]:
     return amounts
 
 
-_labels = click.option(
-    "--node-labels",
-    default="",
-    metavar="KEY=VALUE,...",
-    help="Labels of the node when it is registered.",
-)
-_taints = click.option(
+_labels = shapes.text("--node-labels", "KEY=VALUE,...", "Labels of the node when it is registered.")
+_taints = shapes.text(
     "--register-with-taints",
-    "taints",
-    default="",
-    metavar="KEY=VALUE:EFFECT,...",
-    help="Taints of the node when it is registered.",
+    "KEY=VALUE:EFFECT,...",
+    "Taints of the node when it is registered.",
+    into="taints",
 )
-_capacity = click.option(
+_capacity = shapes.text(
     "--capacity",
-    default="",
-    metavar="RESOURCE=QUANTITY,...",
-    help="What Pods may use, instead of what the machine has: cpu, memory, pods, ephemeral-storage.",
+    "RESOURCE=QUANTITY,...",
+    "What Pods may use, instead of what the machine has: cpu, memory, pods, ephemeral-storage.",
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reference_cluster.cli import shapes
 from reference_cluster.cli.leadership import leadership_options
 from reference_cluster.cli.options import kubeconfig, policy
 from reference_cluster.cli.running import run
@@ -25,19 +26,12 @@ ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-
 )
 @kubeconfig
 @policy
-@click.option(
+@shapes.text(
     "--config",
-    default="",
-    metavar="FILE",
-    help="A KubeSchedulerConfiguration: all its profiles, in place of --policy and --scheduler-name.",
+    "FILE",
+    "A KubeSchedulerConfiguration: all its profiles, in place of --policy and --scheduler-name.",
 )
-@click.option(
-    "--architecture",
-    type=click.Choice(ARCHITECTURES),
-    default="monolithic",
-    show_default=True,
-    help="How schedulers share the cluster.",
-)
+@shapes.choice("--architecture", ARCHITECTURES, "How schedulers share the cluster.", default="monolithic")
 @click.option(
     "--scheduler-name",
     "name",
@@ -45,39 +39,22 @@ ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-
     show_default=True,
     help="Whose Pods: those with this spec.schedulerName.",
 )
-@click.option(
-    "--schedulers",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="How many share the work: of a shared-state or a partitioned architecture.",
+@shapes.number(
+    "--schedulers", 1, "How many share the work: of a shared-state or a partitioned architecture.", least=1
 )
-@click.option(
-    "--only",
-    type=click.IntRange(0),
-    default=None,
-    metavar="NUMBER",
-    help="Run but this one of them, from 0; the others run elsewhere.",
+@shapes.number(
+    "--only", None, "Run but this one of them, from 0; the others run elsewhere.", metavar="NUMBER"
 )
-@click.option(
-    "--partition-label",
-    default="",
-    metavar="KEY",
-    help="Nodes and Pods with the same value of this label are in the same partition.",
+@shapes.text(
+    "--partition-label", "KEY", "Nodes and Pods with the same value of this label are in the same partition."
 )
-@click.option(
+@shapes.choice(
     "--detection",
-    type=click.Choice(["fine", "coarse"]),
-    default="fine",
-    show_default=True,
-    help="When a claim conflicts: the node is too full, or has been given any Pod meanwhile.",
+    ["fine", "coarse"],
+    "When a claim conflicts: the node is too full, or has been given any Pod meanwhile.",
 )
-@click.option(
-    "--commit",
-    type=click.Choice(["incremental", "all-or-nothing"]),
-    default="incremental",
-    show_default=True,
-    help="What lands if some claims conflict: the others, or none.",
+@shapes.choice(
+    "--commit", ["incremental", "all-or-nothing"], "What lands if some claims conflict: the others, or none."
 )
 @click.option("--by-job", is_flag=True, help="Make the Pods of each controller a transaction of their own.")
 @click.option(
@@ -86,48 +63,24 @@ ARCHITECTURES = ("monolithic", "multipath", "partitioned", "two-level", "shared-
     show_default=True,
     help="How nodes are chosen for batch Pods, where they have a path or a framework.",
 )
-@click.option(
+@shapes.text(
     "--decision-time",
+    "JOB[,TASK]",
+    "Seconds that a decision takes at least, for a job and for each of its Pods.",
     default="0",
-    show_default=True,
-    metavar="JOB[,TASK]",
-    help="Seconds that a decision takes at least, for a job and for each of its Pods.",
 )
-@click.option(
+@shapes.text(
     "--batch-decision-time",
+    "JOB[,TASK]",
+    "The same for batch Pods, where they have a path or a framework.",
     default="0",
-    show_default=True,
-    metavar="JOB[,TASK]",
-    help="The same for batch Pods, where they have a path or a framework.",
 )
-@click.option(
-    "--offer-interval",
-    type=click.FloatRange(0),
-    default=0.05,
-    show_default=True,
-    help="Seconds that a resource manager waits for frameworks before it makes an offer.",
+@shapes.seconds(
+    "--offer-interval", 0.05, "Seconds that a resource manager waits for frameworks before it makes an offer."
 )
-@click.option(
-    "--offer-nodes",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="How many nodes an offer has at most; 0: all.",
-)
-@click.option(
-    "--bind-address",
-    default="127.0.0.1",
-    show_default=True,
-    metavar="ADDRESS",
-    help="Where figures are shown.",
-)
-@click.option(
-    "--secure-port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    show_default=True,
-    help="The port of /metrics; 0: figures are not shown.",
-)
+@shapes.number("--offer-nodes", 0, "How many nodes an offer has at most; 0: all.")
+@shapes.text("--bind-address", "ADDRESS", "Where figures are shown.", default="127.0.0.1")
+@shapes.number("--secure-port", 0, "The port of /metrics; 0: figures are not shown.", most=65535)
 @click.option(
     "--plugin-timeout",
     type=click.FloatRange(0),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reference_cluster.cli import shapes
+
 if TYPE_CHECKING:
     from kubelib.sim.cell.setup import Engine
     from kubelib.sim.sweep.base import Executor, Outcome
@@ -38,7 +40,7 @@ def simulate() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The table to write, .csv or .parquet (default: SWEEP's name with .csv).")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler, as tcp://host:8786; 'threads' is threads of this process.")  # fmt: skip
-@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
+@shapes.choice("--engine", ["python", "numba"], "numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
 def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None, engine: "Engine") -> None:
     """Run every point of a sweep and write a table with a row for each.
 
@@ -63,11 +65,11 @@ def cell(sweep: Path, out: Path | None, processes: int | None, dask: str | None,
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("figures"), show_default=True, help="The directory to write to.")  # fmt: skip
 @click.option("--days", type=Number(0.01, MOST_DAYS), default=1.0, show_default=True, help="How long to simulate; some figures take a part of it.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1, MOST_SEEDS), default=3, show_default=True, help="How many times, with other jobs.")  # fmt: skip
-@click.option("--machines", type=click.IntRange(50, MOST_MACHINES), default=10_000, show_default=True, help="How many machines the cell has; arrivals go with them.")  # fmt: skip
+@shapes.number("--seeds", 3, "How many times, with other jobs.", least=1, most=MOST_SEEDS)  # fmt: skip
+@shapes.number("--machines", 10_000, "How many machines the cell has; arrivals go with them.", least=50, most=MOST_MACHINES)  # fmt: skip
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="How many points to run at once (default: one for each processor).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Run the points on the Dask cluster with this scheduler.")
-@click.option("--engine", type=click.Choice(["python", "numba"]), default="python", show_default=True, help="numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
+@shapes.choice("--engine", ["python", "numba"], "numba compiles runs, which is faster and gives the same results; none with constraints, further resources, preemption, failures or policies.")  # fmt: skip
 def figure(
     names: tuple[str, ...],
     out: Path,
@@ -145,20 +147,12 @@ def convert(files: tuple[Path, ...], name: str, out: Path, machines: Path | None
     "--out", type=click.Path(path_type=Path), required=True, help="The trace to write, .csv or .parquet."
 )
 @click.option("--machines", type=click.Path(path_type=Path), required=True, help="The file for the machines.")
-@click.option(
-    "--count",
-    type=click.IntRange(50, MOST_MACHINES),
-    default=10_000,
-    show_default=True,
-    help="How many machines.",
-)
+@shapes.number("--count", 10_000, "How many machines.", least=50, most=MOST_MACHINES)
 @click.option("--hours", type=Number(0.01), default=24.0, show_default=True, help="How long.")
 @click.option("--load", type=Number(0, min_open=True), default=1.0, show_default=True, help="The rate of batch jobs, times the paper-like day's.")  # fmt: skip
 @click.option("--prefill", type=Number(0, 0.99), default=0.6, show_default=True, help="The share of CPUs in use before.")  # fmt: skip
 @click.option("--constrained", type=Number(0, 1), default=0.3, show_default=True, help="The share of jobs with constraints.")  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(1), default=1, show_default=True, help="Another seed is another trace."
-)
+@shapes.number("--seed", 1, "Another seed is another trace.", least=1)
 def generate(
     out: Path,
     machines: Path,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reference_cluster.cli import shapes
+
 if TYPE_CHECKING:
     from kubelib.store.backup import Summary
 
 data_dir = click.option(
     "--data-dir", type=click.Path(path_type=Path), help="The data directory that the store is in."
 )
-store = click.option(
-    "--store", metavar="URL", default="", help="The store, where it is not in a data directory."
-)
+store = shapes.text("--store", "URL", "The store, where it is not in a data directory.")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reference_cluster.cli import shapes
 from reference_cluster.datadir import default_data_directory
 
 if TYPE_CHECKING:
@@ -29,14 +30,7 @@ def token() -> None:
     "--data-dir", type=click.Path(path_type=Path), default=default_data_directory, show_default="~/.local/share/kubelib",
     help="The data directory of the API server.",
 )  # fmt: skip
-@click.option(
-    "--ttl",
-    type=click.IntRange(1),
-    default=24,
-    show_default=True,
-    metavar="HOURS",
-    help="How long it is good.",
-)
+@shapes.number("--ttl", 24, "How long it is good.", least=1, metavar="HOURS")
 @click.option("--out", type=click.Path(path_type=Path), help="A kubeconfig with the token to write.")
 def create(data_dir: Path, ttl: int, out: Path | None) -> None:
     """Make a token, print it, and let those who have one ask for the certificate of a node."""
