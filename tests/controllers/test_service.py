@@ -1,6 +1,7 @@
 """Load balancers of Services: made, changed with the Service and the nodes, and removed, whatever their maker says meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -74,6 +75,17 @@ def balanced(name: str = "web", **spec: Any) -> Service:
     return make_service(name, type="LoadBalancer", **spec)
 
 
+@asynccontextmanager
+async def served(world: World, balancers: LoadBalancers, *nodes: str) -> AsyncIterator[Service]:
+    """Run the controller in a cluster of these nodes, with a Service that wants a load balancer and has had time to get one."""
+    for name in nodes:
+        await world.create(make_node(name))
+    async with world.running(controller(world, balancers)):
+        service = await world.create(balanced())
+        await world.settled(5)
+        yield service
+
+
 async def addresses(world: World, name: str = "web") -> list[str]:
     return [ingress.ip for ingress in (await world.get(Service, name)).status.load_balancer.ingress]
 
@@ -84,12 +96,8 @@ async def told(world: World) -> list[tuple[str, str]]:
 
 async def test_a_service_gets_a_load_balancer_before_all_of_its_nodes_and_says_where(world: World) -> None:
     cloud = Cloud()
-    for name in ("node-1", "node-2"):
-        await world.create(make_node(name))
     await world.create(make_node("away", ready=False))
-    async with world.running(controller(world, cloud)):
-        service = await world.create(balanced())
-        await world.settled(5)
+    async with served(world, cloud, "node-1", "node-2") as service:
         assert await addresses(world) == ["203.0.113.1"]
         assert (await world.get(Service, "web")).metadata.finalizers == (FINALIZER,)
         assert cloud.made[service.metadata.uid][1] == ["node-1", "node-2"]
@@ -98,10 +106,7 @@ async def test_a_service_gets_a_load_balancer_before_all_of_its_nodes_and_says_w
 
 async def test_it_goes_with_the_service(world: World) -> None:
     cloud = Cloud()
-    await world.create(make_node("node-1"))
-    async with world.running(controller(world, cloud)):
-        await world.create(balanced())
-        await world.settled(5)
+    async with served(world, cloud, "node-1"):
         await world.delete(Service, "web")
         await world.settled(5)
         with pytest.raises(NotFound):
@@ -112,10 +117,7 @@ async def test_it_goes_with_the_service(world: World) -> None:
 
 async def test_it_goes_when_the_service_wants_none_any_more(world: World) -> None:
     cloud = Cloud()
-    await world.create(make_node("node-1"))
-    async with world.running(controller(world, cloud)):
-        await world.create(balanced())
-        await world.settled(5)
+    async with served(world, cloud, "node-1"):
         await world.change(Service, "web", lambda s: replace(s, spec=replace(s.spec, type="NodePort")))
         await world.settled(5)
         assert cloud.made == {}
@@ -126,10 +128,8 @@ async def test_it_goes_when_the_service_wants_none_any_more(world: World) -> Non
 
 async def test_a_service_that_ended_while_nobody_looked_is_let_go(world: World) -> None:
     cloud = Cloud()
-    await world.create(make_node("node-1"))
-    async with world.running(controller(world, cloud)):
-        await world.create(balanced())
-        await world.settled(5)
+    async with served(world, cloud, "node-1"):
+        pass
     await world.delete(Service, "web")
     assert (await world.get(Service, "web")).metadata.deletion_timestamp is not None
     again = World(world.registries, world.client, 1)
@@ -142,9 +142,7 @@ async def test_a_service_that_ended_while_nobody_looked_is_let_go(world: World) 
 
 async def test_nodes_that_come_and_go_are_put_behind_it_and_taken_away(world: World) -> None:
     cloud = Cloud()
-    async with world.running(controller(world, cloud)):
-        service = await world.create(balanced())
-        await world.settled(5)
+    async with served(world, cloud) as service:
         assert ("UnAvailableLoadBalancer", "There are no available nodes for LoadBalancer") in await told(
             world
         )
@@ -161,10 +159,7 @@ async def test_nodes_that_come_and_go_are_put_behind_it_and_taken_away(world: Wo
 async def test_what_its_maker_says_is_told_and_it_is_tried_again(world: World) -> None:
     cloud = Cloud()
     cloud.failure = "no more addresses"
-    await world.create(make_node("node-1"))
-    async with world.running(controller(world, cloud)):
-        await world.create(balanced())
-        await world.settled(5)
+    async with served(world, cloud, "node-1"):
         words = "Error syncing load balancer: failed to ensure load balancer: no more addresses"
         assert ("SyncLoadBalancerFailed", words) in await told(world)
         cloud.failure = ""
@@ -191,10 +186,7 @@ async def test_others_are_left_alone(world: World, spec: dict[str, Any]) -> None
 
 
 async def test_on_one_machine_the_services_own_address_is_the_way_in(world: World) -> None:
-    await world.create(make_node("node-1"))
-    async with world.running(controller(world, OwnAddresses())):
-        service = await world.create(balanced())
-        await world.settled(5)
+    async with served(world, OwnAddresses(), "node-1") as service:
         assert await addresses(world) == [service.spec.cluster_ip]
         await world.delete(Service, "web")
         await world.settled(5)
