@@ -2,8 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from kubelib.runtime.isolation import inside
 
@@ -14,18 +14,66 @@ def run(*words: str) -> str:
 
 
 @contextmanager
-def own_network() -> Iterator[None]:
-    """Be in a new network namespace: this thread, and all that it starts meanwhile."""
+def _back_afterwards() -> Iterator[None]:
+    """Let this thread be in the network from before when the context ends."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        inside.unshare(inside.NEWNET)
         try:
-            run("ip", "link", "set", "lo", "up")
             yield
         finally:
             inside.join(before, "the network from before")
     finally:
         os.close(before)
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """Be in a new network namespace: this thread, and all that it starts meanwhile."""
+    with _back_afterwards():
+        inside.unshare(inside.NEWNET)
+        run("ip", "link", "set", "lo", "up")
+        yield
+
+
+class Machine:
+    """A network namespace with a name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be on the machine: this thread, and what it starts meanwhile."""
+        with _back_afterwards():
+            there = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                inside.join(there, "the machine")
+            finally:
+                os.close(there)
+            yield
+
+    def run(self, *words: str) -> str:
+        """Run a tool there; return what it says."""
+        with self.entered():
+            return run(*words)
+
+
+@contextmanager
+def wired(addresses: Mapping[str, str]) -> Iterator[dict[str, Machine]]:
+    """Make two machines with these names and addresses, and a wire between them; they go when the context ends."""
+    found = {name: Machine(f"kubelib-test-{name}-{os.getpid()}") for name in addresses}
+    with ExitStack() as made:
+        for machine in found.values():
+            run("ip", "netns", "add", machine.name)
+            made.callback(run, "ip", "netns", "del", machine.name)
+        first, second = (machine.name for machine in found.values())
+        far_end = ("peer", "name", "wire", "netns", second)
+        run("ip", "link", "add", "wire", "netns", first, "type", "veth", *far_end)
+        for name, machine in found.items():
+            machine.run("ip", "link", "set", "lo", "up")
+            machine.run("ip", "addr", "add", f"{addresses[name]}/24", "dev", "wire")
+            machine.run("ip", "link", "set", "wire", "up")
+        yield found
 
 
 def networks_left() -> list[str]:

@@ -1,17 +1,14 @@
 """A cluster on two machines: each is a network namespace, and a wire connects them."""
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from kubelib.runtime.isolation import inside
 from tests.external.conftest import Kubectl, eventually, real_binary
 from tests.external.processes import Daemon, kubelib
-from tests.ownnetwork import run
+from tests.ownnetwork import Machine, wired
 
 SERVICES, NAMES = "10.96.0.0/16", "10.96.0.10"
 ADDRESSES = {"node-1": "192.0.2.1", "node-2": "192.0.2.2"}
@@ -39,60 +36,10 @@ spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80, targ
 """
 
 
-class Machine:
-    """A network namespace with a name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Be on the machine: this thread, and what it starts meanwhile."""
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            inside.join(there, "the machine")
-            yield
-        finally:
-            inside.join(before, "the network from before")
-            os.close(there)
-            os.close(before)
-
-    def run(self, *words: str) -> str:
-        with self.entered():
-            return run(*words)
-
-
 @pytest.fixture(scope="module")
 def machines() -> Iterator[dict[str, Machine]]:
-    found = {node: Machine(f"kubelib-test-{node}-{os.getpid()}") for node in ADDRESSES}
-    try:
-        for machine in found.values():
-            run("ip", "netns", "add", machine.name)
-        first, second = (machine.name for machine in found.values())
-        run(
-            "ip",
-            "link",
-            "add",
-            "wire",
-            "netns",
-            first,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "wire",
-            "netns",
-            second,
-        )
-        for node, machine in found.items():
-            machine.run("ip", "link", "set", "lo", "up")
-            machine.run("ip", "addr", "add", f"{ADDRESSES[node]}/24", "dev", "wire")
-            machine.run("ip", "link", "set", "wire", "up")
+    with wired(ADDRESSES) as found:
         yield found
-    finally:
-        for machine in found.values():
-            run("ip", "netns", "del", machine.name)
 
 
 @pytest.fixture(scope="module", params=["userspace", "nftables"])
