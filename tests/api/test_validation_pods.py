@@ -117,6 +117,12 @@ NEW: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r"}]}}, [
         f'{CONTAINER}.resources.claims[1]: Duplicate value: "r"']),
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r", "request": "b"}]}}, []),
+    # how they are called
+    ({"spec__hostnameOverride": "a.b"}, []),
+    ({"spec__hostnameOverride": "a" * 65, "spec__hostNetwork": True, "spec__setHostnameAsFQDN": True}, [
+        f'spec.hostnameOverride: Invalid value: "{"a" * 65}": must be no more than 64 characters',
+        "spec.hostnameOverride: Forbidden: may not be set when hostNetwork is true",
+        "spec.hostnameOverride: Forbidden: may not be set when setHostnameAsFQDN is true"]),
     # the rights to volumes
     ({"spec__volumes": [{"name": "v", "emptyDir": {"mode": 0o1777}}, {"name": "w", "configMap": {"name": "c", "defaultUser": 0, "items": [{"key": "k", "path": "p", "user": 2**31 - 1}]}}]}, []),
     ({C + "volumeMounts": [], "spec__volumes": [{"name": "v", "emptyDir": {"mode": 0o2000}}]}, [

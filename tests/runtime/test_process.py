@@ -167,7 +167,7 @@ class TestProcessRuntime(
         spec = attrs.evolve(spec, command=("sh", "-c", "cat $KUBELIB_ROOT/etc/config/file"))
         sandbox = await runtime.run_sandbox(self.sandbox())
         await ended(runtime, await runtime.start_container(sandbox, spec))
-        assert await text_of(log) == b"inside\n"
+        assert await text_of(log) == b"inside", "and a line that nobody has ended does not look ended"
 
     async def test_a_memory_limit_is_kept(self, runtime: ProcessRuntime) -> None:
         spec = self.container(Program(), resources=Resources(memory=64 << 20))

@@ -28,6 +28,7 @@ from kubelib.api.model import replace
 from kubelib.runtime import containers, termination
 from kubelib.runtime.base import (
     BadContainerConfig,
+    CannotCreate,
     Container,
     ContainerId,
     ContainerSpec,
@@ -43,12 +44,12 @@ from kubelib.runtime.base import (
 )
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.credentials import credentials_for, parse_docker_config
-from kubelib.runtime.environment import ConfigMissing
+from kubelib.runtime.environment import ConfigMissing, environment
+from kubelib.runtime.hostnames import hostname_of
 from kubelib.runtime.names import dns_of, hosts_file, parse_resolv_conf, within_limits
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import (
     container_spec,
-    hostname_of,
     oom_score_of,
     sandbox_spec,
     security_of,
@@ -92,6 +93,43 @@ def test_a_sandbox_has_the_namespaces_ports_and_sysctls_that_its_pod_asks_for() 
     )
     assert (spec.hostname, spec.address, spec.dns) == ("front", "10.0.0.1", HOST)
     assert spec.sysctls == {"net.core.somaxconn": "99"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "kernel", "hosts"),
+    [
+        ({}, "web-1", "web-1"),
+        ({"hostname": "front"}, "front", "front"),
+        ({"hostname": "front", "subdomain": "sub"}, "front", "front.sub.default.svc.a.example\tfront"),
+        ({"subdomain": "sub"}, "web-1", "web-1.sub.default.svc.a.example\tweb-1"),
+        (
+            {"subdomain": "sub", "set_hostname_as_fqdn": True},
+            "web-1.sub.default.svc.a.example",
+            "web-1.sub.default.svc.a.example\tweb-1",
+        ),
+        ({"set_hostname_as_fqdn": True}, "web-1", "web-1"),
+        ({"hostname_override": "any.name", "hostname": "front", "subdomain": "sub"}, "any.name", "any.name"),
+        ({"hostname_override": "a" * 62 + "-b"}, "a" * 62, "a" * 62),
+    ],
+)
+async def test_a_pod_is_called_as_it_says(
+    spec: dict[str, Any], kernel: str, hosts: str, configuration: Configuration
+) -> None:
+    wanted = pod(**spec)
+    assert sandbox_spec(wanted, domain="a.example").hostname == kernel
+    assert hosts_file(wanted, "10.0.0.1", domain="a.example", host="").endswith(f"10.0.0.1\t{hosts}\n")
+    [main] = wanted.spec.containers
+    variables = await environment(
+        wanted, main, configuration, (), address="10.0.0.1", host="192.0.2.1", domain="a.example"
+    )
+    assert variables["HOSTNAME"] == kernel
+
+
+def test_a_whole_name_that_the_kernel_does_not_take_keeps_a_pod_from_starting() -> None:
+    wanted = pod(subdomain="sub", set_hostname_as_fqdn=True)
+    whole = f"web-1.sub.default.svc.{'a' * 60}"
+    with pytest.raises(CannotCreate, match=rf"FQDN {whole} is too long \(64 characters is the max, 82 "):
+        sandbox_spec(wanted, domain="a" * 60)
 
 
 def test_a_pod_weighs_what_it_asks_for_and_is_limited_as_it_says_itself() -> None:

@@ -17,6 +17,7 @@ from kubelib.api.core.service import Service
 from kubelib.api.meta import Key
 from kubelib.api.quantity import parse_quantity
 from kubelib.runtime import envfiles
+from kubelib.runtime.hostnames import kernel_name_of
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +157,13 @@ async def environment(
     host: str,
     allocatable: Mapping[str, str] = MappingProxyType({}),
     volumes: Mapping[str, Path] = MappingProxyType({}),
+    domain: str = "cluster.local",
 ) -> dict[str, str]:
     """Return a container's environment. Raises `ConfigMissing`.
 
-    `allocatable` is what its node has for Pods, `volumes` where those of the Pod are.
+    `allocatable` is what its node has for Pods, `volumes` where those of the Pod are, `domain` the cluster's.
     """
-    variables: dict[str, str] = {"HOSTNAME": pod.spec.hostname or pod.metadata.name, "POD_IP": address}
+    variables: dict[str, str] = {"HOSTNAME": kernel_name_of(pod, domain), "POD_IP": address}
     namespace = pod.metadata.namespace
     linked = pod.spec.enable_service_links is not False
     told = {s.metadata.name: s for s in services if s.key == API_SERVICE}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kubelib.api.core.pod import HostAlias, Pod
 from kubelib.runtime.base import Dns
-from kubelib.runtime.specs import hostname_of
+from kubelib.runtime.hostnames import domain_of, hostname_of
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 MOST_SERVERS, MOST_SEARCHES, LONGEST_SEARCHES, LONGEST_SEARCH = 3, 32, 2048, 253
@@ -34,9 +34,8 @@ def hosts_file(pod: Pod, address: str, *, domain: str, host: str) -> str:
         text = "# Kubernetes-managed hosts file (host network).\n" + host
     else:
         name = hostname_of(pod)
-        names = name
-        if pod.spec.subdomain:
-            names = f"{name}.{pod.spec.subdomain}.{pod.metadata.namespace}.svc.{domain}\t{name}"
+        place = domain_of(pod, domain)
+        names = f"{name}.{place}\t{name}" if place else name
         text = f"{_HEADER}{_LOCAL}{address}\t{names}\n"
     return text + _aliases(pod.spec.host_aliases)
 

@@ -46,9 +46,9 @@ class Log:
         self.write(b"".join(out))
 
     def end(self, stream):
-        """Write what is left of a stream that has ended."""
+        """Write what is left of a stream that has ended: a line that nobody has ended is part of one."""
         if self.partial[stream]:
-            self.write(f"{timestamp()} {stream} F ".encode() + self.partial[stream] + b"\n")
+            self.write(f"{timestamp()} {stream} P ".encode() + self.partial[stream] + b"\n")
             self.partial[stream] = b""
 
     def write(self, data):

@@ -30,34 +30,26 @@ from kubelib.runtime.base import (
     Security,
 )
 from kubelib.runtime.environment import ConfigMissing, expand, names_in
+from kubelib.runtime.hostnames import kernel_name_of
 from kubelib.runtime.words import quoted
 
-LONGEST_HOSTNAME = 63
 GUARANTEED, BEST_EFFORT = -997, 1000
 """How early the kernel kills containers of these classes."""
 SECCOMP_PROFILES = Path("/var/lib/kubelet/seccomp")
 """Where the profiles of type Localhost are."""
 
 
-def hostname_of(pod: Pod) -> str:
-    """Return the name that a Pod's containers have for themselves.
-
-    >>> from kubelib.testing.objects import make_pod
-    >>> hostname_of(make_pod("web-1"))
-    'web-1'
-    """
-    return (pod.spec.hostname or pod.metadata.name)[:LONGEST_HOSTNAME].rstrip("-.")
-
-
-def sandbox_spec(pod: Pod, *, address: str = "", dns: Dns | None = None) -> SandboxSpec:
-    """Return what the containers of a Pod share."""
+def sandbox_spec(
+    pod: Pod, *, address: str = "", dns: Dns | None = None, domain: str = "cluster.local"
+) -> SandboxSpec:
+    """Return what the containers of a Pod share; `domain` is the cluster's. Raises `CannotCreate`."""
     spec, meta = pod.spec, pod.metadata
     security = spec.security_context
     return SandboxSpec(
         uid=meta.uid,
         namespace=meta.namespace,
         name=meta.name,
-        hostname=hostname_of(pod),
+        hostname=kernel_name_of(pod, domain),
         address=address,
         labels=dict(meta.labels),
         host_network=spec.host_network,

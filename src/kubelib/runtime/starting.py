@@ -71,7 +71,7 @@ class Starter:
                 if agent.keeps_hosts and lacks_dns(pod, agent.settings.cluster_dns):
                     message = f"pod: {quoted(in_full(pod))}. {NO_CLUSTER_DNS}"
                     agent.recorder.warning(pod, "MissingClusterDNS", message)
-            wanted = sandbox_spec(pod, address=address, dns=dns)
+            wanted = sandbox_spec(pod, address=address, dns=dns, domain=agent.settings.cluster_domain)
             if not (wanted.host_users or has_user_namespaces(agent.runtime)):
                 raise CannotCreate(NO_USER_NAMESPACES)
             with agent.counts.operation("run_podsandbox"):
@@ -167,6 +167,7 @@ class Starter:
             host=agent.settings.address,
             allocatable=agent.node.allocatable,
             volumes=worker.mounts,
+            domain=agent.settings.cluster_domain,
         )
         more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
         if not isinstance(agent.runtime, SupportsProbes):  # else no process reads or writes

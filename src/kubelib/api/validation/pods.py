@@ -173,6 +173,8 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         value = spec.get(field)
         if value and (messages := texts.label(value)):
             problems += each(f"{path}.{field}", value, messages)
+    if spec.get("hostnameOverride"):
+        _override_problems(spec, spec["hostnameOverride"], path, problems)
     if spec.get("tolerations"):
         toleration_problems(spec["tolerations"], f"{path}.tolerations", problems)
     for at, alias in enumerate(spec.get("hostAliases") or ()):
@@ -192,6 +194,20 @@ def _pod_spec_problems(spec: Tree, path: str, problems: list[Problem], *, strict
         requirement_problems({"limits": spec["overhead"]}, f"{path}.overhead", [], problems)
     if spec.get("os") is not None:
         operating_system_problems(spec, path, problems)
+
+
+_LONGEST_NAME = 64
+
+
+def _override_problems(spec: Tree, name: str, path: str, problems: list[Problem]) -> None:
+    """Check a name that goes before all others."""
+    here = f"{path}.hostnameOverride"
+    problems += each(here, name, texts.subdomain(name))
+    if len(name) > _LONGEST_NAME:
+        problems.append(invalid(here, name, f"must be no more than {_LONGEST_NAME} characters"))
+    for field in ("hostNetwork", "setHostnameAsFQDN"):
+        if spec.get(field):
+            problems.append(forbidden(here, f"may not be set when {field} is true"))
 
 
 def _claim_problems(claims: list[Tree], path: str, problems: list[Problem]) -> None:
