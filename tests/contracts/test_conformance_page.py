@@ -20,7 +20,7 @@ ROWS = [
 def functions(path: Path) -> frozenset[str]:
     tree = ast.parse(path.read_text())
     return frozenset(
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
 
 

@@ -5,11 +5,14 @@ The programs in the suite's images are scripts here; all Pods of the table run a
 
 import json
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from cryptography import x509
 
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.podcases import CASES, SAID, SETTINGS, Case, env, field, projected, resource
@@ -281,7 +284,7 @@ def test_hooks_are_called_after_the_start_and_before_the_end(node: Node) -> None
 
     for way in ("exec", "http"):
         hooks = {"postStart": hook(way, "start"), "preStop": hook(way, "stop")}
-        node.run(f"calls-{way}", {**SLEEP, "lifecycle": hooks}, terminationGracePeriodSeconds=30)
+        node.run(f"calls-{way}", {**SLEEP, "lifecycle": hooks}, terminationGracePeriodSeconds=4)
     node.ready("calls-exec", "calls-http")
     assert set(node.log("hooked").split()) == {"/exec-start", "/http-start"}
     node.kubectl("delete", "pod", "calls-exec", "calls-http", "--timeout=100s")
@@ -330,3 +333,14 @@ def test_pods_with_many_volumes_start_side_by_side(node: Node) -> None:
     node.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=5", "rc/race", "--timeout=120s")
     assert "FailedMount" not in node.kubectl("get", "events")
     node.kubectl("delete", "rc", "race")
+
+
+def test_the_server_is_called_as_those_in_the_cluster_find_it(node: Node) -> None:
+    url = httpx.URL(node.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"))
+    pem = ssl.get_server_certificate((url.host, url.port or 443))
+    names = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    found = names.value.get_values_for_type(x509.DNSName)
+    service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
+    assert {*service, "kubernetes.default.svc.cluster.local"} <= set(found)
