@@ -30,6 +30,8 @@ class Provider:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         self.asked = 0
+        self.more: list[dict[str, Any]] = []
+        """Further keys beside its own."""
         self.rotate("one")
         provider = self
 
@@ -41,7 +43,7 @@ class Provider:
                         "issuer": provider.url,
                         "jwks_uri": f"{provider.url}/keys",
                     },
-                    "/keys": {"keys": [provider.jwk, {"kty": "nonsense"}]},
+                    "/keys": {"keys": [provider.jwk, *provider.more, {"kty": "nonsense"}]},
                 }[self.path]
                 body = json.dumps(found).encode()
                 self.send_response(200)
@@ -134,6 +136,22 @@ async def test_claims_prefixes_and_groups_are_read_as_the_flags_say(provider: Pr
         assert await known.authenticate(provider.token(**{**good, **change})) is None, change
 
 
+async def test_a_provider_may_be_minutes_ahead_and_need_not_name_its_key(provider: Provider) -> None:
+    known = tokens(provider)
+    assert await known.authenticate(provider.token(nbf=int(time.time()) + 240)) is not None
+    claims = jwt.decode(provider.token(), options={"verify_signature": False})
+    second = rsa.generate_private_key(65537, 2048)
+    other = jwt.algorithms.RSAAlgorithm.to_jwk(second.public_key(), as_dict=True)
+    provider.more = [{**other, "kid": "second", "use": "sig", "alg": "RS256"}]
+    known = tokens(provider)
+    for key in (provider.key, second):
+        assert await known.authenticate(jwt.encode(claims, key, "RS256")) is not None
+    assert (
+        await known.authenticate(jwt.encode(claims, rsa.generate_private_key(65537, 2048), "RS256")) is None
+    )
+    provider.more = []
+
+
 async def test_what_is_not_from_or_for_us_is_refused(provider: Provider) -> None:
     known = tokens(provider)
     now = int(time.time())
@@ -146,7 +164,7 @@ async def test_what_is_not_from_or_for_us_is_refused(provider: Provider) -> None
         provider.token(exp=now - 1),
         provider.token(exp=None),
         provider.token(exp="never"),
-        provider.token(nbf=now + 60),
+        provider.token(nbf=now + 360),
         jwt.encode(claims, stranger, "RS256", headers={"kid": provider.kid}),
         jwt.encode(claims, "secret" * 10, "HS256", headers={"kid": provider.kid}),
         f"{head}.{body}.{signature[:-6]}AAAAAA",

@@ -1,5 +1,6 @@
 """Every endpoint, tried by those who have no business there."""
 
+import hashlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import pytest
 from kubelib.api.core.pod import Pod
 from kubelib.clock import SYSTEM_CLOCK
 from kubelib.registry.base import User
+from kubelib.server.authn import user_of_certificate
 from kubelib.server.authn.tokens import TokenKey
 from kubelib.server.listener import bind, serve
 from kubelib.server.nodeserver import NodeServer
@@ -108,6 +110,30 @@ def test_what_is_no_bearer_token_shows_nothing(admin: httpx.Client, authorizatio
         answer = stranger.get("/api/v1/pods")
         assert answer.status_code == 403
         assert 'User "system:anonymous"' in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "user"),
+    [
+        ([("commonName", "jane"), ("organizationName", "a"), ("organizationName", "b")], ("jane", "")),
+        ([("commonName", "other"), ("commonName", "jane")], ("jane", "")),
+        ([("commonName", "jane"), ("1.3.6.1.4.1.57683.2", "u-1")], ("jane", "u-1")),
+        ([("commonName", "jane"), ("1.3.6.1.4.1.57683.2", "")], None),
+        ([("commonName", "jane"), ("1.3.6.1.4.1.57683.2", "a"), ("1.3.6.1.4.1.57683.2", "b")], None),
+        ([("organizationName", "a")], None),
+        ([("commonName", "")], None),
+    ],
+)
+def test_a_certificate_stands_for_whom_its_subject_names(
+    subject: list[tuple[str, str]], user: tuple[str, str] | None
+) -> None:
+    found = user_of_certificate({"subject": [[part] for part in subject]}, b"certificate")
+    assert (found and (found.name, found.uid)) == user
+    if found is not None:
+        groups = tuple(value for kind, value in subject if kind == "organizationName")
+        assert found.groups == (*groups, "system:authenticated")
+        digest = hashlib.sha256(b"certificate").hexdigest()
+        assert found.extra == (("authentication.kubernetes.io/credential-id", (f"X509SHA256={digest}",)),)
 
 
 def test_a_user_without_rights_learns_what_there_is_and_who_they_are(admin: httpx.Client) -> None:
@@ -347,6 +373,13 @@ def test_certificates_of_strangers_and_of_the_past_open_nothing(tmp_path: Path) 
                 async with httpx.AsyncClient(
                     verify=context, base_url=server.url, trust_env=False, timeout=60
                 ) as client:
+                    if credential is good:
+                        body = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}
+                        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+                        info = (await client.post(path, json=body)).json()["status"]["userInfo"]
+                        der = ssl.PEM_cert_to_DER_cert(good.cert.read_text())
+                        shown = [f"X509SHA256={hashlib.sha256(der).hexdigest()}"]
+                        assert info["extra"] == {"authentication.kubernetes.io/credential-id": shown}
                     return (await client.get("/api/v1/secrets")).status_code
 
             assert await get(good) == 200

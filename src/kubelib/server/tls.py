@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kubelib.registry.base import User
 from kubelib.server.authn import user_of_certificate
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Tls:
     def identify(self) -> Callable[[ssl.SSLObject], dict[str, Any]]:
         """Return what tells from a connection who is at its other end: ``user``, and whether it is a ``front_proxy``."""
         if self.proxies is None:
-            return lambda connection: {"user": user_of_certificate(connection.getpeercert())}
+            return lambda connection: {"user": _user(connection)}
         from kubelib.server.authn.requestheader import Issuers
 
         issuers = Issuers(self.client_cas, self.proxies)
@@ -103,10 +104,14 @@ class Tls:
             if not shown:
                 return {"user": None}
             is_user, is_proxy = issuers.judge(shown)
-            user = user_of_certificate(connection.getpeercert()) if is_user else None
+            user = user_of_certificate(connection.getpeercert(), shown) if is_user else None
             return {"user": user, "front_proxy": is_proxy}
 
         return identified
+
+
+def _user(connection: ssl.SSLObject) -> User | None:
+    return user_of_certificate(connection.getpeercert(), connection.getpeercert(binary_form=True))
 
 
 class LiveContext(ssl.SSLContext):

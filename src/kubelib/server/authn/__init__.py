@@ -1,5 +1,6 @@
 """Who asks: client certificates and bearer tokens."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,18 +47,31 @@ class StaticTokens:
         return (user, common) if common or not audiences else None
 
 
-def user_of_certificate(certificate: Mapping[str, Any] | None) -> User | None:
-    """Return whom a verified client certificate stands for: its CN, its O's are the groups."""
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
+"""What is known of a user beside name and groups: by which certificate or token it is known."""
+_UID = "1.3.6.1.4.1.57683.2"
+
+
+def user_of_certificate(certificate: Mapping[str, Any] | None, encoded: bytes | None = None) -> User | None:
+    """Return whom a verified client certificate stands for: its CN, its O's are the groups.
+
+    `encoded` is the certificate itself, by whose digest it is called. None for one that names nobody, or two uids.
+    """
     if not certificate:
         return None
-    name, groups = "", []
+    name, groups, uids = "", [], []
     for relative in certificate.get("subject", ()):
         for kind, value in relative:
             if kind == "commonName":
                 name = value
             elif kind == "organizationName":
                 groups.append(value)
-    return User(name, (*groups, "system:authenticated")) if name else None
+            elif kind == _UID:
+                uids.append(value)
+    if not name or len(uids) > 1 or "" in uids:
+        return None
+    extra = ((CREDENTIAL, (f"X509SHA256={hashlib.sha256(encoded).hexdigest()}",)),) if encoded else ()
+    return User(name, (*groups, "system:authenticated"), "".join(uids), extra)
 
 
 class Authenticator:

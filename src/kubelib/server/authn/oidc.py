@@ -14,19 +14,20 @@ import attrs
 
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.base import User
-from kubelib.server.authn import API_AUDIENCE
+from kubelib.server.authn import API_AUDIENCE, CREDENTIAL
 
 if TYPE_CHECKING:
     import ssl
 
 REFRESH = 10.0
 """Seconds between two looks at the provider's keys at least."""
+LEEWAY = 300.0
+"""For how many seconds the provider's clock may be ahead of ours."""
 PATIENCE = 10.0
 LARGEST = 1024 * 1024
 _LONGEST = 16 * 1024
 _REMEMBERED = 10_000
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
-CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 @attrs.frozen(kw_only=True)
@@ -107,9 +108,20 @@ class OidcTokens:
             if told.get("iss") != settings.issuer:
                 return None
             identity = str(jwt.get_unverified_header(token).get("kid") or "")
-            key = await self._key(identity)
-            if key is None:
-                return None
+            keys = await self._candidates(identity)
+        except (jwt.PyJWTError, TypeError, ValueError):
+            return None
+        for key in keys:
+            claims = self._verify(token, key, now)
+            if claims is not None:
+                return claims
+        return None
+
+    def _verify(self, token: str, key: Any, now: float) -> dict[str, Any] | None:
+        import jwt
+
+        settings = self.settings
+        try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -124,12 +136,13 @@ class OidcTokens:
                     "verify_sub": False,
                 },
             )
-            good = now < float(claims["exp"]) and now >= float(claims.get("nbf", 0))
+            good = now < float(claims["exp"]) and now + LEEWAY >= float(claims.get("nbf", 0))
         except (jwt.PyJWTError, TypeError, ValueError):
             return None
         return claims if good else None
 
-    async def _key(self, identity: str) -> Any:
+    async def _candidates(self, identity: str) -> list[Any]:
+        """Return the keys that may have signed a token: the one that it names, any if it names none."""
         if identity not in self._keys:
             async with self._looking:
                 if identity not in self._keys and anyio.current_time() - self._looked >= REFRESH:
@@ -137,10 +150,10 @@ class OidcTokens:
                     try:
                         self._keys = await anyio.to_thread.run_sync(self._fetch)
                     except (OSError, ValueError):
-                        return None  # the provider does not answer: nobody is known by it for now
-        if not identity and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        return self._keys.get(identity)
+                        return []  # the provider does not answer: nobody is known by it for now
+        if not identity:
+            return list(self._keys.values())
+        return [self._keys[identity]] if identity in self._keys else []
 
     def _fetch(self) -> dict[str, Any]:
         import ssl
