@@ -1,6 +1,7 @@
 """Devices for claims: which a node can give them, in the cases that Kubernetes' allocator has."""
 
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -459,7 +460,7 @@ def test_slices_and_rules_tell_whether_they_may_help() -> None:
     )
     assert not devices.put(rule)
     assert given(devices, claim(ask())) == "-"
-    assert devices.pools.put_rule("t", None)
+    assert devices.put_rule("t", None)
     assert devices.pools.put_slice("s1", None)
     assert given(devices, claim(ask())) == "-"
     assert devices.put(offer("d"))
@@ -467,3 +468,41 @@ def test_slices_and_rules_tell_whether_they_may_help() -> None:
     assert given(devices, claim(ask())) == "-"
     assert devices.put_claim(having("d").key, None)
     assert given(devices, claim(ask())) == "r=d"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_kept_of_nodes_that_can_give_devices_is_what_is_found_anew(seed: int) -> None:
+    random = Random(seed)
+    devices = known()
+    asked = [(claim(ask(count=n)),) for n in (1, 2)] + [(claim(ask("r", at_least("4Gi"))),)]
+    nodes = [(f"n{number}", selects) for number in range(4)]
+    answers = set()
+    for step in range(30):
+        number = random.randrange(4)
+        place = {"node_name": f"n{number}"} if random.random() < 0.9 or seed % 2 else {"all_nodes": True}
+        match random.randrange(6):
+            case 0 | 1:
+                made = [device(f"d{n}", random.choice(["1Gi", "8Gi"])) for n in range(random.randrange(3))]
+                devices.put(offer(*made, name=f"s{number}", pool=f"p{number}", generation=step, **place))
+            case 2:
+                devices.pools.put_slice(f"s{number}", None)
+            case 3:
+                result = having(f"d{random.randrange(2)}")
+                given = DeviceRequestAllocationResult(
+                    request="r", driver=DRIVER, pool=f"p{number}", device=f"d{random.randrange(2)}"
+                )
+                allocation = AllocationResult(devices=DeviceAllocationResult(results=(given,)))
+                devices.put(replace(result, status=ResourceClaimStatus(allocation=allocation)))
+            case 4:
+                devices.put_claim(having().key, None)
+            case 5:
+                selector = DeviceTaintSelector(pool=f"p{number}")
+                spec = DeviceTaintRuleSpec(device_selector=selector, taint=TAINT)
+                rule = DeviceTaintRule(metadata=ObjectMeta(name="t"), spec=spec)
+                devices.put_rule("t", rule if random.random() < 0.5 else None)
+        for claims in asked:
+            kept = list(devices.judge(claims, nodes))
+            devices._problems.clear()
+            assert kept == list(devices.judge(claims, nodes)), step
+            answers |= set(kept)
+    assert answers == {"", "cannot allocate all claims"}

@@ -1,5 +1,6 @@
 """What drivers offer: devices of ResourceSlices by pool and by the nodes that can use them, and what keeps claims away from them."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -79,6 +80,8 @@ class Pool:
     offers: tuple[Offer, ...]
     counters: Mapping[str, Amounts]
     """By set: what the devices share."""
+    nodes: frozenset[str]
+    """The nodes that are the only ones for some of them."""
 
 
 @attrs.frozen(eq=False)
@@ -102,6 +105,20 @@ class DevicePools:
         self._wide: dict[PoolId, None] = {}
         """The pools that have something for several nodes."""
         self._rules: dict[str, DeviceTaintRule] = {}
+        self._stamps: dict[str, int] = {}
+        self._tickets = itertools.count(1)
+
+    def stamp(self, node: str) -> int | None:
+        """Return a number that changes with all that a node could use; None where more than this counts: its labels, other nodes."""
+        return None if self._wide else self._stamps.get(node, 0)
+
+    def touch(self, id: PoolId) -> None:
+        """Note that of a pool's devices others are in use now."""
+        pool = self._pools.get(id)
+        if pool is not None:
+            ticket = next(self._tickets)
+            for node in pool.nodes:
+                self._stamps[node] = ticket
 
     def put_slice(self, name: str, found: ResourceSlice | None) -> bool:
         """Learn of a slice, or that it is gone (None); return whether that may help a Pod."""
@@ -128,6 +145,7 @@ class DevicePools:
         return old is not None and (rule is None or rule.spec != old.spec)
 
     def _build(self, id: PoolId, slices: Mapping[str, ResourceSlice]) -> None:
+        self.touch(id)
         pool = self._pools.pop(id, None)
         if pool is not None:
             for offer in pool.offers:
@@ -139,6 +157,7 @@ class DevicePools:
         self._pools[id] = pool = _pool(id, slices.values())
         for offer in pool.offers:
             (self._local.setdefault(offer.node, {}) if offer.node else self._wide)[id] = None
+        self.touch(id)
 
     def pool(self, id: PoolId) -> Pool | None:
         """Return a pool."""
@@ -204,4 +223,5 @@ def _pool(id: PoolId, slices: Iterable[ResourceSlice]) -> Pool:
         for counter in taken.counters
     ):
         flaw = flaw or "invalid"
-    return Pool(id, flaw, tuple(offers), counters)
+    nodes = frozenset(offer.node for offer in offers if offer.node)
+    return Pool(id, flaw, tuple(offers), counters, nodes)

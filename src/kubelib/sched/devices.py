@@ -1,7 +1,7 @@
 """Devices as a scheduler knows them: what drivers offer, which claims there are, and which devices these have or are about to get."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from uuid import UUID
 
 import attrs
@@ -17,9 +17,13 @@ from kubelib.api.resource import (
     ResourceSlice,
 )
 from kubelib.quantity import parse_quantity
-from kubelib.sched.allocating import Taken, allocate
+from kubelib.sched.allocating import Taken, Unallocatable, allocate
 from kubelib.sched.devicepools import DeviceId, DevicePools, Selects
 from kubelib.sched.pods import PodInfo
+
+KEPT = 64
+"""For so many different wishes it is kept which nodes can meet them."""
+LACKING = "cannot allocate all claims"
 
 DeviceObject = ResourceClaim | DeviceClass | ResourceSlice | DeviceTaintRule
 
@@ -55,6 +59,8 @@ class Devices:
         self._promises: dict[Key, _Promise] = {}
         self._taken: Counter[DeviceId] = Counter()
         self._consumed: dict[DeviceId, Counter[str]] = {}
+        self._problems: OrderedDict[str, dict[str, tuple[int, str]]] = OrderedDict()
+        """By what is asked for, then by node: why it cannot be had there, and the stamp of the node when that was found."""
 
     def claim(self, key: Key) -> ResourceClaim | None:
         """Return a claim."""
@@ -93,6 +99,7 @@ class Devices:
     def put_class(self, name: str, found: DeviceClass | None) -> bool:
         """Learn of a class, or that it is gone (None); return whether that may help a Pod."""
         old = self._classes.pop(name, None)
+        self._problems.clear()
         if found is None:
             return False
         self._classes[name] = found
@@ -108,7 +115,7 @@ class Devices:
             case ResourceSlice():
                 return self.pools.put_slice(thing.metadata.name, thing)
             case DeviceTaintRule():
-                return self.pools.put_rule(thing.metadata.name, thing)
+                return self.put_rule(thing.metadata.name, thing)
 
     # What Pods need
 
@@ -135,6 +142,31 @@ class Devices:
                     return Needs(f"request {request}: device class {wanted} does not exist")
         selectors = (allocation.node_selector for _, allocation in given if allocation is not None)
         return Needs("", lacking, tuple(selector for selector in selectors if selector is not None))
+
+    def put_rule(self, name: str, rule: DeviceTaintRule | None) -> bool:
+        """Learn of a rule that taints devices, or that it is gone (None); return whether that may help a Pod."""
+        self._problems.clear()
+        return self.pools.put_rule(name, rule)
+
+    def judge(self, claims: tuple[ResourceClaim, ...], nodes: Iterable[tuple[str, Selects]]) -> Iterator[str]:
+        """Yield, for each node, why claims that have none cannot have devices there; empty where they can."""
+        asked = repr([claim.spec for claim in claims])
+        known = self._problems.setdefault(asked, {})
+        self._problems.move_to_end(asked)
+        if len(self._problems) > KEPT:
+            self._problems.popitem(last=False)
+        for node, selects in nodes:
+            stamp, found = self.pools.stamp(node), known.get(node)
+            if found is not None and found[0] == stamp:
+                yield found[1]
+                continue
+            try:
+                problem = LACKING if self.allocate(claims, node, selects) is None else ""
+            except Unallocatable as error:
+                problem = str(error)
+            if stamp is not None:
+                known[node] = stamp, problem
+            yield problem
 
     def allocate(
         self, claims: tuple[ResourceClaim, ...], node: str, selects: Selects
@@ -192,6 +224,7 @@ class Devices:
             if result.admin_access:
                 continue
             id = result.driver, result.pool, result.device
+            self.pools.touch(id[:2])
             if result.share_id is None:
                 self._taken[id] += sign
                 if not self._taken[id]:

@@ -134,9 +134,7 @@ class Following:
         self._learn(
             ResourceSlice, lambda key, found: known.pools.put_slice(key.name, found), where, "devices"
         )
-        self._learn(
-            DeviceTaintRule, lambda key, found: known.pools.put_rule(key.name, found), where, "devices"
-        )
+        self._learn(DeviceTaintRule, lambda key, found: known.put_rule(key.name, found), where, "devices")
 
     def _learn(
         self,

@@ -5,28 +5,22 @@ from contextlib import suppress
 
 import numpy as np
 
-from kubelib.api.core.references import NodeSelector
 from kubelib.api.meta import Key
 from kubelib.api.resource import AllocationResult
 from kubelib.sched.allocating import Unallocatable
 from kubelib.sched.base import BoolColumn, Happening, Rows
+from kubelib.sched.devicepools import Selects
 from kubelib.sched.devices import Needs
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import selector_matches
 
-LACKING = "cannot allocate all claims"
 ELSEWHERE = "resourceclaim not available on the node"
 
 
-def allocate_on(needs: Needs, nodes: NodeTable, row: int) -> list[AllocationResult] | None:
-    """Return what claims that lack devices get on a row; None if not all of them can have some. Raises `Unallocatable`."""
+def _selects_on(nodes: NodeTable, row: int) -> Selects:
     alone = slice(row, row + 1)
-
-    def selects(selector: NodeSelector) -> bool:
-        return bool(np.all(selector_matches(selector, nodes, alone)))
-
-    return nodes.devices.allocate(needs.lacking, nodes.names[row], selects)
+    return lambda selector: bool(np.all(selector_matches(selector, nodes, alone)))
 
 
 def promises_on(pod: PodInfo, nodes: NodeTable, row: int) -> dict[Key, AllocationResult]:
@@ -35,7 +29,7 @@ def promises_on(pod: PodInfo, nodes: NodeTable, row: int) -> dict[Key, Allocatio
     if needs.outright or not needs.lacking:
         return {}
     with suppress(Unallocatable):
-        found = allocate_on(needs, nodes, row)
+        found = nodes.devices.allocate(needs.lacking, nodes.names[row], _selects_on(nodes, row))
         return dict(zip((c.key for c in needs.lacking), found, strict=True)) if found is not None else {}
     return {}
 
@@ -65,22 +59,19 @@ class HasDevices:
         if not needs.lacking:
             return result
         here = np.broadcast_to(result, len(nodes.present[rows])) & nodes.present[rows]
-        for at, row in enumerate(nodes.indices(rows)):
-            if here[at]:
-                here[at] = not self._problem(needs, nodes, row)
+        numbers = [row for at, row in enumerate(nodes.indices(rows)) if here[at]]
+        here[here] = [not problem for problem in self._problems(needs, nodes, numbers)]
         return here
 
-    def _problem(self, needs: Needs, nodes: NodeTable, row: int) -> str:
-        """Return why a row cannot give devices to claims that lack them."""
-        try:
-            return LACKING if allocate_on(needs, nodes, row) is None else ""
-        except Unallocatable as error:
-            return str(error)
+    def _problems(self, needs: Needs, nodes: NodeTable, rows: Sequence[int]) -> list[str]:
+        """Return why rows cannot give devices to claims that lack them."""
+        asked = ((nodes.names[row], _selects_on(nodes, row)) for row in rows)
+        return list(nodes.devices.judge(needs.lacking, asked))
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Name what is wrong."""
         needs = nodes.devices.needs(pod)
         if needs.outright:
             return (needs.outright,)
-        problem = self._problem(needs, nodes, row) if needs.lacking else ""
+        problem = self._problems(needs, nodes, [row])[0] if needs.lacking else ""
         return (problem or ELSEWHERE,)
