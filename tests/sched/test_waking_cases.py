@@ -9,7 +9,9 @@ import pytest
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.node import Node
+from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.storage import CSINode
@@ -19,7 +21,7 @@ from kubelib.sched.pods import PodInfo
 from kubelib.testing.objects import make_node, make_pod
 from tests.sched.conftest import containers
 from tests.sched.layouts import HOST, constraint, social, with_labels, with_taints
-from tests.sched.test_storage import claim_volume, make_claim, make_class, make_limits, make_volume
+from tests.sched.test_storage import ZONE, claim_volume, make_claim, make_class, make_limits, make_volume
 
 Change = Callable[[Any], Awaitable[object]]
 SMALL = {"cpu": "2", "memory": "4Gi", "pods": "10"}
@@ -165,6 +167,12 @@ CASES: dict[str, tuple[dict[str, Any], list[Change], dict[str, Any], Change]] = 
         CLAIMING,
         patch("c", {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}, PersistentVolumeClaim),
     ),
+    "another zone of a volume": (
+        {"labels": {}},
+        [create(make_class("now", "Immediate"), make_volume("v", cls="now", label="b"), BOUND), patch("small", {"metadata": {"labels": {ZONE: "a"}}}, Node)],
+        CLAIMING,
+        patch("v", {"metadata": {"labels": {ZONE: "a"}}}, PersistentVolume),
+    ),
     "a storage class": (
         {},
         [create(make_volume("v"), make_claim("c"))],
@@ -250,3 +258,40 @@ async def test_a_pod_that_looks_for_company_is_tried_again_only_for_such_as_it_m
     world: Any, waits: dict[str, Any], labels: dict[str, str], tried: int
 ) -> None:
     assert await tries(world, waits, labels) == tried
+
+
+KEPT = ObjectReference(namespace="default", name="other")
+
+
+@pytest.mark.parametrize(
+    ("change", "tried"),
+    [
+        (create(make_claim("other", volume_name="v")), 1),
+        (create(make_volume("kept", claim_ref=KEPT)), 1),
+        (create(make_volume("free")), 2),
+        (create(make_claim("c")), 2),
+        (create(make_volume("own", claim_ref=replace(KEPT, name="c"))), 2),
+        (create(make_class("late")), 2),
+        (create(make_limits("small", 1)), 2),
+    ],
+    ids=[
+        "another claim",
+        "another's volume",
+        "a volume for all",
+        "its claim",
+        "its volume",
+        "a class",
+        "limits",
+    ],
+)
+async def test_a_pod_that_waits_for_its_claim_is_tried_again_for_no_news_of_others(
+    world: Any, change: Change, tried: int
+) -> None:
+    await world.add_node(make_node("small"))
+    scheduler = world.scheduler()
+    async with world.running(scheduler):
+        waiting = PodInfo.of(await world.add_pod("waits", volumes=(claim_volume("c"),)))
+        await anyio.sleep(60)
+        await change(world)
+        await anyio.sleep(30)
+        assert scheduler.queue.history(waiting)[1] == tried

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from kubelib.sched.nodes import NodeTable
     from kubelib.sched.pods import PodInfo
 
-Happening = Literal["node", "pod placed", "neighbour", "pod gone", "storage", "devices"]
+Happening = Literal[
+    "node", "pod placed", "neighbour", "pod gone", "storage", "own claim", "supply", "devices"
+]
 """What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or one that the Pod's own terms of
-affinity or spreading mean, or has left one; a claim, volume, storage class or limit is new or has changed; devices, a class of
-them or a claim to some are new or have changed.
+affinity or spreading mean, or has left one; a claim, volume, storage class or limit is new or has changed, or one of the Pod's own
+claims or the volume kept for it, or what is there for all claims; devices, a class of them or a claim to some are new or have changed.
 """
 
 T = TypeVar("T")
 
 ANYTHING: frozenset[Happening] = frozenset(
-    {"node", "pod placed", "neighbour", "pod gone", "storage", "devices"}
+    {"node", "pod placed", "neighbour", "pod gone", "storage", "own claim", "supply", "devices"}
 )
 
 

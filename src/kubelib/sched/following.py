@@ -117,8 +117,8 @@ class Following:
             self._learn(Service, self.table.services.put)
         known = self.table.volumes
         self._learn(StorageClass, lambda key, found: known.put_class(key.name, found))
-        self._learn(PersistentVolume, lambda key, found: known.put_volume(key.name, found))
-        self._learn(PersistentVolumeClaim, known.put_claim)
+        self._learn(PersistentVolume, lambda key, found: known.put_volume(key.name, found), about=_kept_for)
+        self._learn(PersistentVolumeClaim, known.put_claim, about=lambda key, found: key)
         self._learn(CSINode, lambda key, found: known.put_limits(key.name, found))
         self._learn(CSIDriver, lambda key, found: known.put_driver(key.name, found))
         self._learn(CSIStorageCapacity, known.capacities.put)
@@ -142,11 +142,14 @@ class Following:
         learn: Callable[[Key, AnyObject | None], bool],
         informers: SharedInformers | None = None,
         what: Happening = "storage",
+        about: Callable[[Key, AnyObject | None], Key | None] = lambda key, found: None,
     ) -> None:
-        """Let `learn` hear of what becomes of objects, and Pods be tried again that this may help."""
+        """Let `learn` hear of what becomes of objects, and Pods be tried again that this may help: of some only one claim's."""
 
-        def take(key: Key, document: Document | None) -> bool:
-            return learn(key, document.view(model) if document is not None else None)
+        def take(key: Key, document: Document | None) -> None:
+            found = document.view(model) if document is not None else None
+            if learn(key, found):
+                self.wake(what, claim=about(key, found))
 
         informer = (informers or self._informers).of(model)
         informer.subscribe(lambda old, new: self._on_thing(old, new, take, what))
@@ -176,10 +179,10 @@ class Following:
         for queue in self._queues:
             queue.regroup(group)
 
-    def wake(self, what: Happening, pod: PodInfo | None = None) -> None:
-        """Let Pods be tried again that something may help that has happened; `pod` is new on its node."""
+    def wake(self, what: Happening, pod: PodInfo | None = None, claim: Key | None = None) -> None:
+        """Let Pods be tried again that something may help that has happened; `pod` is new on its node, or it is about one claim."""
         for queue in self._queues:
-            queue.wake(what, pod)
+            queue.wake(what, pod, claim)
 
     def withdraw(self, uid: str) -> None:
         """Take back what is promised to a Pod, which may help others."""
@@ -223,18 +226,15 @@ class Following:
         self,
         old: Document | None,
         new: Document | None,
-        learn: Callable[[Key, Document | None], bool],
+        learn: Callable[[Key, Document | None], None],
         what: Happening,
     ) -> None:
         about = new or old
         assert about is not None
         try:
-            helps = learn(about.key, new)
+            learn(about.key, new)
         except ValueError as error:
             log.warning("what is said of %s by %s is not understood: %s", what, about.key, error)
-            return
-        if helps:
-            self.wake(what)
 
     def _on_group(self, old: Document | None, new: Document | None) -> None:
         about = new or old
@@ -335,3 +335,9 @@ class Following:
         return not (has_resources(before) or has_resources(now)) or resources_said(before) == resources_said(
             now
         )
+
+
+def _kept_for(key: Key, volume: PersistentVolume | None) -> Key | None:
+    """Return the claim for which alone a volume is."""
+    ref = volume.spec.claim_ref if volume is not None else None
+    return Key(ref.namespace, ref.name) if ref is not None else None

@@ -76,6 +76,8 @@ class SchedulingQueue:
         self._happened: dict[Happening, None] = {}
         self._placed: dict[tuple[str, int], PodInfo] = {}
         """Pods that were put on nodes, one for each namespace and set of labels."""
+        self._claims: set[Key] = set()
+        """Claims of which something has changed, or of the volumes that are kept for them."""
         self._changed: dict[Key, None] = {}
         self._active: list[tuple[int, float, int, Key]] = []
         self._timed: list[tuple[float, int, Key]] = []
@@ -183,7 +185,7 @@ class SchedulingQueue:
         waiting = self._took(pod)
         if waiting is not None:
             waiting.failed_at -= self.longest_backoff
-            waiting.part, waiting.retry_on, waiting.haste = "unschedulable", frozenset({"storage"}), 0
+            waiting.part, waiting.retry_on, waiting.haste = "unschedulable", frozenset({"own claim"}), 0
             self._stuck[pod.key] = waiting
             self._at(waiting, anyio.current_time() + FLUSH_AFTER)
 
@@ -219,8 +221,11 @@ class SchedulingQueue:
         waiting.failed_at = waiting.queued_at = anyio.current_time()
         return waiting
 
-    def wake(self, what: Happening, pod: PodInfo | None = None) -> None:
-        """Try again, after their back-off, the Pods that fitted nowhere and that this may help; `pod` is new on its node."""
+    def wake(self, what: Happening, pod: PodInfo | None = None, claim: Key | None = None) -> None:
+        """Try again, after their back-off, the Pods that fitted nowhere and that this may help.
+
+        `pod` is new on its node, and news of storage are about `claim` alone.
+        """
         # Noted only, and looked into once for many: a wake-up per Pod placed would cost the square of the backlog.
         if not self._stuck:
             return
@@ -230,6 +235,12 @@ class SchedulingQueue:
             else:
                 self._placed.setdefault((pod.namespace, id(pod.labels)), pod)
             self._news.set()
+        if what == "storage":
+            if claim is None:
+                self._happened["supply"] = None
+            else:
+                self._claims.add(claim)
+            self._news.set()
         if what not in self._happened:
             self._happened[what] = None
             self._news.set()
@@ -237,8 +248,15 @@ class SchedulingQueue:
     def _is_helped(self, waiting: _Waiting) -> bool:
         if not waiting.retry_on.isdisjoint(self._happened):
             return True
+        pod = waiting.pod
+        if (
+            self._claims
+            and "own claim" in waiting.retry_on
+            and any(Key(pod.namespace, name) in self._claims for name, _ in pod.claims)
+        ):
+            return True
         placed = self._placed.values()
-        return "neighbour" in waiting.retry_on and any(self.heeds(waiting.pod, pod) for pod in placed)
+        return "neighbour" in waiting.retry_on and any(self.heeds(pod, other) for other in placed)
 
     def _wake(self, waiting: _Waiting, *, at_once_if_idle: bool = True) -> None:
         self._stuck.pop(waiting.pod.key, None)
@@ -286,6 +304,7 @@ class SchedulingQueue:
                 self._wake(stuck)
             self._happened.clear()
             self._placed.clear()
+            self._claims.clear()
         for group in self._changed:
             self._regroup(group)
         self._changed.clear()

@@ -95,7 +95,13 @@ class Volumes:
             self._volumes[name] = volume
             place, key = self._shelf(volume)
             place.setdefault(key, {})[name] = volume  # type: ignore[arg-type]
-        return volume is not None and (old is None or old.spec != volume.spec or old.status != volume.status)
+        return volume is not None and (
+            old is None
+            or old.spec != volume.spec
+            or old.status != volume.status
+            # The zone is one of them.
+            or old.metadata.labels != volume.metadata.labels
+        )
 
     def _shelf(
         self, volume: PersistentVolume

@@ -16,8 +16,8 @@ from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import named, term_matches
 
-STORAGE: frozenset[Happening] = frozenset({"node", "storage"})
-STORAGE_OR_ROOM: frozenset[Happening] = frozenset({"node", "storage", "pod gone"})
+STORAGE: frozenset[Happening] = frozenset({"node", "own claim", "supply"})
+STORAGE_OR_ROOM: frozenset[Happening] = STORAGE | {"pod gone"}
 
 ZONES = {
     "topology.kubernetes.io/zone": "topology.kubernetes.io/zone",
