@@ -1,5 +1,6 @@
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -34,6 +35,7 @@ from kubelib.controllers.builtin.garbagecollector import garbage_collector
 from kubelib.controllers.builtin.persistentvolume import persistent_volume_controller
 from kubelib.controllers.builtin.volumeexpand import volume_expand_controller
 from kubelib.controllers.builtin.volumeprotection import (
+    ClaimUsers,
     claim_protection_controller,
     class_protection_controller,
     volume_protection_controller,
@@ -450,6 +452,79 @@ async def test_what_is_used_stays_until_it_is_not(cluster: Any) -> None:
     await cluster.settled(5)
     assert await cluster.names(PersistentVolumeClaim) == []
     assert await cluster.names(PersistentVolume, "") == []
+
+
+async def test_a_pod_that_has_ended_holds_its_claims_until_it_is_gone(cluster: Any) -> None:
+    await cluster.create(make_claim())
+    await cluster.create(with_claim(make_pod("user", node="n"), "data"))
+    await cluster.change(
+        Pod, "user", lambda p: replace(p, status=replace(p.status, phase="Succeeded")), subresource="status"
+    )
+    await cluster.settled(3)
+    await removed(cluster, PersistentVolumeClaim, "data")
+    assert (await claim_of(cluster)).metadata.deletion_timestamp is not None
+    await cluster.delete(Pod, "user", grace=0)
+    await cluster.settled(3)
+    assert await cluster.names(PersistentVolumeClaim) == []
+
+
+async def test_a_pod_without_a_node_holds_no_claims(cluster: Any) -> None:
+    await cluster.create(make_claim())
+    await cluster.create(with_claim(make_pod("user"), "data"))
+    await cluster.settled(3)
+    await removed(cluster, PersistentVolumeClaim, "data")
+    assert await cluster.names(PersistentVolumeClaim) == []
+
+
+def with_scratch(name: str, **how: Any) -> Pod:
+    template = PersistentVolumeClaimTemplate(spec=make_claim().spec)
+    volume = Volume(name="scratch", ephemeral=EphemeralVolumeSource(volume_claim_template=template))
+    return make_pod(name, node="n", volumes=(volume,), **how)
+
+
+async def test_a_pod_that_its_node_is_done_with_does_not_hold_the_claims_made_for_it(cluster: Any) -> None:
+    pod = with_scratch("p")
+    await cluster.create(replace(pod, metadata=replace(pod.metadata, finalizers=("example.com/later",))))
+    await cluster.settled(3)
+    await removed(cluster, PersistentVolumeClaim, "p-scratch")
+    await cluster.delete(Pod, "p", grace=30)
+    await cluster.settled(3)
+    assert await cluster.names(PersistentVolumeClaim) == ["p-scratch"]
+    await cluster.delete(Pod, "p", grace=0)
+    await cluster.settled(3)
+    assert await cluster.names(Pod) == ["p"]
+    assert await cluster.names(PersistentVolumeClaim) == []
+
+
+async def test_a_claim_that_only_has_the_name_of_one_made_for_a_pod_is_not_held(cluster: Any) -> None:
+    await cluster.create(make_claim("p-scratch"))
+    await cluster.create(with_scratch("p"))
+    await cluster.settled(3)
+    await removed(cluster, PersistentVolumeClaim, "p-scratch")
+    made = await claim_of(cluster, "p-scratch")
+    assert [owner.name for owner in made.metadata.owner_references] == ["p"]
+
+
+async def test_that_nobody_uses_a_claim_is_not_left_to_what_was_heard(world: Any) -> None:
+    """The cache of Pods stays empty here: only the registry tells who uses what."""
+    users = ClaimUsers(world.informers)
+    pods = world.client.resource(Pod)
+    listed = []
+
+    async def listing(query: Any) -> Any:
+        listed.append(query.namespace)
+        return await pods.list(query)
+
+    users._registry = SimpleNamespace(list=listing)
+    await world.create(with_claim(make_pod("user", node="n"), "data"))
+    claims = [await world.create(make_claim(name)) for name in ("data", "other", "more")]
+    assert [await users.use(claim) for claim in claims] == [True, False, False]
+    assert listed == ["default"]
+    await world.delete(Pod, "user", grace=0)
+    assert not await users.use(claims[0])
+    late = await world.create(make_claim("late"))
+    assert not await users.use(late)
+    assert listed == ["default"] * 3
 
 
 async def test_a_class_of_attributes_stays_while_a_claim_or_a_volume_has_it(cluster: Any) -> None:
