@@ -153,9 +153,11 @@ def compute(
             starting.append(pod)
         else:
             measured[pod.metadata.uid] = used
+    by_use = target.type == "Utilization"
+    if not measured and by_use and usage.keys() - {pod.metadata.name for pod in pods}:
+        raise CannotCompute("no metrics returned matched known pods")
     if not measured:
         raise CannotCompute("did not receive metrics for targeted pods (pods might be unready)")
-    by_use = target.type == "Utilization"
     wanted = (
         target.average_utilization or 1 if by_use else max(1, parse_quantity(target.average_value).milli())
     )
@@ -222,8 +224,8 @@ def replicas_for(
     if not idle and not missing:
         return current if tolerance.holds(first) else math.ceil(first * len(measured))
     values = dict(measured)
-    for pod in missing:
-        values[pod.metadata.uid] = on_target(pod) if first < 1 else 0
+    if first != 1:
+        values |= {pod.metadata.uid: on_target(pod) if first < 1 else 0 for pod in missing}
     for pod in idle:
         values[pod.metadata.uid] = 0
     second = ratio(values)
