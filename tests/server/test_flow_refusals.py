@@ -1,11 +1,17 @@
 """What those are told who are refused, and how much of a priority level one request may take."""
 
+from time import monotonic
+
+import httpx
 import pytest
 
 from kubelib.api.errors import TooManyRequests
 from kubelib.server.flow.queues import Level, LevelSettings, Pool
 from kubelib.server.flow.refusals import LONGEST, Refusals
 from kubelib.sim import simulate
+from kubelib.testing.cluster import Cluster
+
+GROUP = "/apis/flowcontrol.apiserver.k8s.io/v1"
 
 
 def told(refusals: Refusals, each: int, seconds: range) -> list[int]:
@@ -84,3 +90,31 @@ def test_a_list_takes_no_more_seats_than_leave_some_for_the_other_queues_of_its_
     level = Level(LevelSettings(name="l", shares=1, queues=64 if hand else 0, hand=hand), pool, lambda: 0.0)
     pool.configure([level], seats)
     assert level.widest == widest
+
+
+def test_a_request_waits_in_its_queue_for_a_quarter_of_the_time_that_it_has(kubelib_cluster: Cluster) -> None:
+    queuing = {"queues": 1, "handSize": 1, "queueLengthLimit": 5}
+    limited = {
+        "nominalConcurrencyShares": 0,
+        "borrowingLimitPercent": 0,
+        "limitResponse": {"type": "Queue", "queuing": queuing},
+    }
+    level = {"metadata": {"name": "none"}, "spec": {"type": "Limited", "limited": limited}}
+    rule = {
+        "subjects": [{"kind": "User", "user": {"name": "eve"}}],
+        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+    }
+    spec = {"priorityLevelConfiguration": {"name": "none"}, "matchingPrecedence": 50, "rules": [rule]}
+    headers = {"authorization": f"Bearer {kubelib_cluster.token}"}
+    with httpx.Client(base_url=kubelib_cluster.url, headers=headers, timeout=60) as admin:
+        for resource, tree in (
+            ("prioritylevelconfigurations", level),
+            ("flowschemas", {"metadata": {"name": "eve"}, "spec": spec}),
+        ):
+            answer = admin.post(f"{GROUP}/{resource}", json=tree)
+            assert answer.status_code == 201, answer.text
+        for seconds in (1, 4):
+            began = monotonic()
+            answer = admin.get(f"/api?timeout={seconds}s", headers={"impersonate-user": "eve"})
+            assert answer.status_code == 429
+            assert seconds / 4 <= monotonic() - began < 10

@@ -39,7 +39,7 @@ from kubelib.server.deadlines import Deadlines
 from kubelib.server.encodings import in_wanted_form
 from kubelib.server.figures import RequestFigures
 from kubelib.server.flow import FlowControl, Seat
-from kubelib.server.flow.base import DEFAULT_CONCURRENCY
+from kubelib.server.flow.base import DEFAULT_CONCURRENCY, LONGEST_WAIT, PART_OF_TIME
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.options import time_allowed
 from kubelib.server.plain import PlainPaths, require_accepted
@@ -313,7 +313,8 @@ class ApiServer:
                 while (await receive())["type"] != "http.disconnect":
                     pass
 
-        return await self.flow.wait(flow, width, gone)
+        time = request.allowed or self.request_timeout
+        return await self.flow.wait(flow, width, gone, patience=min(time * PART_OF_TIME, LONGEST_WAIT))
 
     def _begun(self, scope: Scope, seat: Seat | None) -> Callable[[], None]:
         """Return what is called once a watch has sent its beginning: from then on it costs little."""

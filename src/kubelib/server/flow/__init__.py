@@ -18,7 +18,7 @@ from kubelib.api.scheme import UnknownKind
 from kubelib.api.times import format_time
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
-from kubelib.server.flow.base import DEFAULT_CONCURRENCY, OBJECTS_PER_SEAT, Gone
+from kubelib.server.flow.base import DEFAULT_CONCURRENCY, OBJECTS_PER_SEAT, QUEUE_WAIT, Gone
 from kubelib.server.flow.defaults import ensure_flow_objects, show_dangling
 from kubelib.server.flow.matching import Schema, in_order, schema_of
 from kubelib.server.flow.queues import Level, LevelSettings, Pool, Queue, Waiting, deal, hash_of
@@ -206,9 +206,11 @@ class FlowControl:
         dispatched[schema] = dispatched.get(schema, 0) + 1
         return Seat(flow, width, waited)
 
-    async def wait(self, flow: Flow, width: int = 1, gone: Gone | None = None) -> Seat:
-        """Take seats for a request that did not find them free. Raises TooManyRequests."""
-        waited = await flow.level.wait(width, flow.schema.name, flow.name, flow.hand, gone)
+    async def wait(
+        self, flow: Flow, width: int = 1, gone: Gone | None = None, *, patience: float = QUEUE_WAIT
+    ) -> Seat:
+        """Take seats for a request that did not find them free, within `patience` seconds. Raises TooManyRequests."""
+        waited = await flow.level.wait(width, flow.schema.name, flow.name, flow.hand, gone, patience=patience)
         return self.seated(flow, width, waited)
 
     def refresh(self) -> None:

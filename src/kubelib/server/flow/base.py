@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 DEFAULT_CONCURRENCY = 600
 """Seats of a server: the sum of kube-apiserver's ``--max-requests-inflight`` and ``--max-mutating-requests-inflight``."""
 QUEUE_WAIT = 15.0
-"""Seconds that a request waits for a seat at most: a quarter of the time that a request has, as in Kubernetes."""
+"""Seconds that a request waits for a seat at most where nothing is said of the time that it has."""
+PART_OF_TIME, LONGEST_WAIT = 0.25, 60.0
+"""The part of its time that a request may wait, and the most seconds that this may be."""
 OBJECTS_PER_SEAT = 100
 MOST_SEATS = 10
 """How many seats one request takes at most: a list takes one for every hundred objects that it may touch."""

@@ -255,9 +255,16 @@ class Level:
                 holder.give_back()
 
     async def wait(
-        self, width: int, schema: str, flow: str, hand: Sequence[int], gone: Gone | None = None
+        self,
+        width: int,
+        schema: str,
+        flow: str,
+        hand: Sequence[int],
+        gone: Gone | None = None,
+        *,
+        patience: float = QUEUE_WAIT,
     ) -> tuple[Queue, Waiting]:
-        """Wait for seats. Raises TooManyRequests when the queue is full, the wait too long or the client gone."""
+        """Wait for seats. Raises TooManyRequests when the queue is full, the wait longer than `patience` or the client gone."""
         if not self.settings.queues:
             raise self._refuse(schema, "concurrency-limit")
         queue = min((self.queues[number] for number in hand), key=lambda q: (q.seats, len(q.waiting)))
@@ -271,7 +278,7 @@ class Level:
         self._take_from_lagging(waiting)
         reason = "time-out"
         try:
-            with anyio.move_on_after(QUEUE_WAIT):
+            with anyio.move_on_after(patience):
                 if gone is None:
                     await waiting.seated.wait()
                 else:
