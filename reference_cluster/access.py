@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kubelib.server.audit import Auditor, AuditSettings
     from kubelib.server.authn.oidc import OidcSettings
     from kubelib.server.authn.requestheader import RequestHeaders
+    from kubelib.server.sni import NamedCertificate
     from kubelib.store.encryption import Rule
     from kubelib.transactions.commitpoint import CommitPolicy
 
@@ -61,6 +62,8 @@ class AccessSettings:
     tls_minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     tls_ciphers: Sequence[str] = ()
     """By OpenSSL's names; none: those that are good."""
+    named_certificates: "Sequence[NamedCertificate]" = ()
+    """Further certificates of the server, for names of its own."""
     shutdown_delay: float = 0.0
     """Seconds for which the server still answers when it is to end, so that nobody sends it new requests when it does."""
 

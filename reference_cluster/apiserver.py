@@ -291,6 +291,7 @@ async def run_api_server(
                 access.client_cas,
                 access.tls_minimum,
                 access.tls_ciphers,
+                access.named_certificates,
             )
             presence = Presence(registries, "127.0.0.1" if bound == "0.0.0.0" else bound, port)
             await presence.show()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kubelib.server.audit import AuditSettings
     from kubelib.server.authn.oidc import OidcSettings
     from kubelib.server.authn.requestheader import RequestHeaders
+    from kubelib.server.sni import NamedCertificate
     from kubelib.store.encryption import Rule
     from kubelib.transactions.commitpoint import CommitPolicy
 
@@ -34,6 +35,7 @@ _OPTIONS = (
     shapes.text("--cors-allowed-origins", "PATTERNS", "Pages of which origins may read answers: regular expressions, separated by commas, such as //example\\.com(:|$).", into="origins"),
     shapes.text("--strict-transport-security-directives", "LIST", "What browsers are told about HTTPS, for example max-age=31536000,includeSubDomains.", into="directives"),
     click.option("--client-ca-file", "client_cas", type=_FILE, multiple=True, metavar="FILE", help="A further authority whose client certificates stand for users; may be repeated."),
+    click.option("--tls-sni-cert-key", "named", multiple=True, metavar="CERT,KEY[:NAMES]", help="A further certificate, shown to clients that want to speak with one of its names, or of those that are given; may be repeated."),
     shapes.choice("--tls-min-version", ["VersionTLS12", "VersionTLS13"], "The oldest TLS that clients may speak."),
     shapes.text("--tls-cipher-suites", "NAMES", "Which cipher suites may be used, separated by commas; those of TLS 1.3 always may (default: those that are good)."),
     shapes.text("--shutdown-delay-duration", "DURATION", "How long the server still answers, but says that it is not ready, when it is to end.", default="0s"),
@@ -86,6 +88,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
         origins: str,
         directives: str,
         client_cas: Sequence[Path],
+        named: Sequence[str],
         tls_min_version: str,
         tls_cipher_suites: str,
         shutdown_delay_duration: str,
@@ -121,6 +124,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
             origins=_origins(origins),
             security_directives=_directives(directives),
             client_cas=tuple(map(_authority, client_cas)),
+            named_certificates=tuple(map(_named, named)),
             tls_minimum=VERSIONS[tls_min_version],
             tls_ciphers=_ciphers(tls_cipher_suites),
             shutdown_delay=_duration(shutdown_delay_duration, "--shutdown-delay-duration"),
@@ -192,6 +196,18 @@ def _ciphers(text: str) -> tuple[str, ...]:
         return tuple(cipher_of(suite.strip()) for suite in text.split(",")) if text else ()
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _named(text: str) -> "NamedCertificate":
+    from kubelib.server.sni import NamedCertificate
+
+    try:
+        found = NamedCertificate.parsed(text)
+    except ValueError as error:
+        raise click.ClickException(f"--tls-sni-cert-key {text!r}: {error}") from None
+    for path in (found.cert, found.key):
+        _read(path)
+    return found
 
 
 def _authority(path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from anyio.streams.tls import TLSAttribute
+from anyio.streams.tls import TLSAttribute, TLSStream
 from click.testing import CliRunner
 
 from kubelib.api.core.config import ConfigMap
@@ -21,6 +21,7 @@ from kubelib.clock import SystemClock
 from kubelib.server import tls as tls_module
 from kubelib.server.aggregation import trust
 from kubelib.server.listener import bind, serve
+from kubelib.server.sni import NamedCertificate
 from kubelib.server.tls import Tls, cipher_of
 from kubelib.testing.certificates import Authority
 from reference_cluster import apiserver, pki
@@ -90,6 +91,38 @@ async def test_a_certificate_that_is_replaced_is_shown_to_those_who_connect_from
         assert await ask(url, trusting(new)) == "nobody"
 
 
+async def test_a_client_is_shown_the_certificate_for_the_name_that_it_wants(tmp_path: Path) -> None:
+    names = (HOST, "own.example.com", "own.example.com", "*.example.com")
+    files = [Authority().server(name).write(tmp_path, f"s{number}") for number, name in enumerate(names)]
+    given = ("given.example.com", "own.example.com")
+    named = [NamedCertificate(*files[1]), NamedCertificate(*files[2], given), NamedCertificate(*files[3])]
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+
+    async def shown(port: int, name: str) -> int:
+        """Return the number of the certificate that a client sees who wants a name."""
+        async with (
+            await anyio.connect_tcp(HOST, port) as plain,
+            await TLSStream.wrap(
+                plain, hostname=name, ssl_context=unverified, standard_compatible=False
+            ) as stream,
+        ):
+            found = stream.extra(TLSAttribute.peer_certificate_binary) or b""
+        pem = ssl.DER_cert_to_PEM_cert(found).strip().encode()
+        (number,) = [number for number, (cert, _) in enumerate(files) if pem in cert.read_bytes()]
+        return number
+
+    with bind(HOST, 0) as listening:
+        async with serve(who, listening, Tls(*files[0], named=named)) as port:
+            for name, number in (
+                ("own.example.com", 2), ("OWN.example.com", 2), ("given.example.com", 2), ("other.example.com", 3),
+                ("a.b.example.com", 0), ("elsewhere.org", 0),
+            ):  # fmt: skip
+                assert await shown(port, name) == number, name
+            Authority().server("*.example.com").write(tmp_path, "s3")
+            assert await shown(port, "other.example.com") == 3
+
+
 async def test_an_authority_of_users_that_is_replaced_lets_no_others_in(tmp_path: Path) -> None:
     server, old, new = Authority(), Authority(), Authority()
     trusted = tmp_path / "clients.crt"
@@ -140,6 +173,8 @@ async def test_clients_that_speak_nothing_new_enough_or_good_enough_are_refused(
         (["--tls-min-version", "VersionTLS10"], "VersionTLS12"),
         (["--strict-transport-security-directives", "max-age"], "allowed values: max-age=expireTime, includeSubDomains, preload"),
         (["--strict-transport-security-directives", "preload,"], "empty value in strict-transport-security-directives"),
+        (["--tls-sni-cert-key", "a.crt"], "expected comma separated certificate and key file paths"),
+        (["--tls-sni-cert-key", "a.crt,a.key:"], "empty names list is not allowed"),
         (["--client-ca-file", "missing.crt"], "cannot read missing.crt"),
         (["--shutdown-delay-duration", "soon"], "'soon' is no duration"),
     ],

@@ -11,6 +11,7 @@ import attrs
 
 from kubelib.registry.base import User
 from kubelib.server.authn import user_of_certificate
+from kubelib.server.sni import NamedCertificate, chosen_by_name
 
 if TYPE_CHECKING:
     from kubelib.server.authn.requestheader import RequestHeaders
@@ -59,6 +60,8 @@ class Tls:
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     ciphers: Sequence[str] = ()
     """Which cipher suites may be used, by OpenSSL's names (see `cipher_of`); none: those that are good."""
+    named: Sequence[NamedCertificate] = ()
+    """Further certificates, shown to those who want to speak with their names."""
 
     @property
     def client_cas(self) -> tuple[Path, ...]:
@@ -68,15 +71,21 @@ class Tls:
     @property
     def files(self) -> tuple[Path, ...]:
         """All that is read."""
-        return (
-            self.cert,
-            self.key,
-            *self.client_cas,
-            *((self.proxies.ca,) if self.proxies is not None else ()),
-        )
+        shown = [(self.cert, self.key), *((one.cert, one.key) for one in self.named)]
+        return (*(file for pair in shown for file in pair), *self._authorities)
+
+    @property
+    def _authorities(self) -> tuple[Path, ...]:
+        return (*self.client_cas, *((self.proxies.ca,) if self.proxies is not None else ()))
 
     def context(self) -> ssl.SSLContext:
-        """Return a server-side TLS context. Raises OSError, of which SSLError is one."""
+        """Return a server-side TLS context. Raises OSError, of which SSLError is one, and ValueError."""
+        context = self._showing(self.cert, self.key)
+        if self.named:
+            context.sni_callback = chosen_by_name(self.named, self._showing)
+        return context
+
+    def _showing(self, cert: Path, key: Path) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = self.minimum
         if self.ciphers:
@@ -85,8 +94,8 @@ class Tls:
                 context.set_ciphers(chosen)
             else:
                 context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(self.cert, self.key)
-        for authority in self.files[2:]:
+        context.load_cert_chain(cert, key)
+        for authority in self._authorities:
             context.load_verify_locations(authority)
             context.verify_mode = ssl.CERT_OPTIONAL
         return context
@@ -151,7 +160,7 @@ class LiveContext(ssl.SSLContext):
         try:
             # Who has just begun may be judged by the new authorities although the old ones let them in, which refuses them.
             self._context, self._identify = self._tls.context(), self._tls.identify()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.warning("the certificates in %s are not taken in: %s", self._tls.cert.parent, error)
             return
         log.info("the certificates in %s have changed and were taken in", self._tls.cert.parent)
