@@ -144,3 +144,18 @@ def namespace(api: Api) -> str:
     name = f"ns-{next(_numbers)}"
     api.create("/api/v1/namespaces", {"metadata": {"name": name}})
     return name
+
+
+@pytest.fixture
+def maps(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps"
+
+
+@pytest.fixture
+def deployments(namespace: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments"
+
+
+@pytest.fixture
+def services(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/services"
