@@ -24,7 +24,7 @@ from kubelib.server import ApiServer
 from kubelib.server.authn.requestheader import RequestHeaders
 from kubelib.server.authz import ALLOWED, NO_OPINION, Decision
 from kubelib.server.listener import bind, serve
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.tls import Tls
 from kubelib.store import MemoryStore
 from reference_cluster.pki import Authority

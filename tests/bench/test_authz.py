@@ -13,7 +13,7 @@ from kubelib.server.app import ApiServer
 from kubelib.server.authz.bootstrap import ensure_policy
 from kubelib.server.authz.modes import authorizer_of
 from kubelib.server.flow.defaults import ensure_flow_objects
-from kubelib.server.request import parse_request
+from kubelib.server.requestinfo import parse_request
 from kubelib.store import MemoryStore
 
 COUNT = 1000

@@ -12,7 +12,8 @@ from kubelib.api.errors import ApiError
 from kubelib.registry.base import ADMIN
 from kubelib.server.listener import bind, serve
 from kubelib.server.nodes import LogOptions
-from kubelib.server.request import Request, parse_request
+from kubelib.server.request import Request
+from kubelib.server.requestinfo import parse_request
 from kubelib.server.responses import Receive, Scope, Send
 from kubelib.server.streams import log_options
 from kubelib.server.tls import Tls

@@ -24,7 +24,7 @@ from kubelib.server.audit.policy import PolicyError, load_policy, read_policy
 from kubelib.server.auditid import AUDIT_ID
 from kubelib.server.authn import Authenticator, StaticTokens
 from kubelib.server.listener import bind, serve
-from kubelib.server.request import parse_request
+from kubelib.server.requestinfo import parse_request
 from kubelib.store import MemoryStore
 
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -9,7 +9,7 @@ from kubelib.registry.base import User
 from kubelib.server.authz.rbac import RbacAuthorizer
 from kubelib.server.flow import FlowControl
 from kubelib.server.flow.defaults import ensure_flow_objects
-from kubelib.server.request import parse_request
+from kubelib.server.requestinfo import parse_request
 from kubelib.store import MemoryStore
 
 GROUP = "rbac.authorization.k8s.io"

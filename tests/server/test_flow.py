@@ -22,7 +22,7 @@ from kubelib.registry.base import User
 from kubelib.server.flow import FlowControl
 from kubelib.server.flow.defaults import ensure_flow_objects
 from kubelib.server.flow.queues import Level, LevelSettings, Pool, deal, hash_of
-from kubelib.server.request import parse_request
+from kubelib.server.requestinfo import parse_request
 from kubelib.sim import simulate
 from kubelib.store import MemoryStore
 from kubelib.testing.cluster import Cluster

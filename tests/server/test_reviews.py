@@ -13,7 +13,7 @@ from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import User
 from kubelib.server.authz.modes import authorizer_of
 from kubelib.server.authz.rbac import RbacAuthorizer, rule_allows
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.store import MemoryStore
 from kubelib.testing.cluster import Cluster
 

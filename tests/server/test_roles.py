@@ -11,7 +11,7 @@ from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import User
 from kubelib.server.authz.bootstrap import cluster_role_bindings, cluster_roles, ensure_policy
 from kubelib.server.authz.rbac import RbacAuthorizer
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.store import MemoryStore
 from kubelib.testing.cluster import Cluster
 

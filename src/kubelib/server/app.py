@@ -43,7 +43,8 @@ from kubelib.server.flow.base import DEFAULT_CONCURRENCY, LONGEST_WAIT, PART_OF_
 from kubelib.server.nodes import NodeProxy
 from kubelib.server.options import time_allowed
 from kubelib.server.plain import PlainPaths, require_accepted
-from kubelib.server.request import Request, RequestInfo
+from kubelib.server.request import Request
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.responses import (
     READER,
     Reader,

@@ -6,7 +6,8 @@ import attrs
 
 from kubelib.registry.paging import starts_with_all
 from kubelib.server.connecting import COMMANDS
-from kubelib.server.request import Request, RequestInfo, is_set, parse_request
+from kubelib.server.request import Request, is_set
+from kubelib.server.requestinfo import RequestInfo, parse_request
 from kubelib.server.responses import Scope
 
 LASTING = COMMANDS | {"log", "proxy"}

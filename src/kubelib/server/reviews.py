@@ -21,7 +21,8 @@ from kubelib.server.authz import Authorizer
 from kubelib.server.authz.rbac import RbacAuthorizer
 from kubelib.server.bodies import decoded, read_body
 from kubelib.server.encodings import accepted_form
-from kubelib.server.request import Request, RequestInfo
+from kubelib.server.request import Request
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.responses import Response
 
 _KINDS = {

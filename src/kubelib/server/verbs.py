@@ -43,7 +43,8 @@ from kubelib.server.options import (
     require_table_options,
     require_write_options,
 )
-from kubelib.server.request import Request, RequestInfo, query_of
+from kubelib.server.request import Request, query_of
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.responses import Accepted, Body, Joined, Response, warning_header
 
 _PATCHES: dict[str, PatchType] = {

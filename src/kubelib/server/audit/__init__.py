@@ -24,7 +24,7 @@ from kubelib.server.audit.base import Sink, Stage
 from kubelib.server.audit.events import Record, encode_event
 from kubelib.server.audit.policy import Policy
 from kubelib.server.auditid import AUDIT_ID
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.responses import Response, Scope
 
 log = logging.getLogger("kubelib.server")

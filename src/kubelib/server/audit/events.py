@@ -10,7 +10,7 @@ import msgspec
 from kubelib.api.codec import encode_json
 from kubelib.registry.base import User
 from kubelib.server.audit.base import API_VERSION, STAGES, Level, Stage, Verdict
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 LARGEST = 10 * 1024 * 1024
 """Bytes of documents in one event; larger ones are left out, which the event says."""

@@ -7,7 +7,7 @@ import attrs
 
 from kubelib.registry.base import User
 from kubelib.server.audit.base import API_VERSION, LEVELS, STAGES, Stage, Verdict
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 REMEMBERED = 50_000
 _LISTS = ("users", "userGroups", "verbs", "namespaces", "nonResourceURLs", "omitStages")

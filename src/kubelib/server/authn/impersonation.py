@@ -8,7 +8,7 @@ from kubelib.api.errors import BadRequest
 from kubelib.labels.validation import is_dns1123_label, is_dns1123_subdomain
 from kubelib.registry.base import ANONYMOUS, User
 from kubelib.server.authn.extras import extra_key
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 GROUP = "authentication.k8s.io"
 ACCOUNT = "system:serviceaccount:"

@@ -6,7 +6,7 @@ import attrs
 
 from kubelib.api.errors import Forbidden
 from kubelib.registry.base import User
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 MASTERS = "system:masters"
 PUBLIC_PATHS = ("/healthz", "/livez", "/readyz", "/version")

@@ -23,7 +23,7 @@ from kubelib.registry.cache import ResourceCache
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authz import ALLOWED, NO_OPINION, Decision
 from kubelib.server.authz.rbac import Rule, rule_allows
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 MIRROR = "kubernetes.io/config.mirror"
 _READ = ("get", "list", "watch")

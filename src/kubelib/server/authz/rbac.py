@@ -16,7 +16,7 @@ from kubelib.registry.base import User
 from kubelib.registry.cache import ResourceCache
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authz import NO_OPINION, Decision
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 Rule = Mapping[str, Any]
 MOST_DECISIONS, MOST_USERS = 100_000, 10_000

@@ -22,7 +22,7 @@ from kubelib.server.flow.base import DEFAULT_CONCURRENCY, OBJECTS_PER_SEAT, QUEU
 from kubelib.server.flow.defaults import ensure_flow_objects, show_dangling
 from kubelib.server.flow.matching import Schema, in_order, schema_of
 from kubelib.server.flow.queues import Level, LevelSettings, Pool, Queue, Waiting, deal, hash_of
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.responses import Headers
 
 REMEMBERED = 50_000

@@ -12,7 +12,7 @@ from kubelib.api.flowcontrol import (
     Subject,
 )
 from kubelib.registry.base import User
-from kubelib.server.request import RequestInfo
+from kubelib.server.requestinfo import RequestInfo
 
 ACCOUNT = "system:serviceaccount:"
 
