@@ -18,6 +18,7 @@ from kubelib.api.model import replace
 from kubelib.api.times import parse_time
 from kubelib.client import LocalClient
 from kubelib.registry import ResourceRegistries
+from kubelib.registry.base import WriteOptions
 from kubelib.server.authn.legacytokens import Tracking
 from kubelib.server.authn.tokens import ISSUER, ServiceAccountTokens, TokenKey, TokenSigner
 from kubelib.sim import sim_backend
@@ -377,6 +378,26 @@ class _Hand:
         return self.date
 
 
+def test_the_audit_log_says_which_token_was_issued() -> None:
+    async def main() -> None:
+        async with MemoryStore() as store, ResourceRegistries(store) as registries:
+            await registries.bootstrap()
+            registries.tokens = TokenSigner(TokenKey.generated())
+            account = ServiceAccount(metadata=ObjectMeta(name="a", namespace="default"))
+            await LocalClient(registries).resource(ServiceAccount).create(account)
+            documents = registries.of(registries.scheme.of(ServiceAccount))
+            said: dict[str, str] = {}
+            options = WriteOptions(annotate=said.__setitem__)
+            answer = await documents.create(
+                {}, namespace="default", name="a", subresource="token", options=options
+            )
+            token = answer.tree()["status"]["token"]
+            identity = jwt.decode(token, options={"verify_signature": False})["jti"]
+            assert said == {"authentication.kubernetes.io/issued-credential-id": f"JTI={identity}"}
+
+    anyio.run(main)
+
+
 def test_a_remembered_token_still_expires() -> None:
     async def main() -> None:
         clock = _Hand()
@@ -397,9 +418,16 @@ def test_a_remembered_token_still_expires() -> None:
             found = await tokens.authenticate(bearer)
             assert found is not None
             assert found[0].uid == account.metadata.uid
+            clock.date += timedelta(seconds=61)  # clocks differ
+            assert await tokens.authenticate(bearer) is not None
             clock.date += timedelta(seconds=1)
             assert await tokens.authenticate(bearer) is None
             assert tokens.refusal(bearer) == "service account token has expired"
+            clock.date -= timedelta(seconds=3721)
+            assert await tokens.authenticate(bearer) is not None
+            clock.date -= timedelta(seconds=1)
+            assert await tokens.authenticate(bearer) is None
+            assert tokens.refusal(bearer) == "service account token is not valid yet"
             clock.date -= timedelta(days=1)
             assert await tokens.authenticate(bearer) is None
             assert tokens.refusal(bearer) == "service account token is not valid yet"

@@ -97,6 +97,10 @@ async def test_a_mirror_pod_has_no_account_and_no_secrets() -> None:
         for spec, why in (
             ({"serviceAccountName": "x"}, "a mirror pod may not reference service accounts"),
             ({"imagePullSecrets": [{"name": "x"}]}, "a mirror pod may not reference secrets"),
+            (
+                {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "x"}}]}}]},
+                "a mirror pod may not reference secrets",
+            ),
         ):
             tree = pod(**spec, nodeName="n")
             tree["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "1"}

@@ -11,6 +11,7 @@ from kubelib.api.alike import TOKEN_VOLUME
 from kubelib.api.core.config import ServiceAccount
 from kubelib.api.meta import Key
 from kubelib.api.names import generate_name
+from kubelib.api.podreferences import references_of
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.admission.base import Attributes, Verb
 from kubelib.registry.strategies.serviceaccounts import PROJECTED_SECONDS
@@ -151,7 +152,7 @@ def _secrets(spec: Tree) -> Iterator[tuple[str, str]]:
 def _check_mirror(attributes: Attributes, spec: Tree) -> None:
     if spec.get("serviceAccountName"):
         raise attributes.forbidden("a mirror pod may not reference service accounts")
-    if spec.get("imagePullSecrets") or any(True for _ in _secrets(spec)):
+    if references_of(attributes.tree).secrets:
         raise attributes.forbidden("a mirror pod may not reference secrets")
     for volume in spec.get("volumes") or ():
         sources = (volume.get("projected") or {}).get("sources") or ()

@@ -83,6 +83,8 @@ class ServiceAccountStrategy(Strategy):
         status = {"expirationTimestamp": format_time(expires)}
         # A dry run gives nothing away that works.
         status["token"] = "" if options.dry_run else signer.sign(claims)
+        if options.annotate is not None:
+            options.annotate("authentication.kubernetes.io/issued-credential-id", f"JTI={claims['jti']}")
         answer = {
             "kind": "TokenRequest",
             "apiVersion": API_VERSION,

@@ -30,6 +30,8 @@ PRIVATE = "kubernetes.io"
 """The claim that holds what is Kubernetes' own."""
 LEEWAY = timedelta(seconds=60)
 """For how long a token still works after its object was due to be gone, as in Kubernetes."""
+SKEW = 60.0
+"""By how many seconds the clock of another API server may be wrong: so much earlier and later a token works."""
 _LONGEST = 16 * 1024
 _REMEMBERED = 10_000
 _EXTRA = "authentication.kubernetes.io/"
@@ -252,7 +254,7 @@ class ServiceAccountTokens:
                 self._verified.clear()
             self._verified[token] = verified
         now = self.signer.clock.now().timestamp()
-        if not verified.valid_from <= now < verified.valid_until:
+        if now - SKEW > verified.valid_until or now + SKEW < verified.valid_from:
             self._verified.pop(token, None)
             return None
         common = tuple(a for a in audiences or self.signer.audiences if a in verified.audiences)
@@ -277,9 +279,9 @@ class ServiceAccountTokens:
             own = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
             return f"token audiences {_quoted(own)} is invalid for the target audiences {_quoted(wanted)}"
         now = self.signer.clock.now().timestamp()
-        if now >= verified.valid_until:
+        if now - SKEW > verified.valid_until:
             return "service account token has expired"
-        if now < verified.valid_from:
+        if now + SKEW < verified.valid_from:
             return "service account token is not valid yet"
         for bound in verified.bound:
             if not self._is_there(*bound):
