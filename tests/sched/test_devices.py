@@ -169,7 +169,8 @@ async def test_a_pod_waits_for_its_devices_and_they_are_reserved_for_it(world: A
         await add("p")
         await add("q")
         await anyio.sleep(5)
-        assert (await world.refusal("p"))[1].startswith(f"0/2 nodes are available: {LACKING}. preemption: ")
+        said = f"0/2 nodes are available: {LACKING}. still not schedulable, preemption: "
+        assert (await world.refusal("p"))[1].startswith(said)
         assert "Preemption is not helpful for scheduling" in (await world.refusal("p"))[1]
         snapshot = await take_snapshot(world.direct, NOW)
         assert snapshot.table.devices.claim(Key("default", "c")) is not None
@@ -204,6 +205,7 @@ async def test_a_pod_goes_where_its_claim_can_have_devices_and_the_claim_gets_th
     claim = await world.direct.resource(ResourceClaim).get(Key("default", "c"))
     assert await allocated(world, "c") == ["node-1/d"]
     assert claim.metadata.finalizers == ("resource.kubernetes.io/delete-protection",)
+    assert claim.status.allocation.allocation_timestamp is not None
 
 
 async def test_a_device_is_given_to_one_claim_and_to_another_when_it_is_free(world: Any) -> None:
@@ -247,6 +249,8 @@ async def test_devices_are_taken_back_where_their_node_is_full_and_nobody_uses_t
         await world.add_pod("moves", resource_claims=uses)
         await anyio.sleep(30)
         assert (await world.placed())["moves"] == "node-1"
+        told = [message for reason, message in await world.events() if reason == "FailedScheduling"]
+        assert "node. deallocation of ResourceClaim completed, preemption: " in told[0]
         assert await allocated(world, "mine") == ["node-1/e"]
         # What another Pod uses is not taken from it.
         claim = await claims.get(Key("default", "c"))
@@ -256,6 +260,10 @@ async def test_devices_are_taken_back_where_their_node_is_full_and_nobody_uses_t
         await add("stays")
         await anyio.sleep(30)
         assert (await world.placed())["stays"] == ""
+        assert (await world.refusal("stays"))[1].startswith(
+            "0/2 nodes are available: 1 Insufficient cpu, 1 resourceclaim not available on the node."
+            " still not schedulable, preemption: "
+        )
         assert (await claims.get(Key("default", "c"))).status.allocation == on("node-0")
 
 

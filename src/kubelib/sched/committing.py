@@ -12,6 +12,7 @@ from kubelib.api.core.references import ObjectReference
 from kubelib.api.errors import ApiError, Conflict, NotFound, ServiceUnavailable
 from kubelib.api.meta import ObjectMeta
 from kubelib.client.base import Client, SupportsTransactions, TransactionsUnsupported
+from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.binding import NO_ROOM
 from kubelib.sched.following import Following
 from kubelib.sched.pods import PodInfo
@@ -59,6 +60,7 @@ class Committer:
         limit: anyio.CapacityLimiter,
         detection: Detection = "fine",
         commit: Commit = "incremental",
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._name = name
         self._client = client
@@ -68,7 +70,7 @@ class Committer:
         self._detection: Detection = detection
         self._commit: Commit = commit
         self._own: dict[str, int] = {}
-        self._reserver = Reserver(client, following.table.devices, limit=limit, random=random)
+        self._reserver = Reserver(client, following.table.devices, limit=limit, random=random, clock=clock)
         self._binder = client.binder if isinstance(client, SupportsTransactions) else None
 
     def look(self) -> int:

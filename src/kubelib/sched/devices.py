@@ -24,6 +24,7 @@ from kubelib.sched.pods import PodInfo
 KEPT = 64
 """For so many different wishes it is kept which nodes can meet them."""
 LACKING = "cannot allocate all claims"
+ELSEWHERE = "resourceclaim not available on the node"
 
 DeviceObject = ResourceClaim | DeviceClass | ResourceSlice | DeviceTaintRule
 
@@ -213,6 +214,27 @@ class Devices:
                 if not promise.users:
                     del self._promises[key]
                     self._count(promise.allocation, -1)
+
+    def idle(self, pod: PodInfo) -> ResourceClaim | None:
+        """Return a claim of a Pod whose devices are somewhere, and are used by no other Pod."""
+        for name, _ in pod.devices:
+            claim = self._claims.get(Key(pod.namespace, name))
+            if (
+                claim is None
+                or claim.status.allocation is None
+                or claim.status.allocation.node_selector is None
+            ):
+                continue
+            if all(user.uid == pod.uid for user in claim.status.reserved_for):
+                return claim
+        return None
+
+    def afterword(self, pod: PodInfo, reasons: Iterable[str], outright: str) -> str:
+        """Return what kube-scheduler says of a Pod with claims that fits nowhere, before it speaks of preemption."""
+        if not pod.devices or outright:
+            return ""
+        taken_back = ELSEWHERE in reasons and self.idle(pod) is not None
+        return "deallocation of ResourceClaim completed, " if taken_back else "still not schedulable, "
 
     def _allocation(self, key: Key, claim: ResourceClaim | None) -> AllocationResult | None:
         if claim is not None and claim.status.allocation is not None:

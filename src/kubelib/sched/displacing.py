@@ -57,9 +57,10 @@ class Displacement:
         if not verdict.nodes or not self._preemption.wanted:
             self._following.withdraw(pod.uid)
             return verdict.message, None
+        devices = self._table.devices.afterword(pod, verdict.reasons, verdict.outright)
         if self._is_way_being_made(pod):
             waiting = "not eligible due to a terminating pod on the nominated node."
-            return f"{verdict.message} preemption: {waiting}", None
+            return f"{verdict.message} {devices}preemption: {waiting}", None
         try:
             plan = self._preemption.plan(pod)
         except Exception as error:
@@ -68,7 +69,7 @@ class Displacement:
         if isinstance(plan, NoPlan):
             if pod.preempts:
                 self._following.withdraw(pod.uid)
-            return f"{verdict.message} preemption: {plan.message}", None
+            return f"{verdict.message} {devices}preemption: {plan.message}", None
         self._table.nominate(pod, plan.node)
         return verdict.message, plan
 

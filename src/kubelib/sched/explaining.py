@@ -179,7 +179,8 @@ def outcome(preemption: Preemption, pod: PodInfo, verdict: Verdict) -> tuple[Pla
         return None, verdict.message
     plan = preemption.plan(pod)
     if isinstance(plan, NoPlan):
-        return None, f"{verdict.message} preemption: {plan.message}"
+        devices = preemption.table.devices.afterword(pod, verdict.reasons, verdict.outright)
+        return None, f"{verdict.message} {devices}preemption: {plan.message}"
     return plan, verdict.message
 
 

@@ -77,6 +77,7 @@ class Preemption:
 
     def __init__(self, cycle: Cycle, budgets: Budgets, *, started: Started, random: Random) -> None:
         self._cycle = cycle
+        self.table = cycle.table
         self._budgets = budgets
         self._started = started
         self._random = random

@@ -16,6 +16,7 @@ from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.resource import ResourceClaim, ResourceClaimConsumerReference
 from kubelib.client.base import Client
+from kubelib.clock import Clock
 from kubelib.sched.devices import Devices, with_shares
 from kubelib.sched.pods import PodInfo
 
@@ -34,12 +35,19 @@ class Reserver:
     """Writes Pods into the claims that they use, and takes them out."""
 
     def __init__(
-        self, client: Client, devices: Devices, *, limit: anyio.CapacityLimiter, random: Random
+        self,
+        client: Client,
+        devices: Devices,
+        *,
+        limit: anyio.CapacityLimiter,
+        random: Random,
+        clock: Clock,
     ) -> None:
         self._registry = client.resource(ResourceClaim)
         self._devices = devices
         self._limit = limit
         self._random = random
+        self._clock = clock
 
     async def reserve(self, pods: Iterable[PodInfo]) -> dict[str, Exception]:
         """Reserve the claims of Pods for them, and give them the devices that were chosen for them.
@@ -70,23 +78,15 @@ class Reserver:
 
     async def give_back(self, pod: PodInfo) -> None:
         """Take back the devices of one claim of a Pod that fits nowhere with them, if nobody else uses it: others may do."""
-        for name, _ in pod.devices:
-            claim = self._devices.claim(Key(pod.namespace, name))
-            if (
-                claim is None
-                or claim.status.allocation is None
-                or claim.status.allocation.node_selector is None
-            ):
-                continue
-            if any(user.uid != pod.uid for user in claim.status.reserved_for):
-                continue
-            status = replace(claim.status, allocation=None, reserved_for=(), devices=())
-            async with self._limit:
-                try:
-                    await self._registry.update(replace(claim, status=status), subresource="status")
-                except (ApiError, OSError) as error:
-                    log.info("claim %s keeps its devices: %s", claim.key, error)
+        claim = self._devices.idle(pod)
+        if claim is None:
             return
+        status = replace(claim.status, allocation=None, reserved_for=(), devices=())
+        async with self._limit:
+            try:
+                await self._registry.update(replace(claim, status=status), subresource="status")
+            except (ApiError, OSError) as error:
+                log.info("claim %s keeps its devices: %s", claim.key, error)
 
     async def _write(
         self, pods: Iterable[PodInfo], change: Callable[[Users, list[PodInfo]], Users]
@@ -143,7 +143,10 @@ class Reserver:
         """Return a claim with its users, and with the devices that were chosen for it if it has none."""
         allocation = claim.status.allocation
         if allocation is None and users and (chosen := self._devices.promised(claim.key)) is not None:
-            allocation = with_shares(chosen, lambda: UUID(int=self._random.getrandbits(128), version=4))
+            allocation = replace(
+                with_shares(chosen, lambda: UUID(int=self._random.getrandbits(128), version=4)),
+                allocation_timestamp=self._clock.now(),
+            )
             if FINALIZER not in claim.metadata.finalizers:
                 meta = replace(claim.metadata, finalizers=(*claim.metadata.finalizers, FINALIZER))
                 claim = await self._registry.update(replace(claim, metadata=meta))

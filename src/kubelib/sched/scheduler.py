@@ -21,13 +21,13 @@ from kubelib.sched.base import Policy
 from kubelib.sched.claiming import Claimer, Errand
 from kubelib.sched.committing import Committer
 from kubelib.sched.cycle import Cycle
+from kubelib.sched.devices import ELSEWHERE
 from kubelib.sched.displacing import PREEMPTED, Displacement
 from kubelib.sched.following import Following
 from kubelib.sched.groups import Groups
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies import default_policy
-from kubelib.sched.policies.devices import ELSEWHERE
 from kubelib.sched.preemption import Plan
 from kubelib.sched.queue import FIRST_BACKOFF, LONGEST_BACKOFF, SchedulingQueue
 from kubelib.sched.reporting import Recorder, Reporter
@@ -166,6 +166,7 @@ class Scheduler:
             limit=self._limit,
             detection=terms.detection,
             commit=terms.commit,
+            clock=clock,
         )
         self._settler = Settler(self._following, self.queue, self._reporter, self.books)
         self._gathered = Gathered(self._following, self.queue)

@@ -231,7 +231,7 @@ class ResourceManager:
         )
         limit = anyio.CapacityLimiter(32)
         self._reporter = Reporter(client, following, clock=clock, recorder=recorder, limit=limit)
-        self._committer = Committer(name, client, following, random=random, limit=limit)
+        self._committer = Committer(name, client, following, random=random, limit=limit, clock=clock)
         self._used: Mapping[str, Mapping[str, int]] = self.table.tally(self._holder)
         self._offers = Offers(())
         self._requests: list[_Request] = []

@@ -10,12 +10,10 @@ from kubelib.api.resource import AllocationResult
 from kubelib.sched.allocating import Unallocatable
 from kubelib.sched.base import BoolColumn, Happening, Rows
 from kubelib.sched.devicepools import Selects
-from kubelib.sched.devices import Needs
+from kubelib.sched.devices import ELSEWHERE, Needs
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import selector_matches
-
-ELSEWHERE = "resourceclaim not available on the node"
 
 
 def _selects_on(nodes: NodeTable, row: int) -> Selects:
