@@ -8,7 +8,8 @@ import httpx
 import pytest
 from anyio.abc import AnyByteStream, SocketAttribute
 
-from kubelib.client.exchanges import UNREAD, Exchanges
+from kubelib.client.connections import UNREAD
+from kubelib.client.exchanges import Exchanges
 
 Serve = Callable[[AnyByteStream], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"

@@ -1,12 +1,11 @@
 """HTTP/1.1 exchanges over kept connections: what carries the requests of our clients, to API servers and to webhooks.
 
 In place of httpcore, which costs a client several times what our server needs to answer: for each request it goes through all
-connections and polls the sockets of those that are idle. Here only the one that is about to be used is looked at, and a connection is
-a protocol of asyncio's: what arrives is parsed where it arrives, and who waits for an answer wakes once, when all of it is there.
+connections and polls the sockets of those that are idle. Here only the one that is about to be used is looked at; what one of them does is
+in `kubelib.client.connections`.
 """
 
 import asyncio
-import select
 import ssl
 import zlib
 from collections import OrderedDict
@@ -15,273 +14,29 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import anyio
-import attrs
-import httptools
 import httpx
 
 from kubelib.client.base import Answer
 from kubelib.client.connecting import connected
+from kubelib.client.connections import Incoming, KeptConnection, Origin
 
-Origin: TypeAlias = tuple[str, str, int]
-"""Scheme, host, port."""
 Timeouts: TypeAlias = Mapping[str, float | None]
 """How many seconds things may take, by the names that httpx has for them: ``connect``, ``write``, and ``read`` until something comes."""
 Trace: TypeAlias = Callable[[str, Any], Awaitable[None]]
 
 KEPT_CONNECTIONS, KEPT_FOR = 32, 5.0
 """How many idle connections are kept, and for how many seconds, where nobody says otherwise."""
-UNREAD = 1 << 20
-"""Bytes of a body that may have come without anybody having taken them, before the server is let wait."""
-MAX_HEAD = 1 << 18
-"""Bytes that a server may send without any of them being of a body: headers and trailers have an end."""
 CONNECTING, SENDING = "connection.connect_tcp.started", "http11.send_request_headers.started"
 """What the ``trace`` extension of a request is told before a connection is opened for it, and before its first byte is sent; as by httpcore."""
 _PORTS = {"http": 80, "https": 443}
 _IN_PATHS = "/?:@!$&'()*+,;=-._~%"
 
 
-@attrs.define
-class _Answer:
-    """What the parser has found of an answer; the names of the methods are those it calls."""
-
-    headers: list[tuple[bytes, bytes]] = attrs.field(factory=list)
-    reason: bytes = b""
-    parts: list[bytes] = attrs.field(factory=list)
-    """What has come of the body and has not been given on."""
-    unread: int = 0
-    """How many bytes that is."""
-    bodiless: int = 0
-    """Bytes that have come since a part of the body."""
-    has_head: bool = False
-    is_whole: bool = False
-    may_be_followed: bool = False
-    """Whether the connection stays open, so far as the server says; the parser knows while it reports the end, not afterwards."""
-    parser: Any = attrs.field(
-        init=False, default=attrs.Factory(lambda self: httptools.HttpResponseParser(self), takes_self=True)
-    )
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason = reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        # What is said before (100 Continue, 103 Early Hints) is not the answer.
-        self.has_head = self.parser.get_status_code() >= 200
-
-    def on_body(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.unread += len(part)
-        self.bodiless = 0
-
-    def on_message_complete(self) -> None:
-        if self.has_head:
-            self.is_whole, self.may_be_followed = True, self.parser.should_keep_alive()
-        else:
-            self.headers, self.reason = [], b""
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether headers tell where the body ends; otherwise it ends with the connection."""
-        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-
-
-class _Connection(asyncio.Protocol):
-    """One connection, which carries one exchange at a time."""
-
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self.idle_since = 0.0
-        self._loop = asyncio.get_running_loop()
-        self._transport: Any = None
-        self._answer: _Answer | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._wants_whole = False
-        self._heard = 0.0
-        """When something came last."""
-        self._failure: httpx.HTTPError | None = None
-        """Why nothing more is to be expected."""
-        self._lost = False
-        self._is_reading = True
-        self._may_write = asyncio.Event()
-        self._may_write.set()
-
-    # What the event loop says
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        answer = self._answer
-        if answer is None or self._is_answered:
-            self._lost = True  # said unasked, which is that the server closes the connection
-            return
-        self._heard = self._loop.time()
-        answer.bodiless += len(data)
-        try:
-            answer.parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(httpx.RemoteProtocolError(str(error) or type(error).__name__))
-            return
-        if answer.bodiless > MAX_HEAD:
-            self._fail(httpx.RemoteProtocolError(f"the headers are longer than {MAX_HEAD} bytes"))
-            return
-        if self._wants_whole:
-            if answer.is_whole:
-                self._wake()
-            return
-        if answer.unread > UNREAD and self._is_reading:
-            self._is_reading = False
-            self._transport.pause_reading()
-        if answer.has_head:
-            self._wake()
-
-    def eof_received(self) -> None:
-        self._end(None)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._end(error)
-
-    def pause_writing(self) -> None:
-        self._may_write.clear()
-
-    def resume_writing(self) -> None:
-        self._may_write.set()
-
-    @property
-    def _is_answered(self) -> bool:
-        return self._answer is None or self._answer.is_whole
-
-    def _end(self, error: Exception | None) -> None:
-        self._lost = True
-        self._may_write.set()
-        answer = self._answer
-        if answer is None or self._is_answered:
-            return
-        if error is not None and not isinstance(error, ssl.SSLEOFError):
-            self._fail(httpx.ReadError(str(error) or "the connection was closed"))
-        elif answer.has_head and not answer.is_measured:
-            answer.is_whole = True
-            self._wake()
-        else:
-            begun = answer.bodiless or answer.has_head
-            what = "in the middle of an answer" if begun else "without sending a response"
-            self._fail(httpx.RemoteProtocolError(f"Server disconnected {what}."))
-
-    def _fail(self, failure: httpx.HTTPError) -> None:
-        if self._failure is None:
-            self._failure = failure
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    # What exchanges do
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the server has said something unasked, or has closed the connection."""
-        if self._lost or self._transport.is_closing():
-            return True
-        # Also if the event loop has not heard of it yet.
-        connection = self._transport.get_extra_info("socket")
-        if connection is None or connection.fileno() < 0:
-            return True
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-
-    @property
-    def is_free(self) -> bool:
-        """Whether another exchange may follow."""
-        return self._answer is not None and self._answer.may_be_followed and not self._lost
-
-    async def close(self) -> None:
-        """Close it, at once."""
-        self._transport.abort()
-        with anyio.CancelScope(shield=True):
-            await asyncio.sleep(0)  # for the transport to let go of its socket
-
-    async def send(self, request: bytes, timeout: float | None, *, whole: bool) -> None:
-        """Send a request as it stands; `whole` says that its answer is wanted only when all of it is there.
-
-        Raises `httpx.WriteError` and `httpx.WriteTimeout`.
-        """
-        self._answer, self._wants_whole, self._heard = _Answer(), whole, self._loop.time()
-        if self._lost or self._transport.is_closing():
-            raise httpx.WriteError("the connection was closed")
-        self._transport.write(request)
-        if not self._may_write.is_set():
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._may_write.wait()
-            except TimeoutError:
-                raise httpx.WriteTimeout("") from None
-
-    async def head(self, timeout: float | None, *, bodiless: bool = False) -> tuple[int, _Answer]:
-        """Return the status of the answer, and what is known of it, as soon as its headers are there; `bodiless` ones end with them.
-
-        Raises `httpx.ReadError`, `httpx.ReadTimeout` and `httpx.RemoteProtocolError`.
-        """
-        answer = self._answer
-        assert answer is not None
-        while not (answer.is_whole if self._wants_whole else answer.has_head):
-            await self._wait(timeout)
-        if bodiless:
-            answer.is_whole, answer.may_be_followed = True, answer.parser.should_keep_alive()
-        return answer.parser.get_status_code(), answer
-
-    async def body(self, timeout: float | None) -> AsyncIterator[bytes]:
-        """Yield the body as it comes."""
-        answer = self._answer
-        assert answer is not None
-        while True:
-            parts, answer.parts, answer.unread = answer.parts, [], 0
-            for part in parts:
-                yield part
-            if answer.is_whole:
-                if not answer.parts:
-                    return
-                continue
-            if not self._is_reading and not self._lost:
-                self._is_reading = True
-                self._transport.resume_reading()
-            await self._wait(timeout)
-
-    async def _wait(self, timeout: float | None) -> None:
-        """Wait until there is more of the answer."""
-        if self._failure is None:
-            waiter = self._waiter = self._loop.create_future()
-            timer = None
-            if timeout is not None:
-                timer = self._loop.call_at(self._heard + timeout, self._late, waiter, timeout)
-            try:
-                await waiter
-            finally:
-                self._waiter = None
-                if timer is not None:
-                    timer.cancel()
-        if self._failure is not None:
-            raise self._failure
-
-    def _late(self, waiter: asyncio.Future[None], timeout: float) -> None:
-        if waiter.done():
-            return
-        due = self._heard + timeout
-        if due > self._loop.time():
-            # Something has come meanwhile. Whoever does not wait any more is found to be done, then.
-            self._loop.call_at(due, self._late, waiter, timeout)
-        else:
-            self._fail(httpx.ReadTimeout(""))
-
-
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, after which its connection serves others."""
 
-    def __init__(self, connection: _Connection, connections: "Exchanges", timeout: float | None) -> None:
-        self._connection: _Connection | None = connection
+    def __init__(self, connection: KeptConnection, connections: "Exchanges", timeout: float | None) -> None:
+        self._connection: KeptConnection | None = connection
         self._connections = connections
         self._timeout = timeout
 
@@ -307,7 +62,7 @@ class Exchanges(httpx.AsyncBaseTransport):
         self._kept_for = kept_for
         if tls is not None:
             tls.set_alpn_protocols(["http/1.1"])
-        self._idle: OrderedDict[int, _Connection] = OrderedDict()
+        self._idle: OrderedDict[int, KeptConnection] = OrderedDict()
         """The one that was used last at the end."""
         self._places: dict[str, tuple[Origin, str, str]] = {}
 
@@ -385,7 +140,7 @@ class Exchanges(httpx.AsyncBaseTransport):
 
     # Connections
 
-    async def give_back(self, connection: _Connection) -> None:
+    async def give_back(self, connection: KeptConnection) -> None:
         """Keep a connection for others if it can be, otherwise close it."""
         if not connection.is_free:
             await connection.close()
@@ -397,7 +152,7 @@ class Exchanges(httpx.AsyncBaseTransport):
 
     async def _connection(
         self, origin: Origin, name: str, timeouts: Timeouts, trace: Trace | None
-    ) -> _Connection:
+    ) -> KeptConnection:
         """Return a connection that is the caller's: one that was kept, or a new one to a server that has this name."""
         found = await self._take(origin)
         if found is not None:
@@ -406,7 +161,7 @@ class Exchanges(httpx.AsyncBaseTransport):
             await trace(CONNECTING, {})
         return await self._open(origin, name, timeouts.get("connect"))
 
-    async def _take(self, origin: Origin) -> _Connection | None:
+    async def _take(self, origin: Origin) -> KeptConnection | None:
         now = anyio.current_time()
         while self._idle:
             oldest = next(iter(self._idle.values()))
@@ -420,11 +175,11 @@ class Exchanges(httpx.AsyncBaseTransport):
                 await connection.close()
         return None
 
-    async def _drop(self, connection: _Connection) -> None:
+    async def _drop(self, connection: KeptConnection) -> None:
         if self._idle.pop(id(connection), None) is not None:
             await connection.close()
 
-    async def _open(self, origin: Origin, name: str, timeout: float | None) -> _Connection:
+    async def _open(self, origin: Origin, name: str, timeout: float | None) -> KeptConnection:
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": name} if scheme == "https" else {}
@@ -433,7 +188,7 @@ class Exchanges(httpx.AsyncBaseTransport):
                 found = await connected(host, port)
                 try:
                     _, connection = await loop.create_connection(
-                        lambda: _Connection(origin), sock=found, **tls
+                        lambda: KeptConnection(origin), sock=found, **tls
                     )
                 except BaseException:
                     # Whoever is cancelled, or runs out of time, in the handshake leaves nothing open.
@@ -477,7 +232,7 @@ class Through:
         return Answer(response.status_code, dict(response.headers), response.content)
 
 
-def _whole(status: int, answer: _Answer) -> Answer:
+def _whole(status: int, answer: Incoming) -> Answer:
     headers: dict[str, str] = {}
     for raw, value in answer.headers:
         name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
