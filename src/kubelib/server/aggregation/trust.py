@@ -30,8 +30,9 @@ def combined(name: str, said: str, ours: str, now: datetime) -> str:
     """Return what is published of some certificates or names: what has been said and is still good, and what we say."""
     if name.endswith("-ca-file"):
         mine = _CERTIFICATE.findall(ours)
-        others = [one for one in _CERTIFICATE.findall(said) if one not in mine and _is_good(one, now)]
-        return "".join(f"{one}\n" for one in [*others, *mine])
+        # In the order in which it is said: servers that say different things must come to the same.
+        kept = [one for one in _CERTIFICATE.findall(said) if one in mine or _is_good(one, now)]
+        return "".join(f"{one}\n" for one in dict.fromkeys([*kept, *mine]))
     try:
         before = parse_json(said.encode()) if said else []
         names = dict.fromkeys([*map(str, before), *parse_json(ours.encode())])
