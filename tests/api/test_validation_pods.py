@@ -117,6 +117,18 @@ NEW: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r"}]}}, [
         f'{CONTAINER}.resources.claims[1]: Duplicate value: "r"']),
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r", "request": "b"}]}}, []),
+    # their certificates
+    ({"spec__volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {
+        "signerName": "example.com/pods", "keyType": "ED25519", "maxExpirationSeconds": 7862400, "keyPath": "k", "certificateChainPath": "c"}}]}}]}, []),
+    ({C + "volumeMounts": [], "spec__volumes": [{"name": "v", "projected": {"sources": [
+        {"podCertificate": {"signerName": "kubernetes.io/pods", "keyType": "DSA", "maxExpirationSeconds": 90000}},
+        {"podCertificate": {"signerName": "a.b/c", "keyType": "RSA3072", "maxExpirationSeconds": 60, "keyPath": "../k", "user": -1}}]}}]}, [
+        'spec.volumes[0].projected.sources[0].podCertificate.keyType: Unsupported value: "DSA": supported values: "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"',
+        "spec.volumes[0].projected.sources[0].podCertificate.maxExpirationSeconds: Invalid value: 90000: if provided, maxExpirationSeconds must be <= 86400",
+        "spec.volumes[0].projected.sources[0].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath",
+        "spec.volumes[0].projected.sources[1].podCertificate.user: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        "spec.volumes[0].projected.sources[1].podCertificate.maxExpirationSeconds: Invalid value: 60: if provided, maxExpirationSeconds must be >= 3600",
+        "spec.volumes[0].projected.sources[1].podCertificate.keyPath: Invalid value: \"../k\": must not contain '..'"]),
     # how they are called
     ({"spec__hostnameOverride": "a.b"}, []),
     ({"spec__hostnameOverride": "a" * 65, "spec__hostNetwork": True, "spec__setHostnameAsFQDN": True}, [

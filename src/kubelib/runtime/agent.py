@@ -39,11 +39,13 @@ from kubelib.runtime.health import RuntimeHealth
 from kubelib.runtime.mirrors import document_hash, is_mirror
 from kubelib.runtime.names import dns_of, dns_of_host, hosts_file
 from kubelib.runtime.node import NoAddress, NodeReporter
+from kubelib.runtime.podcertificates import PodCertificates
 from kubelib.runtime.pressure import EvictionManager
 from kubelib.runtime.pulls import Recorder
 from kubelib.runtime.settings import NodeSettings
 from kubelib.runtime.static import StaticPods
 from kubelib.runtime.tokens import PodTokens
+from kubelib.runtime.trust import TrustBundles
 from kubelib.runtime.volumes import Volumes
 from kubelib.runtime.worker import TRY_AGAIN, PodWorker
 
@@ -97,7 +99,13 @@ class NodeAgent:
             tokens = PodTokens(client.create_token, clock=clock, random=random)
         self.configuration = Configuration(client, self._refresh, random=random)
         self.volumes = Volumes(
-            root / "volumes", self.configuration, tokens, self, allocatable=lambda: self.node.allocatable
+            root / "volumes",
+            self.configuration,
+            tokens,
+            self,
+            TrustBundles(client),
+            PodCertificates(client, settings.name, clock=clock),
+            allocatable=lambda: self.node.allocatable,
         )
         self.node = NodeReporter(
             client,

@@ -38,7 +38,7 @@ def _user(own: SecurityContext | None, shared: int | None) -> int | None:
 def owners_of(pod: Pod, volume: Volume, files: Iterable[str]) -> dict[str, int]:
     """Return whose the files of a volume are, by path: of the user that one of them or the volume names.
 
-    Otherwise tokens belong to the user as whom the Pod runs, if it says one.
+    Otherwise tokens and keys belong to the user as whom the Pod runs, if it says one.
     """
     usual: int | None = None
     own: dict[str, int | None] = {}
@@ -49,10 +49,19 @@ def owners_of(pod: Pod, volume: Volume, files: Iterable[str]) -> dict[str, int]:
         for shown in projected.sources:
             part = shown.config_map or shown.secret or shown.downward_api
             own |= {item.path: item.user for item in part.items} if part is not None else {}
+            if (bundle := shown.cluster_trust_bundle) is not None:
+                own[bundle.path] = bundle.user
             if (token := shown.service_account_token) is not None:
-                own[token.path] = next((u for u in (token.user, usual, runs_as) if u is not None), None)
+                own[token.path] = _first(token.user, usual, runs_as)
+            if (pair := shown.pod_certificate) is not None:
+                paths = (pair.credential_bundle_path, pair.key_path, pair.certificate_chain_path)
+                own |= dict.fromkeys(paths, _first(pair.user, usual, runs_as))
     owners = {path: usual if (user := own.get(path)) is None else user for path in files}
     return {path: user for path, user in owners.items() if user is not None}
+
+
+def _first(*users: int | None) -> int | None:
+    return next((user for user in users if user is not None), None)
 
 
 def give(root: Path, group: int, mask: int) -> None:

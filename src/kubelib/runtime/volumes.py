@@ -18,7 +18,9 @@ from kubelib.api.quantity import parse_quantity
 from kubelib.runtime import ownership
 from kubelib.runtime.environment import ConfigMissing, ConfigSource, field_value, resource_value
 from kubelib.runtime.mounts import mount, unmount
+from kubelib.runtime.podcertificates import PodCertificates
 from kubelib.runtime.tokens import PodTokens
+from kubelib.runtime.trust import TrustBundles
 
 Files = dict[str, tuple[bytes, int]]
 
@@ -40,6 +42,8 @@ class Volumes:
         source: ConfigSource,
         tokens: PodTokens | None = None,
         storage: StorageSource | None = None,
+        bundles: TrustBundles | None = None,
+        certificates: PodCertificates | None = None,
         *,
         allocatable: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
@@ -48,6 +52,8 @@ class Volumes:
         self._allocatable = allocatable
         self._storage = storage
         self._tokens = tokens
+        self._bundles = bundles
+        self._certificates = certificates
         self._source = source
         self._given: dict[Path, set[str]] = {}
         """By place of claimed storage, the UIDs of the Pods of this node that have it and name a group."""
@@ -141,7 +147,9 @@ class Volumes:
         if (projected := volume.projected) is not None:
             files: Files = {}
             mode = projected.default_mode
-            for part in projected.sources:
+            owned = ownership.group_of(pod) is not None or ownership.user_of(pod) is not None
+            secret_mode = ownership.TOKEN_MODE if owned else _mode(mode)
+            for at, part in enumerate(projected.sources):
                 if part.config_map is not None:
                     files |= await self._config(
                         namespace, part.config_map.name, part.config_map.items, mode, part.config_map.optional
@@ -157,12 +165,16 @@ class Volumes:
                     if self._tokens is None:
                         raise ConfigMissing("this node has no client that can ask for tokens")
                     text = await self._tokens.token(pod, token)
-                    owned = ownership.group_of(pod) is not None or ownership.user_of(pod) is not None
-                    files[token.path] = (text.encode(), ownership.TOKEN_MODE if owned else _mode(mode))
-                if part.cluster_trust_bundle is not None or part.pod_certificate is not None:
-                    raise ConfigMissing(
-                        "this node has no trust bundles and Pod certificates for projected volumes"
-                    )
+                    files[token.path] = (text.encode(), secret_mode)
+                if (bundle := part.cluster_trust_bundle) is not None:
+                    if self._bundles is None:
+                        raise ConfigMissing("this node has no client that can read trust bundles")
+                    files[bundle.path] = (await self._bundles.shown(bundle), _mode(mode))
+                if (certificate := part.pod_certificate) is not None:
+                    if self._certificates is None:
+                        raise ConfigMissing("this node has no client that can ask for certificates")
+                    shown = await self._certificates.shown(pod, volume.name, at, certificate)
+                    files |= {path: (content, secret_mode) for path, content in shown.items()}
             return files
         return None
 
@@ -204,6 +216,8 @@ class Volumes:
         """Remove what is left of a Pod's volumes."""
         if self._tokens is not None:
             self._tokens.forget(uid)
+        if self._certificates is not None:
+            self._certificates.forget(uid)
         for storage, users in list(self._given.items()):
             users.discard(uid)
             if not users:

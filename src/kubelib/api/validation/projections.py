@@ -6,7 +6,7 @@ from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
 from kubelib.api.validation.placement import label_selector_problems
-from kubelib.api.validation.problems import each, forbidden, invalid, required
+from kubelib.api.validation.problems import each, forbidden, invalid, not_supported, required
 from kubelib.api.validation.references import field_reference_problems, resource_reference_problems
 from kubelib.api.validation.signing import signer_problems
 from kubelib.api.validation.trust import bundle_name_messages
@@ -89,6 +89,10 @@ def projected(source: Tree, path: str, problems: list[Problem]) -> None:
         if isinstance(part := projection.get("clusterTrustBundle"), dict):
             _trust_bundle(part, f"{here}.clusterTrustBundle", problems)
             _take(part.get("path"), part.get("path"), path, taken, problems)
+        if isinstance(part := projection.get("podCertificate"), dict):
+            _pod_certificate(part, f"{here}.podCertificate", problems)
+            for field in _CREDENTIALS:
+                _take(part.get(field), part.get(field), path, taken, problems)
         if sum(value is not None for value in projection.values()) > 1:
             problems.append(forbidden(here, "may not specify more than 1 volume type per source"))
 
@@ -108,6 +112,32 @@ def _token(token: Tree, volume: str, path: str, problems: list[Problem]) -> None
         problems.append(invalid(field, seconds, "may not specify a duration larger than 2^32 seconds"))
     user_problems(token, "user", path, problems)
     _target_problems(token, volume, problems)
+
+
+_CREDENTIALS = ("credentialBundlePath", "keyPath", "certificateChainPath")
+_KEYS = ("ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096")
+_LEAST_LIFE, _LONGEST_LIFE, _LONGEST_OF_OURS = 3600, 91 * 86400, 86400
+
+
+def _pod_certificate(wanted: Tree, path: str, problems: list[Problem]) -> None:
+    user_problems(wanted, "user", path, problems)
+    signer, kind = wanted.get("signerName") or "", wanted.get("keyType") or ""
+    problems += signer_problems(signer, f"{path}.signerName")
+    if kind not in _KEYS:
+        problems.append(not_supported(f"{path}.keyType", kind, _KEYS))
+    if (life := wanted.get("maxExpirationSeconds")) is not None:
+        longest = _LONGEST_OF_OURS if signer.startswith("kubernetes.io/") else _LONGEST_LIFE
+        here, rule = f"{path}.maxExpirationSeconds", "if provided, maxExpirationSeconds must be"
+        if life < _LEAST_LIFE:
+            problems.append(invalid(here, life, f"{rule} >= {_LEAST_LIFE}"))
+        elif life > longest:
+            problems.append(invalid(here, life, f"{rule} <= {longest}"))
+    given = [field for field in _CREDENTIALS if wanted.get(field)]
+    if not given:
+        why = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"
+        problems.append(required(path, why))
+    for field in given:
+        problems += each(f"{path}.{field}", wanted[field], texts.unreserved(wanted[field]))
 
 
 def _trust_bundle(bundle: Tree, path: str, problems: list[Problem]) -> None:

@@ -23,7 +23,7 @@ MIRROR = "kubernetes.io/config.mirror"
 _WATCHED = {
     ("", "pods"), ("", "nodes"), ("", "serviceaccounts"), ("", "persistentvolumeclaims"),
     ("coordination.k8s.io", "leases"), ("storage.k8s.io", "csinodes"), ("resource.k8s.io", "resourceslices"),
-    ("certificates.k8s.io", "certificatesigningrequests"),
+    ("certificates.k8s.io", "certificatesigningrequests"), ("certificates.k8s.io", "podcertificaterequests"),
 }  # fmt: skip
 _LABELS = {
     "kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os",
@@ -92,6 +92,31 @@ class NodeRestriction:
                 _slice(attributes, node)
             case "certificatesigningrequests", "":
                 _request(attributes, node)
+            case "podcertificaterequests", _:
+                _certificate(attributes, node)
+
+
+def _certificate(attributes: Attributes, node: str) -> None:
+    """Refuse requests for certificates of Pods that do not run on the node, or of which they do not tell the truth."""
+    if attributes.verb != "create":
+        raise attributes.forbidden(f"unexpected operation {attributes.verb.upper()}")
+    spec: Tree = attributes.tree.get("spec") or {}
+    named = spec.get("nodeName") or ""
+    if named != node:
+        raise attributes.forbidden(
+            f'PodCertificateRequest.Spec.NodeName="{named}", which is not the requesting node "{node}"'
+        )
+    pod = _stored(attributes, Key(attributes.key.namespace, spec.get("podName") or ""))
+    if MIRROR in pod.metadata.annotations:
+        raise attributes.forbidden("mirror pods get no certificates")
+    facts = {
+        "podUID": pod.metadata.uid,
+        "nodeName": pod.spec.node_name,
+        "serviceAccountName": pod.spec.service_account_name,
+    }
+    for field, value in facts.items():
+        if (spec.get(field) or "") != value:
+            raise attributes.forbidden(f'spec.{field} is not that of pod "{pod.metadata.name}": "{value}"')
 
 
 def _require_own(attributes: Attributes, node: str, what: str) -> None:

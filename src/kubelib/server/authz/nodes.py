@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+from kubelib.api.certificates import PodCertificateRequest
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
@@ -48,6 +49,7 @@ class NodeAuthorizer:
         self._volumes = registries.cache_of(PersistentVolume)
         self._attachments = registries.cache_of(VolumeAttachment)
         self._slices = registries.cache_of(ResourceSlice)
+        self._certificates = registries.cache_of(PodCertificateRequest)
         self._rules = tuple(rules)
         self._references: dict[str, _References] = {}
 
@@ -87,6 +89,8 @@ class NodeAuthorizer:
                 return _own(node, request, "CSINode")
             case "resource.k8s.io", "resourceslices":
                 return self._slice(node, request)
+            case "certificates.k8s.io", "podcertificaterequests":
+                return self._certificate(node, request)
             case "", "nodes":
                 return _node(node, request)
             case "", "pods":
@@ -137,6 +141,23 @@ class NodeAuthorizer:
             reason="only the following verbs are allowed for a ResourceSlice:"
             " get, watch, list, create, update, patch, delete, deletecollection"
         )
+
+    def _certificate(self, node: str, request: RequestInfo) -> Decision:
+        """Decide about requests for certificates of Pods: a node reads its own. Whether a new one is, admission looks at."""
+        if request.subresource:
+            return Decision(reason=f"nodes may not access the {request.subresource} subresource")
+        match request.verb:
+            case "create":
+                return ALLOWED
+            case "get":
+                return self._related(node, request, self._is_on(node, request, self._certificates))
+            case "list" | "watch":
+                if request.on_node == node:
+                    return ALLOWED
+                return Decision(
+                    reason="can only list/watch podcertificaterequests with nodeName field selector"
+                )
+        return Decision(reason=f"unexpected verb {request.verb}")
 
     def _pod(self, node: str, request: RequestInfo) -> Decision:
         """Decide about Pods: a node reads its own; what it may change of which, admission looks at."""

@@ -128,7 +128,12 @@ PLAIN: dict[str, tuple[Tree, ...]] = {
         rule("get patch update", "core", "persistentvolumeclaims/status"),
         rule("get", "core", "serviceaccounts"),
         rule("create", "core", "serviceaccounts/token"),
-        rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
+        rule(
+            "create get list watch",
+            "certificates.k8s.io",
+            "certificatesigningrequests podcertificaterequests",
+        ),
+        rule(READ, "certificates.k8s.io", "clustertrustbundles"),
         rule("create delete get patch update", "coordination.k8s.io", "leases"),
         rule("get", "storage.k8s.io", "volumeattachments"),
         rule(READ, "storage.k8s.io", "csidrivers"),
