@@ -502,7 +502,7 @@ def test_what_is_kept_of_nodes_that_can_give_devices_is_what_is_found_anew(seed:
                 devices.put_rule("t", rule if random.random() < 0.5 else None)
         for claims in asked:
             kept = list(devices.judge(claims, nodes))
-            devices._problems.clear()
+            devices._judgements.clear()
             assert kept == list(devices.judge(claims, nodes)), step
-            answers |= set(kept)
+            answers |= {judgement.problem for judgement in kept}
     assert answers == {"", "cannot allocate all claims"}

@@ -34,12 +34,13 @@ from kubelib.sched.devices import DeviceObject, Devices
 from kubelib.sched.following import Following
 from kubelib.sched.keeping import trimmed
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies import default_policy
+from kubelib.sched.policies import PrefersFirstChoices, default_policy
 from kubelib.sched.snapshot import make_snapshot, take_snapshot
 from kubelib.sim.hardship import Lossy
 from kubelib.testing.objects import make_node, make_pod
 from tests.sched.conftest import containers
-from tests.sched.test_allocating import device, offer
+from tests.sched.layouts import points
+from tests.sched.test_allocating import CLASSES, at_least, claim, device, either, offer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLASS = DeviceClass(metadata=ObjectMeta(name="gpu"))
@@ -299,6 +300,25 @@ async def test_shares_of_a_device_have_identities(world: Any) -> None:
     (result,) = claim.status.allocation.devices.results
     assert UUID(result.share_id).version == 4
     assert result.consumed_capacity == {"memory": "8Gi"}
+
+
+def test_nodes_are_better_where_claims_get_what_they_would_rather_have() -> None:
+    big, small = device("big", "8Gi"), device("small", "4Gi")
+    choice = claim(either("r", ("one", at_least("8Gi"), 1), ("two", "", 1)), either("q", ("one", "", 1)))
+    things = (
+        *CLASSES,
+        choice,
+        offer(big, small, name="a", pool="a", node_name="a"),
+        offer(small, device("other", "1Gi"), name="b", pool="b", node_name="b"),
+        offer(small, name="c", pool="c", node_name="c"),
+    )
+    nodes = [make_node(name) for name in "abc"]
+    table = make_snapshot(nodes, [], now=NOW, devices=things).table
+    pod = using("c0")
+    assert points(PrefersFirstChoices(), pod, table) == {"a": 100, "b": 93, "c": 0}
+    assert Cycle(table, default_policy(), Random(1)).decide(PodInfo.of(pod)).node == "a"
+    table.devices.put(make_claim("c"))
+    assert not PrefersFirstChoices().concerns(PodInfo.of(using("c")), table)
 
 
 def test_what_is_known_of_a_claim_is_not_forgotten_for_what_was_known_before() -> None:

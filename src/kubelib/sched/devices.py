@@ -21,6 +21,8 @@ from kubelib.sched.allocating import Taken, Unallocatable, allocate
 from kubelib.sched.devicepools import DeviceId, DevicePools, Selects
 from kubelib.sched.pods import PodInfo
 
+MOST_ALTERNATIVES = 8
+"""How many alternatives a request may have."""
 KEPT = 64
 """For so many different wishes it is kept which nodes can meet them."""
 LACKING = "cannot allocate all claims"
@@ -42,6 +44,16 @@ class Needs:
 
 
 @attrs.frozen
+class Judgement:
+    """What a node can do for claims that have no devices."""
+
+    problem: str = ""
+    """Why they cannot have any; empty if they can."""
+    points: int = 0
+    """The more, the earlier the alternatives are that they would get."""
+
+
+@attrs.frozen
 class _Promise:
     """Devices that a claim is about to get."""
 
@@ -60,8 +72,8 @@ class Devices:
         self._promises: dict[Key, _Promise] = {}
         self._taken: Counter[DeviceId] = Counter()
         self._consumed: dict[DeviceId, Counter[str]] = {}
-        self._problems: OrderedDict[str, dict[str, tuple[int, str]]] = OrderedDict()
-        """By what is asked for, then by node: why it cannot be had there, and the stamp of the node when that was found."""
+        self._judgements: OrderedDict[str, dict[str, tuple[int, Judgement]]] = OrderedDict()
+        """By what is asked for, then by node: what was found, and the stamp of the node then."""
 
     def claim(self, key: Key) -> ResourceClaim | None:
         """Return a claim."""
@@ -100,7 +112,7 @@ class Devices:
     def put_class(self, name: str, found: DeviceClass | None) -> bool:
         """Learn of a class, or that it is gone (None); return whether that may help a Pod."""
         old = self._classes.pop(name, None)
-        self._problems.clear()
+        self._judgements.clear()
         if found is None:
             return False
         self._classes[name] = found
@@ -146,28 +158,31 @@ class Devices:
 
     def put_rule(self, name: str, rule: DeviceTaintRule | None) -> bool:
         """Learn of a rule that taints devices, or that it is gone (None); return whether that may help a Pod."""
-        self._problems.clear()
+        self._judgements.clear()
         return self.pools.put_rule(name, rule)
 
-    def judge(self, claims: tuple[ResourceClaim, ...], nodes: Iterable[tuple[str, Selects]]) -> Iterator[str]:
-        """Yield, for each node, why claims that have none cannot have devices there; empty where they can."""
+    def judge(
+        self, claims: tuple[ResourceClaim, ...], nodes: Iterable[tuple[str, Selects]]
+    ) -> Iterator[Judgement]:
+        """Judge, one by one, whether nodes can give devices to claims that have none, and how good these are."""
         asked = repr([claim.spec for claim in claims])
-        known = self._problems.setdefault(asked, {})
-        self._problems.move_to_end(asked)
-        if len(self._problems) > KEPT:
-            self._problems.popitem(last=False)
+        known = self._judgements.setdefault(asked, {})
+        self._judgements.move_to_end(asked)
+        if len(self._judgements) > KEPT:
+            self._judgements.popitem(last=False)
         for node, selects in nodes:
-            stamp, found = self.pools.stamp(node), known.get(node)
-            if found is not None and found[0] == stamp:
-                yield found[1]
+            stamp, kept = self.pools.stamp(node), known.get(node)
+            if kept is not None and kept[0] == stamp:
+                yield kept[1]
                 continue
             try:
-                problem = LACKING if self.allocate(claims, node, selects) is None else ""
+                found = self.allocate(claims, node, selects)
+                judgement = Judgement(LACKING) if found is None else Judgement("", _points(claims, found))
             except Unallocatable as error:
-                problem = str(error)
+                judgement = Judgement(str(error))
             if stamp is not None:
-                known[node] = stamp, problem
-            yield problem
+                known[node] = stamp, judgement
+            yield judgement
 
     def allocate(
         self, claims: tuple[ResourceClaim, ...], node: str, selects: Selects
@@ -258,6 +273,17 @@ class Devices:
                 there[name] += sign * parse_quantity(amount).nano
             if not there[""]:
                 del self._consumed[id]
+
+
+def _points(claims: Iterable[ResourceClaim], found: Iterable[AllocationResult]) -> int:
+    total = 0
+    for claim, allocation in zip(claims, found, strict=True):
+        given = {result.request for result in allocation.devices.results}
+        for request in claim.spec.devices.requests:
+            for at, other in enumerate(request.first_available):
+                if f"{request.name}/{other.name}" in given:
+                    total += MOST_ALTERNATIVES - at
+    return total
 
 
 def _is_older(claim: ResourceClaim, than: ResourceClaim) -> bool:

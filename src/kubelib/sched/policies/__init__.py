@@ -12,7 +12,7 @@ from kubelib.sched.policies.allocation import (
     RequestedToCapacityRatio,
 )
 from kubelib.sched.policies.choosers import AnyOf, Best, InTurn
-from kubelib.sched.policies.devices import HasDevices
+from kubelib.sched.policies.devices import HasDevices, PrefersFirstChoices
 from kubelib.sched.policies.filters import (
     FitsResources,
     HasFeatures,
@@ -60,6 +60,7 @@ PREFERENCES: tuple[tuple[Score, float], ...] = (
     (PrefersNodeAffinity(), 2.0),
     (PrefersEven(), 2.0),
     (LikesCompany(), 2.0),
+    (PrefersFirstChoices(), 2.0),
 )
 """What Pods and nodes say that they prefer."""
 
@@ -157,6 +158,7 @@ __all__ = [
     "MostAllocated",
     "PerNode",
     "PrefersEven",
+    "PrefersFirstChoices",
     "PrefersNodeAffinity",
     "PrefersSpace",
     "PrefersUntainted",

@@ -1,6 +1,6 @@
-"""The filter about devices. It looks at what is known of claims to them besides rows, and concerns only Pods that have some."""
+"""The filter and the score about devices. They look at what is known of claims to them besides rows, and concern only Pods that have some."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -8,9 +8,9 @@ import numpy as np
 from kubelib.api.meta import Key
 from kubelib.api.resource import AllocationResult
 from kubelib.sched.allocating import Unallocatable
-from kubelib.sched.base import BoolColumn, Happening, Rows
+from kubelib.sched.base import BoolColumn, FloatColumn, Happening, Rows
 from kubelib.sched.devicepools import Selects
-from kubelib.sched.devices import ELSEWHERE, Needs
+from kubelib.sched.devices import ELSEWHERE, Judgement, Needs
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
 from kubelib.sched.policies.filters import selector_matches
@@ -30,6 +30,10 @@ def promises_on(pod: PodInfo, nodes: NodeTable, row: int) -> dict[Key, Allocatio
         found = nodes.devices.allocate(needs.lacking, nodes.names[row], _selects_on(nodes, row))
         return dict(zip((c.key for c in needs.lacking), found, strict=True)) if found is not None else {}
     return {}
+
+
+def _judged(needs: Needs, nodes: NodeTable, rows: Iterable[int]) -> Iterator[Judgement]:
+    return nodes.devices.judge(needs.lacking, ((nodes.names[row], _selects_on(nodes, row)) for row in rows))
 
 
 class HasDevices:
@@ -58,18 +62,34 @@ class HasDevices:
             return result
         here = np.broadcast_to(result, len(nodes.present[rows])) & nodes.present[rows]
         numbers = [row for at, row in enumerate(nodes.indices(rows)) if here[at]]
-        here[here] = [not problem for problem in self._problems(needs, nodes, numbers)]
+        here[here] = [not found.problem for found in _judged(needs, nodes, numbers)]
         return here
-
-    def _problems(self, needs: Needs, nodes: NodeTable, rows: Sequence[int]) -> list[str]:
-        """Return why rows cannot give devices to claims that lack them."""
-        asked = ((nodes.names[row], _selects_on(nodes, row)) for row in rows)
-        return list(nodes.devices.judge(needs.lacking, asked))
 
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Name what is wrong."""
         needs = nodes.devices.needs(pod)
         if needs.outright:
             return (needs.outright,)
-        problem = self._problems(needs, nodes, [row])[0] if needs.lacking else ""
+        problem = next(_judged(needs, nodes, [row])).problem if needs.lacking else ""
         return (problem or ELSEWHERE,)
+
+
+class PrefersFirstChoices:
+    """Prefers nodes on which the Pod's claims get what they would rather have: the best of those that fit gets 100."""
+
+    name = "DynamicResources"
+
+    def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
+        """Only Pods are concerned that leave a choice."""
+        return bool(pod.devices) and any(
+            request.first_available
+            for claim in nodes.devices.needs(pod).lacking
+            for request in claim.spec.devices.requests
+        )
+
+    def score(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> FloatColumn | float:
+        """Judge the nodes."""
+        judged = _judged(nodes.devices.needs(pod), nodes, nodes.indices(rows))
+        points = np.array([found.points for found in judged], np.int64)
+        most = points.max(initial=0)
+        return np.asarray(100 * points // most, np.float64) if most else 0.0
