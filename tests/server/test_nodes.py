@@ -101,17 +101,58 @@ def test_a_node_reads_the_volumes_of_its_pods(admin: httpx.Client) -> None:
         "driver": "d",
         "volumeHandle": "h",
         "nodePublishSecretRef": {"name": "key", "namespace": "default"},
+        "controllerPublishSecretRef": {"name": "control", "namespace": "default"},
+        "controllerExpandSecretRef": {"name": "grow", "namespace": "default"},
     }
     volume = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "csi": source}
     make(admin, "persistentvolumes", named("PersistentVolume", "v", spec=volume), of="/api/v1")
     make(admin, "persistentvolumes", named("PersistentVolume", "w", spec=volume), of="/api/v1")
-    make(admin, "secrets", named("Secret", "key"))
+    for name in ("key", "control", "grow"):
+        make(admin, "secrets", named("Secret", name))
     paths = (f"{CORE}/persistentvolumeclaims/c", "/api/v1/persistentvolumes/v", f"{CORE}/secrets/key")
     assert [as_node(admin, "GET", path) for path in paths] == [403, 403, 403]
     mounts = [{"name": "a", "persistentVolumeClaim": {"claimName": "c"}}]
     make(admin, "pods", pod("p", "mine", volumes=mounts))
-    assert [as_node(admin, "GET", path) for path in paths] == [200, 200, 200]
+    # Whoever makes a claim may name any volume: that gives nothing while the volume is not the claim's.
+    assert [as_node(admin, "GET", path) for path in paths] == [200, 403, 403]
+    merge = {"content-type": "application/merge-patch+json"}
+    for owner, codes in (("other", [200, 403, 403]), ("c", [200, 200, 200])):
+        bound = {"spec": {"claimRef": {"namespace": "default", "name": owner}}}
+        assert admin.patch("/api/v1/persistentvolumes/v", json=bound, headers=merge).status_code == 200
+        assert [as_node(admin, "GET", path) for path in paths] == codes
     assert as_node(admin, "GET", "/api/v1/persistentvolumes/w") == 403
+    # What controllers use is none of a node's business.
+    assert (
+        as_node(admin, "GET", f"{CORE}/secrets/control")
+        == as_node(admin, "GET", f"{CORE}/secrets/grow")
+        == 403
+    )
+
+
+def test_a_volumes_secret_is_in_the_namespace_of_its_claim_where_nothing_else_is_said(
+    admin: httpx.Client,
+) -> None:
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+        "volumeName": "v",
+        "storageClassName": "",
+    }
+    make(admin, "persistentvolumeclaims", named("PersistentVolumeClaim", "c", spec=spec))
+    source = {"shareName": "s", "secretName": "key"}
+    volume = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "azureFile": source,
+        "claimRef": {"namespace": "default", "name": "c"},
+    }
+    make(admin, "persistentvolumes", named("PersistentVolume", "v", spec=volume), of="/api/v1")
+    make(admin, "secrets", named("Secret", "key"))
+    make(
+        admin, "pods", pod("p", "mine", volumes=[{"name": "a", "persistentVolumeClaim": {"claimName": "c"}}])
+    )
+    assert as_node(admin, "GET", f"{CORE}/secrets/key") == 200
+    assert as_node(admin, "GET", "/api/v1/namespaces/kube-system/secrets/key") == 403
 
 
 def mirror(admin: httpx.Client, name: str, **spec: Any) -> dict[str, Any]:
@@ -449,6 +490,15 @@ def test_leases_and_tokens_are_those_of_the_node(admin: httpx.Client) -> None:
     make(admin, "pods", pod("without", "mine", serviceAccountName="robot"))
     uid = admin.get(f"{CORE}/pods/without").json()["metadata"]["uid"]
     assert ask("robot", {**good, "name": "without", "uid": uid}) == 403
+
+
+@pytest.mark.parametrize("name", ["=mine", "mine,", "mine,spec.nodeName=mine", ""])
+def test_nobody_is_another_node_by_an_odd_name(admin: httpx.Client, name: str) -> None:
+    make(admin, "secrets", named("Secret", "s"))
+    make(admin, "pods", pod("p", "mine", volumes=[{"name": "a", "secret": {"secretName": "s"}}]))
+    headers = [("impersonate-user", f"system:node:{name}"), ("impersonate-group", "system:nodes")]
+    assert admin.get(f"{CORE}/secrets/s", headers=headers).status_code == 403
+    assert admin.get(f"{CORE}/secrets/s", headers=MINE).status_code == 200
 
 
 def test_whoever_is_in_the_group_without_being_a_node_may_nothing(admin: httpx.Client) -> None:

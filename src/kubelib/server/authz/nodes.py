@@ -17,7 +17,7 @@ from kubelib.api.meta import Key
 from kubelib.api.podreferences import NO_REFERENCES, References, references_of, secrets_of
 from kubelib.api.resource import ResourceSlice
 from kubelib.api.storage import VolumeAttachment
-from kubelib.labels import parse_field_selector
+from kubelib.labels import FieldRequirement, FieldSelector
 from kubelib.registry.admission.noderestriction import LEASES, NODES, PREFIX, node_of
 from kubelib.registry.base import Query, User
 from kubelib.registry.cache import ResourceCache
@@ -181,7 +181,8 @@ class NodeAuthorizer:
         return document is not None and (document.tree().get("spec") or {}).get("nodeName") == node
 
     def _pods_of(self, node: str, namespace: str = "") -> Iterator[tuple[Document, References]]:
-        fields = parse_field_selector(f"spec.nodeName={node}")
+        # Never by a text: what is after system:node: is whatever somebody's certificate says.
+        fields = FieldSelector((FieldRequirement("spec.nodeName", node),))
         for document in self._pods.select(Query(namespace, fields=fields)):
             known = self._references.get(document.meta.uid)
             if known is None or known.version != document.meta.resource_version:
@@ -196,7 +197,7 @@ class NodeAuthorizer:
         if any(request.name in getattr(used, what) for _, used in self._pods_of(node, request.namespace)):
             return True
         return what == "secrets" and any(
-            (request.namespace, request.name) in secrets_of(volume.tree()) for volume in self._mounted(node)
+            (request.namespace, request.name) in _secrets_of(volume) for volume in self._mounted(node)
         )
 
     def _runs_as(self, node: str, request: RequestInfo) -> bool:
@@ -205,18 +206,44 @@ class NodeAuthorizer:
         )
 
     def _mounted(self, node: str) -> Iterator[Document]:
+        """Yield the volumes of the claims that Pods use. A claim may name any volume: only the volume says whose it is."""
         for pod, used in self._pods_of(node):
             for name in sorted(used.claims):
-                claim = self._claims.get(Key(pod.meta.namespace, name))
-                if claim is None:
-                    continue
-                volume = (claim.tree().get("spec") or {}).get("volumeName")
+                key = Key(pod.meta.namespace, name)
+                claim = self._claims.get(key)
+                volume = (claim.tree().get("spec") or {}).get("volumeName") if claim is not None else None
                 document = self._volumes.get(Key("", volume)) if volume else None
-                if document is not None:
+                if document is not None and _claim_of(document) == key:
                     yield document
 
     def _mounts(self, node: str, name: str) -> bool:
-        return any(document.meta.name == name for document in self._mounted(node))
+        volume = self._volumes.get(Key("", name))
+        claim = _claim_of(volume) if volume is not None else None
+        return claim is not None and any(
+            claim.name in used.claims for _, used in self._pods_of(node, claim.namespace)
+        )
+
+
+_NOT_FOR_NODES = ("controllerPublishSecretRef", "controllerExpandSecretRef")
+
+
+def _claim_of(volume: Document) -> Key | None:
+    """Return the claim that a volume belongs to."""
+    reference = (volume.tree().get("spec") or {}).get("claimRef") or {}
+    namespace, name = reference.get("namespace"), reference.get("name")
+    return Key(namespace, name) if namespace and name else None
+
+
+def _secrets_of(volume: Document) -> set[tuple[str, str]]:
+    """Return namespace and name of the Secrets with which a node mounts a volume, which may be in the namespace of its claim."""
+    claim = _claim_of(volume)
+    sources = {
+        kind: {part: value for part, value in source.items() if part not in _NOT_FOR_NODES}
+        for kind, source in (volume.tree().get("spec") or {}).items()
+        if isinstance(source, dict)
+    }
+    where = claim.namespace if claim is not None else ""
+    return {(namespace or where, name) for namespace, name in secrets_of(sources)}
 
 
 def _get(request: RequestInfo) -> Decision | None:
