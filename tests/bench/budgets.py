@@ -17,6 +17,12 @@ def best_within(benchmark: BenchmarkFixture, budget: float) -> None:
         within(benchmark, "best_seconds", benchmark.stats.stats.min, budget)
 
 
+def median_within(benchmark: BenchmarkFixture, budget: float) -> None:
+    """Fail if rounds took more seconds than the budget in the median; a budget of 0 is none."""
+    if budget and benchmark.enabled and benchmark.stats is not None:
+        within(benchmark, "median_seconds", benchmark.stats.stats.median, budget)
+
+
 def at_least(benchmark: BenchmarkFixture, what: str, found: float, floor: float) -> None:
     """Note a figure with what it must reach, and fail if it does not; a floor of 0 is none."""
     benchmark.extra_info[what] = round(found)

@@ -98,10 +98,11 @@ def test_sums_are_those_of_numpy(count: int) -> None:
     from numba import njit
 
     from kubelib.sim.cell.compiled.offers import total
+    from kubelib.sim.cell.compiled.state import HALF, HALVES
 
-    adding: Any = njit(lambda values: total(values))
+    adding: Any = njit(lambda values, halves: total(values, halves))
     values = np.random.Generator(np.random.PCG64(count)).random(count) * 4
-    assert adding(values) == values.sum()
+    assert adding(values, np.zeros(HALVES, dtype=HALF)) == values.sum()
 
 
 def test_they_are_without_jobs_and_for_jobs_that_never_fit() -> None:

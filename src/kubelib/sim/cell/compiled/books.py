@@ -23,8 +23,9 @@ def note_claims(state: State, count: int) -> int:
     """Keep on which machines tasks are placed; return where that begins."""
     sheet = state.sheet[0]
     first: int = sheet.claimed
+    claims, places = state.claims, state.placed
     for index in range(count):
-        state.claims[first + index] = state.placed[index]
+        claims[first + index] = places[index]
     sheet.claimed = first + count
     return first
 

@@ -5,23 +5,24 @@ A snapshot is not copied: the diary says what the shared state was like when it 
 
 from kubelib.sim.cell.compiled.compiling import inner
 from kubelib.sim.cell.compiled.events import use
-from kubelib.sim.cell.compiled.placing import take
+from kubelib.sim.cell.compiled.placing import copy, take
 from kubelib.sim.cell.compiled.state import State
 
 
 @inner
 def exchange(state: State, first: int, after: int, step: int) -> None:
     """Exchange what machines are like for what the diary says: backward that brings the past back, forward the present."""
+    diary, cpus, memories, sequences = state.diary, state.cpu, state.memory, state.sequence
     for index in range(first, after, step):
-        entry = state.diary[index]
+        entry = diary[index]
         machine = entry.machine
         cpu, memory, sequence = entry.cpu, entry.memory, entry.sequence
-        entry.cpu = state.cpu[machine]
-        entry.memory = state.memory[machine]
-        entry.sequence = state.sequence[machine]
-        state.cpu[machine] = cpu
-        state.memory[machine] = memory
-        state.sequence[machine] = sequence
+        entry.cpu = cpus[machine]
+        entry.memory = memories[machine]
+        entry.sequence = sequences[machine]
+        cpus[machine] = cpu
+        memories[machine] = memory
+        sequences[machine] = sequence
 
 
 @inner
@@ -29,43 +30,44 @@ def changing(state: State) -> None:
     """Say that the shared state is about to differ from the snapshots that are open."""
     sheet = state.sheet[0]
     if sheet.open:
-        for number in range(len(state.desks)):
-            state.desks[number].open = 0
+        desks = state.desks
+        for number in range(len(desks)):
+            desks[number].open = 0
         sheet.open = 0
 
 
 @inner
 def _replayed(state: State, placed: int, cpu: float, memory: float, now: float) -> int:
     """Commit as the simulator of the paper did; see `kubelib.sim.cell.commits.Commits`."""
-    sheet, turn = state.sheet[0], state.turn
+    sheet, turn, places, drawn = state.sheet[0], state.turn, state.placed, state.drawn
+    seen, sequences = state.seen, state.sequence
+    cpus, cpu_total, memories, memory_total = state.cpu, state.cpu_total, state.memory, state.memory_total
     landed = 0
     for index in range(placed):
-        machine = state.placed[index]
+        machine = places[index]
         own = turn[machine]
         turn[machine] = own + 1
         if sheet.coarse:
-            conflict = state.seen[index] + own != state.sequence[machine]
+            conflict = seen[index] + own != sequences[machine]
         else:
             conflict = (
-                state.cpu_total[machine] - state.cpu[machine] < cpu
-                or state.memory_total[machine] - state.memory[machine] < memory
+                cpu_total[machine] - cpus[machine] < cpu or memory_total[machine] - memories[machine] < memory
             )
         if not conflict:
-            take(state, machine, cpu, memory)
+            drawn[landed] = machine
+            take(state, drawn, landed, landed + 1, cpu, memory)
             if sheet.coarse:
-                state.sequence[machine] += 1
-            state.drawn[landed] = machine
+                sequences[machine] += 1
             landed += 1
         elif sheet.together:
-            for other in range(landed):
-                take(state, state.drawn[other], -cpu, -memory)
+            take(state, drawn, 0, landed, -cpu, -memory)
             landed = -1
             break
     for index in range(placed):
-        turn[state.placed[index]] = 0
+        turn[places[index]] = 0
     if landed < 0:
         return 0
-    state.placed[:landed] = state.drawn[:landed]
+    copy(drawn, places, landed)
     use(sheet, now, landed * cpu, landed * memory)
     return landed
 
@@ -73,27 +75,29 @@ def _replayed(state: State, placed: int, cpu: float, memory: float, now: float) 
 @inner
 def _without_conflict(state: State, placed: int, cpu: float, memory: float) -> int:
     """Put the claims that land first; return how many they are."""
-    sheet, turn = state.sheet[0], state.turn
+    sheet, turn, places, drawn = state.sheet[0], state.turn, state.placed, state.drawn
+    seen, sequences = state.seen, state.sequence
+    cpus, cpu_total, memories, memory_total = state.cpu, state.cpu_total, state.memory, state.memory_total
     landed = 0
     for index in range(placed):
-        machine = state.placed[index]
+        machine = places[index]
         upto = turn[machine] + 1
         turn[machine] = upto
         if sheet.coarse:
-            lands = state.seen[index] == state.sequence[machine]
+            lands = seen[index] == sequences[machine]
         else:
             lands = (
-                state.cpu[machine] + upto * cpu <= state.cpu_total[machine]
-                and state.memory[machine] + upto * memory <= state.memory_total[machine]
+                cpus[machine] + upto * cpu <= cpu_total[machine]
+                and memories[machine] + upto * memory <= memory_total[machine]
             )
         if lands:
-            state.drawn[landed] = machine
+            drawn[landed] = machine
             landed += 1
     for index in range(placed):
-        turn[state.placed[index]] = 0
+        turn[places[index]] = 0
     if sheet.together and landed < placed:
         return 0
-    state.placed[:landed] = state.drawn[:landed]
+    copy(drawn, places, landed)
     return landed
 
 
@@ -101,8 +105,9 @@ def _without_conflict(state: State, placed: int, cpu: float, memory: float) -> i
 def number_claims(state: State, count: int) -> None:
     """Count the claims that machines have taken, if detection is coarse."""
     if state.sheet[0].coarse:
+        sequences, places = state.sequence, state.placed
         for index in range(count):
-            state.sequence[state.placed[index]] += 1
+            sequences[places[index]] += 1
 
 
 @inner
@@ -115,8 +120,7 @@ def commit(state: State, placed: int, cpu: float, memory: float, now: float) -> 
     landed = _without_conflict(state, placed, cpu, memory)
     if landed:
         changing(state)
-        for index in range(landed):
-            take(state, state.placed[index], cpu, memory)
+        take(state, state.placed, 0, landed, cpu, memory)
         number_claims(state, landed)
         use(sheet, now, landed * cpu, landed * memory)
     return landed

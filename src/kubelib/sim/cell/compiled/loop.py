@@ -104,8 +104,7 @@ def _release(state: State, job: int, begin: int, end: int, now: float) -> None:
     sheet = state.sheet[0]
     changing(state)
     cpu, memory = state.jobs[job].cpu, state.jobs[job].memory
-    for index in range(begin, end):
-        take(state, state.claims[index], -cpu, -memory)
+    take(state, state.claims, begin, end, -cpu, -memory)
     recent = state.recent[sheet.releases % REMEMBERED]
     recent.begin = begin
     recent.end = end
@@ -160,20 +159,20 @@ def _worth_a_look(state: State, number: int, job: int) -> int:
     since, releases = state.jobs[job].stuck, state.sheet[0].releases
     if since < 0 or releases - since > REMEMBERED:
         return -1
-    desk, turn = state.desks[number], state.turn
+    desk, turn, claims = state.desks[number], state.turn, state.claims
     first, after = desk.first, desk.first + desk.count
     lowest, highest = after, first - 1
     for release in range(since, releases):
         recent = state.recent[release % REMEMBERED]
         for index in range(recent.begin, recent.end):
-            machine = state.claims[index]
+            machine = claims[index]
             if first <= machine < after:
                 turn[machine] = 1
                 lowest, highest = min(lowest, machine), max(highest, machine)
     # in order, each once
-    count = 0
+    count, among = 0, state.eligible
     for machine in range(lowest, highest + 1):
-        state.eligible[count] = machine
+        among[count] = machine
         count += turn[machine]
         turn[machine] = 0
     return count
@@ -200,8 +199,9 @@ def _decided(state: State, number: int, job: int, now: float, think: float) -> N
         begin, end = desk.noted, sheet.noted
         exchange(state, end - 1, begin - 1, -1)
         placed = place(state, number, eligible, asked, cpu, memory)
+        seen, sequences, places = state.seen, state.sequence, state.placed
         for index in range(placed):
-            state.seen[index] = state.sequence[state.placed[index]]
+            seen[index] = sequences[places[index]]
         exchange(state, sheet.noted - 1, end - 1, -1)
         sheet.noted = end
         exchange(state, begin, end, 1)

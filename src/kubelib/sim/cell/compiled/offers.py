@@ -1,16 +1,14 @@
 """Two-level scheduling in compiled runs, as `kubelib.sim.cell.twolevel` and `kubelib.sched.fairness.Offers` have it."""
 
-import numpy as np
-
 from kubelib.sim.cell.base import Floats
 from kubelib.sim.cell.compiled.books import account, note_claims, repeat_or_abandon
 from kubelib.sim.cell.compiled.compiling import inner
 from kubelib.sim.cell.compiled.events import push, use
 from kubelib.sim.cell.compiled.placing import place, take
-from kubelib.sim.cell.compiled.state import T_JOB, T_TASK, State
+from kubelib.sim.cell.compiled.state import T_JOB, T_TASK, Records, State
 from kubelib.sim.cell.run import ANSWERED, ENDED, OFFERED, ROUND
 
-_BLOCK, _DEPTH = 128, 64
+_BLOCK = 128
 
 
 @inner
@@ -40,30 +38,32 @@ def _block(values: Floats, first: int, count: int) -> float:
 
 
 @inner
-def total(values: Floats) -> float:
-    """Add up values in the order in which ``numpy.sum`` does: what halves of them have in all, down to blocks."""
-    firsts, counts = np.zeros(_DEPTH, dtype=np.int64), np.zeros(_DEPTH, dtype=np.int64)
-    left, has_left = np.zeros(_DEPTH), np.zeros(_DEPTH, dtype=np.int64)
-    counts[0] = len(values)
+def total(values: Floats, halves: Records) -> float:
+    """Add up values in the order in which ``numpy.sum`` does: what halves of them have in all, down to blocks.
+
+    `halves` notes which ones are being added up.
+    """
+    halves[0].first, halves[0].count = 0, len(values)
     depth, result, done = 0, 0.0, False
     while depth >= 0:
-        first, count = firsts[depth], counts[depth]
+        whole = halves[depth]
+        first, count = whole.first, whole.count
         half = count // 2
         half -= half % 8
         if count <= _BLOCK:
             result, done = _block(values, first, count), True
         elif not done:
-            has_left[depth] = 0
+            whole.has_left = 0
             depth += 1
-            firsts[depth], counts[depth] = first, half
+            halves[depth].first, halves[depth].count = first, half
             continue
-        elif not has_left[depth]:
-            left[depth], has_left[depth], done = result, 1, False
+        elif not whole.has_left:
+            whole.left, whole.has_left, done = result, 1, False
             depth += 1
-            firsts[depth], counts[depth] = first + half, count - half
+            halves[depth].first, halves[depth].count = first + half, count - half
             continue
         else:
-            result = left[depth] + result
+            result = whole.left + result
         depth -= 1
     return result
 
@@ -142,6 +142,18 @@ def _free_beside(amounts: Floats, locked: Floats, there: Floats, used: Floats) -
 
 
 @inner
+def _set(locked: Floats, amounts: Floats) -> None:
+    for machine in range(len(locked)):
+        locked[machine] = amounts[machine]
+
+
+@inner
+def _unlock(locked: Floats, amounts: Floats) -> None:
+    for machine in range(len(locked)):
+        locked[machine] -= amounts[machine]
+
+
+@inner
 def _fill(state: State, number: int) -> None:
     """Put all that is free into an offer."""
     sheet = state.sheet[0]
@@ -154,7 +166,8 @@ def _fill(state: State, number: int) -> None:
         sheet.summed = 1
         for other in range(len(state.offers)):
             if state.offers[other].open:
-                state.locked[:] = state.amounts[other]
+                for resource in range(2):
+                    _set(state.locked[resource], state.amounts[other, resource])
     _free_beside(state.amounts[number, 0], state.locked[0], state.cpu_total, state.cpu)
     _free_beside(state.amounts[number, 1], state.locked[1], state.memory_total, state.memory)
 
@@ -165,7 +178,8 @@ def _settle(state: State, offer: int) -> None:
     state.offers[offer].open = 0
     sheet.offered -= 1
     if sheet.offered:
-        state.locked[:] -= state.amounts[offer]
+        for resource in range(2):
+            _unlock(state.locked[resource], state.amounts[offer, resource])
 
 
 @inner
@@ -181,8 +195,8 @@ def _round(state: State, now: float) -> None:
     _fill(state, number)
     offer.open = 1
     sheet.offered += 1
-    offer.cpu = total(state.amounts[number, 0])
-    offer.memory = total(state.amounts[number, 1])
+    offer.cpu = total(state.amounts[number, 0], state.halves)
+    offer.memory = total(state.amounts[number, 1], state.halves)
     if offer.cpu < sheet.minimum or offer.cpu <= 0:
         _settle(state, number)
         return
@@ -229,7 +243,15 @@ def showing(state: State, cpu: Floats, memory: Floats) -> State:
         state.amounts,
         state.locked,
         state.shown,
+        state.halves,
     )
+
+
+@inner
+def _show(shown: Floats, there: Floats, amounts: Floats) -> None:
+    """Let all that is not offered look as if it were in use."""
+    for machine in range(len(there)):
+        shown[machine] = there[machine] - amounts[machine]
 
 
 @inner
@@ -237,9 +259,8 @@ def _look(state: State, number: int, offered: int, now: float) -> None:
     """Let a scheduler decide on all jobs of its queue, on what it is offered."""
     sheet, desk, offer, paths = state.sheet[0], state.desks[number], state.offers[offered], state.paths
     view = showing(state, state.shown[0], state.shown[1])
-    for machine in range(len(state.cpu)):
-        view.cpu[machine] = state.cpu_total[machine] - state.amounts[offered, 0, machine]
-        view.memory[machine] = state.memory_total[machine] - state.amounts[offered, 1, machine]
+    _show(state.shown[0], state.cpu_total, state.amounts[offered, 0])
+    _show(state.shown[1], state.memory_total, state.amounts[offered, 1])
     elapsed = 0.0
     offer.head, offer.tail, offer.jobs = desk.head, desk.tail, desk.queued
     job = desk.head
@@ -279,8 +300,7 @@ def _answered(state: State, number: int, offered: int, now: float) -> None:
         placed = task.end - task.begin
         if placed:
             sheet.noted = 0
-            for index in range(task.begin, task.end):
-                take(state, state.claims[index], task.cpu, task.memory)
+            take(state, state.claims, task.begin, task.end, task.cpu, task.memory)
             use(sheet, now, placed * task.cpu, placed * task.memory)
             task.left -= placed
             if not task.left:

@@ -1,51 +1,66 @@
 """Randomized first fit, as `kubelib.sim.cell.placement` does it: the same draws, the same machines."""
 
 from kubelib.sim.cell.compiled.compiling import inner
-from kubelib.sim.cell.compiled.state import State
+from kubelib.sim.cell.compiled.state import Small, State
 from kubelib.sim.cell.compiled.streams import below, java_below
 from kubelib.sim.cell.placement import BLOCK, MISSES, SPARE
 from kubelib.sim.cell.state import LARGE
 
 
 @inner
-def take(state: State, machine: int, cpu: float, memory: float) -> None:
-    """Add one task to a machine, and note what it was like before."""
-    sheet = state.sheet[0]
-    entry = state.diary[sheet.noted]
-    sheet.noted += 1
-    entry.machine = machine
-    entry.cpu = state.cpu[machine]
-    entry.memory = state.memory[machine]
-    entry.sequence = state.sequence[machine]
-    state.cpu[machine] += cpu
-    state.memory[machine] += memory
+def copy(machines: Small, to: Small, count: int) -> None:
+    """Copy the first so many of some machines."""
+    for index in range(count):
+        to[index] = machines[index]
+
+
+@inner
+def take(state: State, machines: Small, begin: int, end: int, cpu: float, memory: float) -> None:
+    """Add one task to each of some machines, and note what they were like before.
+
+    The arrays are taken out of the state once, and not for each task.
+    """
+    sheet, diary = state.sheet[0], state.diary
+    cpus, memories, sequences = state.cpu, state.memory, state.sequence
+    noted = sheet.noted
+    for index in range(begin, end):
+        machine = machines[index]
+        entry = diary[noted]
+        noted += 1
+        entry.machine = machine
+        entry.cpu = cpus[machine]
+        entry.memory = memories[machine]
+        entry.sequence = sequences[machine]
+        cpus[machine] += cpu
+        memories[machine] += memory
+    sheet.noted = noted
 
 
 @inner
 def _accept(state: State, number: int, drawn: int, placed: int, tasks: int, cpu: float, memory: float) -> int:
     """Take the first `tasks` of the drawn machines that have room; return how many are taken."""
-    turn = state.turn
+    turn, draws, places = state.turn, state.drawn, state.placed
+    cpus, cpu_total, memories, memory_total = state.cpu, state.cpu_total, state.memory, state.memory_total
     taken, looked, examined, more = 0, 0, 0, False
     while examined < drawn:
-        machine = state.drawn[examined]
+        machine = draws[examined]
         upto = turn[machine] + 1
         turn[machine] = upto
         examined += 1
         if (
-            state.cpu[machine] + upto * cpu <= state.cpu_total[machine]
-            and state.memory[machine] + upto * memory <= state.memory_total[machine]
+            cpus[machine] + upto * cpu <= cpu_total[machine]
+            and memories[machine] + upto * memory <= memory_total[machine]
         ):
             if taken == tasks:
                 more = True
                 break
-            state.placed[placed + taken] = machine
+            places[placed + taken] = machine
             taken += 1
             looked = examined
     for index in range(examined):
-        turn[state.drawn[index]] = 0
+        turn[draws[index]] = 0
     state.desks[number].misses += (looked if more else drawn) - taken
-    for index in range(placed, placed + taken):
-        take(state, state.placed[index], cpu, memory)
+    take(state, places, placed, placed + taken, cpu, memory)
     return taken
 
 
@@ -56,22 +71,24 @@ def _place_among(
     """Place on the first `eligible` of the machines in question, all of which have room if they `fit`; return how many tasks are placed then."""
     # those that are known to have room need not be looked at in the first round
     fitting = eligible if fit else -1
-    state.fitting[: max(fitting, 0)] = state.eligible[: max(fitting, 0)]
+    among, found, draws, desk = state.eligible, state.fitting, state.drawn, state.desks[number]
+    cpus, cpu_total, memories, memory_total = state.cpu, state.cpu_total, state.memory, state.memory_total
+    copy(among, found, fitting)
     while tasks:
         if fitting < 0:
             fitting = 0
             for index in range(eligible):
-                machine = state.eligible[index]
+                machine = among[index]
                 # without a branch, for nobody could predict it
-                state.fitting[fitting] = machine
+                found[fitting] = machine
                 fitting += int(
-                    (state.cpu[machine] + cpu <= state.cpu_total[machine])
-                    & (state.memory[machine] + memory <= state.memory_total[machine])
+                    (cpus[machine] + cpu <= cpu_total[machine])
+                    & (memories[machine] + memory <= memory_total[machine])
                 )
         if not fitting:
             break
         for index in range(tasks + 2):
-            state.drawn[index] = state.fitting[below(state.desks[number], fitting)]
+            draws[index] = found[below(desk, fitting)]
         taken = _accept(state, number, tasks + 2, placed, tasks, cpu, memory)
         placed += taken
         tasks -= taken
@@ -94,13 +111,14 @@ def _fitting(state: State, number: int, cpu: float, memory: float) -> int:
             memories[index] + memory <= memory_total[index]
         )
     eights = (count + 7) >> 3
-    state.fits[count : 8 * eights] = 0
+    marks, words, among = state.fits, state.eights, state.eligible
+    marks[count : 8 * eights] = 0
     eligible = 0
     for eight in range(eights):
-        if state.eights[eight]:
+        if words[eight]:
             for index in range(8 * eight, 8 * eight + 8):
-                state.eligible[eligible] = first + index
-                eligible += state.fits[index]
+                among[eligible] = first + index
+                eligible += marks[index]
     return eligible
 
 
@@ -112,20 +130,22 @@ def draw_machines(state: State, number: int, eligible: int, tasks: int, cpu: flo
     placed = missed = 0
     if eligible < 0 and not count:
         return 0
+    pool, places, draws = state.pool, state.placed, state.drawn
     if eligible < 0 and tasks <= LARGE:
+        cpus, cpu_total, memories, memory_total = state.cpu, state.cpu_total, state.memory, state.memory_total
         while placed < tasks and missed < MISSES:
             if not desk.in_block:
                 for index in range(BLOCK):
-                    state.pool[number, index] = first + below(desk, count)
+                    pool[number, index] = first + below(desk, count)
                 desk.in_block = BLOCK
             desk.in_block -= 1
-            machine = state.pool[number, desk.in_block]
+            machine = pool[number, desk.in_block]
             if (
-                state.cpu_total[machine] - state.cpu[machine] >= cpu
-                and state.memory_total[machine] - state.memory[machine] >= memory
+                cpu_total[machine] - cpus[machine] >= cpu
+                and memory_total[machine] - memories[machine] >= memory
             ):
-                take(state, machine, cpu, memory)
-                state.placed[placed] = machine
+                places[placed] = machine
+                take(state, places, placed, placed + 1, cpu, memory)
                 placed += 1
                 missed = 0
             else:
@@ -133,7 +153,7 @@ def draw_machines(state: State, number: int, eligible: int, tasks: int, cpu: flo
                 desk.misses += 1
     elif eligible < 0:
         for index in range(SPARE * tasks):
-            state.drawn[index] = first + below(desk, count)
+            draws[index] = first + below(desk, count)
         placed = _accept(state, number, SPARE * tasks, 0, tasks, cpu, memory)
     if placed < tasks:
         fit = eligible < 0
@@ -147,22 +167,21 @@ def draw_machines(state: State, number: int, eligible: int, tasks: int, cpu: flo
 def replay_machines(state: State, number: int, tasks: int, cpu: float, memory: float) -> int:
     """Place up to `tasks` tasks by the paper's own procedure and return how many."""
     desk = state.desks[number]
+    pool, places = state.pool, state.placed
+    cpus, cpu_total, memories, memory_total = state.cpu, state.cpu_total, state.memory, state.memory_total
     remaining = desk.count
     placed = 0
     while placed < tasks and remaining:
         index = java_below(desk, remaining)
-        machine = state.pool[number, index]
-        if (
-            state.cpu_total[machine] - state.cpu[machine] >= cpu
-            and state.memory_total[machine] - state.memory[machine] >= memory
-        ):
-            take(state, machine, cpu, memory)
-            state.placed[placed] = machine
+        machine = pool[number, index]
+        if cpu_total[machine] - cpus[machine] >= cpu and memory_total[machine] - memories[machine] >= memory:
+            places[placed] = machine
+            take(state, places, placed, placed + 1, cpu, memory)
             placed += 1
         else:
             remaining -= 1
-            state.pool[number, index] = state.pool[number, remaining]
-            state.pool[number, remaining] = machine
+            pool[number, index] = pool[number, remaining]
+            pool[number, remaining] = machine
             desk.misses += 1
     return placed
 

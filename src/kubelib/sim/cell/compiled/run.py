@@ -14,6 +14,8 @@ from kubelib.sim.cell.compiled.state import (
     DIARY,
     EVENT,
     FAILED,
+    HALF,
+    HALVES,
     JOB,
     OFFER,
     RELEASE,
@@ -90,6 +92,7 @@ class CompiledRun:
             amounts=np.zeros((OFFERS if setup.architecture.allocator else 1, 2, machines)),
             locked=np.zeros((2, machines)),
             shown=np.zeros((2, machines)),
+            halves=np.zeros(HALVES, dtype=HALF),
         )
 
     def results(self) -> Results:

@@ -140,6 +140,12 @@ OFFER = np.dtype(
 RELEASE = np.dtype([("begin", "i8"), ("end", "i8")])
 
 
+HALF = np.dtype([("first", "i8"), ("count", "i8"), ("left", "f8"), ("has_left", "i8")])
+"""A part of some values that is being added up half by half, and what its first half has in all, if that is known."""
+HALVES = 64
+"""More than any array can be halved into."""
+
+
 class State(NamedTuple):
     """All of it."""
 
@@ -183,3 +189,4 @@ class State(NamedTuple):
     """What all offers together have, if `summed`; else there is one at most, which says it."""
     shown: Floats
     """By resource, what is not offered of machines: what a scheduler takes for used that looks at an offer."""
+    halves: Records
