@@ -13,6 +13,7 @@ import msgspec
 
 from kubelib.api.codec import encode_json
 from kubelib.api.errors import ApiError, BadRequest, Forbidden, InternalError
+from kubelib.server.commandends import exit_status, run_out
 from kubelib.server.nodes import Stream
 from kubelib.server.responses import Receive, Scope, Send, unless_gone
 from kubelib.server.spdy import Data, Event, Pinged, SpdyConnection, SpdyError, StreamOpened, StreamReset
@@ -118,8 +119,6 @@ class SpdyCommand:
         self, opened: AbstractAsyncContextManager[Stream], outlives: bool
     ) -> dict[str, object] | None:
         """Run the command; return what became of it, None if the client has gone before."""
-        from kubelib.server.streams import exit_status, run_out
-
         try:
             async with opened as stream:
                 if not await self._relay(stream):

@@ -5,7 +5,6 @@ a channel's number closes that channel.
 """
 
 import base64
-import contextlib
 import logging
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +22,7 @@ from kubelib.api.protobuf import unframed
 from kubelib.api.times import parse_time
 from kubelib.api.validation import problems
 from kubelib.server.channels import ChannelProtocol, channel_protocol
+from kubelib.server.commandends import exit_status, run_out
 from kubelib.server.connecting import COMMANDS
 from kubelib.server.encodings import PROTOBUF_WATCH, accepted_form
 from kubelib.server.nodes import LogOptions, NodeProxy, Stream
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubelib.server")
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
-LAST_WORDS = 30.0
-"""Seconds in which a command may end by itself once its client has gone."""
 
 
 async def _pod(server: "ApiServer", request: "Request") -> tuple[Document, Pod]:
@@ -387,19 +385,6 @@ async def _relay(
     return await stream.wait() if ended else None
 
 
-async def run_out(stream: Stream) -> None:
-    """Let a command whose client has gone take in what it was sent, and end by itself: it has `LAST_WORDS` for that.
-
-    Clients of most protocols have no other way to say that no more input comes. What the command still says is nobody's.
-    """
-    with anyio.move_on_after(LAST_WORDS):
-        await stream.close_stdin()
-        with contextlib.suppress(anyio.EndOfStream):
-            while True:
-                await stream.receive()
-        await stream.wait()
-
-
 async def _accept(stream: Stream, channel: int, data: bytes) -> None:
     if channel == STDIN and data:
         await stream.send(data)
@@ -411,16 +396,3 @@ async def _accept(stream: Stream, channel: int, data: bytes) -> None:
             await stream.resize(int(size["Width"]), int(size["Height"]))
         except (DecodeError, KeyError, OverflowError, TypeError, ValueError):
             return
-
-
-def exit_status(code: int) -> dict[str, Any]:
-    """Return the ``Status`` of a command that has ended with an exit code."""
-    if code == 0:
-        return {"metadata": {}, "status": "Success"}
-    return {
-        "metadata": {},
-        "status": "Failure",
-        "message": f"command terminated with non-zero exit code: exit status {code}",
-        "reason": "NonZeroExitCode",
-        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
-    }
