@@ -3,31 +3,14 @@
 import re
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*", re.ASCII)
-_RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+RESERVED = frozenset(
+    (
+        "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
+        "namespace", "return", "var", "void", "while",
+    )
+)  # fmt: skip
+"""Words that no variable may be called by."""
+_NO_FIELDS = RESERVED | {"true", "false", "null", "in"}
 _ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
 _PARTS = re.compile(r"__|[./-]")
 _UNESCAPE = re.compile(r"__(?:underscores|dot|dash|slash)__")
@@ -41,7 +24,7 @@ def escape(name: str) -> str | None:
     """
     if _FIELD.fullmatch(name) is None:
         return None
-    if name in _RESERVED:
+    if name in _NO_FIELDS:
         return f"__{name}__"
     replacements = dict(_ESCAPES)
     return _PARTS.sub(lambda found: replacements[found.group()], name)
@@ -53,7 +36,7 @@ def unescape(name: str) -> str:
     >>> unescape("app__dot__kubernetes__dot__io__slash__name"), unescape("__namespace__"), unescape("a__underscores__b")
     ('app.kubernetes.io/name', 'namespace', 'a__b')
     """
-    if name.startswith("__") and name.endswith("__") and name[2:-2] in _RESERVED:
+    if name.startswith("__") and name.endswith("__") and name[2:-2] in _NO_FIELDS:
         return name[2:-2]
     originals = {escaped: original for original, escaped in _ESCAPES}
     return _UNESCAPE.sub(lambda found: originals[found.group()], name)

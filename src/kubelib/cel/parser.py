@@ -3,6 +3,7 @@
 from kubelib.cel import lexer
 from kubelib.cel.lexer import Token
 from kubelib.cel.macros import FUNCTION_MACROS, METHOD_MACROS, MacroError
+from kubelib.cel.names import RESERVED
 from kubelib.cel.source import Problems
 from kubelib.cel.syntax import Call, Constant, Construct, Entry, Ident, ListOf, MapOf, Node, Select
 from kubelib.cel.types import BOOL, BYTES, DOUBLE, INT, NULL, STRING, UINT
@@ -12,27 +13,6 @@ MOST_NESTING = 250
 LONGEST = 100_000
 
 _RELATIONS = frozenset(("<", "<=", ">", ">=", "==", "!=", "in"))
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 _STARTS = "'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER"
 _EXPECTED = f"{{{_STARTS}}}"
 _EXPECTED_ARGUMENT = _EXPECTED.replace("'(', ", "'(', ')', ")
@@ -288,7 +268,7 @@ class Parser:
         if (path := self._message_name()) is not None:
             opening, name = path
             return Construct(opening.at, name, self._entries(fields=True))
-        if token.text in _RESERVED:
+        if token.text in RESERVED:
             self.problems.add(token.at, f"reserved identifier: {token.text}")
         return Ident(at, f".{token.text}" if root else token.text)
 
