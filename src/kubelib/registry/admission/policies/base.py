@@ -84,6 +84,10 @@ class ConfigurationError(Exception):
 REASON_CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
 
 
+class MutationFailed(Exception):
+    """A mutation cannot be worked out, or carried out; the failure policy says what that means."""
+
+
 class PolicyDenied(ApiError):
     """A policy has refused the write."""
 

@@ -18,7 +18,12 @@ from kubelib.api.patch.shapes import ATOMIC, Shape, field_in
 from kubelib.api.patch.values import merge
 from kubelib.api.scheme import Resource, Tree, UnknownKind
 from kubelib.registry.admission.base import Attributes, Verb
-from kubelib.registry.admission.policies.base import CacheParams, ConfigurationError, PoliciesDenied
+from kubelib.registry.admission.policies.base import (
+    CacheParams,
+    ConfigurationError,
+    MutationFailed,
+    PoliciesDenied,
+)
 from kubelib.registry.admission.policies.configuration import Policies, Policy
 from kubelib.registry.admission.webhooks.base import ConditionFailed
 from kubelib.registry.admission.webhooks.documents import Forms, settle
@@ -28,10 +33,6 @@ if TYPE_CHECKING:
     from kubelib.registry.registries import ResourceRegistries
 
 KIND = "MutatingAdmissionPolicy"
-
-
-class MutationFailed(Exception):
-    """A mutation cannot be worked out, or carried out; the failure policy says what that means."""
 
 
 def _compile(document: Document) -> "MutationEvaluator":

@@ -9,8 +9,8 @@ from kubelib.api.admissionregistration import MutatingAdmissionPolicy
 from kubelib.cel import types
 from kubelib.cel.base import Budget, BudgetExceeded, CelError, EvaluationError
 from kubelib.cel.mutation import OBJECT, PATCH, configuration, message, operations
+from kubelib.registry.admission.policies.base import MutationFailed
 from kubelib.registry.admission.policies.evaluation import Compiled, Composition, compiled
-from kubelib.registry.admission.policies.mutating import MutationFailed
 
 
 @attrs.frozen(eq=False)
