@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("kubelib")
 
 DEFAULT_POLICY = "default"
+CONTROLLER_MANAGER, SCHEDULER = "kube-controller-manager", "kube-scheduler"
+KUBELET, PROXY, ELASTIC = "kubelet", "kube-proxy", "kubelib-elastic"
+"""What managed fields call the programs of a cluster, which are all in this process."""
 
 
 @attrs.frozen(kw_only=True)
@@ -100,20 +103,27 @@ class _Parts:
     clock: Clock
     random: Random
     names: Names
-    events: EventRecorder = attrs.field(init=False)
+    node_events: EventRecorder = attrs.field(init=False)
+    scheduling_events: EventRecorder = attrs.field(init=False)
 
-    @events.default
-    def _of_the_administrator(self) -> EventRecorder:
-        return EventRecorder(self.client(pki.ADMIN), clock=self.clock, random=self.random)
+    @node_events.default
+    def _of_all_kubelets(self) -> EventRecorder:
+        client = self.client(pki.ADMIN, KUBELET)
+        return EventRecorder(client, clock=self.clock, random=self.random, name="node-events")
+
+    @scheduling_events.default
+    def _of_the_scheduler(self) -> EventRecorder:
+        client = self.client(pki.SCHEDULER, SCHEDULER)
+        return EventRecorder(client, clock=self.clock, random=self.random, name="scheduling-events")
 
     @staticmethod
     def user(identity: pki.Identity) -> User:
         """Return whom the API server takes the bearer of a certificate for."""
         return User(identity.user, (*identity.groups, "system:authenticated"))
 
-    def client(self, identity: pki.Identity) -> LocalClient:
-        """Return a client that acts as `identity`."""
-        return LocalClient(self.server.registries, user=self.user(identity), manager=identity.user)
+    def client(self, identity: pki.Identity, program: str) -> LocalClient:
+        """Return a client that acts as `identity`; managed fields show `program`, as if it were a process of its own."""
+        return LocalClient(self.server.registries, user=self.user(identity), manager=program)
 
     def controllers(self) -> list[Component]:
         """Return the controllers that Kubernetes has, and one that makes directories for claims to volumes."""
@@ -126,7 +136,7 @@ class _Parts:
         authority = self.server.authority
         request = partial(request_from, self.server.app, self.user(pki.CONTROLLER_MANAGER))
         return builtin_controllers(
-            self.client(pki.CONTROLLER_MANAGER),
+            self.client(pki.CONTROLLER_MANAGER, CONTROLLER_MANAGER),
             clock=self.clock,
             random=self.random,
             root_ca=authority.ca.read_text(),
@@ -148,7 +158,7 @@ class _Parts:
         settings, root = self.settings, self.directory.node(name)
         runtime = await stack.enter_async_context(open_runtime(settings.runtime, root, settings.isolation))
         agent = NodeAgent(
-            self.client(pki.node_identity(name)),
+            self.client(pki.node_identity(name), KUBELET),
             runtime,
             NodeSettings(
                 name=name,
@@ -164,7 +174,7 @@ class _Parts:
             ),
             root,
             random=self.random,
-            recorder=self.events.source("kubelet", name),
+            recorder=self.node_events.source("kubelet", name),
         )
         self.nodes.add(agent)
         return agent
@@ -173,7 +183,7 @@ class _Parts:
         """Return what leads from the addresses of Services to Pods, and from their names to their addresses."""
         return ways_to_services(
             self.settings.proxy,
-            self.client(pki.PROXY),
+            self.client(pki.PROXY, PROXY),
             self.random,
             service_network=self.settings.service_network,
             names=self.names,
@@ -194,11 +204,11 @@ class _Parts:
             from reference_cluster.scheduler import policy_named
 
             return Scheduler(
-                self.client(pki.SCHEDULER),
+                self.client(pki.SCHEDULER, SCHEDULER),
                 random=self.random,
                 clock=self.clock,
                 policy=attrs.evolve(policy_named(policy), watch=Alarm()),
-                recorder=self.events.source("default-scheduler"),
+                recorder=self.scheduling_events.source("default-scheduler"),
             )
 
         return Later("scheduler", _load_what_is_not_needed_at_once, make)
@@ -218,10 +228,10 @@ class _Parts:
         else:
             opening = provider_named(plan.provider, {})
             provider = await stack.enter_async_context(opening(plan.templates, plan.options))
-        recorder = self.events.source("elastic")
+        recorder = self.scheduling_events.source("elastic")
         components.append(
             Elastic(
-                self.client(pki.ADMIN),
+                self.client(pki.ADMIN, ELASTIC),
                 provider,
                 random=self.random,
                 settings=plan.settings,
@@ -247,7 +257,7 @@ class _Parts:
             # What DaemonSets had there would run on.
             await clear_node(self.settings.runtime, self.directory.node(name), self.settings.isolation)
 
-        known = await self.client(pki.ADMIN).resource(Node).list()
+        known = await self.client(pki.ADMIN, ELASTIC).resource(Node).list()
         return LocalProvider(
             plan.templates,
             open_node,
@@ -321,7 +331,7 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
         await ensure_storage_class(server.registries)
         nodes_here = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
         agents = [await parts.agent(stack, name) for name in nodes_here]
-        components = [parts.events, *parts.controllers(), *agents]
+        components = [parts.node_events, parts.scheduling_events, *parts.controllers(), *agents]
         if settings.proxy != "none":
             components += parts.proxy()
         components.append(parts.scheduler())

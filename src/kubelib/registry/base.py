@@ -121,6 +121,8 @@ class WriteOptions:
 
 
 DEFAULT_OPTIONS = WriteOptions()
+OF_THE_SERVER = WriteOptions(manager="kube-apiserver")
+"""For what the API server writes of its own accord."""
 
 
 @attrs.frozen

@@ -31,7 +31,7 @@ from kubelib.registry.admission import (
     default_admission,
 )
 from kubelib.registry.admission.priorities import SYSTEM_CLASSES
-from kubelib.registry.base import Patch, TokenSigner, User
+from kubelib.registry.base import OF_THE_SERVER, Patch, TokenSigner, User
 from kubelib.registry.cache import ResourceCache, WatchCache
 from kubelib.registry.generic import GenericRegistry
 from kubelib.registry.keys import ROOT
@@ -269,7 +269,8 @@ class ResourceRegistries:
             if self.namespaces.cache.get(Key("", name)) is None:
                 try:
                     await self.namespaces.create(
-                        {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
+                        {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}},
+                        options=OF_THE_SERVER,
                     )
                 except AlreadyExists:
                     continue  # another API server was quicker
@@ -277,7 +278,7 @@ class ResourceRegistries:
         for tree in SYSTEM_CLASSES:
             if classes.cache.get(Key("", tree["metadata"]["name"])) is None:
                 with suppress(AlreadyExists):
-                    await classes.create(deepcopy(tree))
+                    await classes.create(deepcopy(tree), options=OF_THE_SERVER)
         await self._show_service_range()
 
     async def _show_service_range(self) -> None:
@@ -296,8 +297,9 @@ class ResourceRegistries:
             "lastTransitionTime": format_time(self.clock.now()),
         }
         with suppress(AlreadyExists):
-            await ranges.create({**tree, "spec": {"cidrs": [self.service_cidr]}})
-            await ranges.patch(key, Patch("merge", {"status": {"conditions": [ready]}}), subresource="status")
+            await ranges.create({**tree, "spec": {"cidrs": [self.service_cidr]}}, options=OF_THE_SERVER)
+            status = Patch("merge", {"status": {"conditions": [ready]}})
+            await ranges.patch(key, status, subresource="status", options=OF_THE_SERVER)
 
 
 class _Ground:

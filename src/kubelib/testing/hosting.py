@@ -233,15 +233,18 @@ class Host:
         if options.controllers or options.scheduler or options.fake_nodes:
             from kubelib.controllers.events import EventRecorder
 
-            events = EventRecorder(self.client, clock=self.clock, random=self.random)
+            events = EventRecorder(self._client("kubelet"), clock=self.clock, random=self.random)
             components.append(events)
         if options.controllers:
             components += self._controllers()
         if options.scheduler:
             from kubelib.sched.scheduler import Scheduler
 
-            recorder = events.source("default-scheduler")
-            components.append(Scheduler(self.client, random=self.random, clock=self.clock, recorder=recorder))
+            client = self._client("kube-scheduler")
+            decisions = EventRecorder(client, clock=self.clock, random=self.random, name="scheduling-events")
+            recorder = decisions.source("default-scheduler")
+            components.append(decisions)
+            components.append(Scheduler(client, random=self.random, clock=self.clock, recorder=recorder))
         for number in range(options.fake_nodes):
             components.append(await self._agent(stack, f"node-{number}", nodes, events))
         self.group = await stack.enter_async_context(anyio.create_task_group())
@@ -253,6 +256,10 @@ class Host:
 
             await self.group.start(Manager(components, name="test-cluster").run)
 
+    def _client(self, program: str) -> LocalClient:
+        # Managed fields show the writers that there are in a cluster of several programs.
+        return LocalClient(self.registries, manager=program)
+
     def _controllers(self) -> "list[Component]":
         from kubelib.controllers.autoscaling.asking import AskedMetrics
         from kubelib.controllers.builtin import builtin_controllers
@@ -262,7 +269,7 @@ class Host:
         certificate = self.authority.certificate
         request = partial(request_from, self.app, User("kubelib:controllers", MASTERS))
         return builtin_controllers(
-            self.client,
+            self._client("kube-controller-manager"),
             clock=self.clock,
             random=self.random,
             root_ca=certificate.decode(),
@@ -282,7 +289,7 @@ class Host:
         runtime = FakeRuntime(self.options.rule, random=self.random, clock=self.clock)
         self.runtimes[name] = await stack.enter_async_context(runtime)
         agent = NodeAgent(
-            self.client,
+            self._client("kubelet"),
             runtime,
             NodeSettings(name=name, capacity=CAPACITY),
             self.directory / "nodes" / name,

@@ -25,7 +25,7 @@ from kubelib.server.aggregation.extension import Extension
 
 GroupVersion = tuple[str, str]
 AGGREGATOR = WriteOptions(
-    user=User("system:kube-aggregator", ("system:masters", "system:authenticated")), manager="kube-aggregator"
+    user=User("system:kube-aggregator", ("system:masters", "system:authenticated")), manager="kube-apiserver"
 )
 _OWN_GROUP = "apiregistration.k8s.io"
 

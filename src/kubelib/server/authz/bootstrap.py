@@ -14,7 +14,7 @@ from kubelib.api.errors import AlreadyExists, Conflict, NotFound
 from kubelib.api.meta import Key
 from kubelib.api.rbac import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from kubelib.api.scheme import Tree
-from kubelib.registry.base import Preconditions
+from kubelib.registry.base import OF_THE_SERVER, Preconditions
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server.authz.controllerroles import CONTROLLERS
 from kubelib.server.authz.escalation import uncovered
@@ -200,7 +200,7 @@ async def _ensure(registries: ResourceRegistries, kind: Any, wanted: Tree) -> No
         found = registry.cache.get(key)
         try:
             if found is None:
-                await registry.create(wanted, namespace=key.namespace)
+                await registry.create(wanted, namespace=key.namespace, options=OF_THE_SERVER)
                 return
             tree = found.tree()
             if _leads_elsewhere(tree, wanted):
@@ -210,7 +210,7 @@ async def _ensure(registries: ResourceRegistries, kind: Any, wanted: Tree) -> No
             completed = _completed(tree, wanted)
             if completed is None:
                 return
-            await registry.update(key, completed)
+            await registry.update(key, completed, options=OF_THE_SERVER)
             return
         except (AlreadyExists, Conflict):
             await anyio.sleep(0.01)  # another API server does the same: see what it has done

@@ -14,10 +14,13 @@ from kubelib.api.flowcontrol import FlowSchema, PriorityLevelConfiguration
 from kubelib.api.mandatoryflows import FLOW_SCHEMAS, PRIORITY_LEVELS, everything, fixed, groups
 from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree
+from kubelib.registry.base import WriteOptions
 from kubelib.registry.registries import ResourceRegistries
 
 API_VERSION = "flowcontrol.apiserver.k8s.io/v1"
 AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
+PRODUCER = WriteOptions(manager="api-priority-and-fairness-config-producer-v1")
+CONSUMER = WriteOptions(manager="api-priority-and-fairness-config-consumer-v1")
 
 _LEVELS = (
     # name, shares, percent that may be lent, queues, hand
@@ -167,7 +170,7 @@ async def _ensure(registries: ResourceRegistries, kind: Any, wanted: Tree) -> No
     found = registry.cache.get(key)
     try:
         if found is None:
-            await registry.create(wanted)
+            await registry.create(wanted, options=PRODUCER)
             return
         tree = found.tree()
         annotation = (tree["metadata"].get("annotations") or {}).get(AUTOUPDATE)
@@ -181,7 +184,7 @@ async def _ensure(registries: ResourceRegistries, kind: Any, wanted: Tree) -> No
             return
         tree["metadata"].setdefault("annotations", {})[AUTOUPDATE] = "true"
         tree["spec"] = wanted["spec"]
-        await registry.update(key, tree)
+        await registry.update(key, tree, options=PRODUCER)
     except ApiError:
         return  # somebody else writes it: it is looked at again
 
@@ -208,6 +211,6 @@ async def show_dangling(registries: ResourceRegistries, now: str) -> None:
             continue
         tree["status"] = {"conditions": [*(c for c in conditions if c is not before), condition]}
         try:
-            await schemas.update(document.key, tree, subresource="status")
+            await schemas.update(document.key, tree, subresource="status", options=CONSUMER)
         except (ApiError, NotFound):
             continue
