@@ -367,6 +367,21 @@ def asked(name: str) -> bytes:
 
 def test_a_node_gets_tokens_only_for_whom_its_pods_want_them(admin: httpx.Client) -> None:
     make(admin, "serviceaccounts", named("ServiceAccount", "robot"))
+    for name, source, why in (
+        ("csi", {"csi": {"driver": "d.example"}}, 'csidriver.storage.k8s.io "d.example"'),
+        ("claim", {"persistentVolumeClaim": {"claimName": "c"}}, 'persistentvolumeclaim "c"'),
+    ):
+        lost = make(
+            admin, "pods", pod(name, "mine", serviceAccountName="robot", volumes=[{"name": "v", **source}])
+        )
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": name, "uid": lost["metadata"]["uid"]}
+        asked_for = {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "spec": {"audiences": ["a"], "boundObjectRef": bound},
+        }
+        message = refusal(admin, "POST", f"{CORE}/serviceaccounts/robot/token", asked_for)
+        assert message.endswith(f'error validating audience "a": {why} not found')
     driver = {
         "kind": "CSIDriver",
         "apiVersion": "storage.k8s.io/v1",
@@ -391,7 +406,8 @@ def test_a_node_gets_tokens_only_for_whom_its_pods_want_them(admin: httpx.Client
     for audience in ("for-volume", "for-driver"):
         assert as_node(admin, "POST", path, ask(audience)) == 201, audience
     assert refusal(admin, "POST", path, ask("other")).endswith(
-        'audience "other" not found in pod spec volume'
+        'audience "other" not found in pod spec volume,'
+        " system:node:mine is not authorized to request tokens for this audience"
     )
     assert refusal(admin, "POST", path, ask("for-volume", "for-driver")).endswith(
         "node may only request 0 or 1 audiences"

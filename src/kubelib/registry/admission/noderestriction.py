@@ -337,7 +337,10 @@ def _token(attributes: Attributes, node: str) -> None:
         )
     ):
         return
-    raise attributes.forbidden(f'audience "{audience}" not found in pod spec volume')
+    raise attributes.forbidden(
+        f'audience "{audience}" not found in pod spec volume,'
+        f" {attributes.user.name} is not authorized to request tokens for this audience"
+    )
 
 
 def _slice(attributes: Attributes, node: str) -> None:
