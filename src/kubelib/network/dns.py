@@ -17,7 +17,7 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.network.following import AGAIN
+from kubelib.network.following import AGAIN, GONE
 from kubelib.network.records import DOMAIN, ClusterNames, Found, Record
 from kubelib.network.tracking import ServiceTracker
 
@@ -41,8 +41,6 @@ AT_ONCE = 256
 """Questions to the host's servers that may be open at a time; more over UDP are dropped, as on a busy network."""
 ALIASES = 8
 """How many aliases are followed from one name."""
-
-_GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
 def may_listen(address: str, port: int = PORT) -> bool:
@@ -121,7 +119,7 @@ class ClusterDns:
         """Answer a datagram: at once if it is about the cluster, otherwise when somebody else has answered."""
 
         async def reply(answer: bytes) -> None:
-            with suppress(*_GONE):  # as on any network: a datagram may be lost
+            with suppress(*GONE):  # as on any network: a datagram may be lost
                 await datagrams.sendto(answer, *client)
 
         async def later(asked: _Question) -> None:
@@ -156,7 +154,7 @@ class ClusterDns:
                             answer = await self._answer(asked)
                     with anyio.fail_after(IDLE):
                         await stream.send(len(answer).to_bytes(2, "big") + answer)
-            except (*_GONE, TimeoutError, anyio.IncompleteRead):
+            except (*GONE, TimeoutError, anyio.IncompleteRead):
                 return
 
     def _read(self, message: bytes, *, udp: bool) -> "_Question | None":
@@ -212,7 +210,7 @@ class ClusterDns:
             try:
                 with anyio.fail_after(PATIENCE):
                     answer = await (_ask_by_udp if udp else _ask_by_tcp)(server, question)
-            except (*_GONE, TimeoutError, anyio.IncompleteRead):
+            except (*GONE, TimeoutError, anyio.IncompleteRead):
                 continue
             if answer[:2] == question[:2]:
                 return answer

@@ -13,6 +13,8 @@ from kubelib.network.tracking import ServiceTracker
 
 AGAIN = 5.0
 """Seconds until what has failed is tried again."""
+GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""What a socket says when its other side has gone."""
 GATHER = 0.01
 """Seconds that a burst of changes may take to be one."""
 

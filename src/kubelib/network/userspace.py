@@ -13,7 +13,7 @@ import attrs
 from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 
-from kubelib.network.following import AGAIN, ServiceFollower
+from kubelib.network.following import AGAIN, GONE, ServiceFollower
 from kubelib.network.services import Backend, Frontend, Rule, changed
 from kubelib.network.tracking import ServiceTracker
 
@@ -22,10 +22,6 @@ log = logging.getLogger("kubelib.network")
 CHUNK = 65536
 CONNECT_TIMEOUT = 5.0
 UDP_IDLE = 60.0
-
-
-_GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
-"""What a socket says when its other side has gone."""
 
 
 @attrs.define
@@ -166,7 +162,7 @@ class ServiceProxy(ServiceFollower):
                         with anyio.move_on_after(UDP_IDLE) as idle:
                             try:
                                 await socket.sendto(await other.receive(), *client)
-                            except _GONE:
+                            except GONE:
                                 break
                         if idle.cancelled_caught:
                             break
@@ -189,7 +185,7 @@ class ServiceProxy(ServiceFollower):
                         turns.used(client[0], backend, anyio.current_time())
                         group.start_soon(answers, client, opened)
                     await known[1].send(data)
-                except _GONE:
+                except GONE:
                     continue  # as on any network: a datagram may be lost
 
 
@@ -201,8 +197,8 @@ async def _pump(source: anyio.abc.SocketStream, target: anyio.abc.SocketStream) 
     except anyio.EndOfStream:
         try:
             await target.send_eof()
-        except _GONE:
+        except GONE:
             return
-    except _GONE:
+    except GONE:
         await source.aclose()
         await target.aclose()
