@@ -23,7 +23,12 @@ _RULE = "RestartAllContainers"
 
 def needed_by(spec: PodSpec) -> tuple[str, ...]:
     """Return what a Pod needs of the node that it runs on."""
-    return (RESTART_ALL,) if any(map(_restarts_all, (*spec.containers, *spec.init_containers))) else ()
+    # Asked of every Pod that a scheduler takes in: hardly any has such rules.
+    for containers in (spec.containers, spec.init_containers):
+        for container in containers:
+            if container.restart_policy_rules and _restarts_all(container):
+                return (RESTART_ALL,)
+    return ()
 
 
 def _restarts_all(container: Container) -> bool:
