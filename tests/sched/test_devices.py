@@ -41,6 +41,8 @@ from kubelib.testing.objects import make_node, make_pod
 from tests.sched.conftest import containers
 from tests.sched.layouts import points
 from tests.sched.test_allocating import CLASSES, at_least, claim, device, either, offer
+from tests.sched.test_groups import add_group, bound
+from tests.sched.test_groups import of as of_group
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CLASS = DeviceClass(metadata=ObjectMeta(name="gpu"))
@@ -396,3 +398,30 @@ async def test_a_group_is_not_bound_if_one_of_it_cannot_have_its_devices(world: 
     alone = await committer.commit(placed, seen=0)
     assert {fate.pod.key.name: fate.on for fate in alone} == {"one": "node-0", "two": ""}
     assert await users(world) == ["one"]
+
+
+async def test_a_gang_gets_devices_for_all_that_it_must_have_or_none(world: Any) -> None:
+    await world.add_nodes(2)
+    await world.direct.resource(DeviceClass).create(CLASS)
+    await offer_on(world, "node-0", "one")
+    async with world.running(world.scheduler()):
+        await add_group(world, "train", 2)
+        for number in range(2):
+            await world.direct.resource(ResourceClaim).create(make_claim(f"c{number}"))
+            uses = (PodResourceClaim(name="c", resource_claim_name=f"c{number}"),)
+            await world.add_pod(f"train-{number}", resource_claims=uses, scheduling_group=of_group("train"))
+        await anyio.sleep(20)
+        assert await bound(world, "train") == 0
+        assert [await allocated(world, f"c{number}") for number in range(2)] == [[], []]
+        # What the gang has not got, others may have.
+        await world.direct.resource(ResourceClaim).create(make_claim("alone"))
+        await world.add_pod(
+            "alone", resource_claims=(PodResourceClaim(name="c", resource_claim_name="alone"),)
+        )
+        await anyio.sleep(20)
+        assert await allocated(world, "alone") == ["node-0/one"]
+        await offer_on(world, "node-1", "two", "three")
+        await anyio.sleep(30)
+        assert await bound(world, "train") == 2
+    given = [await allocated(world, f"c{number}") for number in range(2)]
+    assert sorted(device for found in given for device in found) == ["node-1/three", "node-1/two"]
