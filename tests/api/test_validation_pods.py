@@ -117,6 +117,11 @@ NEW: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r"}]}}, [
         f'{CONTAINER}.resources.claims[1]: Duplicate value: "r"']),
     ({"spec__resourceClaims": [{"name": "r", "resourceClaimName": "x"}], C + "resources": {"claims": [{"name": "r", "request": "a"}, {"name": "r", "request": "b"}]}}, []),
+    # what containers may not do with what is mounted
+    ({C + "volumeMounts": [{"name": "v", "mountPath": "/v", "bindMountOptions": ["noexec", "nosuid", "nodev"]}]}, []),
+    ({C + "volumeMounts": [{"name": "v", "mountPath": "/v", "bindMountOptions": ["noexec", "ro", "noexec"]}]}, [
+        f'{CONTAINER}.volumeMounts[0].bindMountOptions[1]: Unsupported value: "ro": supported values: "nodev", "noexec", "nosuid"',
+        f'{CONTAINER}.volumeMounts[0].bindMountOptions[2]: Duplicate value: "noexec"']),
     # their certificates
     ({"spec__volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {
         "signerName": "example.com/pods", "keyType": "ED25519", "maxExpirationSeconds": 7862400, "keyPath": "k", "certificateChainPath": "c"}}]}}]}, []),

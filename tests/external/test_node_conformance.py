@@ -78,7 +78,10 @@ class Node:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     directory: Path = tmp_path_factory.mktemp("conformance")
     with own_network():
-        cluster = Cluster(directory / "cluster", "--isolation", "pod")
+        (directory / "images" / "files" / "etc").mkdir(parents=True)
+        (directory / "images" / "files" / "etc" / "data.json").write_text("kitten.jpg\n")
+        images = ("--image-dir", str(directory / "images"))
+        cluster = Cluster(directory / "cluster", "--isolation", "pod", *images)
         cluster.start()
         try:
             node = Node(Kubectl(real_binary("kubectl"), cluster.kubeconfig, directory / "kubectl"))
@@ -344,3 +347,38 @@ def test_the_server_is_called_as_those_in_the_cluster_find_it(node: Node) -> Non
     found = names.value.get_values_for_type(x509.DNSName)
     service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
     assert {*service, "kubernetes.default.svc.cluster.local"} <= set(found)
+
+
+def test_an_image_is_a_volume_that_nobody_writes_to(node: Node) -> None:
+    volumes = [{"name": "v", "image": {"reference": "files:1", "pullPolicy": "Always"}}]
+    mounts = [
+        {"name": "v", "mountPath": "/whole"},
+        {"name": "v", "mountPath": "/part", "subPath": "etc"},
+    ]
+    script = "cat /whole/etc/data.json /part/data.json; (echo no > /whole/file) 2> /dev/null || echo refused"
+    node.run(
+        "pictures",
+        {"command": ["sh", "-c", script], "volumeMounts": mounts},
+        volumes=volumes,
+        restartPolicy="Never",
+    )
+    node.ended("pictures")
+    assert node.log("pictures") == "kitten.jpg\nkitten.jpg\nrefused\n"
+    volumes = [{"name": "v", "image": {"reference": "none:1"}}]
+    node.run("blank", {**SLEEP, "volumeMounts": mounts[:1]}, volumes=volumes)
+    failed = ("get", "events", "--field-selector=involvedObject.name=blank,reason=FailedMount", "-o", "name")
+    assert eventually(lambda: node.kubectl(*failed))
+
+
+def test_what_is_mounted_may_be_kept_from_being_run(node: Node) -> None:
+    volumes = [{"name": "v", "emptyDir": {}}]
+    mounts = [{"name": "v", "mountPath": "/v", "bindMountOptions": ["noexec"]}]
+    script = "echo 'echo ran' > /v/program; chmod +x /v/program; /v/program 2> /dev/null || echo $?"
+    node.run(
+        "data",
+        {"command": ["sh", "-c", script], "volumeMounts": mounts},
+        volumes=volumes,
+        restartPolicy="Never",
+    )
+    node.ended("data")
+    assert node.log("data") == "126\n"

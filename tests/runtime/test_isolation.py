@@ -232,6 +232,27 @@ class TestIsolatedProcesses(
         )
         assert "refused" in said
 
+    async def test_the_files_of_an_image_are_a_volume(self, runtime: ProcessRuntime, tmp_path: Path) -> None:
+        make_layout(tmp_path / "images" / "tool")
+        root = await runtime.image_volume("tool:1")
+        assert (root / "made-by-layer-2").exists() and runtime.image_volumes
+        with pytest.raises(ImageNotFound, match="'other' is not in the directory of images"):
+            await runtime.image_volume("other")
+        mount = Mount(str(root), "/image", read_only=True, options=("noexec",))
+        script = "cat /image/bin/start | head -1; /image/bin/start || echo $?; echo x > /image/x || echo kept"
+        said = await self.output(runtime, script, mounts=[mount])
+        assert [line for line in said.splitlines() if "sh:" not in line] == [
+            "#!/bin/busybox sh",
+            "126",
+            "kept",
+        ]
+
+    async def test_a_volume_is_mounted_with_options(self, runtime: ProcessRuntime, tmp_path: Path) -> None:
+        (tmp_path / "shown").mkdir()
+        mount = Mount(str(tmp_path / "shown"), "/shown", options=("nodev", "nosuid"))
+        [line] = (await self.output(runtime, "grep ' /shown ' /proc/mounts", mounts=[mount])).splitlines()
+        assert {"rw", "nodev", "nosuid"} <= set(line.split()[3].split(",")) and "noexec" not in line
+
     async def test_an_unknown_user_of_an_image_is_said(self, runtime: ProcessRuntime, tmp_path: Path) -> None:
         make_layout(tmp_path / "images" / "odd", user="ghost")
         with pytest.raises(

@@ -67,6 +67,15 @@ def test_a_node_tells_the_truth_about_whom_a_certificate_is_for(
     assert why in refusal(admin, "POST", REQUESTS, asked)
 
 
+def test_every_service_account_reads_whom_pods_trust(admin: httpx.Client) -> None:
+    account = [
+        ("impersonate-user", "system:serviceaccount:default:any"),
+        ("impersonate-group", "system:serviceaccounts"),
+    ]
+    assert admin.get(BUNDLES, headers=account).status_code == 200
+    assert admin.post(BUNDLES, headers=account, json=named("ClusterTrustBundle", "a")).status_code == 403
+
+
 def test_a_node_reads_what_its_pods_trust(admin: httpx.Client) -> None:
     assert as_node(admin, "GET", BUNDLES) == 200
     assert as_node(admin, "POST", BUNDLES, named("ClusterTrustBundle", "a")) == 403

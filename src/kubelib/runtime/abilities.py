@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import attrs
@@ -219,5 +220,29 @@ class SupportsHosts(Protocol):
 
     @property
     def own_hosts(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+@runtime_checkable
+class SupportsImageVolumes(Protocol):
+    """May have the files of images as directories of this machine."""
+
+    @property
+    def image_volumes(self) -> bool:
+        """Whether it has."""
+        ...
+
+    async def image_volume(self, image: str) -> Path:
+        """Return where the files of an image are, which nobody may change. Raises `ImageNotFound`."""
+        ...
+
+
+@runtime_checkable
+class SupportsMountOptions(Protocol):
+    """May heed `kubelib.runtime.base.Mount.options`."""
+
+    @property
+    def mount_options(self) -> bool:
         """Whether it does."""
         ...

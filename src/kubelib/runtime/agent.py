@@ -27,6 +27,7 @@ from kubelib.runtime.abilities import (
     SupportsHealth,
     SupportsHosts,
     SupportsImages,
+    SupportsImageVolumes,
     SupportsProbes,
     SupportsVersion,
 )
@@ -105,6 +106,9 @@ class NodeAgent:
             self,
             TrustBundles(client),
             PodCertificates(client, settings.name, clock=clock),
+            runtime.image_volume
+            if isinstance(runtime, SupportsImageVolumes) and runtime.image_volumes
+            else None,
             allocatable=lambda: self.node.allocatable,
         )
         self.node = NodeReporter(

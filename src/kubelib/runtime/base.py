@@ -99,6 +99,8 @@ class Mount:
     propagation: Propagation = "None"
     file_system: str = ""
     """Where the file system that holds `source` was mounted for this Pod; empty: it was there before. An engine need not see it."""
+    options: Sequence[str] = ()
+    """``noexec``, ``nosuid``, ``nodev``, for which a runtime must be `kubelib.runtime.abilities.SupportsMountOptions`."""
 
 
 @attrs.frozen(kw_only=True)

@@ -43,6 +43,7 @@ from kubelib.runtime.base import (
     ContainerSpec,
     Credentials,
     ImageId,
+    ImageNotFound,
     NoSuchContainer,
     Resources,
     RuntimeEvent,
@@ -177,6 +178,27 @@ class ProcessRuntime(Background, RunsCommands):
     async def has_image(self, image: str) -> bool:
         """Return True: every name will do."""
         return True
+
+    @property
+    def image_volumes(self) -> bool:
+        """Whether there is a directory of images."""
+        return self._isolator is not None
+
+    async def image_volume(self, image: str) -> Path:
+        """Return the root of an image that is in the directory of images. Raises `ImageNotFound`."""
+        found = (
+            await anyio.to_thread.run_sync(self._isolator.image, image)
+            if self._isolator is not None
+            else None
+        )
+        if found is None:
+            raise ImageNotFound(f"image {image!r} is not in the directory of images")
+        return found.root
+
+    @property
+    def mount_options(self) -> bool:
+        """Whether containers have mounts of their own."""
+        return self._isolator is not None
 
     # Sandboxes
 

@@ -93,6 +93,7 @@ def container_spec(
     """Return what to run; `memory` is the node's, in bytes, `pids` how many processes it may have. Raises `ConfigMissing`, `QuantityError`."""
     mounts = []
     in_memory = {v.name for v in pod.spec.volumes if v.empty_dir and v.empty_dir.medium == "Memory"}
+    images = {v.name for v in pod.spec.volumes if v.image is not None}
     for mount in definition.volume_mounts:
         source = volumes[mount.name]
         file_system = str(source) if mount.name in in_memory else ""
@@ -102,8 +103,10 @@ def container_spec(
                 source, below, f"volumeMount {quoted(mount.name)} of container {quoted(definition.name)}"
             )
         propagation = cast("Propagation", mount.mount_propagation or "None")
-        read_only = bool(mount.read_only)
-        mounts.append(Mount(str(source), mount.mount_path, read_only, propagation, file_system))
+        read_only, options = bool(mount.read_only), mount.bind_mount_options
+        if mount.name in images:
+            read_only, options = True, ("noexec",)
+        mounts.append(Mount(str(source), mount.mount_path, read_only, propagation, file_system, options))
     places = {mount.target for mount in mounts}
     own, shared = definition.security_context, pod.spec.security_context
     user = own.run_as_user if own is not None else None

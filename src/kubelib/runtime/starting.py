@@ -11,9 +11,15 @@ from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.container import EphemeralContainer
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import LifecycleHandler
+from kubelib.api.core.volumes import ImageVolumeSource
 from kubelib.api.quantity import QuantityError
 from kubelib.runtime import lifecycle
-from kubelib.runtime.abilities import SupportsAddresses, SupportsProbes, SupportsUserNamespaces
+from kubelib.runtime.abilities import (
+    SupportsAddresses,
+    SupportsMountOptions,
+    SupportsProbes,
+    SupportsUserNamespaces,
+)
 from kubelib.runtime.base import (
     BadContainerConfig,
     CannotCreate,
@@ -35,6 +41,7 @@ from kubelib.runtime.words import in_full, quoted
 
 log = logging.getLogger("kubelib.runtime")
 
+NO_MOUNT_OPTIONS = "can't set `bindMountOptions`, runtime does not support mount options"
 NO_USER_NAMESPACES = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
 
 if TYPE_CHECKING:
@@ -52,6 +59,12 @@ class Starter:
         """Do a step: whatever keeps the container from starting is noted as what it waits for, and told."""
         worker, agent = self.worker, self.worker.agent
         definition, name = step.container, step.container.name
+        for volume in pod.spec.volumes if worker.mounts is None else ():
+            if volume.image is not None and agent.volumes.has_images:
+                waiting = await self._pulls.ensure(pod, _of_volume(volume.name, volume.image))
+                if waiting is not None:
+                    worker.memory.waiting[name] = waiting
+                    return
         try:
             if worker.mounts is None:
                 worker.mounts = await agent.volumes.prepare(pod, address=address)
@@ -169,6 +182,9 @@ class Starter:
             volumes=worker.mounts,
             domain=agent.settings.cluster_domain,
         )
+        mounted = definition.volume_mounts
+        if any(mount.bind_mount_options for mount in mounted) and not has_mount_options(agent.runtime):
+            raise CannotCreate(NO_MOUNT_OPTIONS)
         more, annotations = [], {lifecycle.BACKOFF: f"{step.backoff:g}"}
         if not isinstance(agent.runtime, SupportsProbes):  # else no process reads or writes
             said = agent.pod_directory(worker.uid) / "containers" / definition.name / str(step.attempt)
@@ -194,6 +210,18 @@ class Starter:
                 raise CannotCreate(f"unable to find target container {definition.target_container_name!r}")
             spec = attrs.evolve(spec, target=target.id)
         return spec
+
+
+def _of_volume(name: str, image: ImageVolumeSource) -> ContainerDefinition:
+    """Return what is pulled like the image of a container of this name, which there is not."""
+    return ContainerDefinition(
+        name=f"volume {name}", image=image.reference, image_pull_policy=image.pull_policy
+    )
+
+
+def has_mount_options(runtime: Runtime) -> bool:
+    """Return whether a runtime mounts with options."""
+    return isinstance(runtime, SupportsMountOptions) and runtime.mount_options
 
 
 def has_user_namespaces(runtime: Runtime) -> bool:

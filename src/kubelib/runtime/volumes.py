@@ -4,7 +4,7 @@ import base64
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from kubelib.api.core.projections import DownwardAPIVolumeFile, KeyToPath
 from kubelib.api.core.volumes import EmptyDirVolumeSource, Volume
 from kubelib.api.quantity import parse_quantity
 from kubelib.runtime import ownership
+from kubelib.runtime.base import ImageNotFound
 from kubelib.runtime.environment import ConfigMissing, ConfigSource, field_value, resource_value
 from kubelib.runtime.mounts import mount, unmount
 from kubelib.runtime.podcertificates import PodCertificates
@@ -44,6 +45,7 @@ class Volumes:
         storage: StorageSource | None = None,
         bundles: TrustBundles | None = None,
         certificates: PodCertificates | None = None,
+        images: Callable[[str], Awaitable[Path]] | None = None,
         *,
         allocatable: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
@@ -54,9 +56,15 @@ class Volumes:
         self._tokens = tokens
         self._bundles = bundles
         self._certificates = certificates
+        self._images = images
         self._source = source
         self._given: dict[Path, set[str]] = {}
         """By place of claimed storage, the UIDs of the Pods of this node that have it and name a group."""
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there can be volumes that are images."""
+        return self._images is not None
 
     def directory(self, pod: Pod, name: str) -> Path:
         """Return where a volume of a Pod is kept."""
@@ -91,6 +99,11 @@ class Volumes:
             if fresh and group is not None:
                 ownership.give(directory.resolve(), group, ownership.READ_WRITE)
             return directory
+        if volume.image is not None and self._images is not None:
+            try:
+                return await self._images(volume.image.reference)
+            except ImageNotFound as error:
+                raise ConfigMissing(str(error)) from None
         if (claim := _claim_of(pod, volume)) is not None:
             source = volume.persistent_volume_claim
             if source is not None and source.read_only:

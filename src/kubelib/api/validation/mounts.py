@@ -3,7 +3,15 @@
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
 from kubelib.api.validation import texts
-from kubelib.api.validation.problems import each, forbidden, invalid, not_found, not_supported, required
+from kubelib.api.validation.problems import (
+    duplicate,
+    each,
+    forbidden,
+    invalid,
+    not_found,
+    not_supported,
+    required,
+)
 
 _PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 
@@ -51,11 +59,27 @@ def mount_problems(container: Tree, path: str, volumes: dict[str, Tree], problem
             _propagation(propagation, container, f"{path}.volumeMounts.mountPropagation", problems)
         if mount.get("recursiveReadOnly") is not None:
             _read_only(mount, f"{path}.volumeMounts.recursiveReadOnly", problems)
+        if mount.get("bindMountOptions"):
+            _options(mount["bindMountOptions"], f"{here}.bindMountOptions", volumes.get(name), problems)
     if devices:
         _device_problems(container, path, volumes, problems)
 
 
 _PLAIN_MOUNT = frozenset(("name", "mountPath", "readOnly"))
+
+
+_OPTIONS = ("nodev", "noexec", "nosuid")
+
+
+def _options(options: list[str], path: str, volume: Tree | None, problems: list[Problem]) -> None:
+    """Check what containers may not do with what is mounted."""
+    if (volume or {}).get("image") is not None:
+        problems.append(forbidden(path, "may not be set for image volumes"))
+    for at, option in enumerate(options):
+        if option not in _OPTIONS:
+            problems.append(not_supported(f"{path}[{at}]", option, _OPTIONS))
+        elif option in options[:at]:
+            problems.append(duplicate(f"{path}[{at}]", option))
 
 
 def _propagation(mode: str, container: Tree, path: str, problems: list[Problem]) -> None:

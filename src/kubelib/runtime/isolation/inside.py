@@ -11,7 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
@@ -87,16 +87,22 @@ def mount(source: str | None, target: str, kind: str | None, flags: int = 0, dat
     _checked(done, target)
 
 
-def bind(source: str, target: str, *, read_only: bool = False) -> None:
-    """Show a file or directory at another place as well, which is made if it is not there."""
+OPTIONS = {"noexec": NOEXEC, "nosuid": NOSUID, "nodev": NODEV}
+
+
+def bind(source: str, target: str, *, read_only: bool = False, options: Sequence[str] = ()) -> None:
+    """Show a file or directory at another place as well, which is made if it is not there; `options` are those of `OPTIONS`."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     elif not os.path.lexists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC, 0o644))
     mount(source, target, None, BIND | REC)
-    if read_only:
-        mount(None, target, None, BIND | REMOUNT | RDONLY)
+    flags = RDONLY if read_only else 0
+    for option in options:
+        flags |= OPTIONS[option]
+    if flags:
+        mount(None, target, None, BIND | REMOUNT | flags)
 
 
 def apart(files: list[list[str]], hostname: str) -> None:
@@ -181,8 +187,8 @@ def shut_in(isolation: dict[str, Any], directory: str) -> None:
     os.makedirs(root, exist_ok=True)
     _make_root(isolation, directory, root)
     _make_system(isolation, root)
-    for source, target, read_only in isolation["mounts"]:
-        bind(source, below(root, target), read_only=read_only)
+    for source, target, read_only, options in isolation["mounts"]:
+        bind(source, below(root, target), read_only=read_only, options=options)
     if isolation["read_only_root"]:
         mount(None, root, None, BIND | REMOUNT | RDONLY)
     _pivot(root)

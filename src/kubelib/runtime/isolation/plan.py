@@ -103,8 +103,12 @@ def user_in(root: Path, user: str) -> tuple[int, int | None]:
     return number, int(found[2])
 
 
-def _targets(mounts: Sequence[tuple[str, str, bool]]) -> set[str]:
-    return {target for _, target, _ in mounts}
+Shown = tuple[str, str, bool, Sequence[str]]
+"""What is shown where, whether it is only to be read, and with which options."""
+
+
+def _targets(mounts: Sequence[Shown]) -> set[str]:
+    return {target for _, target, *_ in mounts}
 
 
 def _table(path: Path) -> list[list[str]]:
@@ -155,11 +159,11 @@ class Isolator:
         env = {"PATH": path, "HOME": "/" if user else "/root", **own, "KUBELIB_ROOT": "", **container.env}
         groups = self._hierarchy.groups(str(sandbox["uid"]), f"{container.name}-{container.attempt}")
         security = container.security
-        mounts = [(m.source, m.target, m.read_only) for m in container.mounts]
-        mounts += [entry for entry in files_of(directory, sandbox) if entry[1] not in _targets(mounts)]
+        mounts: list[Shown] = [(m.source, m.target, m.read_only, list(m.options)) for m in container.mounts]
+        mounts += [(*entry, ()) for entry in files_of(directory, sandbox) if entry[1] not in _targets(mounts)]
         if image is not None:
             mounts += [
-                (name, name, True)
+                (name, name, True, ())
                 for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/hostname")
                 if os.path.exists(name) and name not in _targets(mounts)
             ]

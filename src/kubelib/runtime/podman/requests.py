@@ -86,6 +86,7 @@ def container_request(spec: ContainerSpec, image: str, pod: str, labels: Mapping
                     "rbind",
                     "ro" if mount.read_only else "rw",
                     PROPAGATIONS.get(mount.propagation, "rprivate"),
+                    *mount.options,
                 ],
             }
             for mount in spec.mounts

@@ -69,6 +69,7 @@ class PodmanRuntime(EngineRuntime[Engine, Images, Known]):
         engine = Engine(url)
         super().__init__(owner, engine, Images(engine))
         self.network = network
+        self.mount_options = True
         self._stock = Stock(engine, owner)
 
     async def _begin(self, group: anyio.abc.TaskGroup) -> None:

@@ -106,6 +106,10 @@ _BINDINGS: dict[str, tuple[str, tuple[Tree, ...]]] = {
         "system:service-account-issuer-discovery",
         (_group("system:serviceaccounts"),),
     ),
+    "system:cluster-trust-bundle-discovery": (
+        "system:cluster-trust-bundle-discovery",
+        (_group("system:serviceaccounts"),),
+    ),
     "system:node": ("system:node", ()),  # nodes have the node authorizer, who knows which Pods are theirs
     "system:node-proxier": ("system:node-proxier", (_user("system:kube-proxy"),)),
     "system:kube-dns": ("system:kube-dns", (_account("kube-dns"),)),

@@ -85,6 +85,7 @@ PLAIN: dict[str, tuple[Tree, ...]] = {
         rule("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
         rule("create", "authentication.k8s.io", "selfsubjectreviews"),
     ),
+    "system:cluster-trust-bundle-discovery": (rule(READ, "certificates.k8s.io", "clustertrustbundles"),),
     "system:service-account-issuer-discovery": (
         paths(
             "get",
