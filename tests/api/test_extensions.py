@@ -41,7 +41,7 @@ FLOW = {
         }
     ],
 }
-CERTIFICATE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").decode()
+CERTIFICATE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n").decode()
 GOOD: dict[str, dict[str, Any]] = {
     "admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration": {"webhooks": [HOOK]},
     "admissionregistration.k8s.io/v1 MutatingWebhookConfiguration": {"webhooks": [HOOK]},
@@ -334,7 +334,7 @@ def test_what_is_said_of_a_policy_s_types_has_a_place() -> None:
 def test_a_certificate_is_not_replaced() -> None:
     resource, old = document(kind_of("CertificateSigningRequest"))
     old["status"] = {"certificate": CERTIFICATE}
-    new = {**old, "status": {"certificate": CERTIFICATE[:-4] + "AAAA"}}
+    new = {**old, "status": {"certificate": base64.b64encode(base64.b64decode(CERTIFICATE) * 2).decode()}}
     [problem] = validate_update(resource, new, old, subresource="status")
     assert problem.field == "status.certificate"
     assert problem.message == "Forbidden: updates may not modify existing certificate content"

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kubelib.api.errors import Problem
 from kubelib.api.scheme import Tree
@@ -19,7 +19,8 @@ from kubelib.api.validation.problems import (
     too_long,
 )
 
-_PEM = b"-----BEGIN CERTIFICATE REQUEST-----"
+_BLOCK = re.compile(rb"-----BEGIN ([^\n-]+)-----[ \t\r]*\n(.*?)-----END \1-----", re.DOTALL)
+_SEQUENCE = 0x30
 USAGES = (
     "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only",
     "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user",
@@ -42,7 +43,7 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
         pem = base64.b64decode(request)
     except binascii.Error:
         pem = b""
-    if _PEM not in pem:
+    if not _is_request(pem):
         problems.append(invalid("spec.request", request, "PEM block type must be CERTIFICATE REQUEST"))
     usages = spec.get("usages") or ()
     if not usages:
@@ -66,6 +67,23 @@ def signing_request_problems(tree: Tree) -> list[Problem]:
             )
         )
     return problems + _condition_problems((tree.get("status") or {}).get("conditions") or ())
+
+
+def _blocks(pem: bytes) -> Iterator[tuple[str, bool, bytes]]:
+    """Yield the PEM blocks of a text: their types, whether they have headers, and what they hold. What is no block is passed over."""
+    for match in _BLOCK.finditer(pem):
+        lines = match[2].splitlines()
+        body = [line for line in lines if b":" not in line]
+        try:
+            data = base64.b64decode(b"".join(b"".join(body).split()), validate=True)
+        except binascii.Error:
+            continue
+        yield match[1].decode("latin1"), len(body) < len(lines), data
+
+
+def _is_request(pem: bytes) -> bool:
+    """Return whether the first block of a text is a request; what is in it, whoever signs looks at."""
+    return next((kind for kind, _, data in _blocks(pem) if data), "") == "CERTIFICATE REQUEST"
 
 
 def signer_problems(name: str, path: str = "spec.signerName") -> list[Problem]:
@@ -163,16 +181,19 @@ def signing_request_decision_problems(new: Tree, old: Tree, subresource: str) ->
     return problems
 
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
-
-
 def _why_no_certificate(text: str) -> str:
-    """Return why an issued certificate is none; empty if it is one."""
+    """Return why an issued certificate is none; empty if it is one, as far as can be seen from outside."""
     try:
-        blocks = _BLOCK.findall(base64.b64decode(text))
+        blocks = list(_blocks(base64.b64decode(text)))
     except ValueError:
         return "illegal base64 data"
-    others = [block.decode() for block in blocks if block != b"CERTIFICATE"]
-    if others:
-        return f'only CERTIFICATE PEM blocks are allowed, found "{others[0]}"'
+    for kind, has_headers, data in blocks:
+        if kind != "CERTIFICATE":
+            return f"only CERTIFICATE PEM blocks are allowed, found {quote(kind)}"
+        if has_headers:
+            return "no PEM block headers are permitted"
+        if not data:
+            return "found CERTIFICATE PEM block containing 0 certificates"
+        if data[0] != _SEQUENCE:
+            return "x509: malformed certificate"
     return "" if blocks else "must contain at least one CERTIFICATE PEM block"
