@@ -107,7 +107,7 @@ class Correlator:
         similar.last = now
         similar.messages[report.message] = None
         if len(similar.messages) < COMBINE_AFTER:
-            return report.message, (*kin, report.message)
+            return report.message, (*kin, about.field_path, report.message)
         similar.messages.pop(next(iter(similar.messages)))
         return COMBINED + report.message, kin
 

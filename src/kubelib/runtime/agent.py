@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from kubelib.api.core.claims import PersistentVolumeClaim
 from kubelib.api.core.persistentvolumes import PersistentVolume
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
 from kubelib.api.core.service import Service
 from kubelib.api.document import Document
 from kubelib.api.errors import ApiError, NotFound
@@ -65,10 +66,10 @@ HOSTS = Path("/etc/hosts")
 class SilentRecorder:
     """Reports nothing."""
 
-    def normal(self, about: Object, reason: str, message: str) -> None:
+    def normal(self, about: Object | ObjectReference, reason: str, message: str) -> None:
         """Do nothing."""
 
-    def warning(self, about: Object, reason: str, message: str) -> None:
+    def warning(self, about: Object | ObjectReference, reason: str, message: str) -> None:
         """Do nothing."""
 
 

@@ -11,6 +11,7 @@ from kubelib.runtime import lifecycle
 from kubelib.runtime.base import Container, ContainerId, RuntimeFailure
 from kubelib.runtime.probes import Kind, check, watch_probe
 from kubelib.runtime.surroundings import Surroundings
+from kubelib.runtime.words import container_of
 
 
 class Probing:
@@ -66,23 +67,24 @@ class Probing:
         runtime = self._here.runtime
         assert probe is not None
 
+        about = container_of(pod, definition.name)
         recorder, what = self._here.recorder, f"{kind.capitalize()} probe"
 
         def warn(text: str) -> None:
-            recorder.warning(pod, "ProbeWarning", f"{what} warning: {text}")
+            recorder.warning(about, "ProbeWarning", f"{what} warning: {text}")
 
         async def once() -> str | None:
             timeout = float(probe.timeout_seconds or 1)
             try:
                 why = await check(probe, definition, container.id, runtime, address, timeout, warn)
             except RuntimeFailure as error:
-                recorder.warning(pod, "Unhealthy", f"{what} errored and resulted in unknown state: {error}")
+                recorder.warning(about, "Unhealthy", f"{what} errored and resulted in unknown state: {error}")
                 raise
             meta, result = pod.metadata, "successful" if why is None else "failed"
             key = (definition.name, meta.namespace, meta.name, meta.uid, kind.capitalize(), result)
             self._here.counts.probes[key] += 1
             if why is not None:
-                recorder.warning(pod, "Unhealthy", f"{what} failed: {why}")
+                recorder.warning(about, "Unhealthy", f"{what} failed: {why}")
             return why
 
         now = self._here.clock.now()

@@ -10,12 +10,14 @@ import attrs
 from kubelib.api.core.config import Secret
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
 from kubelib.api.meta import Object
 from kubelib.runtime import lifecycle
 from kubelib.runtime.base import Credentials, ImageNotFound, InvalidImageName, Runtime
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.credentials import credentials_for, parse_docker_config
 from kubelib.runtime.environment import ConfigMissing, ConfigSource
+from kubelib.runtime.words import container_of
 
 SHOWN = 2.0
 """Seconds for which a failure shows as ErrImagePull before it shows as ImagePullBackOff."""
@@ -27,11 +29,11 @@ _KEYS = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/d
 class Recorder(Protocol):
     """Where Events go."""
 
-    def normal(self, about: Object, reason: str, message: str) -> None:
+    def normal(self, about: Object | ObjectReference, reason: str, message: str) -> None:
         """Report something ordinary."""
         ...
 
-    def warning(self, about: Object, reason: str, message: str) -> None:
+    def warning(self, about: Object | ObjectReference, reason: str, message: str) -> None:
         """Report something wrong."""
         ...
 
@@ -64,27 +66,29 @@ class Pulls:
             return await self._ensure(pod, definition)
         except InvalidImageName as error:
             message = f'Failed to apply default image tag "{definition.image}": {error}'
-            self._recorder.warning(pod, "InspectFailed", message)
-            self._recorder.warning(pod, "Failed", "Error: InvalidImageName")
+            about = container_of(pod, definition.name)
+            self._recorder.warning(about, "InspectFailed", message)
+            self._recorder.warning(about, "Failed", "Error: InvalidImageName")
             return "InvalidImageName", message
 
     async def _ensure(self, pod: Pod, definition: ContainerDefinition) -> Waiting | None:
         name, image = definition.name, definition.image
+        about = container_of(pod, name)
         policy = definition.image_pull_policy or "IfNotPresent"
         if policy != "Always" and await self._is_here(image):
             self._failures.pop(name, None)
             message = f'Container image "{image}" already present on machine and can be accessed by the pod'
-            self._recorder.normal(pod, "Pulled", message)
+            self._recorder.normal(about, "Pulled", message)
             return None
         if policy == "Never":
             message = f'Container image "{image}" is not present with pull policy of Never'
-            self._recorder.warning(pod, "ErrImageNeverPull", message)
+            self._recorder.warning(about, "ErrImageNeverPull", message)
             return "ErrImageNeverPull", message
         now = anyio.current_time()
         failed = self._failures.get(name)
         if failed is not None and now < failed.again:
-            return self._put_off(pod, image, failed, now)
-        self._recorder.normal(pod, "Pulling", f'Pulling image "{image}"')
+            return self._put_off(about, image, failed, now)
+        self._recorder.normal(about, "Pulling", f'Pulling image "{image}"')
         try:
             with self._counts.operation("pull_image"):
                 await self._pull(pod, image)
@@ -92,25 +96,25 @@ class Pulls:
             delay = min(failed.delay * 2, lifecycle.LONGEST_BACKOFF) if failed else lifecycle.FIRST_BACKOFF
             since = anyio.current_time()
             self._failures[name] = _Failure(str(error), delay, since=since, again=since + delay)
-            self._recorder.warning(pod, "Failed", f'Failed to pull image "{image}": {error}')
-            self._recorder.warning(pod, "Failed", "Error: ErrImagePull")
+            self._recorder.warning(about, "Failed", f'Failed to pull image "{image}": {error}')
+            self._recorder.warning(about, "Failed", "Error: ErrImagePull")
             return "ErrImagePull", str(error)
         self._failures.pop(name, None)
         took = anyio.current_time() - now
-        self._recorder.normal(pod, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
+        self._recorder.normal(about, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
         return None
 
     async def _is_here(self, image: str) -> bool:
         with self._counts.operation("image_status"):
             return await self._runtime.has_image(image)
 
-    def _put_off(self, pod: Pod, image: str, failed: _Failure, now: float) -> Waiting:
+    def _put_off(self, about: ObjectReference, image: str, failed: _Failure, now: float) -> Waiting:
         if now < failed.since + SHOWN:
             return "ErrImagePull", failed.error
         if not failed.said:
             failed.said = True
-            self._recorder.normal(pod, "BackOff", f'Back-off pulling image "{image}"')
-            self._recorder.warning(pod, "Failed", "Error: ImagePullBackOff")
+            self._recorder.normal(about, "BackOff", f'Back-off pulling image "{image}"')
+            self._recorder.warning(about, "Failed", "Error: ImagePullBackOff")
         return "ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {failed.error}'
 
     async def _pull(self, pod: Pod, image: str) -> None:

@@ -37,7 +37,7 @@ from kubelib.runtime.names import NO_CLUSTER_DNS, lacks_dns, within_limits
 from kubelib.runtime.pulls import Pulls
 from kubelib.runtime.specs import container_spec, sandbox_spec
 from kubelib.runtime.termination import annotations_of, termination_mount
-from kubelib.runtime.words import in_full, quoted
+from kubelib.runtime.words import container_of, in_full, quoted
 
 log = logging.getLogger("kubelib.runtime")
 
@@ -103,20 +103,21 @@ class Starter:
         if waiting is not None:
             worker.memory.waiting[name] = waiting
             return
+        about = container_of(pod, name)
         try:
             spec = await self._spec(pod, step, address)
             with agent.counts.operation("start_container"):
                 identity = await agent.runtime.start_container(sandbox, spec)
         except (ConfigMissing, QuantityError, BadContainerConfig) as error:
-            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            agent.recorder.warning(about, "Failed", f"Error: {error}")
             worker.memory.waiting[name] = ("CreateContainerConfigError", str(error))
             return
         except CannotCreate as error:
-            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            agent.recorder.warning(about, "Failed", f"Error: {error}")
             worker.memory.waiting[name] = ("CreateContainerError", str(error))
             return
         except CannotStart as error:
-            agent.recorder.warning(pod, "Failed", f"Error: {error}")
+            agent.recorder.warning(about, "Failed", f"Error: {error}")
             worker.memory.waiting[name] = ("RunContainerError", str(error))
             agent.counts.failures["RunContainerError"] += 1
             return
@@ -124,16 +125,16 @@ class Starter:
         agent.counts.containers += 1
         if not worker.containers:
             agent.counts.pods += 1
-        agent.recorder.normal(pod, "Created", f"Container created: {name}")
-        agent.recorder.normal(pod, "Started", f"Container started: {name}")
+        agent.recorder.normal(about, "Created", f"Container created: {name}")
+        agent.recorder.normal(about, "Started", f"Container started: {name}")
         hook = definition.lifecycle.post_start if definition.lifecycle is not None else None
         if hook is not None:
             why = await self._after_start(pod, hook, definition, identity, address)
             if why is not None:
                 # What it said may be secret, and Events are for more people to read than Pods and logs of nodes are.
                 log.warning("pod %s: %s", pod.key, why)
-                agent.recorder.warning(pod, "FailedPostStartHook", "PostStartHook failed")
-                agent.recorder.normal(pod, "Killing", "FailedPostStartHook")
+                agent.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed")
+                agent.recorder.normal(about, "Killing", "FailedPostStartHook")
                 await agent.runtime.stop_container(
                     identity, grace=float(pod.spec.termination_grace_period_seconds or 0)
                 )

@@ -11,6 +11,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.runtime import lifecycle
 from kubelib.runtime.base import Container, NoSuchContainer
 from kubelib.runtime.hooks import call_hook
+from kubelib.runtime.words import container_of
 
 if TYPE_CHECKING:
     from kubelib.runtime.worker import PodWorker
@@ -85,7 +86,9 @@ class Stopper:
                 group.start_soon(self._worker.hurry, part)
 
     def _tell(self, pod: Pod, container: Container) -> None:
-        self._worker.agent.recorder.normal(pod, "Killing", f"Stopping container {container.name}")
+        self._worker.agent.recorder.normal(
+            container_of(pod, container.name), "Killing", f"Stopping container {container.name}"
+        )
 
     def _grace(self, pod: Pod) -> float:
         if self._worker.memory.evicted is not None:
@@ -113,7 +116,8 @@ class Stopper:
                 why = await call_hook(agent, pod, hook, definition, container.id, address, left)
                 if why is not None:
                     log.warning("pod %s: %s", pod.key, why)
-                    agent.recorder.warning(pod, "FailedPreStopHook", "PreStopHook failed")
+                    about = container_of(pod, container.name)
+                    agent.recorder.warning(about, "FailedPreStopHook", "PreStopHook failed")
             # However long the hook took, the container gets a moment of its own.
             left = max(SHORTEST_GRACE, until - anyio.current_time())
         try:

@@ -3,6 +3,7 @@
 import json
 
 from kubelib.api.core.pod import Pod
+from kubelib.api.core.references import ObjectReference
 
 
 def quoted(text: str) -> str:
@@ -18,3 +19,23 @@ def in_full(pod: Pod) -> str:
     """Return which Pod it is: its name, namespace and uid."""
     meta = pod.metadata
     return f"{meta.name}_{meta.namespace}({meta.uid})"
+
+
+def container_of(pod: Pod, name: str) -> ObjectReference:
+    """Return a reference to a container of a Pod: Events about containers say by the field path which one they mean."""
+    kinds = {
+        "containers": pod.spec.containers,
+        "initContainers": pod.spec.init_containers,
+        "ephemeralContainers": pod.spec.ephemeral_containers,
+    }
+    field = next((kind for kind, found in kinds.items() if any(c.name == name for c in found)), "")
+    meta = pod.metadata
+    return ObjectReference(
+        kind=pod.kind,
+        api_version=pod.api_version,
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        field_path=f"spec.{field}{{{name}}}" if field else "",
+    )

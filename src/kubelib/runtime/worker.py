@@ -29,7 +29,7 @@ from kubelib.runtime.starting import Starter
 from kubelib.runtime.statuses import container_id, pod_status
 from kubelib.runtime.stopping import Stopper
 from kubelib.runtime.termination import Messages
-from kubelib.runtime.words import in_full
+from kubelib.runtime.words import container_of, in_full
 
 if TYPE_CHECKING:
     from kubelib.runtime.agent import NodeAgent
@@ -195,7 +195,7 @@ class PodWorker:
                 case lifecycle.Kill(container, reason):
                     self.memory.condemned[container.id] = reason
                     message = reason.told(container.name)
-                    agent.recorder.normal(pod, "Killing", message)
+                    agent.recorder.normal(container_of(pod, container.name), "Killing", message)
                     log.info("pod %s: %s (%s)", pod.key, message, reason.message)
                     await self._stopper.stop_to_restart(pod, container, reason)
                 case lifecycle.RestartAll():
@@ -371,7 +371,7 @@ class PodWorker:
             if waiting.get("reason") == "CrashLoopBackOff" and key not in self._backing_off:
                 self._backing_off.add(key)
                 self.agent.recorder.warning(
-                    pod,
+                    container_of(pod, container["name"]),
                     "BackOff",
                     f"Back-off restarting failed container {container['name']} in pod {in_full(pod)}",
                 )
