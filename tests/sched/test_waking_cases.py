@@ -295,3 +295,43 @@ async def test_a_pod_that_waits_for_its_claim_is_tried_again_for_no_news_of_othe
         await change(world)
         await anyio.sleep(30)
         assert scheduler.queue.history(waiting)[1] == tried
+
+
+@pytest.mark.parametrize(
+    ("waits", "changes"),
+    [
+        ({"containers": containers(cpu="99")}, "room"),
+        ({"node_selector": {"no": "where"}}, "labels"),
+        ({"tolerations": (Toleration(key="else", operator="Exists"),)}, "taints"),
+        ({"affinity": social(near=["foo @zone"])}, "labels"),
+        (
+            {"topology_spread_constraints": (constraint("zone", unsatisfiable="DoNotSchedule"),)},
+            "labels taints",
+        ),
+        ({"volumes": (claim_volume("c"),)}, "labels"),
+    ],
+    ids=["room", "labels", "taints", "near", "spread", "storage"],
+)
+async def test_a_pod_is_tried_again_only_for_what_its_filters_look_at_in_nodes(
+    world: Any, waits: dict[str, Any], changes: str
+) -> None:
+    tainted = "taints" in changes and "labels" not in changes
+    await world.add_node(with_taints(make_node("other"), "k v NoSchedule" if tainted else ""))
+    scheduler = world.scheduler()
+    apply: dict[str, Change] = {
+        "room": patch("other", {"status": {"allocatable": {**SMALL, "cpu": "3"}}}, Node, "status"),
+        "labels": patch("other", {"metadata": {"labels": {"row": "1"}}}, Node),
+        "taints": patch(
+            "other", {"spec": {"taints": [{"key": "l", "value": "v", "effect": "NoSchedule"}]}}, Node
+        ),
+        "features": patch("other", {"status": {"declaredFeatures": ["Some"]}}, Node, "status"),
+    }
+    async with world.running(scheduler):
+        waiting = PodInfo.of(await world.add_pod("waits", **waits))
+        for what, change in apply.items():
+            await anyio.sleep(60)
+            before = scheduler.queue.history(waiting)[1]
+            await change(world)
+            await anyio.sleep(20)
+            tried = scheduler.queue.history(waiting)[1] - before
+            assert tried == (what in changes.split()), what

@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from kubelib.sched.pods import PodInfo
 
 Happening = Literal[
-    "node", "pod placed", "neighbour", "pod gone", "storage", "own claim", "supply", "devices"
-]
-"""What may help a Pod that fits nowhere: a node is new or has changed; a Pod was put on one, or one that the Pod's own terms of
-affinity or spreading mean, or has left one; a claim, volume, storage class or limit is new or has changed, or one of the Pod's own
-claims or the volume kept for it, or what is there for all claims; devices, a class of them or a claim to some are new or have changed.
+    "node", "new node", "lost node", "node room", "node labels", "node taints", "node features",
+    "pod placed", "neighbour", "pod gone", "storage", "own claim", "supply", "devices",
+]  # fmt: skip
+"""What may help a Pod that fits nowhere. Of nodes: that anything about one has changed; that one is new, or gone; what of one is other
+than before (what it offers; its labels; its taints, or whether it is cordoned; what it declares that it can do). Of Pods: that one
+was put on a node, or one that the Pod's own terms of affinity or spreading mean, or has left one. Of storage: that a claim, volume,
+class or limit is new or has changed, or one of the Pod's own claims or the volume kept for it, or what is there for all claims.
+Devices, a class of them or a claim to some are new or have changed.
 """
 
 T = TypeVar("T")
 
-ANYTHING: frozenset[Happening] = frozenset(
-    {"node", "pod placed", "neighbour", "pod gone", "storage", "own claim", "supply", "devices"}
-)
+ANYTHING: frozenset[Happening] = frozenset({"node", "pod placed", "pod gone", "storage", "devices"})
 
 
 class Filter(Protocol):

@@ -319,7 +319,7 @@ class Cycle:
                 if not among.all():
                     counts[not_among(naming)] = int(np.count_nonzero(~among))
                 rows = rows[among]
-        retry_on: frozenset[Happening] = frozenset({"node"})
+        retry_on: frozenset[Happening] = frozenset({"new node"})
         for condition, wide, counting in self._conditions:
             if not len(rows):
                 break

@@ -214,13 +214,15 @@ class Following:
             log.warning("node %s is not understood: %s", new.meta.name, error)
             return
         if changed:
-            self.wake("node")
+            for what in ("node", *changed):
+                self.wake(what)
 
     def _forget_node(self, name: str) -> None:
         if name in self.table.rows:
             self.table.remove_node(name)
             # Pods that must be spread evenly need not heed a place that is no more.
             self.wake("node")
+            self.wake("lost node")
 
     def _on_thing(
         self,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kubelib.api.core.node import Node, Taint
 from kubelib.api.model import replace
 from kubelib.sched.arrays import Rows
+from kubelib.sched.base import Happening
 from kubelib.sched.columns import CodedColumn
 from kubelib.sched.devices import Devices
 from kubelib.sched.images import Images
@@ -191,8 +192,8 @@ class NodeTable(Promises):
 
     # Nodes
 
-    def put_node(self, node: Node) -> bool:
-        """Add or update a node; return whether anything that matters has changed."""
+    def put_node(self, node: Node) -> Sequence[Happening]:
+        """Add or update a node; return what that matters has changed."""
         name, labels = node.metadata.name, node.metadata.labels
         row = self.rows.get(name)
         fresh = row is None
@@ -202,21 +203,23 @@ class NodeTable(Promises):
             row = self.rows[name] = self._free.pop()
             self.names[row] = name
             self.present[row] = True
-        changed = self._offer(row, node) or fresh
+        changed: list[Happening] = ["new node"] if fresh else []
+        if self._offer(row, node):
+            changed.append("node room")
         schedulable = not node.spec.unschedulable
         taints = tuple(replace(taint, time_added=None) for taint in node.spec.taints)
         if self.schedulable[row] != schedulable or self.taints[row] != taints:
             self.schedulable[row] = schedulable
             self.taints[row] = taints
-            changed = True
+            changed.append("node taints")
         if self.features[row] != node.status.declared_features:
             self.features[row] = node.status.declared_features
-            changed = True
+            changed.append("node features")
         if self.labels[row] != labels:
             self.labels[row] = labels
             for key, column in self._columns.items():
                 column[row] = labels.get(key)
-            changed = True
+            changed.append("node labels")
         self.images.put(row, node.status.images)
         if fresh:
             self._promises = None

@@ -13,7 +13,7 @@ from kubelib.sched.devicepools import Selects
 from kubelib.sched.devices import ELSEWHERE, Judgement, Needs
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.filters import selector_matches
+from kubelib.sched.policies.filters import LABELS, selector_matches
 
 
 def _selects_on(nodes: NodeTable, row: int) -> Selects:
@@ -40,7 +40,7 @@ class HasDevices:
     """The Pod's claims have devices, or can get some, that can be used on the node."""
 
     name = "DynamicResources"
-    retry_on: frozenset[Happening] = frozenset({"node", "devices"})
+    retry_on: frozenset[Happening] = LABELS | {"devices"}
 
     def concerns(self, pod: PodInfo, nodes: NodeTable) -> bool:
         """Only Pods with claims to devices are concerned."""

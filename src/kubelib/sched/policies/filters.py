@@ -14,8 +14,9 @@ from kubelib.sched.base import BoolColumn, Happening, Rows, SupportsCandidates
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.pods import EVERYWHERE, PODS, PodInfo
 
-NODE: frozenset[Happening] = frozenset({"node"})
-ROOM: frozenset[Happening] = frozenset({"node", "pod gone"})
+NEW: frozenset[Happening] = frozenset({"new node"})
+TAINTS: frozenset[Happening] = NEW | {"node taints"}
+LABELS: frozenset[Happening] = NEW | {"node labels"}
 _WHOLE = re.compile("[+-]?[0-9]+")
 
 
@@ -23,7 +24,7 @@ class FitsResources:
     """There is room for what the Pod asks for, and for one Pod more."""
 
     name = "NodeResourcesFit"
-    retry_on = ROOM
+    retry_on: frozenset[Happening] = NEW | {"node room", "pod gone"}
 
     def __init__(self, ignored: Collection[str] = (), groups: Collection[str] = ()) -> None:
         """Make one. Extended resources that are `ignored`, or of these `groups` (what is before the slash), are another's to mind."""
@@ -111,7 +112,7 @@ class HasName:
     """The node is the one that the Pod names, if it names one."""
 
     name = "NodeName"
-    retry_on = NODE
+    retry_on: frozenset[Happening] = NEW
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
@@ -126,7 +127,7 @@ class IsSchedulable:
     """The node is not cordoned, unless the Pod tolerates it."""
 
     name = "NodeUnschedulable"
-    retry_on = NODE
+    retry_on: frozenset[Happening] = TAINTS
     _taint = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
@@ -163,7 +164,7 @@ class ToleratesTaints:
     """The Pod tolerates every taint of the node that keeps Pods away."""
 
     name = "TaintToleration"
-    retry_on = NODE
+    retry_on: frozenset[Happening] = TAINTS
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
@@ -241,7 +242,7 @@ class MatchesNodeAffinity:
     """The node has the labels that the Pod's node selector and required node affinity ask for."""
 
     name = "NodeAffinity"
-    retry_on = NODE
+    retry_on: frozenset[Happening] = LABELS
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
@@ -316,7 +317,7 @@ class HasFreePorts:
     """No Pod on the node has a host port that this one wants."""
 
     name = "NodePorts"
-    retry_on = ROOM
+    retry_on: frozenset[Happening] = NEW | {"pod gone"}
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""
@@ -338,7 +339,7 @@ class HasFeatures:
     """The node has declared all features that the Pod needs."""
 
     name = "NodeDeclaredFeatures"
-    retry_on = NODE
+    retry_on: frozenset[Happening] = NEW | {"node features"}
 
     def fits(self, pod: PodInfo, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
         """Judge the nodes."""

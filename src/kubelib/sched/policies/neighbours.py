@@ -9,7 +9,7 @@ import numpy as np
 from kubelib.sched.base import BoolColumn, FloatColumn, Happening, Rows
 from kubelib.sched.nodes import Column, NodeTable
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.filters import MatchesNodeAffinity, ToleratesTaints
+from kubelib.sched.policies.filters import LABELS, TAINTS, MatchesNodeAffinity, ToleratesTaints
 from kubelib.sched.selectors import PodSelector, PodTerm, SpreadTerm
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -25,7 +25,8 @@ def _means(pods: PodSelector, pod: PodInfo, nodes: NodeTable) -> bool:
     return pods.matches(pod.namespace, pod.labels, nodes.namespaces)
 
 
-COMPANY: frozenset[Happening] = frozenset({"node", "neighbour", "pod gone"})
+COMPANY: frozenset[Happening] = LABELS | {"lost node", "neighbour", "pod gone"}
+SPREAD: frozenset[Happening] = COMPANY | TAINTS
 
 
 class KeepsCompany:
@@ -189,7 +190,7 @@ class SpreadsEvenly:
         self._eligible = _Eligible()
         self._defaults = tuple(defaults)
         # Pods without constraints of their own do not say among whom they are spread, and Services count.
-        self.retry_on: frozenset[Happening] = COMPANY | {"pod placed", "storage"} if defaults else COMPANY
+        self.retry_on: frozenset[Happening] = SPREAD | {"pod placed", "storage"} if defaults else SPREAD
 
     @property
     def by_services(self) -> bool:
