@@ -5,6 +5,7 @@ import json
 import re
 import struct
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -123,6 +124,13 @@ async def test_a_pod_is_called_as_it_says(
         wanted, main, configuration, (), address="10.0.0.1", host="192.0.2.1", domain="a.example"
     )
     assert variables["HOSTNAME"] == kernel
+
+
+async def test_a_pod_in_the_network_of_its_node_is_called_as_the_machine_is(configuration: Configuration) -> None:
+    wanted = pod(host_network=True)
+    [main] = wanted.spec.containers
+    variables = await environment(wanted, main, configuration, (), address="192.0.2.1", host="192.0.2.1")
+    assert variables["HOSTNAME"] == gethostname()
 
 
 def test_a_whole_name_that_the_kernel_does_not_take_keeps_a_pod_from_starting() -> None:

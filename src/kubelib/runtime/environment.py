@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from socket import gethostname
 from types import MappingProxyType
 from typing import Protocol
 
@@ -163,7 +164,9 @@ async def environment(
 
     `allocatable` is what its node has for Pods, `volumes` where those of the Pod are, `domain` the cluster's.
     """
-    variables: dict[str, str] = {"HOSTNAME": kernel_name_of(pod, domain), "POD_IP": address}
+    # Without a network of its own, a Pod has no host name of its own either: what `hostname` prints is the machine's.
+    called = gethostname() if pod.spec.host_network else kernel_name_of(pod, domain)
+    variables: dict[str, str] = {"HOSTNAME": called, "POD_IP": address}
     namespace = pod.metadata.namespace
     linked = pod.spec.enable_service_links is not False
     told = {s.metadata.name: s for s in services if s.key == API_SERVICE}
