@@ -126,7 +126,9 @@ async def test_a_pod_is_called_as_it_says(
     assert variables["HOSTNAME"] == kernel
 
 
-async def test_a_pod_in_the_network_of_its_node_is_called_as_the_machine_is(configuration: Configuration) -> None:
+async def test_a_pod_in_the_network_of_its_node_is_called_as_the_machine_is(
+    configuration: Configuration,
+) -> None:
     wanted = pod(host_network=True)
     [main] = wanted.spec.containers
     variables = await environment(wanted, main, configuration, (), address="192.0.2.1", host="192.0.2.1")
