@@ -81,6 +81,30 @@ def test_what_makes_no_sense_is_refused_by_field(
     assert field in [cause["field"] for cause in answer.json()["details"]["causes"]]
 
 
+def test_devices_that_others_use_are_for_namespaces_that_are_meant_for_it(client: httpx.Client) -> None:
+    labels = {"resource.kubernetes.io/admin-access": "true"}
+    for name, given in (("plain", {}), ("admins", labels)):
+        namespace = {"metadata": {"name": name, "labels": given}}
+        assert client.post("/api/v1/namespaces", json=namespace).status_code == 201
+    wanted = {"name": "a", "exactly": {"deviceClassName": "c", "adminAccess": True}}
+    plain = {"name": "p", "exactly": {"deviceClassName": "c"}}
+    template = {"metadata": {"name": "t"}, "spec": {"spec": claim(plain, wanted)["spec"]}}
+    for plural, body in (("resourceclaims", claim(plain, wanted)), ("resourceclaimtemplates", template)):
+        refused = client.post(f"{ROOT}/namespaces/plain/{plural}", json=body)
+        assert refused.status_code == 422
+        assert refused.json()["message"].endswith(
+            "spec.devices.requests[1].adminAccess: Forbidden: admin access to devices requires the"
+            " `resource.kubernetes.io/admin-access: true` label on the containing namespace"
+        )
+        assert client.post(f"{ROOT}/namespaces/admins/{plural}", json=body).status_code == 201
+    assert client.post(f"{ROOT}/namespaces/plain/resourceclaims", json=claim(plain)).status_code == 201
+    result = {"request": "p", "driver": "d.example", "pool": "x", "device": "y", "adminAccess": True}
+    status = {"status": {"allocation": {"devices": {"results": [result]}}}}
+    refused = client.patch(f"{ROOT}/namespaces/plain/resourceclaims/gpu/status", json=status, headers=MERGE)
+    assert refused.status_code == 422
+    assert "status.allocation.devices.results[0].adminAccess: Forbidden" in refused.json()["message"]
+
+
 def test_slices_are_selected_by_node_and_driver(client: httpx.Client) -> None:
     for node in ("n1", "n2"):
         spec = {

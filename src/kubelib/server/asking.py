@@ -1,5 +1,6 @@
 """What a request asks for, read from its line alone: before it is known who asks, and whether they may."""
 
+import functools
 from urllib.parse import parse_qs
 
 import attrs
@@ -12,6 +13,7 @@ from kubelib.server.responses import Scope
 
 LASTING = COMMANDS | {"log", "proxy"}
 NODE_NAME = "spec.nodeName"
+_OF_MANY = ("list", "watch", "deletecollection")
 
 
 def asked(scope: Scope) -> tuple[RequestInfo, dict[str, str], bool]:
@@ -19,12 +21,12 @@ def asked(scope: Scope) -> tuple[RequestInfo, dict[str, str], bool]:
     info = parse_request("GET" if scope["type"] == "websocket" else scope["method"], scope["path"])
     query = _query(scope["query_string"])
     watching = info.deprecated_watch
-    if info.verb == "list" and query:
-        watching = watching or is_set(query, "watch")
-    if query and info.verb in ("list", "deletecollection") and (selector := query.get("fieldSelector")):
-        info = _limited(info, selector)
-    if watching:
-        info = attrs.evolve(info, verb="watch")
+    selector = ""
+    if query and info.verb in _OF_MANY:
+        watching = watching or (info.verb == "list" and is_set(query, "watch"))
+        selector = query.get("fieldSelector", "")
+    if watching or selector:
+        info = _refined(info, selector, watching)
     elif info.subresource in COMMANDS and info.verb == "get":
         info = attrs.evolve(info, verb="create")
     return info, query, watching
@@ -56,19 +58,25 @@ def _query(raw: bytes) -> dict[str, str]:
     }
 
 
-def _limited(info: RequestInfo, selector: str) -> RequestInfo:
-    """Return what a request for many is about: those of one name or one node may be allowed by a rule for that."""
+@functools.lru_cache(maxsize=4096)
+def _refined(info: RequestInfo, selector: str, watching: bool) -> RequestInfo:
+    """Return what a request for many is about, as its parameters say: it may watch, and ask for those of one name or one node."""
+    name, on_node = _limits(info, selector)
+    verb = "watch" if watching else info.verb
+    return attrs.evolve(info, verb=verb, name=name, on_node=on_node)
+
+
+def _limits(info: RequestInfo, selector: str) -> tuple[str, str]:
+    """Return the one name and the one node that a field selector leaves: those may be allowed by a rule for them."""
     from kubelib.api.names import is_path_segment
     from kubelib.labels import parse_field_selector
 
     by_name = info.verb == "list" and "metadata.name=" in selector
     if not by_name and NODE_NAME not in selector:
-        return info
+        return info.name, ""
     try:
         fields = parse_field_selector(selector)
     except ValueError:  # refused when it is used
-        return info
+        return info.name, ""
     name = (by_name and fields.exact("metadata.name")) or ""
-    if not name or is_path_segment(name):
-        name = info.name
-    return attrs.evolve(info, name=name, on_node=fields.exact(NODE_NAME) or "")
+    return info.name if is_path_segment(name) else name or info.name, fields.exact(NODE_NAME) or ""

@@ -3,7 +3,7 @@
 from kubelib.api.scheme import Resource
 from kubelib.registry.strategies.base import Strategy
 from kubelib.registry.strategies.certificates import PodRequestStrategy, SigningRequestStrategy
-from kubelib.registry.strategies.devices import TaintRuleStrategy
+from kubelib.registry.strategies.devices import DeviceClaimStrategy, TaintRuleStrategy
 from kubelib.registry.strategies.namespaces import NamespaceStrategy
 from kubelib.registry.strategies.pods import PodStrategy
 from kubelib.registry.strategies.serviceaccounts import ServiceAccountStrategy
@@ -70,7 +70,8 @@ def strategy_of(resource: Resource) -> Strategy:
             return VolumeStrategy()
     if "scale" in resource.subresources:
         return ScaledStrategy(orphans_by_default=resource.kind == "ReplicationController")
-    strategy = Strategy()
+    claims = resource.kind in ("ResourceClaim", "ResourceClaimTemplate")
+    strategy = DeviceClaimStrategy() if claims else Strategy()
     strategy.create_on_update = resource.kind in _CREATED_BY_UPDATE
     strategy.unconditional_update = resource.kind not in _UPDATED_BY_VERSION
     return strategy

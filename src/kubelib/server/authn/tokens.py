@@ -225,9 +225,11 @@ class _Verified:
     bound: tuple[tuple[type[Object], Key, str], ...]
     """The objects without which the token is worth nothing: the account, then others; kind, key, uid."""
 
-    @property
-    def secret(self) -> Key | None:
-        """The Secret that the token is bound to."""
+    secret: Key | None = attrs.field(init=False)
+    """The Secret that the token is bound to."""
+
+    @secret.default
+    def _bound_secret(self) -> Key | None:
         return next((key for kind, key, _ in self.bound if kind is Secret), None)
 
 
@@ -260,8 +262,8 @@ class ServiceAccountTokens:
         common = tuple(a for a in audiences or self.signer.audiences if a in verified.audiences)
         if not common or not all(self._is_there(*bound) for bound in verified.bound):
             return None
-        if len(verified.bound) > 1 and (key := verified.secret) is not None:
-            secret = self._held.holding(key, token)
+        if verified.secret is not None:
+            secret = self._held.holding(verified.secret, token)
             if secret is not None:
                 if self._held.refusal(secret, verified.bound[0][1]):
                     return None
