@@ -1,11 +1,13 @@
 """The service proxy as a daemon, and what it leaves on a machine."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
+from kubelib.api.core.node import Node
 from kubelib.client.base import Client
 from kubelib.clock import system_random
 from kubelib.informers import Component
@@ -42,14 +44,16 @@ def ways_to_services(
     *,
     service_network: str,
     names: Names = NO_NAMES,
+    node: str = "",
+    here: Callable[[Node], bool] | None = None,
     node_address: str = "127.0.0.1",
     on_engine: bool = False,
 ) -> list[Component]:
     """Return what leads to Services, by one of `MODES`, and answers for their `names` if nobody else does, in the order in which to start it.
 
-    `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here.
+    It is on the node of this name, or on all that are `here`. `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here.
     """
-    tracker = ServiceTracker(client, random=random)
+    tracker = ServiceTracker(client, random=random, node=node, here=here)
     proxies = _proxies(mode, tracker, service_network, node_address, on_engine=on_engine)
     return [tracker, *proxies, *([names.server(tracker, random)] if names.own else [])]
 
@@ -81,11 +85,16 @@ def _proxies(
     )
 
 
+def _has(address: str, node: Node) -> bool:
+    return any(known.address == address for known in node.status.addresses)
+
+
 @asynccontextmanager
 async def run_proxy(
     kubeconfig: Path,
     *,
     node_address: str,
+    node: str = "",
     service_network: str = "",
     cluster_dns: str = "",
     mode: str = "userspace",
@@ -93,7 +102,7 @@ async def run_proxy(
 ) -> AsyncIterator[str]:
     """Forward connections to Services, whose addresses are in `service_network`, while the context is open.
 
-    Questions for their names are answered at the address `cluster_dns`, if there is one. With `pod_routes`, Pods of other machines are
+    This is the machine of the node of this name, or, without one, of all nodes that have `node_address`. Questions for their names are answered at the address `cluster_dns`, if there is one. With `pod_routes`, Pods of other machines are
     reached too.
     """
     async with connected(kubeconfig, NAME) as client:
@@ -101,7 +110,14 @@ async def run_proxy(
         network = service_network or pair(0).services
         names = Names((cluster_dns,), own=True) if cluster_dns else NO_NAMES
         components = ways_to_services(
-            mode, client, random, service_network=network, names=names, node_address=node_address
+            mode,
+            client,
+            random,
+            service_network=network,
+            names=names,
+            node=node,
+            here=None if node else partial(_has, node_address),
+            node_address=node_address,
         )
         if pod_routes:
             from kubelib.network.pods import NodeRoutes

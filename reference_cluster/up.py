@@ -187,6 +187,7 @@ class _Parts:
             self.random,
             service_network=self.settings.service_network,
             names=self.names,
+            here=lambda node: node.metadata.name in self.nodes.operations,
             on_engine=self.settings.runtime in ENGINES,
         )
 

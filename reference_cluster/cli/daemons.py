@@ -268,6 +268,11 @@ def kubelet(
 @options.kubeconfig
 @click.option("--address", default="127.0.0.1", show_default=True, help="The node's address, for node ports.")
 @shapes.text(
+    "--hostname-override",
+    "NAME",
+    "The node of this machine, whose endpoints are local; otherwise all nodes that have --address.",
+)
+@shapes.text(
     "--service-network",
     "CIDR",
     "The API server's --service-network, if that is not one of loopback addresses: this machine then takes it for its own.",
@@ -289,7 +294,13 @@ def kubelet(
     help="Make routes to the Pods of other nodes, whose machines are neighbours of this one; needs root.",
 )
 def proxy(
-    kubeconfig: Path, address: str, service_network: str, cluster_dns: str, mode: str, pod_routes: bool
+    kubeconfig: Path,
+    address: str,
+    hostname_override: str,
+    service_network: str,
+    cluster_dns: str,
+    mode: str,
+    pod_routes: bool,
 ) -> None:
     """Run the service proxy, until SIGINT or SIGTERM."""
     from reference_cluster.proxy import run_proxy
@@ -300,6 +311,7 @@ def proxy(
         lambda: run_proxy(
             kubeconfig,
             node_address=address,
+            node=hostname_override,
             service_network=network,
             cluster_dns=names,
             mode=mode,

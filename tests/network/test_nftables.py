@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -21,7 +22,7 @@ from kubelib.network.nftables import (
     run_nft,
     within_reach,
 )
-from kubelib.network.services import ANY_NODE_ADDRESS, SERVICE_NAME, Backend, Frontend, Rule
+from kubelib.network.services import ANY_NODE_ADDRESS, SERVICE_NAME, Backend, Frontend, Outside, Rule
 from kubelib.network.tracking import ServiceTracker
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.store import MemoryStore
@@ -37,8 +38,9 @@ def pods(*numbers: int) -> tuple[Backend, ...]:
     return tuple(Backend(f"10.244.0.{number}", 8080) for number in numbers)
 
 
-def rule(frontend: Frontend, *numbers: int, affinity: float = 0.0) -> Rule:
-    return Rule("default/web:http", frontend, pods(*numbers), affinity)
+def rule(frontend: Frontend, *numbers: int, **more: Any) -> Rule:
+    more.setdefault("external", frontend.address == ANY_NODE_ADDRESS)
+    return Rule("default/web:http", frontend, pods(*numbers), **more)
 
 
 class Kernel:
@@ -133,8 +135,41 @@ def test_a_client_is_kept_with_its_endpoint_as_long_as_it_is_asked(kernel: Kerne
 def test_ports_of_the_node_are_at_all_its_addresses_and_hide_who_asks(kernel: Kernel) -> None:
     kernel.want(rule(PORT, 1))
     assert kernel.elements("ports") == "tcp . 30080 : goto s1"
-    assert kernel.chains()["s1-10.244.0.1/8080"][0] == "meta mark set meta mark | 0x00004000"
+    assert kernel.chains()["s1"][0] == "meta mark set meta mark | 0x00004000"
     assert "ip daddr { 10.96.0.0/16, 127.0.0.0/8 } return" in kernel.chains()["divert"]
+
+
+def test_who_comes_from_outside_stays_on_the_machine_and_is_seen_where_the_policy_is_local(
+    kernel: Kernel,
+) -> None:
+    before = run("nft", "list", "ruleset")
+    outside = Outside(pods(2, 3), ("10.244.0.0/24",))
+    kernel.want(rule(PORT, 1, 2, outside=outside))
+    chains = kernel.chains()
+    assert chains["s1"] == [
+        "ip saddr 10.244.0.0/24 goto s1-inside",
+        "fib saddr type local meta mark set meta mark | 0x00004000 goto s1-inside",
+        "numgen random mod 2 vmap { 0 : goto s1-10.244.0.2/8080, 1 : goto s1-10.244.0.3/8080 }",
+    ]
+    assert chains["s1-inside"] == [
+        "numgen random mod 2 vmap { 0 : goto s1-10.244.0.1/8080, 1 : goto s1-10.244.0.2/8080 }"
+    ]
+    kernel.want(rule(PORT, 1, outside=Outside(())))
+    assert kernel.chains()["s1"][1:] == ["drop"]
+    kernel.want(rule(PORT, 1))
+    assert set(kernel.chains()) & {"s1-inside", "s1-10.244.0.3/8080"} == set()
+    kernel.want(rule(PORT, 1, outside=outside))
+    kernel.want()
+    assert run("nft", "list", "ruleset") == before
+
+
+def test_whom_the_ranges_of_a_load_balancer_do_not_name_gets_no_answer(kernel: Kernel) -> None:
+    kernel.want(rule(WEB, 1, sources=("192.0.2.0/24", "198.51.100.7/32"), external=True))
+    assert kernel.chains()["s1"] == [
+        "ip saddr != { 192.0.2.0/24, 198.51.100.7 } drop",
+        "meta mark set meta mark | 0x00004000",
+        "goto s1-10.244.0.1/8080",
+    ]
 
 
 def test_many_services_are_changed_in_a_few_transactions(kernel: Kernel) -> None:

@@ -17,7 +17,15 @@ from kubelib.api.core.service import (
 )
 from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubelib.api.model import replace
-from kubelib.network.services import ANY_NODE_ADDRESS, SERVICE_NAME, Backend, Frontend, changed, rules
+from kubelib.network.services import (
+    ANY_NODE_ADDRESS,
+    SERVICE_NAME,
+    Backend,
+    Frontend,
+    changed,
+    networks,
+    rules,
+)
 from kubelib.testing.objects import make_meta, make_service
 
 HTTP = ServicePort(name="http", port=80, protocol="TCP")
@@ -150,6 +158,53 @@ def test_a_service_is_reached_at_all_of_its_addresses() -> None:
         Frontend(ANY_NODE_ADDRESS, 30080),
     }
     assert {rule.backends for rule in found.values()} == {(Backend("127.244.0.2", 8080),)}
+
+
+@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
+def test_what_is_somebody_elses_by_its_label_is_left_alone(label: str) -> None:
+    label = f"service.kubernetes.io/{label}"
+    subject, slices = service(), part(endpoint("127.244.0.2"))
+    theirs = replace(subject, metadata=replace(subject.metadata, labels={label: "any"}))
+    assert rules([theirs], [slices]) == {}
+    labels = {**slices.metadata.labels, label: ""}
+    assert backends(replace(slices, metadata=replace(slices.metadata, labels=labels))) == []
+
+
+def test_each_address_leads_to_endpoints_of_its_family() -> None:
+    subject = service(cluster_ips=("127.96.0.1", "fd00::1"), external_ips=("fd01::1",))
+    six = replace(part(endpoint("fd00::2")), address_type="IPv6")
+    found = rules([subject], [part(endpoint("127.244.0.2")), six])
+    assert {f.address: [b.address for b in rule.backends] for f, rule in found.items()} == {
+        "127.96.0.1": ["127.244.0.2"],
+        "fd00::1": ["fd00::2"],
+        "fd01::1": ["fd00::2"],
+    }
+
+
+def test_an_endpoint_that_is_going_serves_unless_it_says_that_it_does_not() -> None:
+    assert backends(part(endpoint("127.244.0.2", ready=False, terminating=True))) == ["127.244.0.2:8080"]
+
+
+def test_a_load_balancers_address_lets_in_whom_its_ranges_name() -> None:
+    subject = service(
+        type="LoadBalancer",
+        load_balancer_source_ranges=("192.0.2.0/24", " 192.0.2.128/25", "fd00::/8"),
+        ports=(ServicePort(name="http", port=80, protocol="TCP", node_port=30080),),
+    )
+    ingress = (LoadBalancerIngress(ip="198.51.100.1"), LoadBalancerIngress(ip="127.96.0.1"))
+    subject = replace(subject, status=ServiceStatus(load_balancer=LoadBalancerStatus(ingress=ingress)))
+    found = rules([subject], [part(endpoint("127.244.0.2"))])
+    balanced = found[Frontend("198.51.100.1", 80)]
+    assert balanced.sources == ("192.0.2.0/24",)
+    assert balanced.open_to("192.0.2.7", "198.51.100.1") == balanced.backends
+    assert balanced.open_to("192.0.3.7", "198.51.100.1") == ()
+    # By the others, clients come that no load balancer has let in.
+    assert not any(rule.sources for f, rule in found.items() if f.address != "198.51.100.1")
+    assert not found[Frontend("127.96.0.1", 80)].external
+
+
+def test_ranges_that_name_everybody_name_nobody() -> None:
+    assert networks(("0.0.0.0/0", "192.0.2.0/24"), 4) == networks(("fd00::/8",), 4) == ()
 
 
 @pytest.mark.parametrize(

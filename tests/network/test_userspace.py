@@ -11,7 +11,15 @@ import anyio
 import anyio.abc
 import pytest
 
-from kubelib.api.core.service import ClientIPConfig, Service, ServicePort, SessionAffinityConfig
+from kubelib.api.core.service import (
+    ClientIPConfig,
+    LoadBalancerIngress,
+    LoadBalancerStatus,
+    Service,
+    ServicePort,
+    ServiceStatus,
+    SessionAffinityConfig,
+)
 from kubelib.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from kubelib.api.meta import Key
 from kubelib.api.model import replace
@@ -268,6 +276,43 @@ async def test_a_node_port_reaches_the_same_endpoints(network: Network) -> None:
     await network.service(type="NodePort", node_port=31517)
     await network.endpoints(1)
     assert await ask(address="127.0.0.1", port=31517) == "1"
+    assert await ask() == "1"
+
+
+async def test_a_load_balancer_answers_only_those_whom_its_ranges_name(network: Network) -> None:
+    await network.pod(1)
+    balancer = "127.96.201.8"
+    await network.service(type="LoadBalancer", load_balancer_source_ranges=("127.0.7.0/24",))
+    status = ServiceStatus(load_balancer=LoadBalancerStatus(ingress=(LoadBalancerIngress(ip=balancer),)))
+    await update_with(
+        network.client, Service, Key("default", "web"), lambda old: replace(old, status=status),
+        subresource="status",
+    )  # fmt: skip
+    await network.endpoints(1)
+    with anyio.fail_after(60):
+        while len(network.proxy._listeners) < 3:  # its own address, the balancer's and the port of the node
+            await anyio.sleep(0.01)
+    assert await ask(source="127.0.7.1", address=balancer) == "1"
+    assert await ask(source="127.0.8.1", address=balancer) == ""
+    assert await ask(source="127.0.8.1") == "1"
+
+
+async def test_what_it_cannot_forward_it_does_not_take_from_others(network: Network) -> None:
+    await network.pod(1)
+    ports = tuple(ServicePort(name=p.lower(), port=PORT, protocol=p) for p in ("SCTP", "TCP"))
+    await network.client.resource(Service).create(make_service("web", cluster_ip=ADDRESS, ports=ports))
+    await network.client.resource(EndpointSlice).create(
+        EndpointSlice(
+            metadata=make_meta("web-x", "default", labels={SERVICE_NAME: "web"}),
+            address_type="IPv4",
+            endpoints=(Endpoint(addresses=("127.244.201.1",)),),
+            ports=tuple(EndpointPort(name=p.lower(), port=PORT, protocol=p) for p in ("SCTP", "TCP")),
+        )
+    )
+    with anyio.fail_after(60):
+        while not network.proxy._listeners:
+            await anyio.sleep(0.01)
+    assert {frontend.protocol for frontend in network.proxy._listeners} == {"TCP"}
     assert await ask() == "1"
 
 

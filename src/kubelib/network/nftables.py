@@ -7,7 +7,7 @@ in one transaction. Connections that exist go on when endpoints change. What the
 
 import ipaddress
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
@@ -47,10 +47,11 @@ class NftablesSettings:
 
 def within_reach(rule: Rule, service_network: str) -> bool:
     """Return whether the kernel may lead to a Service: it does not take a connection from elsewhere to a loopback address, or IPv6."""
-    if ":" in rule.frontend.address or any(":" in backend.address for backend in rule.backends):
+    backends = rule.backends if rule.outside is None else rule.backends + rule.outside.backends
+    if ":" in rule.frontend.address or any(":" in backend.address for backend in backends):
         return False
     # Each proxy asks this of every rule at every change: addresses are looked at as text.
-    return service_network.startswith("127.") or not any(b.address.startswith("127.") for b in rule.backends)
+    return service_network.startswith("127.") or not any(b.address.startswith("127.") for b in backends)
 
 
 class Ruleset:
@@ -119,7 +120,7 @@ table ip {table} {{
 
     def _change(self, frontend: Frontend, chain: str, old: Rule | None, new: Rule | None) -> Iterator[str]:
         table = f"ip {self.settings.table}"
-        before, after = old.backends if old else (), new.backends if new else ()
+        before, after = _ends(old), _ends(new)
         if old is None:
             yield f"add chain {table} {chain}"
         if new is None:
@@ -128,9 +129,11 @@ table ip {table} {{
         if new is not None:
             for backend in after:
                 yield from self._backend(frontend, chain, backend, new, known=backend in before)
-            yield from (f"add rule {table} {chain} {words}" for words in _choice(chain, new))
+            yield from self._service(chain, old, new)
         if old is None:
             yield f"add element {table} {self._element(frontend)} : goto {chain} }}"
+        if old is not None and old.outside is not None and (new is None or new.outside is None):
+            yield f"delete chain {table} {_inside(chain)}"
         for backend in before:
             if backend not in after:
                 name = _name(chain, backend)
@@ -138,6 +141,35 @@ table ip {table} {{
                 yield f"delete set {table} {name}"
         if new is None:
             yield f"delete chain {table} {chain}"
+
+    def _service(self, chain: str, old: Rule | None, new: Rule) -> Iterator[str]:
+        """Yield who is let in, and to which endpoints: those from outside to others than those from within, where it is so."""
+        table = f"ip {self.settings.table}"
+        add = f"add rule {table} {chain}"
+        hide = f"meta mark set meta mark or {MARK}"
+        if new.sources:
+            yield f"{add} ip saddr != {{ {', '.join(new.sources)} }} drop"
+        if self.settings.masquerade_all or (new.external and new.outside is None):
+            # An endpoint on another machine would answer a client from outside past this one.
+            yield f"{add} {hide}"
+        if new.outside is None:
+            yield from (f"{add} {words}" for words in _choice(chain, new.backends, new.affinity))
+            return
+        inside = _inside(chain)
+        if old is None or old.outside is None:
+            yield f"add chain {table} {inside}"
+        yield f"flush chain {table} {inside}"
+        yield from (
+            f"add rule {table} {inside} {words}" for words in _choice(chain, new.backends, new.affinity)
+        )
+        if new.outside.insiders:
+            yield f"{add} ip saddr {{ {', '.join(new.outside.insiders)} }} goto {inside}"
+        yield f"{add} fib saddr type local {hide} goto {inside}"
+        if new.outside.backends:
+            choice = _choice(chain, new.outside.backends, new.affinity)
+            yield from (f"{add} {words}" for words in choice)
+        else:
+            yield f"{add} drop"
 
     def _backend(
         self, frontend: Frontend, chain: str, backend: Backend, rule: Rule, *, known: bool
@@ -148,10 +180,8 @@ table ip {table} {{
             yield f"add set {table} {name} {{ type ipv4_addr; flags dynamic, timeout; }}"
             yield f"add chain {table} {name}"
         yield f"flush chain {table} {name}"
-        if self.settings.masquerade_all or frontend.address == ANY_NODE_ADDRESS:
-            yield f"add rule {table} {name} meta mark set meta mark or {MARK}"
-        else:  # a Pod that reaches itself would answer itself, past this machine
-            yield f"add rule {table} {name} ip saddr {backend.address} meta mark set meta mark or {MARK}"
+        # A Pod that reaches itself would answer itself, past this machine.
+        yield f"add rule {table} {name} ip saddr {backend.address} meta mark set meta mark or {MARK}"
         if rule.affinity:
             yield f"add rule {table} {name} update @{name} {{ ip saddr timeout {int(rule.affinity)}s }}"
         protocol = frontend.protocol.lower()
@@ -165,18 +195,32 @@ table ip {table} {{
         return f"services {{ {frontend.address} . {key}"
 
 
-def _content(rule: Rule) -> tuple[tuple[Backend, ...], float]:
-    return rule.backends, rule.affinity
+def _content(rule: Rule) -> tuple[object, ...]:
+    return rule.backends, rule.affinity, rule.external, rule.outside, rule.sources
+
+
+def _ends(rule: Rule | None) -> Sequence[Backend]:
+    """Return all endpoints that a rule leads to, each once."""
+    if rule is None:
+        return ()
+    if rule.outside is None:
+        return rule.backends
+    return tuple(dict.fromkeys((*rule.backends, *rule.outside.backends)))
 
 
 def _name(chain: str, backend: Backend) -> str:
     return f"{chain}-{backend.address}/{backend.port}"
 
 
-def _choice(chain: str, rule: Rule) -> Iterator[str]:
+def _inside(chain: str) -> str:
+    """Return the name of the chain for clients from within."""
+    return f"{chain}-inside"
+
+
+def _choice(chain: str, backends: Sequence[Backend], affinity: float) -> Iterator[str]:
     """Yield how an endpoint is chosen: the one that a client has had, otherwise any."""
-    names = [_name(chain, backend) for backend in rule.backends]
-    if rule.affinity:
+    names = [_name(chain, backend) for backend in backends]
+    if affinity:
         yield from (f"ip saddr @{name} goto {name}" for name in names)
     if len(names) == 1:
         yield f"goto {names[0]}"

@@ -24,6 +24,10 @@ CONNECT_TIMEOUT = 5.0
 UDP_IDLE = 60.0
 
 
+_PROTOCOLS = ("TCP", "UDP")
+"""What can be forwarded; SCTP only the kernel can."""
+
+
 @attrs.define
 class _Turns:
     """Whose turn it is among the backends of one frontend."""
@@ -32,9 +36,9 @@ class _Turns:
     next: int = 0
     sticky: dict[str, tuple[Backend, float]] = attrs.Factory(dict)
 
-    def order(self, client: str, now: float) -> list[Backend]:
-        """Return the backends in the order in which to try them."""
-        backends = self.rule.backends
+    def order(self, client: str, asked: str, now: float) -> list[Backend]:
+        """Return the backends in the order in which to try them, for a client that has asked an address."""
+        backends = self.rule.open_to(client, asked)
         if not backends:
             return []
         self.next = (self.next + 1) % len(backends)
@@ -66,7 +70,12 @@ class ServiceProxy(ServiceFollower):
         name: str = "kube-proxy",
         concerns: Callable[[Rule], bool] = lambda rule: True,
     ) -> None:
-        super().__init__(tracker, node_address=node_address, name=name, concerns=concerns)
+        super().__init__(
+            tracker,
+            node_address=node_address,
+            name=name,
+            concerns=lambda rule: rule.frontend.protocol in _PROTOCOLS and concerns(rule),
+        )
         self._turns: dict[Frontend, _Turns] = {}
         self._listeners: dict[Frontend, anyio.CancelScope] = {}
         self._refused: set[Frontend] = set()
@@ -138,7 +147,8 @@ class ServiceProxy(ServiceFollower):
             if turns is None:
                 return
             client = str(stream.extra(anyio.abc.SocketAttribute.remote_address)[0])
-            for backend in turns.order(client, anyio.current_time()):
+            asked = str(stream.extra(anyio.abc.SocketAttribute.local_address)[0])
+            for backend in turns.order(client, asked, anyio.current_time()):
                 try:
                     with anyio.fail_after(CONNECT_TIMEOUT):
                         other = await anyio.connect_tcp(backend.address, backend.port)
@@ -179,7 +189,10 @@ class ServiceProxy(ServiceFollower):
                     known = None
                 try:
                     if known is None:
-                        backend = turns.order(client[0], anyio.current_time())[0]
+                        order = turns.order(client[0], frontend.address, anyio.current_time())
+                        if not order:
+                            continue
+                        backend = order[0]
                         opened = await anyio.create_connected_udp_socket(backend.address, backend.port)
                         known = sessions[client] = (backend, opened)
                         turns.used(client[0], backend, anyio.current_time())
