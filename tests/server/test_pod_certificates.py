@@ -157,8 +157,16 @@ def test_only_those_attest_and_sign_who_may(
     answer = limited("POST", BUNDLES, json={"metadata": {"name": "example.com:pods:b"}, "spec": spec})
     assert answer.status_code == 403
     assert 'user not permitted to attest for signerName "example.com/pods"' in answer.json()["message"]
-    api.post(REQUESTS, json=request("signed")).raise_for_status()
+    api.post(BUNDLES, json={"metadata": {"name": "example.com:pods:b"}, "spec": spec}).raise_for_status()
     headers = {"content-type": "application/merge-patch+json"}
+    for meta, code in (
+        ({"finalizers": ["a.example/b"]}, 200),  # so that it can be collected
+        ({"finalizers": None}, 200),
+        ({"annotations": {"a": "b"}}, 403),
+    ):
+        answer = limited("PATCH", f"{BUNDLES}/example.com:pods:b", json={"metadata": meta}, headers=headers)
+        assert answer.status_code == code, answer.text
+    api.post(REQUESTS, json=request("signed")).raise_for_status()
     answer = limited(
         "PATCH", f"{REQUESTS}/signed/status", json={"status": issued(cluster, KEY)}, headers=headers
     )

@@ -6,6 +6,7 @@ from kubelib.api.errors import invalid
 from kubelib.api.scheme import Resource
 from kubelib.api.validation.problems import forbidden
 from kubelib.registry.admission.base import Attributes, Verb
+from kubelib.registry.admission.ties import only_ties_change
 
 GROUP = "certificates.k8s.io"
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
@@ -98,6 +99,8 @@ class ClusterTrustBundleAttest:
     async def validate(self, attributes: Attributes) -> None:
         """Refuse a bundle."""
         signer = str((attributes.tree.get("spec") or {}).get("signerName") or "")
+        if attributes.old is not None and only_ties_change(attributes.old, attributes.tree):
+            return
         if signer and not _may(attributes, "attest", signer):
             raise attributes.forbidden(f'user not permitted to attest for signerName "{signer}"')
 

@@ -12,6 +12,7 @@ from kubelib.api.meta import Key
 from kubelib.api.rbac import ClusterRole, Role
 from kubelib.api.scheme import Resource, Tree
 from kubelib.registry.admission import Attributes, Verb
+from kubelib.registry.admission.ties import only_ties_change
 from kubelib.server.authz import MASTERS
 from kubelib.server.authz.rbac import RbacAuthorizer, Rule
 
@@ -43,7 +44,7 @@ class EscalationCheck:
         if MASTERS in attributes.user.groups:
             return
         old = attributes.old or {}
-        if attributes.old is not None and _without_ties(old) == _without_ties(attributes.tree):
+        if attributes.old is not None and only_ties_change(old, attributes.tree):
             return
         if attributes.resource.plural in _ROLES:
             if _may(attributes, "escalate", attributes.resource.plural, attributes.key.name):
@@ -75,16 +76,6 @@ class EscalationCheck:
             raise attributes.forbidden(
                 f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{shown}'
             )
-
-
-def _without_ties(tree: Tree) -> Tree:
-    """Return a role or binding without what the garbage collector changes, and everybody may.
-
-    Labels are not among that: a role with the right one becomes part of another.
-    """
-    ties = ("finalizers", "ownerReferences", "resourceVersion", "managedFields")
-    meta = {name: value for name, value in tree["metadata"].items() if name not in ties and value}
-    return {**{name: value for name, value in tree.items() if value}, "metadata": meta}
 
 
 def _may(attributes: Attributes, verb: str, plural: str, name: str) -> bool:
