@@ -3,6 +3,7 @@
 import csv
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import attrs
 
 from kubelib.api.core.node import Node
 from kubelib.api.meta import Key
-from kubelib.client.kubeconfig import write_kubeconfig
 from kubelib.client.webhooks import HttpWebhooks
 from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.admission import Admission, default_admission
@@ -44,9 +44,9 @@ from reference_cluster.datadir import DataDirectory
 from reference_cluster.networks import own_networks, pair
 from reference_cluster.presence import Presence
 from reference_cluster.remote_nodes import RemoteNodes
+from reference_cluster.renewal import Renewal
 
 DEFAULT_PORT = 6443
-RENEW_EVERY = 24 * 3600.0
 OWN_NAMES = (
     "127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 )  # fmt: skip
@@ -67,6 +67,7 @@ class RunningServer:
     registries: ResourceRegistries
     app: ApiServer
     authority: pki.Authority
+    renewal: Renewal
     urls: Sequence[str]
     """Where clients find it, and the other servers of its cluster."""
 
@@ -76,17 +77,8 @@ class RunningServer:
         return self.urls[0]
 
     def kubeconfig(self, path: Path, name: str, identity: pki.Identity) -> Path:
-        """Write a kubeconfig that acts as `identity`."""
-        credential = self.authority.client(name, identity)
-        write_kubeconfig(
-            path,
-            server=self.url,
-            others=self.urls[1:],
-            user=identity.user,
-            ca=self.authority.ca,
-            cert=credential.cert,
-            key=credential.key,
-        )
+        """Write a kubeconfig that acts as `identity`, and again whenever its certificate has to be another one."""
+        self.renewal.keep_kubeconfig(path, name, identity)
         return path
 
 
@@ -133,7 +125,7 @@ async def _open(
         yield encrypted(counted, encryption), counted.figures
 
 
-def _remote_nodes(registries: ResourceRegistries, authority: pki.Authority) -> RemoteNodes:
+def _remote_nodes(registries: ResourceRegistries, authority: pki.Authority, renewal: Renewal) -> RemoteNodes:
     """Return the way to nodes in other processes, by what their Node objects say."""
     registry = registries.of(registries.scheme.of(Node))
 
@@ -144,16 +136,18 @@ def _remote_nodes(registries: ResourceRegistries, authority: pki.Authority) -> R
     return RemoteNodes(
         node,
         ca=authority.ca.read_bytes(),
-        credential=authority.client("apiserver-kubelet-client", pki.KUBELET_CLIENT),
+        credential=renewal.keep(partial(authority.client, "apiserver-kubelet-client", pki.KUBELET_CLIENT)),
     )
 
 
-def _front_proxy(access: AccessSettings, directory: Path, clock: Clock) -> tuple[RequestHeaders, FrontProxy]:
+def _front_proxy(
+    access: AccessSettings, directory: Path, clock: Clock, renewal: Renewal
+) -> tuple[RequestHeaders, FrontProxy]:
     """Return whom the server believes for whom they ask, and as whom it asks others: by an authority of its own if nothing is said."""
     if access.request_headers is not None and access.front_proxy is not None:
         return access.request_headers, access.front_proxy
     authority = pki.Authority(directory, clock)
-    own = authority.client("front-proxy-client", pki.FRONT_PROXY)
+    own = renewal.keep(partial(authority.client, "front-proxy-client", pki.FRONT_PROXY))
     return (
         access.request_headers or RequestHeaders(ca=authority.ca, names=(pki.FRONT_PROXY.user,)),
         access.front_proxy or FrontProxy(own.cert, own.key),
@@ -210,13 +204,6 @@ def _in_browsers(app: Any, access: AccessSettings) -> Any:
     return TransportSecurity(app, access.security_directives) if access.security_directives else app
 
 
-async def _renew(authority: pki.Authority, names: Sequence[str]) -> None:
-    """Make the server's certificate anew before it expires: whoever connects then is shown the new one."""
-    while True:
-        await anyio.sleep(RENEW_EVERY)
-        authority.server("apiserver", names)
-
-
 @asynccontextmanager
 async def run_api_server(
     *,
@@ -255,13 +242,15 @@ async def run_api_server(
             await ensure_policy(registries)
             bound, port = listening.getsockname()[:2]
             authority = pki.Authority(pki_directory, clock)
-            remote = _remote_nodes(registries, authority)
+            shown = f"[{host}]" if ":" in host else ("127.0.0.1" if host == "0.0.0.0" else host)
+            urls = [f"https://{a}" for a in addresses or [f"{shown}:{port}"]]
+            renewal = Renewal(authority, urls)
+            remote = _remote_nodes(registries, authority, renewal)
             if nodes is not None:
                 nodes.elsewhere = remote
-            request_headers, front_proxy = _front_proxy(access, pki_directory / "front-proxy", clock)
+            request_headers, front_proxy = _front_proxy(access, pki_directory / "front-proxy", clock, renewal)
             trust = Trust(registries, request_headers, (authority.ca, *access.client_cas))
             await trust.publish()
-            shown = f"[{host}]" if ":" in host else ("127.0.0.1" if host == "0.0.0.0" else host)
             app = _application(
                 registries,
                 access,
@@ -282,7 +271,7 @@ async def run_api_server(
                     registries.api_service_address,
                 ]
             )
-            credential = authority.server("apiserver", names)
+            credential = renewal.keep(partial(authority.server, "apiserver", tuple(names)))
             tls = Tls(
                 credential.cert,
                 credential.key,
@@ -301,14 +290,15 @@ async def run_api_server(
                 if registries.shared:
                     await group.start(presence.run)
                 group.start_soon(trust.run)
-                group.start_soon(_renew, authority, tuple(names))
+                group.start_soon(renewal.run)
                 async with serve(_in_browsers(app, access), listening, tls, stop=app.stop_watches):
                     try:
                         yield RunningServer(
                             registries=registries,
                             app=app,
                             authority=authority,
-                            urls=[f"https://{a}" for a in addresses or [f"{shown}:{port}"]],
+                            renewal=renewal,
+                            urls=urls,
                         )
                     finally:
                         app.stopping = True

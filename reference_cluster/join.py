@@ -6,6 +6,7 @@ is for an administrator to approve (``kubectl certificate approve``); until then
 
 import base64
 import datetime
+import importlib
 import ipaddress
 import logging
 import os
@@ -97,8 +98,16 @@ def _has_joined(kubeconfig: Path, clock: Clock) -> bool:
     return until is not None and until[1] > clock.now()
 
 
+def load_x509() -> None:
+    """Import what reads and makes certificates: it takes longer than all else that a node's start needs."""
+    importlib.import_module("cryptography.x509")
+
+
 class ClientCertificate:
-    """Renews the certificate in a node's kubeconfig. A `kubelib.informers.Component`."""
+    """Renews the certificate in a node's kubeconfig. A `kubelib.informers.Component`.
+
+    Files that the kubeconfig names, and certificates of others than the node, are for those to renew who have made them.
+    """
 
     name = "client-certificate"
 
@@ -113,17 +122,30 @@ class ClientCertificate:
         """Run until cancelled."""
         task_status.started()
         shown = self._client.connection.cert_data
+        if not self._is_ours():
+            await anyio.sleep_forever()
         while True:
             await _sleep_until_due(shown, self._clock, self._random)
             key = _new_key()
             try:
                 shown = await request_certificate(self._client, CLIENT, self._node, key)
-            except (ApiError, CertificateRefused) as error:
+                self._client.renew(shown, _pem(key))
+                _write_kubeconfig(self._kubeconfig, self._node, self._client, shown, key)
+            except (ApiError, CertificateRefused, OSError, ValueError) as error:
                 log.warning("node %s cannot renew its certificate: %s", self._node, error)
                 await anyio.sleep(RETRY)
-                continue
-            _write_kubeconfig(self._kubeconfig, self._node, self._client, shown, key)
-            self._client.renew(shown, _pem(key))
+
+    def _is_ours(self) -> bool:
+        from cryptography import x509
+
+        connection = self._client.connection
+        if connection.files != (self._kubeconfig,):
+            return False
+        try:
+            certificate = x509.load_pem_x509_certificate(connection.cert_data)
+        except ValueError:
+            return False
+        return certificate.subject == _subject(self._node)
 
 
 class ServingCertificate:

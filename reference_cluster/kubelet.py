@@ -17,8 +17,14 @@ from kubelib.registry.base import User
 from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server.listener import bind, serve
 from kubelib.server.tls import Tls
-from reference_cluster.daemon import connected, running
-from reference_cluster.join import ClientCertificate, ServingCertificate, ensure_serving_files, join
+from reference_cluster.daemon import Later, connected, running
+from reference_cluster.join import (
+    ClientCertificate,
+    ServingCertificate,
+    ensure_serving_files,
+    join,
+    load_x509,
+)
 from reference_cluster.networks import pair
 from reference_cluster.runtimes import (
     NO_ISOLATION,
@@ -141,13 +147,11 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
             nodes = LocalNodes(clock)
             app = nodes.add(agent, _Callers(client, name).allowed)
             tls = Tls(settings.cert, settings.key, settings.client_ca)
-            components: list[Component] = [events, agent]
+            renewed = ClientCertificate(client, kubeconfig, name, clock, random)
+            components: list[Component] = [events, agent, Later(renewed.name, load_x509, lambda: renewed)]
             if settings.bootstrap is not None:
                 hosts = (name, settings.address)
-                components += [
-                    ClientCertificate(client, kubeconfig, name, clock, random),
-                    ServingCertificate(client, tls, name, hosts, clock, random),
-                ]
+                components.append(ServingCertificate(client, tls, name, hosts, clock, random))
             async with serve(app, listening, tls, stop=app.stop), running("kubelet", components):
                 yield f"kubelet {name} is ready for {client.connection.server}"
     finally:

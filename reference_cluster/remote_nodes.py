@@ -11,7 +11,8 @@ from anyio.abc import ByteStream as AnyByteStream
 from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import InternalError, ServiceUnavailable
-from kubelib.client.http import HttpClient, tls_context
+from kubelib.client.credentials import tls_context
+from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import Connection
 from kubelib.client.websocket import CONNECT_TIMEOUT, WebSocket, connect_websocket, open_command
 from kubelib.server.exchange import ByteStream, Inquiry, Reply, exchange

@@ -21,7 +21,7 @@ from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from kubelib.client.http import tls_context
+from kubelib.client.credentials import tls_context
 from kubelib.client.kubeconfig import load_connection
 from tests.bench.budgets import within
 

@@ -20,7 +20,9 @@ from cryptography.x509.oid import NameOID
 from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import load_connection
 from kubelib.controllers.bootstraptokens import detached_signature
+from reference_cluster import pki
 from reference_cluster.cli import kubelib
+from reference_cluster.credentials import write_node_credentials
 from reference_cluster.join import ClientCertificate
 from tests.external.conftest import Cluster, Kubectl, eventually, real_binary
 from tests.external.processes import Daemon
@@ -249,7 +251,9 @@ class _Ahead:
         return datetime.now(UTC) + timedelta(days=350)
 
 
-def test_a_node_joins_by_a_token_and_gets_and_renews_certificates_of_its_own(tmp_path: Path) -> None:
+def test_a_node_joins_by_a_token_and_gets_and_renews_certificates_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     master, node = tmp_path / "master", tmp_path / "node"
     api = Daemon(
         tmp_path, "apiserver", "apiserver", "--data-dir", str(master), "--listen", "127.0.0.1:0"
@@ -313,6 +317,20 @@ def test_a_node_joins_by_a_token_and_gets_and_renews_certificates_of_its_own(tmp
 
         anyio.run(renew)
         assert "system:node:new" in own("auth", "whoami")
+        # So does a node that has been given what it needs: this certificate is nearly over, for it was signed as of five minutes ago.
+        monkeypatch.setattr(pki, "LEAF_LIFETIME", timedelta(seconds=20))
+        admin, given = load_connection([master / "admin.kubeconfig"]), tmp_path / "given"
+        write_node_credentials(pki.Authority(master / "pki"), admin, "given", ("127.0.0.1",), given)
+        before = (given / "kubeconfig").read_text()
+        out = ("--data-dir", str(given / "data"), "--port", "0", "--pod-network", "127.242.0.0/16")
+        running.append(
+            Daemon(
+                tmp_path, "given", "kubelet", "given", "--kubeconfig", str(given / "kubeconfig"), *out
+            ).start()
+        )
+        eventually(lambda: (given / "kubeconfig").read_text() != before)
+        late = Kubectl(real_binary("kubectl"), given / "kubeconfig", tmp_path / "cache3")
+        assert "system:node:given" in late("auth", "whoami")
     finally:
         codes = [daemon.end() for daemon in reversed(running)]
-    assert codes == [0, 0, 0]
+    assert codes == [0, 0, 0, 0]

@@ -12,7 +12,7 @@ import pytest
 
 from examples.aggregated.flights import aggregated
 from kubelib.api.meta import Key
-from kubelib.client.http import tls_context
+from kubelib.client.credentials import tls_context
 from kubelib.client.kubeconfig import load_connection
 from kubelib.testing.cluster import Cluster
 

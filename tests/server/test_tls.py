@@ -16,6 +16,9 @@ from click.testing import CliRunner
 
 from kubelib.api.core.config import ConfigMap
 from kubelib.api.meta import Key
+from kubelib.client import credentials
+from kubelib.client.http import HttpClient
+from kubelib.client.kubeconfig import load_connection
 from kubelib.client.local import LocalClient
 from kubelib.clock import SystemClock
 from kubelib.server import tls as tls_module
@@ -24,7 +27,7 @@ from kubelib.server.listener import bind, serve
 from kubelib.server.sni import NamedCertificate
 from kubelib.server.tls import Tls, cipher_of
 from kubelib.testing.certificates import Authority
-from reference_cluster import apiserver, pki
+from reference_cluster import pki, renewal
 from reference_cluster.access import AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
 from reference_cluster.cli import kubelib
@@ -258,7 +261,7 @@ async def test_users_of_a_further_authority_are_known_and_others_learn_of_it(
 async def test_the_servers_certificate_is_made_anew_before_it_expires(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apiserver, "RENEW_EVERY", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_EVERY", 0.05)
     clock = Later()
     async with run(clock) as server:
         unverified = ssl.create_default_context()
@@ -280,6 +283,38 @@ async def test_the_servers_certificate_is_made_anew_before_it_expires(
             return await shown() != before
 
         await until(renewed)
+
+
+async def test_clients_go_on_with_certificates_that_are_made_anew_before_those_they_began_with_expire(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name, value in (
+        (renewal, "RENEW_EVERY", 0.1),
+        (pki, "LEAF_LIFETIME", timedelta(seconds=4)),
+        (pki, "RENEW_BEFORE", timedelta(seconds=2)),
+        (credentials, "LOOK_EVERY", 0.1),
+    ):
+        monkeypatch.setattr(module, name, value)
+    review = json.dumps({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}).encode()
+    async with run() as server:
+        path = server.kubeconfig(tmp_path / "scheduler.kubeconfig", "scheduler", pki.SCHEDULER)
+        others = [
+            tmp_path / "pki" / name for name in ("apiserver-kubelet-client", "front-proxy/front-proxy-client")
+        ]
+        before = [file.with_suffix(".crt").read_bytes() for file in others]
+        seen: set[bytes] = set()
+        async with HttpClient(load_connection([path])) as client:
+
+            async def several_times() -> bool:
+                where = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+                answer = json.loads((await client.request("POST", where, body=review)).body)
+                assert answer["status"]["userInfo"]["username"] == pki.SCHEDULER.user
+                seen.add(client.connection.cert_data)
+                return len(seen) > 3  # the first is good for no longer than the third
+
+            await until(several_times)
+        for file, old in zip(others, before, strict=True):
+            assert file.with_suffix(".crt").read_bytes() != old
 
 
 async def test_answers_say_that_browsers_come_by_https_alone(run: Run) -> None:

@@ -78,8 +78,10 @@ class Incoming:
 class KeptConnection(asyncio.Protocol):
     """One connection, which carries one exchange at a time."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None = None) -> None:
         self.origin = origin
+        self.tls = tls
+        """What it shows and trusts, where it is encrypted."""
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
@@ -112,10 +114,10 @@ class KeptConnection(asyncio.Protocol):
         try:
             answer.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(httpx.RemoteProtocolError(str(error) or type(error).__name__))
+            self.fail(httpx.RemoteProtocolError(str(error) or type(error).__name__))
             return
         if answer.bodiless > MAX_HEAD:
-            self._fail(httpx.RemoteProtocolError(f"the headers are longer than {MAX_HEAD} bytes"))
+            self.fail(httpx.RemoteProtocolError(f"the headers are longer than {MAX_HEAD} bytes"))
             return
         if self._wants_whole:
             if answer.is_whole:
@@ -154,16 +156,17 @@ class KeptConnection(asyncio.Protocol):
         if answer is None or self._is_answered:
             return
         if error is not None and not isinstance(error, ssl.SSLEOFError):
-            self._fail(httpx.ReadError(str(error) or "the connection was closed"))
+            self.fail(httpx.ReadError(str(error) or "the connection was closed"))
         elif answer.has_head and not answer.is_measured:
             answer.is_whole = True
             self._wake()
         else:
             begun = answer.bodiless or answer.has_head
             what = "in the middle of an answer" if begun else "without sending a response"
-            self._fail(httpx.RemoteProtocolError(f"Server disconnected {what}."))
+            self.fail(httpx.RemoteProtocolError(f"Server disconnected {what}."))
 
-    def _fail(self, failure: httpx.HTTPError) -> None:
+    def fail(self, failure: httpx.HTTPError) -> None:
+        """Let who waits for an answer, or for more of one, know that nothing more comes, and why."""
         if self._failure is None:
             self._failure = failure
         self._wake()
@@ -268,4 +271,4 @@ class KeptConnection(asyncio.Protocol):
             # Something has come meanwhile. Whoever does not wait any more is found to be done, then.
             self._loop.call_at(due, self._late, waiter, timeout)
         else:
-            self._fail(httpx.ReadTimeout(""))
+            self.fail(httpx.ReadTimeout(""))

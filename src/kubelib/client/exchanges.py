@@ -64,12 +64,27 @@ class Exchanges(httpx.AsyncBaseTransport):
             tls.set_alpn_protocols(["http/1.1"])
         self._idle: OrderedDict[int, KeptConnection] = OrderedDict()
         """The one that was used last at the end."""
+        self._streaming: set[KeptConnection] = set()
+        """Those whose answers are being read as they come."""
         self._places: dict[str, tuple[Origin, str, str]] = {}
 
     async def aclose(self) -> None:
         """Close the connections that are idle."""
         while self._idle:
             await self._idle.popitem()[1].close()
+
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Show and trust something else on connections that are opened from now on, and use no other ones.
+
+        What is being answered ends in peace, except for what is read as it comes: it may go on for long with what counts no more.
+        """
+        if tls is self._tls:
+            return
+        self._tls = tls
+        if tls is not None:
+            tls.set_alpn_protocols(["http/1.1"])
+        for connection in list(self._streaming):
+            connection.fail(httpx.ReadError("the credentials of the connection have changed"))
 
     async def ask(
         self,
@@ -120,6 +135,7 @@ class Exchanges(httpx.AsyncBaseTransport):
         except BaseException:
             await connection.close()
             raise
+        self._streaming.add(connection)
         return httpx.Response(
             status,
             headers=answer.headers,
@@ -142,7 +158,8 @@ class Exchanges(httpx.AsyncBaseTransport):
 
     async def give_back(self, connection: KeptConnection) -> None:
         """Keep a connection for others if it can be, otherwise close it."""
-        if not connection.is_free:
+        self._streaming.discard(connection)
+        if not connection.is_free or connection.tls is not self._tls:
             await connection.close()
             return
         connection.idle_since = anyio.current_time()
@@ -170,7 +187,7 @@ class Exchanges(httpx.AsyncBaseTransport):
             await self._drop(oldest)
         for connection in reversed(list(self._idle.values())):
             if connection.origin == origin and self._idle.pop(id(connection), None) is not None:
-                if not connection.is_stale:
+                if connection.tls is self._tls and not connection.is_stale:
                     return connection
                 await connection.close()
         return None
@@ -182,13 +199,14 @@ class Exchanges(httpx.AsyncBaseTransport):
     async def _open(self, origin: Origin, name: str, timeout: float | None) -> KeptConnection:
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": name} if scheme == "https" else {}
+        context = self._tls
+        tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if scheme == "https" else {}
         try:
             with anyio.fail_after(timeout):
                 found = await connected(host, port)
                 try:
                     _, connection = await loop.create_connection(
-                        lambda: KeptConnection(origin), sock=found, **tls
+                        lambda: KeptConnection(origin, context), sock=found, **tls
                     )
                 except BaseException:
                     # Whoever is cancelled, or runs out of time, in the handshake leaves nothing open.
@@ -206,6 +224,9 @@ class Through:
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
+
+    def renew(self, tls: ssl.SSLContext | None) -> None:
+        """Do nothing: whoever made the transport says what it shows."""
 
     async def ask(
         self,

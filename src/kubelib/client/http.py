@@ -2,8 +2,6 @@
 
 import copy
 import json
-import ssl
-import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from urllib.parse import urlencode
 
 import anyio
+import attrs
 
 from kubelib.api import codec
 from kubelib.api.authentication import TokenRequest
@@ -25,6 +24,7 @@ from kubelib.api.policy import Eviction
 from kubelib.api.scheme import Resource, Scheme
 from kubelib.client.base import Answer, Unreachable
 from kubelib.client.binder import HttpBinder
+from kubelib.client.credentials import Credentials
 from kubelib.client.kubeconfig import Connection
 from kubelib.client.servers import Servers
 from kubelib.registry.base import (
@@ -60,27 +60,6 @@ _PATCH_TYPES = {
 }
 
 
-def tls_context(connection: Connection) -> ssl.SSLContext:
-    """Return the client side of TLS that a kubeconfig asks for."""
-    context = ssl.create_default_context(cadata=connection.ca_data.decode() if connection.ca_data else None)
-    if connection.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if connection.cert_data:
-        _load(context, connection.cert_data, connection.key_data)
-    return context
-
-
-def _load(context: ssl.SSLContext, certificate: bytes, private: bytes) -> None:
-    # Python reads certificates from files only: these exist for no longer than it takes to read them.
-    with tempfile.NamedTemporaryFile() as cert, tempfile.NamedTemporaryFile() as key:
-        cert.write(certificate)
-        key.write(private)
-        cert.flush()
-        key.flush()
-        context.load_cert_chain(cert.name, key.name)
-
-
 class HttpClient:
     """A `kubelib.client.base.Client` on a server. An async context manager."""
 
@@ -96,19 +75,18 @@ class HttpClient:
 
         from kubelib.client.exchanges import Exchanges, Through
 
-        self.connection = connection
+        self._credentials = Credentials(connection)
         self.scheme = Scheme(scheme)
         """The kinds that can be asked for: those of the scheme that was given, and those that are added here."""
         self._headers = {"user-agent": f"{manager}/0.1.0", "accept-encoding": "gzip, deflate"}
         if connection.token:
             self._headers["authorization"] = f"Bearer {connection.token}"
-        self._tls = tls_context(connection) if connection.server.startswith("https") else None
         self._servers = Servers(connection.servers)
         # Without a client of httpx around it: redirects, cookies and the merging of settings cost as much as the exchange itself.
         self._transport: httpx.AsyncBaseTransport
         self._carrier: Exchanges | Through
         if transport is None:
-            self._transport = self._carrier = Exchanges(self._tls)
+            self._transport = self._carrier = Exchanges(self._credentials.tls)
         else:
             self._transport, self._carrier = transport, Through(transport)
         self._read: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -116,10 +94,26 @@ class HttpClient:
         """Commits many bindings at once, at a server of ours."""
         self._may_write: Callable[[], None] | None = None
 
+    @property
+    def connection(self) -> Connection:
+        """Where the servers are, who we are and whom we trust, as of the last look at the files that say so."""
+        return self._credentials.connection
+
     def renew(self, certificate: bytes, key: bytes) -> None:
-        """Show another client certificate (both are PEM) on connections that are opened from now on."""
-        if self._tls is not None:
-            _load(self._tls, certificate, key)
+        """Show another client certificate (both are PEM) from now on."""
+        if self._credentials.take(attrs.evolve(self.connection, cert_data=certificate, key_data=key)):
+            self._use_credentials()
+
+    def _look(self) -> None:
+        """Take in certificates and tokens that have changed."""
+        if self._credentials.look(anyio.current_time()):
+            self._use_credentials()
+
+    def _use_credentials(self) -> None:
+        token = self.connection.token
+        if token:
+            self._headers["authorization"] = f"Bearer {token}"
+        self._carrier.renew(self._credentials.tls)
 
     def guarded(self, may_write: Callable[[], None]) -> "HttpClient":
         """Return this client, on the same connections, for somebody who must not write at all times.
@@ -172,6 +166,7 @@ class HttpClient:
         The latter is `Unreachable` where no server could be connected to. Where there are several servers, the next one is asked if one cannot be reached, and also if one goes away before it
         has answered what only reads. A write that was not answered may have been done: that is for the caller to find out.
         """
+        self._look()
         headers = {**self._headers, "accept": accept}
         if body is not None:
             headers["content-type"] = content_type
@@ -244,6 +239,7 @@ class HttpClient:
     ) -> "tuple[str, httpx.Response]":
         import httpx
 
+        self._look()
         why, reached = "", False
         for url in self._servers.turns():
             request = httpx.Request(

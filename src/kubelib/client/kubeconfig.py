@@ -2,7 +2,8 @@
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ class Connection:
     key_data: bytes = b""
     token: str = ""
     insecure: bool = False
+    files: tuple[Path, ...] = ()
+    """Where this was read from: the kubeconfigs, and the certificates, keys and tokens that they name."""
+    again: "Callable[[], Connection] | None" = attrs.field(default=None, eq=False, repr=False)
+    """Reads the same context of the same files once more. Raises `KubeconfigError`."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -103,7 +108,7 @@ def load_connection(paths: Sequence[Path], context: str | None = None) -> Connec
     import yaml
 
     merged: dict[str, dict[str, tuple[Any, Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
-    current = context or ""
+    current, files = context or "", list(paths)
     found = False
     for path in paths:
         try:
@@ -138,11 +143,13 @@ def load_connection(paths: Sequence[Path], context: str | None = None) -> Connec
         server=cluster["server"].rstrip("/"),
         others=_others(cluster),
         namespace=chosen.get("namespace") or "default",
-        ca_data=_data(cluster, "certificate-authority", of_cluster),
-        cert_data=_data(user, "client-certificate", of_user),
-        key_data=_data(user, "client-key", of_user),
-        token=_token(user, of_user),
+        ca_data=_data(cluster, "certificate-authority", of_cluster, files),
+        cert_data=_data(user, "client-certificate", of_user, files),
+        key_data=_data(user, "client-key", of_user, files),
+        token=_token(user, of_user, files),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        files=tuple(files),
+        again=partial(load_connection, tuple(paths), current),
     )
 
 
@@ -153,18 +160,23 @@ def _others(cluster: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _data(part: Mapping[str, Any], name: str, base: Path) -> bytes:
+def _data(part: Mapping[str, Any], name: str, base: Path, files: list[Path]) -> bytes:
     if inline := part.get(f"{name}-data"):
         return base64.b64decode(inline)
-    if file := part.get(name):
-        try:
-            return base.parent.joinpath(str(file)).read_bytes()
-        except OSError as error:
-            raise KubeconfigError(f"cannot read the {name} {file}: {error.strerror}") from error
-    return b""
+    return _read(name, str(file), base, files) if (file := part.get(name)) else b""
 
 
-def _token(user: Mapping[str, Any], base: Path) -> str:
+def _token(user: Mapping[str, Any], base: Path, files: list[Path]) -> str:
     if file := user.get("tokenFile"):
-        return base.parent.joinpath(str(file)).read_text().strip()
+        return _read("tokenFile", str(file), base, files).decode("latin-1").strip()
     return str(user.get("token") or "")
+
+
+def _read(name: str, file: str, base: Path, files: list[Path]) -> bytes:
+    """Return what is in a file that a kubeconfig names, and note that it is one of `files`. Raises `KubeconfigError`."""
+    path = base.parent.joinpath(file)
+    files.append(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KubeconfigError(f"cannot read the {name} {file}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from anyio.abc import ByteStream
 
 from kubelib.api.codec import encode_json, error_of_answer, parse_json
 from kubelib.api.errors import InternalError, ServiceUnavailable, error_from_status
-from kubelib.client.http import tls_context
+from kubelib.client.credentials import tls_context
 from kubelib.client.kubeconfig import Connection
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255

@@ -1,7 +1,6 @@
 """TLS as a server has it: what it shows, whose certificates it believes, and how it takes in files that change while it serves."""
 
 import logging
-import os
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kubelib.filestate import states_of
 from kubelib.registry.base import User
 from kubelib.server.authn import user_of_certificate
 from kubelib.server.sni import NamedCertificate, chosen_by_name
@@ -135,7 +135,7 @@ class LiveContext(ssl.SSLContext):
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self._seen = self._state()
+        self._seen = states_of(self._tls.files)
         self._context = tls.context()
         self._identify = tls.identify()
         self._due = 0.0
@@ -153,7 +153,7 @@ class LiveContext(ssl.SSLContext):
         if now < self._due:
             return
         self._due = now + LOOK_EVERY
-        state = self._state()
+        state = states_of(self._tls.files)
         if state == self._seen:
             return
         self._seen = state
@@ -164,15 +164,3 @@ class LiveContext(ssl.SSLContext):
             log.warning("the certificates in %s are not taken in: %s", self._tls.cert.parent, error)
             return
         log.info("the certificates in %s have changed and were taken in", self._tls.cert.parent)
-
-    def _state(self) -> list[tuple[int, int, int] | None]:
-        """Return what changes when a file does."""
-        return [_state_of(path) for path in self._tls.files]
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kubelib.api.errors import ApiError, NotFound, ServiceUnavailable
+from kubelib.filestate import FileStates, states_of
 from kubelib.registry.base import User
 from kubelib.server.aggregation.base import FrontProxy, Remote, identity_headers
 from kubelib.server.auditid import AUDIT_ID, HEADER
@@ -40,15 +41,23 @@ class Passage:
         self._targets = targets
         self._watches = watches
         self._front_proxy = front_proxy
-        self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bytes, bool], tuple[FileStates, ssl.SSLContext]] = {}
 
     def _context(self, remote: Remote) -> ssl.SSLContext:
         key = (remote.ca, remote.insecure)
-        context = self._contexts.get(key)
-        if context is None:
-            if len(self._contexts) > 64:
-                self._contexts.clear()
-            context = self._contexts[key] = remote.context(self._front_proxy)
+        known = self._contexts.get(key)
+        state = states_of((self._front_proxy.cert, self._front_proxy.key)) if self._front_proxy else ()
+        if known is not None and known[0] == state:
+            return known[1]
+        try:
+            context = remote.context(self._front_proxy)
+        except OSError:
+            if known is None:
+                raise
+            return known[1]  # the files are just being written
+        if len(self._contexts) > 64:
+            self._contexts.clear()
+        self._contexts[key] = (state, context)
         return context
 
     async def target(self, remote: Remote) -> Target:
