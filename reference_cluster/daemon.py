@@ -115,14 +115,21 @@ async def running(name: str, components: Sequence[Component]) -> AsyncIterator[N
 
 
 async def serve_until_signalled(daemon: AbstractAsyncContextManager[str]) -> None:
-    """Open a daemon, print the line that it yields, and close it on SIGINT or SIGTERM, even while it starts."""
+    """Open a daemon, print the line that it yields, and close it on SIGINT or SIGTERM, even while it starts.
+
+    The second signal ends the process at once, with 1, whatever it waits for: as it ends Kubernetes' daemons.
+    """
     stop = anyio.Event()
     ready = False
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as group:
 
             async def listen() -> None:
+                told = False
                 async for _ in signals:
+                    if told:
+                        os._exit(1)
+                    told = True
                     if ready:
                         stop.set()
                     else:

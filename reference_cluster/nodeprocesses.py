@@ -215,12 +215,14 @@ class NodeProcesses:
         return _owner(self._directory / name / "data" / "lock")
 
     async def _end(self, name: str) -> None:
-        number = signal.SIGTERM
+        number, told = signal.SIGTERM, 0
         while True:
             with anyio.move_on_after(GRACE):
                 while (pid := self._process_of(name)) is not None:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, number)
+                    if (number, pid) != (signal.SIGTERM, told):  # told twice, it would drop everything
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, number)
+                        told = pid
                     for _ in range(int(1 / POLL)):
                         await anyio.sleep(POLL)
                         if self._process_of(name) is None:
