@@ -17,7 +17,7 @@ from kubelib.runtime.base import Credentials, ImageNotFound, InvalidImageName, R
 from kubelib.runtime.counts import Counts
 from kubelib.runtime.credentials import credentials_for, parse_docker_config
 from kubelib.runtime.environment import ConfigMissing, ConfigSource
-from kubelib.runtime.words import container_of
+from kubelib.runtime.words import container_of, lasted
 
 SHOWN = 2.0
 """Seconds for which a failure shows as ErrImagePull before it shows as ImagePullBackOff."""
@@ -100,8 +100,10 @@ class Pulls:
             self._recorder.warning(about, "Failed", "Error: ErrImagePull")
             return "ErrImagePull", str(error)
         self._failures.pop(name, None)
-        took = anyio.current_time() - now
-        self._recorder.normal(about, "Pulled", f'Successfully pulled image "{image}" in {took:.3f}s')
+        # Nothing waits for its turn to pull here: both figures of the kubelet's sentence are one.
+        took = lasted(anyio.current_time() - now)
+        message = f'Successfully pulled image "{image}" in {took} ({took} including waiting)'
+        self._recorder.normal(about, "Pulled", message)
         return None
 
     async def _is_here(self, image: str) -> bool:
