@@ -175,6 +175,11 @@ NEW: list[tuple[dict[str, Any], list[str]]] = [
         f'{CONTAINER}.livenessProbe.httpGet.scheme: Unsupported value: "ftp": supported values: "HTTP", "HTTPS"',
         (f"{CONTAINER}.livenessProbe.httpGet.httpHeaders: Invalid value: \"a b\": a valid HTTP header must consist of alphanumeric characters or '-'"
         " (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')")]),
+    ({C + "livenessProbe": {"httpGet": {"port": 1, "path": "/", "scheme": "HTTPS", "host": "a", "protocol": "HTTP2"}}}, [
+        f'{CONTAINER}.livenessProbe.httpGet.scheme: Invalid value: "HTTPS": must be HTTP when protocol is HTTP2',
+        f'{CONTAINER}.livenessProbe.httpGet.host: Invalid value: "a": must be empty when protocol is HTTP2']),
+    ({C + "livenessProbe": {"httpGet": {"port": 1, "path": "/", "scheme": "HTTPS", "host": "a", "protocol": "HTTP3"}}}, [
+        f'{CONTAINER}.livenessProbe.httpGet.protocol: Unsupported value: "HTTP3": supported values: "HTTP1", "HTTP2"']),
 ]  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """One question of gRPC's health protocol: is this service serving? An HTTP/2 exchange, for which no gRPC is needed."""
 
+from collections.abc import Mapping
+
 import anyio
 
-# Why not `kubelib.store.etcd.rpc`: that speaks HTTP/2 with one server that we know, as fast as it can, over a connection that it
-# keeps. A probe meets anybody's server once: h2 judges what it answers. They would share no more than five bytes of framing.
+from kubelib.runtime import http2
 
 SERVING = 1
 _STATES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
@@ -12,39 +13,11 @@ _UNIMPLEMENTED = "12"
 
 async def ask_health(host: str, port: int, service: str) -> str | None:
     """Return None if the service is serving, else what a probe reports. Raises OSError if nobody listens."""
-    from h2.config import H2Configuration
-    from h2.connection import H2Connection
-    from h2.events import (
-        ConnectionTerminated,
-        DataReceived,
-        ResponseReceived,
-        StreamEnded,
-        StreamReset,
-        TrailersReceived,
-    )
-    from h2.exceptions import ProtocolError
-
-    fields: dict[str, str] = {}
-    answer, over = b"", False
-    connection = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
     async with await anyio.connect_tcp(host, port) as stream:
-        connection.initiate_connection()
-        number = connection.get_next_available_stream_id()
-        connection.send_headers(number, _headers(host, port))
-        connection.send_data(number, _request(service), end_stream=True)
         try:
-            while not over:
-                await stream.send(connection.data_to_send())
-                for event in connection.receive_data(await stream.receive()):
-                    match event:
-                        case ResponseReceived(headers=headers) | TrailersReceived(headers=headers):
-                            fields.update((str(name), str(value)) for name, value in headers or ())
-                        case DataReceived(data=data):
-                            answer += data or b""
-                        case StreamEnded() | StreamReset() | ConnectionTerminated():
-                            over = True
-        except (ProtocolError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            return f"error: health rpc probe failed: {str(error) or 'the connection was closed'}"
+            fields, answer = await http2.exchange(stream, _headers(host, port), _request(service))
+        except OSError as error:
+            return f"error: health rpc probe failed: {error}"
     return _verdict(fields, answer)
 
 
@@ -68,7 +41,7 @@ def _request(service: str) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def _verdict(fields: dict[str, str], answer: bytes) -> str | None:
+def _verdict(fields: Mapping[str, str], answer: bytes) -> str | None:
     status, message = fields.get("grpc-status", "0"), fields.get("grpc-message", "")
     if fields.get(":status") != "200":
         return f"error: health rpc probe failed: unexpected HTTP status {fields.get(':status', 'missing')}"

@@ -16,6 +16,7 @@ from anyio.streams.tls import TLSStream
 from kubelib.api.core.container import Container as ContainerDefinition
 from kubelib.api.core.probes import HTTPGetAction, LifecycleHandler, Probe, ProbeHandler
 from kubelib.api.model import replace
+from kubelib.runtime import http2
 from kubelib.runtime.abilities import SupportsExec, SupportsProbes
 from kubelib.runtime.base import CannotStart, ContainerId, NoSuchContainer, Runtime, RuntimeFailure
 from kubelib.runtime.grpchealth import ask_health
@@ -31,6 +32,16 @@ FOLLOWED = (301, 302, 303, 307, 308)
 MOST_REQUESTS = 10
 LONGEST_HEAD = 1 << 16
 LONGEST_BODY = 10 << 10
+OF_CONNECTIONS = (
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+)
+"""Headers that HTTP/2 has not: they speak of a connection, or stand elsewhere."""
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 """What OpenSSL says of a server that does not answer in TLS."""
 PLAIN = "http: server gave HTTP response to HTTPS client"
@@ -187,9 +198,11 @@ async def _call(get: HTTPGetAction, url: str, tell: Tell) -> str | None:
 async def _follow(get: HTTPGetAction, first: str, what: str) -> Answer:
     """Ask, and go on asking where answers lead on the same host. Raises OSError that says what was asked."""
     headers, url = [(header.name, header.value) for header in get.http_headers], first
+    # Hooks are called as ever: only of probes does the protocol speak.
+    asking = _ask_http2 if what == "probe" and get.protocol == "HTTP2" else _ask
     for _ in range(MOST_REQUESTS):
         try:
-            answer = await _ask(url, headers, f"kube-{what}/1.37")
+            answer = await asking(url, headers, f"kube-{what}/1.37")
         except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             if isinstance(error, TimeoutError):
                 raise
@@ -223,6 +236,31 @@ async def _ask(url: str, headers: Sequence[tuple[str, str]], agent: str) -> Answ
         return await _answer(stream)
     finally:
         await anyio.aclose_forcefully(stream)
+
+
+async def _ask_http2(url: str, headers: Sequence[tuple[str, str]], agent: str) -> Answer:
+    """Ask over HTTP/2 in the clear. Raises OSError."""
+    parts = urlsplit(url)
+    usual = (("user-agent", agent), ("accept", "*/*"))
+    own = [(name.lower(), value) for name, value in headers]
+    given = {name for name, _ in own}
+    fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", next((value for name, value in own if name == "host" and value), parts.netloc)),
+        (":path", urlunsplit(("", "", parts.path or "/", parts.query, ""))),
+        *((name, value) for name, value in usual if name not in given),
+        *((n, v) for n, v in own if n not in OF_CONNECTIONS and (v or n not in ("accept", "user-agent"))),
+    ]
+    stream = await _connect(parts.hostname or "", parts.port or 80)
+    try:
+        said, body = await http2.exchange(stream, fields, enough=lambda f: f.get(":status", "")[:1] != "3")
+    finally:
+        await anyio.aclose_forcefully(stream)
+    code = said.get(":status", "")
+    if not code.isdigit():
+        raise OSError(http2.CLOSED)
+    return Answer(int(code), said.get("location", ""), body.decode(errors="replace"))
 
 
 async def _answer(stream: ByteStream) -> Answer:

@@ -1,5 +1,6 @@
 """Rules of containers: images, ports, environment, probes, hooks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from kubelib.api.errors import Problem
@@ -30,6 +31,7 @@ from kubelib.api.validation.security import container_security_problems
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _MESSAGES = ("File", "FallbackToLogsOnError")
+_HTTP_PROTOCOLS = ("HTTP1", "HTTP2")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _COUNTS = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
@@ -347,9 +349,23 @@ def handler_problems(handler: Tree, path: str, spec: Tree, problems: list[Proble
                 problems.append(
                     not_supported(f"{path}.httpGet.scheme", action.get("scheme") or "", ("HTTP", "HTTPS"))
                 )
+            problems += _protocol_problems(action, f"{path}.httpGet")
             for header in action.get("httpHeaders") or ():
                 name = header.get("name") or ""
                 problems += each(f"{path}.httpGet.httpHeaders", name, texts.http_header(name))
+
+
+def _protocol_problems(action: Tree, path: str) -> Iterator[Problem]:
+    """Check over what a probe asks: HTTP/2 is spoken in the clear, with the Pod itself."""
+    protocol = action.get("protocol")
+    if protocol and protocol not in _HTTP_PROTOCOLS:
+        yield not_supported(f"{path}.protocol", protocol, _HTTP_PROTOCOLS)
+    if protocol != "HTTP2":
+        return
+    if action.get("scheme") == "HTTPS":
+        yield invalid(f"{path}.scheme", "HTTPS", "must be HTTP when protocol is HTTP2")
+    if action.get("host"):
+        yield invalid(f"{path}.host", action["host"], "must be empty when protocol is HTTP2")
 
 
 def port_problems(port: Any, path: str, problems: list[Problem]) -> None:
