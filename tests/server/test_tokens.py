@@ -378,6 +378,25 @@ class _Hand:
         return self.date
 
 
+def test_a_token_is_asked_for_of_the_account_that_is_there(admin: httpx.Client) -> None:
+    uid = admin.get(f"{ACCOUNTS}/robot").json()["metadata"]["uid"]
+    body = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {}}
+    for given, code in (("", 201), (uid, 201), ("former", 409)):
+        answer = admin.post(f"{ACCOUNTS}/robot/token", json={**body, "metadata": {"uid": given}})
+        assert answer.status_code == code, answer.text
+    assert answer.json()["message"] == (
+        'Operation cannot be fulfilled on TokenRequest.authentication.k8s.io "robot": the UID in the token request (former)'
+        f" does not match the UID of the service account ({uid})"
+    )
+    made = admin.post("/api/v1/namespaces/default/pods", json=pod()).json()["metadata"]
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "former"}
+    refused = ask(admin, boundObjectRef=reference)
+    assert refused.status_code == 409 and made["uid"] != "former"
+    assert refused.json()["message"].startswith(
+        'Operation cannot be fulfilled on Pod "p": the UID in the bound'
+    )
+
+
 def test_the_audit_log_says_which_token_was_issued() -> None:
     async def main() -> None:
         async with MemoryStore() as store, ResourceRegistries(store) as registries:

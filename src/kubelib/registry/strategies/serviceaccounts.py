@@ -53,6 +53,10 @@ class ServiceAccountStrategy(Strategy):
         meta = tree.setdefault("metadata", {})
         spec = tree.setdefault("spec", {})
         _require_same(meta, key)
+        uid = meta.get("uid")
+        if uid and uid != account.meta.uid:
+            why = f"the UID in the token request ({uid}) does not match the UID of the service account ({account.meta.uid})"
+            raise conflict(f"TokenRequest.{GROUP}", key.name, why)
         if not spec.get("audiences"):
             spec["audiences"] = list(signer.audiences)
         seconds = spec.setdefault("expirationSeconds", DEFAULT_SECONDS)
@@ -136,7 +140,7 @@ def _bound(registry: "GenericRegistry", key: Key, reference: Tree | None) -> dic
         raise not_found(f"{kind.lower()}s", name)
     if uid and uid != document.meta.uid:
         raise conflict(
-            f"{kind.lower()}s",
+            kind,
             name,
             f"the UID in the bound object reference ({uid}) does not match the UID in record."
             " The object might have been deleted and then recreated",
