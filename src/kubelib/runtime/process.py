@@ -80,8 +80,10 @@ from kubelib.runtime.processstate import (
     is_unborn,
     json_of,
     kill,
+    leave_groups,
     state_of,
     terminate,
+    until_started,
     write_json,
 )
 from kubelib.runtime.processstream import ProcessStream, run_inside
@@ -90,7 +92,6 @@ from kubelib.runtime.processusage import accounted, limit_memory, usage_of
 log = logging.getLogger("kubelib.runtime")
 
 _SHIM = str(Path(__file__).with_name("shim.py"))
-START_TIMEOUT = 20.0
 STOPPED = "stopped"
 """What is noted of a sandbox that has given up its address and namespaces."""
 
@@ -260,7 +261,7 @@ class ProcessRuntime(Background, RunsCommands):
         for container in containers_of(directory):
             self._end_commands(container)
         for container in containers_of(directory):
-            await _leave_groups(container)
+            await leave_groups(container)
         if self._isolator is not None:
             self._isolator.leave_sandbox(sandbox)
             await self._holders.release(sandbox, directory)
@@ -355,7 +356,7 @@ class ProcessRuntime(Background, RunsCommands):
             spec["env"].setdefault("TERM", "xterm")
         launched = self._launch(directory, spec, container)
         try:
-            await _started(directory)
+            await until_started(directory)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(launched.wait)
@@ -409,7 +410,7 @@ class ProcessRuntime(Background, RunsCommands):
         with anyio.move_on_after(10):
             while has_shim(directory):  # it has noted the end, and is about to go
                 await anyio.sleep(0.01)
-        await _leave_groups(directory)
+        await leave_groups(directory)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))
 
     # Events
@@ -485,29 +486,3 @@ class ProcessRuntime(Background, RunsCommands):
         found = await anyio.to_thread.run_sync(usage_of, state)
         isolation = (json_of(directory / "spec.json") or {}).get("isolation")
         return accounted(found, groups_of(isolation["note"]).figures()) if isolation else found
-
-
-async def _leave_groups(directory: Path) -> None:
-    """Remove the control groups of a container that has ended: the kernel lets go of its processes a moment after their end."""
-    isolation = (json_of(directory / "spec.json") or {}).get("isolation")
-    if isolation is None:
-        return
-    groups = groups_of(isolation["note"])
-    with anyio.move_on_after(5):
-        while True:
-            groups.remove()
-            if not any(place.exists() for place in groups.directories()):
-                return
-            await anyio.sleep(0.02)
-    log.warning("control groups of %s cannot be removed", directory.name)
-
-
-async def _started(directory: Path) -> None:
-    """Wait until the shim has said that the command runs, has ended, or could not be started."""
-    delay = 0.004
-    with anyio.move_on_after(START_TIMEOUT):
-        while not (directory / "state.json").exists() and not (directory / "exit.json").exists():
-            await anyio.sleep(delay)
-            delay = min(delay * 1.3, 0.05)
-        return
-    raise CannotStart("the container's shim did not start in time")

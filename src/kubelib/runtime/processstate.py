@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -10,7 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kubelib.runtime.base import Container, ContainerId
+import anyio
+
+from kubelib.runtime.base import CannotStart, Container, ContainerId
+from kubelib.runtime.isolation.cgroups import groups_of
+
+log = logging.getLogger("kubelib.runtime")
+
+START_TIMEOUT = 20.0
 
 
 def containers_of(sandbox: Path) -> list[Path]:
@@ -179,3 +187,29 @@ def container_of(directory: Path) -> Container:
             reason="Error",
         )
     return Container(**common, state="created")
+
+
+async def leave_groups(directory: Path) -> None:
+    """Remove the control groups of a container that has ended: the kernel lets go of its processes a moment after their end."""
+    isolation = (json_of(directory / "spec.json") or {}).get("isolation")
+    if isolation is None:
+        return
+    groups = groups_of(isolation["note"])
+    with anyio.move_on_after(5):
+        while True:
+            groups.remove()
+            if not any(place.exists() for place in groups.directories()):
+                return
+            await anyio.sleep(0.02)
+    log.warning("control groups of %s cannot be removed", directory.name)
+
+
+async def until_started(directory: Path) -> None:
+    """Wait until the shim has said that the command runs, has ended, or could not be started. Raises CannotStart if it says nothing."""
+    delay = 0.004
+    with anyio.move_on_after(START_TIMEOUT):
+        while not (directory / "state.json").exists() and not (directory / "exit.json").exists():
+            await anyio.sleep(delay)
+            delay = min(delay * 1.3, 0.05)
+        return
+    raise CannotStart("the container's shim did not start in time")
