@@ -384,6 +384,8 @@ def test_a_token_is_asked_for_of_the_account_that_is_there(admin: httpx.Client) 
     for given, code in (("", 201), (uid, 201), ("former", 409)):
         answer = admin.post(f"{ACCOUNTS}/robot/token", json={**body, "metadata": {"uid": given}})
         assert answer.status_code == code, answer.text
+        if code == 201:
+            assert answer.json()["metadata"]["uid"] == uid
     assert answer.json()["message"] == (
         'Operation cannot be fulfilled on TokenRequest.authentication.k8s.io "robot": the UID in the token request (former)'
         f" does not match the UID of the service account ({uid})"
@@ -395,6 +397,22 @@ def test_a_token_is_asked_for_of_the_account_that_is_there(admin: httpx.Client) 
     assert refused.json()["message"].startswith(
         'Operation cannot be fulfilled on Pod "p": the UID in the bound'
     )
+
+
+def test_a_pods_token_tells_its_node_and_its_uid_if_that_is_there(admin: httpx.Client) -> None:
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
+    body = pod()
+    body["spec"]["nodeName"] = "n"
+    admin.post("/api/v1/namespaces/default/pods", json=body)
+    bearer = token(admin, boundObjectRef=reference)
+    claims = jwt.decode(bearer, options={"verify_signature": False})["kubernetes.io"]
+    assert claims["node"] == {"name": "n"}
+    extra = who(admin, bearer).json()["status"]["userInfo"]["extra"]
+    assert extra["authentication.kubernetes.io/node-name"] == ["n"]
+    assert "authentication.kubernetes.io/node-uid" not in extra
+    node = admin.post("/api/v1/nodes", json={"metadata": {"name": "n"}}).json()["metadata"]
+    extra = who(admin, token(admin, boundObjectRef=reference)).json()["status"]["userInfo"]["extra"]
+    assert extra["authentication.kubernetes.io/node-uid"] == [node["uid"]]
 
 
 def test_the_audit_log_says_which_token_was_issued() -> None:

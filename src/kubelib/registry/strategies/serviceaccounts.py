@@ -83,7 +83,12 @@ class ServiceAccountStrategy(Strategy):
         if seconds == PROJECTED_SECONDS and "pod" in bound and set(spec["audiences"]) <= {*signer.audiences}:
             own["warnafter"] = claims["exp"]
             claims["exp"] = int((now + EXTENDED).timestamp())
-        meta |= {"name": key.name, "namespace": key.namespace, "creationTimestamp": format_time(now)}
+        meta |= {
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": account.meta.uid,
+            "creationTimestamp": format_time(now),
+        }
         status = {"expirationTimestamp": format_time(expires)}
         # A dry run gives nothing away that works.
         status["token"] = "" if options.dry_run else signer.sign(claims)
@@ -154,5 +159,8 @@ def _bound(registry: "GenericRegistry", key: Key, reference: Tree | None) -> dic
             )
         if pod.spec.node_name:
             node = registry.owner.cache_of(Node).get(Key("", pod.spec.node_name))
-            claims["node"] = {"name": pod.spec.node_name, "uid": node.meta.uid if node is not None else ""}
+            claims["node"] = {
+                "name": pod.spec.node_name,
+                **({"uid": node.meta.uid} if node is not None else {}),
+            }
     return claims

@@ -332,7 +332,8 @@ def _read(claims: Mapping[str, Any]) -> _Verified | None:
                 continue
             if part != "secret":
                 extra.append((f"{_EXTRA}{part}-name", (reference["name"],)))
-                extra.append((f"{_EXTRA}{part}-uid", (reference["uid"],)))
+                if reference.get("uid"):  # of a node that is not there only the name is known
+                    extra.append((f"{_EXTRA}{part}-uid", (reference["uid"],)))
             # The node of a Pod's token only tells where it runs: the token is bound to the Pod.
             if part != "node" or "pod" not in own:
                 where = "" if part == "node" else namespace
