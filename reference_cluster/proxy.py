@@ -11,6 +11,9 @@ from kubelib.api.core.node import Node
 from kubelib.client.base import Client
 from kubelib.clock import system_random
 from kubelib.informers import Component
+from kubelib.network.following import ServiceFollower
+from kubelib.network.healthchecks import HealthChecks
+from kubelib.network.services import ANY_NODE_ADDRESS
 from kubelib.network.tracking import ServiceTracker
 from reference_cluster.daemon import connected, running
 from reference_cluster.names import NO_NAMES, Names
@@ -54,13 +57,19 @@ def ways_to_services(
     It is on the node of this name, or on all that are `here`. `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here.
     """
     tracker = ServiceTracker(client, random=random, node=node, here=here)
-    proxies = _proxies(mode, tracker, service_network, node_address, on_engine=on_engine)
-    return [tracker, *proxies, *([names.server(tracker, random)] if names.own else [])]
+    proxies = list(_proxies(mode, tracker, service_network, node_address, on_engine=on_engine))
+    health = HealthChecks(
+        tracker,
+        # As ports of the node: where the kernel leads to Services, at all addresses.
+        node_address=node_address if mode == "userspace" else ANY_NODE_ADDRESS,
+        healthy=lambda: all(proxy.healthy for proxy in proxies),
+    )
+    return [tracker, *proxies, health, *([names.server(tracker, random)] if names.own else [])]
 
 
 def _proxies(
     mode: str, tracker: ServiceTracker, service_network: str, node_address: str, *, on_engine: bool
-) -> Iterator[Component]:
+) -> Iterator[ServiceFollower]:
     from kubelib.network.userspace import ServiceProxy
 
     if mode == "userspace":

@@ -63,6 +63,10 @@ def test_ready_endpoints_of_all_slices_are_used_once_each_in_a_fixed_order() -> 
     assert backends(one, two) == backends(two, one) == expected
 
 
+def test_of_the_addresses_of_an_endpoint_the_first_is_used() -> None:
+    assert backends(part(Endpoint(addresses=("127.244.0.3", "127.244.0.2")))) == ["127.244.0.3:8080"]
+
+
 def test_what_is_not_ready_is_not_used() -> None:
     assert backends(part(endpoint("127.244.0.2", ready=False), endpoint("127.244.0.3", ready=True))) == [
         "127.244.0.3:8080"

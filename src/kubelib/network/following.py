@@ -51,6 +51,11 @@ class ServiceFollower(ABC):
                 await self._news.wait()
                 await anyio.sleep(GATHER)
 
+    @property
+    def healthy(self) -> bool:
+        """Whether what is wanted has been brought about, as far as is known."""
+        return True
+
     @abstractmethod
     async def _update(self, group: TaskGroup) -> None:
         """Bring about what is wanted; what is to go on may be started in `group`."""

@@ -274,6 +274,11 @@ class NftablesProxy(ServiceFollower):
                 except NftablesError as error:
                     log.warning("rules of Services are left behind: %s", error)
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the kernel took the rules when it was last asked."""
+        return self._begun
+
     async def _update(self, group: TaskGroup) -> None:
         wanted = self.wanted()
         try:

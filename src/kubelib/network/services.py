@@ -92,12 +92,12 @@ def rules(
     for part in slices:
         meta = part.metadata
         name = meta.labels.get(SERVICE_NAME)
-        if name and _is_ours(meta):
+        if name and is_ours(meta):
             by_service.setdefault((meta.namespace, name, part.address_type), []).append(part)
     found: dict[Frontend, Rule] = {}
     for service in services:
         spec, meta = service.spec, service.metadata
-        if spec.cluster_ip in ("", "None") or spec.type == "ExternalName" or not _is_ours(meta):
+        if spec.cluster_ip in ("", "None") or spec.type == "ExternalName" or not is_ours(meta):
             continue
         own = spec.cluster_ips or (spec.cluster_ip,)
         affinity = _affinity(spec)
@@ -133,7 +133,8 @@ def rules(
     return found
 
 
-def _is_ours(meta: ObjectMeta) -> bool:
+def is_ours(meta: ObjectMeta) -> bool:
+    """Return whether a Service or a slice is this proxy's to look at."""
     return not any(label in meta.labels for label in SOMEBODY_ELSES)
 
 
@@ -179,7 +180,7 @@ def _ends(parts: Iterable[EndpointSlice], name: str, protocol: str, place: Place
                     ends = going
                 else:
                     continue
-                for address in endpoint.addresses:
+                for address in endpoint.addresses[:1]:  # what the others would mean is not defined
                     backend = Backend(address, port.port)
                     # While an endpoint moves from slice to slice it is in both.
                     if backend not in ends or endpoint.node_name in place.nodes:
