@@ -1,5 +1,6 @@
 """How objects change: by replacing and by patching them."""
 
+import json
 from typing import Any
 
 import attrs
@@ -63,6 +64,10 @@ class ChangingRegistry(CreatingRegistry):
             before = _Stored(await self._stored(key))
             if conditional and meta["resourceVersion"] != before.document.meta.resource_version:
                 raise conflict(self.resource.group_resource, key.name)
+            uid = before.document.meta.uid
+            if meta.get("uid") and meta["uid"] != uid:
+                why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {uid}"
+                raise conflict(self.resource.group_resource, key.name, why)
             done = await self._replace(key, before, dict(tree), given, subresource, options)
             if done is not None:
                 return done, False
@@ -114,6 +119,9 @@ class ChangingRegistry(CreatingRegistry):
                 raise self._version_missing(key)
             if wanted and wanted != document.meta.resource_version:
                 raise conflict(self.resource.group_resource, key.name)
+            if meta.get("uid") and meta["uid"] != document.meta.uid:
+                why = f"Invalid value: {json.dumps(meta['uid'])}: field is immutable"
+                self._require_valid([Problem("FieldValueInvalid", "metadata.uid", why)], key.name)
             tracked = attrs.evolve(options, applied=True) if patch.type == "apply" else options
             done = await self._replace(key, stored, tree, given, subresource, tracked, shared=shared)
             if done is not None:
@@ -281,12 +289,6 @@ class ChangingRegistry(CreatingRegistry):
         document, old, live = stored.document, stored.tree, stored.managed
         meta = tree["metadata"] = dict(tree["metadata"])
         before = old["metadata"]
-        if meta.get("uid") and meta["uid"] != before.get("uid"):
-            raise conflict(
-                self.resource.group_resource,
-                key.name,
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before.get('uid')}",
-            )
         for part in OWNED_BY_SERVER:
             meta.pop(part, None)
             if part in before:

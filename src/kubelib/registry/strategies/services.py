@@ -82,8 +82,16 @@ def drop_what_the_type_has_not(spec: Tree, before: Tree) -> None:
                 port.pop("nodePort", None)
 
 
-def _port_key(port: Tree) -> tuple[object, ...]:
-    return port.get("name") or "", port.get("port"), port.get("protocol") or "TCP"
+def _keep_node_ports(spec: Tree, before: Tree) -> None:
+    """Fill in, in place, the node ports that ports of the same name had and that are not those of others now."""
+    ports = spec.get("ports") or ()
+    had = {port.get("name") or "": port.get("nodePort") for port in before.get("ports") or ()}
+    used = {port.get("nodePort") for port in ports} & set(had.values())
+    for port in ports:
+        known = had.get(port.get("name") or "")
+        if known and not port.get("nodePort") and known not in used:
+            port["nodePort"] = known
+            used.add(known)
 
 
 def _choose_families(spec: Tree, name: str) -> None:
@@ -179,11 +187,8 @@ class ServiceStrategy(Strategy):
         health = before.get("healthCheckNodePort")
         if _has_health_port(spec) and health and not spec.get("healthCheckNodePort"):
             spec["healthCheckNodePort"] = health
-        if spec.get("type") in ("NodePort", "LoadBalancer"):
-            ports = {_port_key(port): port.get("nodePort") for port in before.get("ports") or ()}
-            for port in spec.get("ports") or ():
-                if not port.get("nodePort") and (known := ports.get(_port_key(port))):
-                    port["nodePort"] = known
+        if _has_node_ports(spec):
+            _keep_node_ports(spec, before)
         drop_what_the_type_has_not(spec, before)
         return tree
 
