@@ -18,6 +18,7 @@ from kubelib.runtime.localnodes import LocalNodes
 from kubelib.server.listener import bind, serve
 from kubelib.server.tls import Tls
 from reference_cluster.daemon import Later, connected, running
+from reference_cluster.devicedrivers import make_drivers
 from reference_cluster.join import (
     ClientCertificate,
     ServingCertificate,
@@ -54,6 +55,8 @@ class KubeletSettings:
     port: int = DEFAULT_PORT
     runtime: str = "process"
     isolation: IsolationSettings = NO_ISOLATION
+    device_drivers: Sequence[str] = ()
+    """The plug-ins that have devices on the node."""
     pod_network: str = ""
     """Where Pods get their addresses; empty: 10.244.0.0/16 where they have networks of their own, else 127.244.0.0/16."""
     static_pods: Path | None = None
@@ -143,6 +146,7 @@ async def run_kubelet(kubeconfig: Path, settings: KubeletSettings) -> AsyncItera
                 settings.root,
                 random=random,
                 recorder=events.source("kubelet", name),
+                device_drivers=make_drivers(settings.device_drivers, settings.root),
             )
             nodes = LocalNodes(clock)
             app = nodes.add(agent, _Callers(client, name).allowed)

@@ -28,6 +28,7 @@ from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
 from reference_cluster.daemon import Later
 from reference_cluster.datadir import DataDirectory
+from reference_cluster.devicedrivers import make_drivers
 from reference_cluster.names import NO_NAMES, Names, cluster_names
 from reference_cluster.networks import local_addresses, own_networks, pair
 from reference_cluster.proxy import ways_to_services
@@ -64,6 +65,8 @@ class ClusterSettings:
     """The URL of the store; empty: SQLite in the data directory."""
     runtime: str = "process"
     isolation: IsolationSettings = NO_ISOLATION
+    device_drivers: Sequence[str] = ()
+    """The plug-ins that have devices on each node."""
     nodes: int = 1
     elastic: "ElasticPlan | None" = None
     """Which nodes come and go as Pods need them, beside the others; None: none."""
@@ -175,6 +178,7 @@ class _Parts:
             root,
             random=self.random,
             recorder=self.node_events.source("kubelet", name),
+            device_drivers=make_drivers(settings.device_drivers, root),
         )
         self.nodes.add(agent)
         return agent

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @options.store
 @options.runtime
 @isolation_options
+@options.device_drivers
 @shapes.number("--nodes", 1, "How many nodes.", most=250)
 @shapes.text(
     "--elastic",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 @options.disable_plugins
 @access_options
 def up(
-    data_dir: Path, listen: str, store: str, runtime: str, isolation: "IsolationSettings", nodes: int, elastic: str, proxy: str, dns: bool,
+    data_dir: Path, listen: str, store: str, runtime: str, isolation: "IsolationSettings", device_drivers: tuple[str, ...], nodes: int, elastic: str, proxy: str, dns: bool,
     policy: str, pod_network: str,
     service_network: str, token_file: Path | None, enable_plugins: str, disable_plugins: str, access: "AccessSettings",
 ) -> None:  # fmt: skip
@@ -67,6 +68,7 @@ def up(
         store=store,
         runtime=runtime,
         isolation=isolation,
+        device_drivers=device_drivers,
         nodes=nodes,
         elastic=options.elastic_plan(elastic),
         proxy=proxy,
@@ -213,11 +215,12 @@ def controller_manager(
     "Whom Pods ask for names, for example where `kubelib proxy --cluster-dns` answers.",
 )
 @options.pod_network
+@options.device_drivers
 @registration_options
 def kubelet(
     name: str, kubeconfig: Path, data_dir: Path, runtime: str, isolation: "IsolationSettings", address: str, port: int, cert: Path | None,
     key: Path | None, ca: Path | None, bootstrap: Path | None, static_pods: Path | None, eviction_hard: str | None, cluster_dns: str, pod_network: str,
-    registration: "Registration",
+    device_drivers: tuple[str, ...], registration: "Registration",
 ) -> None:  # fmt: skip
     """Run the node NAME, until SIGINT or SIGTERM. Its Pods go on, and are found again by the next start."""
     from kubelib.runtime.eviction import parse_option
@@ -250,6 +253,7 @@ def kubelet(
             port=port,
             runtime=runtime,
             isolation=isolation,
+            device_drivers=device_drivers,
             pod_network=network,
             bootstrap=bootstrap,
             static_pods=static_pods.absolute() if static_pods is not None else None,

@@ -30,6 +30,13 @@ enable_plugins = shapes.text("--enable-admission-plugins", "NAMES", "Admission p
 disable_plugins = shapes.text("--disable-admission-plugins", "NAMES", "Admission plug-ins to do without, separated by commas.", into="disable_plugins")  # fmt: skip
 runtime = click.option("--runtime", default="process", show_default=True,
                        help="What runs containers: docker, fake, podman, process, or a plug-in.")  # fmt: skip
+device_drivers = click.option(
+    "--device-driver",
+    "device_drivers",
+    multiple=True,
+    metavar="NAME",
+    help="A plug-in that has devices on the node, for Pods that claim some; may be given several times.",
+)
 pod_network = shapes.text(
     "--pod-network",
     "CIDR",

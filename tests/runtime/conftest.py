@@ -22,6 +22,7 @@ from kubelib.controllers import EventRecorder
 from kubelib.registry.base import Query
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.runtime.agent import NodeAgent
+from kubelib.runtime.base import DeviceDriver
 from kubelib.runtime.environment import ConfigMissing
 from kubelib.runtime.fake import FakeRuntime, Life, Rule, by_image
 from kubelib.runtime.settings import NodeSettings
@@ -49,6 +50,8 @@ class SimNode:
         self.root = root
         self.settings: dict[str, Any] = {}
         """What the next agent is told beside its name and capacity."""
+        self.device_drivers: tuple[DeviceDriver, ...] = ()
+        """Those of the next agent."""
         self.agent = self._new_agent()
         self.recorder: EventRecorder
 
@@ -63,6 +66,7 @@ class SimNode:
             random=random,
             clock=self.clock,
             recorder=self.recorder.source("kubelet", "node-1"),
+            device_drivers=self.device_drivers,
         )
 
     @property

@@ -19,6 +19,7 @@ from kubelib.runtime.docker import DockerRuntime
 from kubelib.runtime.docker.podgroups import PodGroups
 from kubelib.testing.runtime import (
     AttachSuite,
+    DeviceSuite,
     DurableSuite,
     ExecSuite,
     ImageNameSuite,
@@ -46,6 +47,7 @@ class TestDockerRuntime(
     EngineSuite,
     RuntimeSuite,
     ExecSuite,
+    DeviceSuite,
     NamesSuite,
     AttachSuite,
     TerminalSuite,

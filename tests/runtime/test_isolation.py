@@ -23,6 +23,7 @@ from kubelib.runtime.process import ProcessRuntime
 from kubelib.testing.runtime import (
     MARK,
     AttachSuite,
+    DeviceSuite,
     DurableSuite,
     ExecSuite,
     NamesSuite,
@@ -65,6 +66,7 @@ def left(root: Path) -> list[str]:
 class TestIsolatedProcesses(
     RuntimeSuite,
     ExecSuite,
+    DeviceSuite,
     NamesSuite,
     AttachSuite,
     TerminalSuite,

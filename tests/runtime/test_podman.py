@@ -23,6 +23,7 @@ from kubelib.runtime.podman.memory import killed_in
 from kubelib.runtime.podman.requests import pod_request
 from kubelib.testing.runtime import (
     AttachSuite,
+    DeviceSuite,
     DurableSuite,
     ExecSuite,
     ImageNameSuite,
@@ -49,6 +50,7 @@ class TestPodmanRuntime(
     EngineSuite,
     RuntimeSuite,
     ExecSuite,
+    DeviceSuite,
     NamesSuite,
     AttachSuite,
     TerminalSuite,

@@ -32,6 +32,7 @@ from kubelib.runtime.processusage import processes_of
 from kubelib.testing.runtime import (
     MARK,
     AttachSuite,
+    DeviceSuite,
     DurableSuite,
     ExecSuite,
     NamesSuite,
@@ -67,6 +68,7 @@ def processes(mark: str) -> list[str]:
 class TestProcessRuntime(
     RuntimeSuite,
     ExecSuite,
+    DeviceSuite,
     NamesSuite,
     AttachSuite,
     TerminalSuite,

@@ -246,3 +246,13 @@ class SupportsMountOptions(Protocol):
     def mount_options(self) -> bool:
         """Whether it does."""
         ...
+
+
+@runtime_checkable
+class SupportsDevices(Protocol):
+    """May let containers see `kubelib.runtime.base.ContainerSpec.devices`."""
+
+    @property
+    def has_devices(self) -> bool:
+        """Whether it does."""
+        ...

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -32,9 +32,11 @@ from kubelib.runtime.abilities import (
     SupportsProbes,
     SupportsVersion,
 )
-from kubelib.runtime.base import Dns, Runtime, RuntimeEvent, RuntimeFailure, Sandbox
+from kubelib.runtime.base import DeviceDriver, Dns, Runtime, RuntimeEvent, RuntimeFailure, Sandbox
 from kubelib.runtime.configuration import Configuration
 from kubelib.runtime.counts import Counts
+from kubelib.runtime.devices import ClaimedDevices
+from kubelib.runtime.deviceslices import DeviceSlices
 from kubelib.runtime.environment import API_SERVICE, ConfigMissing
 from kubelib.runtime.garbage import ImageCollector
 from kubelib.runtime.health import RuntimeHealth
@@ -86,6 +88,7 @@ class NodeAgent:
         random: Random,
         clock: Clock = SYSTEM_CLOCK,
         recorder: Recorder | None = None,
+        device_drivers: Sequence[DeviceDriver] = (),
     ) -> None:
         self.name = f"kubelet {settings.name}"
         self.client = client
@@ -121,6 +124,8 @@ class NodeAgent:
             recorder=self.recorder,
             root=root,
         )
+        self.devices = ClaimedDevices(client, device_drivers, root / "devices" / "claims.json")
+        self.device_slices = DeviceSlices(client, settings.name, device_drivers) if device_drivers else None
         self.static = StaticPods(self, settings.static_pods) if settings.static_pods is not None else None
         self.eviction = EvictionManager(self, settings.eviction_hard)
         self.keeps_hosts = isinstance(runtime, SupportsAddresses) or (
@@ -159,8 +164,8 @@ class NodeAgent:
             if self.static is not None:
                 known |= {pod.metadata.uid for pod in self.static.pods().values()}
             known |= self.workers.keys()
-            for uid in sandboxes.keys() - known:
-                group.start_soon(self._remove_orphan, sandboxes[uid])
+            for uid in (sandboxes.keys() | self.devices.pods()) - known:
+                group.start_soon(self._remove_orphan, uid, sandboxes.get(uid))
             # Of an agent that was killed before it had made the sandbox, or after it had removed it.
             for uid in self._on_disk() - sandboxes.keys() - known:
                 self.forget(uid)
@@ -174,6 +179,8 @@ class NodeAgent:
                 group.start_soon(RuntimeHealth(self, self.runtime).run)
             if self.images is not None:
                 group.start_soon(self.images.run)
+            if self.device_slices is not None:
+                group.start_soon(self.device_slices.run)
             self.registered = True
             task_status.started()
             await anyio.sleep_forever()
@@ -200,16 +207,18 @@ class NodeAgent:
             if worker is not None:
                 worker.wake()
 
-    async def _remove_orphan(self, sandbox: Sandbox) -> None:
-        """End what runs for a Pod that is gone."""
+    async def _remove_orphan(self, uid: str, sandbox: Sandbox | None) -> None:
+        """End what runs for a Pod that is gone, and give back what it claimed."""
         while True:
             try:
-                await self.runtime.remove_sandbox(sandbox.id)
+                if sandbox is not None:
+                    await self.runtime.remove_sandbox(sandbox.id)
+                await self.devices.unprepare(uid)
                 break
             except RuntimeFailure as error:
-                log.warning("sandbox %s is nobody's and cannot be removed: %s", sandbox.id, error)
+                log.warning("what is left of pod %s, which is gone, cannot be removed: %s", uid, error)
                 await anyio.sleep(TRY_AGAIN)
-        self.forget(sandbox.uid)
+        self.forget(uid)
 
     async def _resync(self) -> None:
         while True:

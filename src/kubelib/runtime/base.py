@@ -12,6 +12,8 @@ from typing import Literal, NewType, Protocol
 
 import attrs
 
+from kubelib.api.resource import Device, ResourceClaim
+
 SandboxId = NewType("SandboxId", str)
 ContainerId = NewType("ContainerId", str)
 ImageId = NewType("ImageId", str)
@@ -103,6 +105,17 @@ class Mount:
     """``noexec``, ``nosuid``, ``nodev``, for which a runtime must be `kubelib.runtime.abilities.SupportsMountOptions`."""
 
 
+@attrs.frozen
+class DeviceNode:
+    """A device of the host, as ``/dev`` has them, that a container sees."""
+
+    source: str
+    """Where it is on the host."""
+    target: str
+    permissions: str = "rwm"
+    """What it may be used for: reading, writing, making a device of that number (mknod)."""
+
+
 @attrs.frozen(kw_only=True)
 class Resources:
     """Limits of one container, or of all of a sandbox together. None: no limit."""
@@ -133,6 +146,8 @@ class ContainerSpec:
     env: Mapping[str, str] = attrs.field(factory=dict)
     working_dir: str = ""
     mounts: Sequence[Mount] = ()
+    devices: Sequence[DeviceNode] = ()
+    """For which a runtime must be `kubelib.runtime.abilities.SupportsDevices`."""
     resources: Resources = Resources()
     user: int | None = None
     group: int | None = None
@@ -213,7 +228,7 @@ class Credentials:
 
 
 class RuntimeFailure(Exception):
-    """The tree: `ImageNotFound`, `InvalidImageName`, `CannotCreate` (`BadContainerConfig`), `CannotStart`, `CannotResize`, `NoSuchContainer`, `RuntimeUnavailable`."""
+    """The tree: `ImageNotFound`, `InvalidImageName`, `CannotCreate` (`BadContainerConfig`), `CannotStart`, `CannotResize`, `CannotPrepare`, `NoSuchContainer`, `RuntimeUnavailable`."""
 
 
 class ImageNotFound(RuntimeFailure):
@@ -238,6 +253,10 @@ class CannotStart(RuntimeFailure):
 
 class CannotResize(RuntimeFailure):
     """The limits of the container or sandbox cannot be changed so: becomes the condition PodResizeInProgress with the reason Error."""
+
+
+class CannotPrepare(RuntimeFailure):
+    """Devices that a Pod claims could not be made ready, or not be given back: becomes the Event FailedPrepareDynamicResources."""
 
 
 class NoSuchContainer(RuntimeFailure):
@@ -294,4 +313,51 @@ class Runtime(Protocol):
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
         """Report what happens from now on, without loss: everything that starts, ends or goes after entering."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class PreparedDevice:
+    """What containers get together with devices of a claim: what the Container Device Interface calls edits."""
+
+    requests: Sequence[str] = ()
+    """The requests of the claim that it is for; none: all of them."""
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    """Goes before what a container's own environment says."""
+    devices: Sequence[DeviceNode] = ()
+    mounts: Sequence[Mount] = ()
+
+
+@attrs.frozen
+class ClaimId:
+    """Which claim is meant, also when its object is gone."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class DeviceDriver(Protocol):
+    """Has devices on one node. Others register through the entry point group ``kubelib.device_drivers``."""
+
+    name: str
+    """As slices, classes and allocations know it: ``gpu.example.com``."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices that there are: the node shows them in ResourceSlices, and looks again every minute."""
+        ...
+
+    async def prepare(self, claim: ResourceClaim) -> Sequence[PreparedDevice]:
+        """Make the devices ready that a claim was allocated: those in its `status.allocation` that are this driver's.
+
+        Asked before the first Pod starts that uses the claim, and again for what is ready already: then the answer is the same.
+        Raises `CannotPrepare`, OSError: asked again while the Pod waits.
+        """
+        ...
+
+    async def unprepare(self, claim: ClaimId) -> None:
+        """Take back what `prepare` did, once no Pod uses the claim any more; there may be nothing to take back.
+
+        Raises `CannotPrepare`, OSError: asked again before the last of the Pods is gone.
+        """
         ...

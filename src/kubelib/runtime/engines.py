@@ -161,6 +161,7 @@ class EngineRuntime(Background, RunsCommands, Generic[E, I, K]):
     """The part of a `kubelib.runtime.base.Runtime` that does not depend on the engine; `owner` tells its Pods from those of other nodes."""
 
     name: str
+    has_devices = True
 
     def __init__(self, owner: str, engine: E, images: I) -> None:
         self.owner = owner

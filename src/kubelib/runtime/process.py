@@ -68,7 +68,7 @@ from kubelib.runtime.isolation.plan import (
     shared_with_host,
 )
 from kubelib.runtime.news import News
-from kubelib.runtime.processspec import in_the_open, shut_in
+from kubelib.runtime.processspec import in_the_open, shut_in, with_devices_mounted
 from kubelib.runtime.processstate import (
     ISOLATED,
     claim,
@@ -200,6 +200,8 @@ class ProcessRuntime(Background, RunsCommands):
     def mount_options(self) -> bool:
         """Whether containers have mounts of their own."""
         return self._isolator is not None
+
+    has_devices = True
 
     # Sandboxes
 
@@ -335,6 +337,7 @@ class ProcessRuntime(Background, RunsCommands):
         if directory.exists() and is_unborn(directory):
             await self.remove_container(ContainerId(str(directory)))
         directory.mkdir(parents=True, exist_ok=True)
+        container = with_devices_mounted(container)
         spec: dict[str, Any] = {
             "name": container.name,
             "image": container.image,

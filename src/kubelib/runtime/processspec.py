@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import attrs
 
-from kubelib.runtime.base import CannotCreate, ContainerSpec, NoSuchContainer
+from kubelib.runtime.base import CannotCreate, ContainerSpec, Mount, NoSuchContainer
 from kubelib.runtime.containers import check_non_root
 from kubelib.runtime.isolation.holders import holder_of
 from kubelib.runtime.isolation.plan import Isolator
 from kubelib.runtime.processstate import json_of, state_of
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def with_devices_mounted(container: ContainerSpec) -> ContainerSpec:
+    """Return a container that sees its devices where it mounts them: processes may use what they see, as the files' modes say."""
+    devices = (Mount(device.source, device.target) for device in container.devices)
+    return attrs.evolve(container, mounts=[*container.mounts, *devices]) if container.devices else container
 
 
 def in_the_open(directory: Path, container: ContainerSpec, names: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from kubelib.api.quantity import QuantityError
 from kubelib.runtime import lifecycle
 from kubelib.runtime.abilities import (
     SupportsAddresses,
+    SupportsDevices,
     SupportsMountOptions,
     SupportsProbes,
     SupportsUserNamespaces,
@@ -23,6 +24,7 @@ from kubelib.runtime.abilities import (
 from kubelib.runtime.base import (
     BadContainerConfig,
     CannotCreate,
+    CannotPrepare,
     CannotResize,
     CannotStart,
     ContainerId,
@@ -42,6 +44,7 @@ from kubelib.runtime.words import container_of, in_full, quoted
 log = logging.getLogger("kubelib.runtime")
 
 NO_MOUNT_OPTIONS = "can't set `bindMountOptions`, runtime does not support mount options"
+NO_DEVICES = "runtime does not support devices that are claimed"
 NO_USER_NAMESPACES = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
 
 if TYPE_CHECKING:
@@ -70,6 +73,13 @@ class Starter:
                 worker.mounts = await agent.volumes.prepare(pod, address=address)
         except ConfigMissing as error:
             agent.recorder.warning(pod, "FailedMount", str(error))
+            worker.memory.waiting[name] = ("ContainerCreating", "")
+            return
+        try:
+            await agent.devices.prepare(pod)
+        except CannotPrepare as error:
+            message = f"Failed to prepare dynamic resources: {error}"
+            agent.recorder.warning(pod, "FailedPrepareDynamicResources", message)
             worker.memory.waiting[name] = ("ContainerCreating", "")
             return
         if not worker.sandbox_ready:
@@ -205,6 +215,15 @@ class Starter:
             more=more,
             annotations=annotations,
         )
+        for device in agent.devices.given(pod, definition):
+            if device.devices and not has_devices(agent.runtime):
+                raise CannotCreate(NO_DEVICES)
+            spec = attrs.evolve(
+                spec,
+                env={**spec.env, **device.env},
+                mounts=[*spec.mounts, *device.mounts],
+                devices=[*spec.devices, *device.devices],
+            )
         if isinstance(definition, EphemeralContainer) and definition.target_container_name:
             target = lifecycle.latest(worker.containers).get(definition.target_container_name)
             if target is None or target.state != "running":
@@ -223,6 +242,11 @@ def _of_volume(name: str, image: ImageVolumeSource) -> ContainerDefinition:
 def has_mount_options(runtime: Runtime) -> bool:
     """Return whether a runtime mounts with options."""
     return isinstance(runtime, SupportsMountOptions) and runtime.mount_options
+
+
+def has_devices(runtime: Runtime) -> bool:
+    """Return whether a runtime can let containers see devices."""
+    return isinstance(runtime, SupportsDevices) and runtime.has_devices
 
 
 def has_user_namespaces(runtime: Runtime) -> bool:

@@ -154,6 +154,7 @@ class PodWorker:
         agent = self.agent
         if self._gone:
             await self._remove_sandbox()
+            await agent.devices.unprepare(self.uid)
             agent.forget(self.uid)
             self._finished = True
             return None
@@ -218,6 +219,8 @@ class PodWorker:
         releases = not self._released and pod.metadata.deletion_timestamp is None and self._has_ended(pod)
         if releases:
             await self._stop_sandbox()
+            # Before others learn that it uses its claims no more, and may have their devices.
+            await agent.devices.unprepare(self.uid)
         await self._write_status(pod, address)
         if releases:  # and not before everybody may know that it does not listen there any more
             agent.release(self.uid)
@@ -393,6 +396,7 @@ class PodWorker:
     async def _forget(self, pod: Pod) -> None:
         """Remove what is left of a Pod that is being deleted, then its object."""
         await self._remove_sandbox()
+        await self.agent.devices.unprepare(self.uid)
         self.agent.forget(self.uid)  # before others learn that the Pod is gone: as the kubelet does it
         await self._forget_object(pod)
         self._finished = True

@@ -7,7 +7,8 @@ from uuid import UUID
 import attrs
 
 from kubelib.api.core.references import NodeSelector
-from kubelib.api.meta import Key, controller_of
+from kubelib.api.deviceclaims import why_not_made_for
+from kubelib.api.meta import Key
 from kubelib.api.model import replace
 from kubelib.api.resource import (
     AllocationResult,
@@ -144,8 +145,8 @@ class Devices:
                 return Needs(f'could not find ResourceClaim "{key}"')
             if claim.metadata.deletion_timestamp is not None:
                 return Needs(f'resourceclaim "{name}" is being deleted')
-            if own and ((owner := controller_of(claim)) is None or owner.uid != pod.uid):
-                return Needs(f"ResourceClaim {key} was not created for Pod {pod.key} (Pod is not owner)")
+            if own and (why := why_not_made_for(claim, str(pod.key), pod.uid)):
+                return Needs(why)
             claims.append(claim)
         given = [(claim, self._allocation(claim.key, claim)) for claim in claims]
         lacking = tuple(claim for claim, allocation in given if allocation is None)

@@ -14,6 +14,7 @@ from kubelib.api.core.affinity import NodeAffinity, Toleration
 from kubelib.api.core.container import Container
 from kubelib.api.core.pod import Pod, PodStatus
 from kubelib.api.declaredfeatures import needed_by
+from kubelib.api.deviceclaims import used_claims
 from kubelib.api.meta import Key
 from kubelib.api.podresources import peak
 from kubelib.api.quantity import Quantity, from_bytes, from_milli, parse_quantity
@@ -299,14 +300,7 @@ def _disks(pod: Pod) -> tuple[Disk, ...]:
 
 
 def _devices(pod: Pod) -> tuple[tuple[str, bool], ...]:
-    made = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
-    found = [
-        (claim.resource_claim_name or made.get(claim.name, ""), not claim.resource_claim_name)
-        for claim in pod.spec.resource_claims
-        # One of which the status says no name is not needed.
-        if claim.resource_claim_name or made.get(claim.name) != ""
-    ]
-    return tuple(found)
+    return tuple((claim.name, claim.own) for claim in used_claims(pod))
 
 
 def _images(pod: Pod) -> tuple[str, ...]:

@@ -88,6 +88,14 @@ def container_config(
         "IpcMode": f"container:{sandbox}",
         "PidMode": pid,
         "Mounts": [_mount(mount) for mount in spec.mounts],
+        "Devices": [
+            {
+                "PathOnHost": device.source,
+                "PathInContainer": device.target,
+                "CgroupPermissions": device.permissions,
+            }
+            for device in spec.devices
+        ],
         "CpuShares": cpu_shares(resources),
         "Privileged": security.privileged,
         "ReadonlyRootfs": security.read_only_root,

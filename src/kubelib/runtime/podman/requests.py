@@ -91,6 +91,9 @@ def container_request(spec: ContainerSpec, image: str, pod: str, labels: Mapping
             }
             for mount in spec.mounts
         ],
+        "devices": [
+            {"path": f"{device.source}:{device.target}:{device.permissions}"} for device in spec.devices
+        ],
         "stdin": spec.stdin,
         "terminal": spec.tty,
         "privileged": security.privileged,

@@ -1,12 +1,13 @@
 """The definition of a runtime: inherit `RuntimeSuite`, give a fixture `open_runtime`, and every test must pass.
 
-What a runtime need not be able to do has a suite of its own: `ExecSuite`, `NamesSuite`, `TerminalSuite`, `StatsSuite`, `ResizeSuite`, `SandboxLimitSuite`, `ImageSuite` and `ImageNameSuite` for one that
+What a runtime need not be able to do has a suite of its own: `ExecSuite`, `NamesSuite`, `DeviceSuite`, `TerminalSuite`, `StatsSuite`, `ResizeSuite`, `SandboxLimitSuite`, `ImageSuite` and `ImageNameSuite` for one that
 has images, `WorkingDirectorySuite` for one that does not make a missing working directory, `DurableSuite` for one whose
 containers outlive it. Containers are described by a `Program`, which is a line of shell unless a suite says otherwise.
 """
 
 from kubelib.testing.runtime.abilities import (
     AttachSuite,
+    DeviceSuite,
     DurableSuite,
     ExecSuite,
     NamesSuite,
@@ -35,6 +36,7 @@ from kubelib.testing.runtime.shared import (
 __all__ = [
     "MARK",
     "AttachSuite",
+    "DeviceSuite",
     "DurableSuite",
     "ExecSuite",
     "ImageNameSuite",

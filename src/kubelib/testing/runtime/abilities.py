@@ -9,6 +9,7 @@ import pytest
 from kubelib.runtime.abilities import SupportsAttach, SupportsExec, SupportsHosts, SupportsStats
 from kubelib.runtime.base import (
     CannotStart,
+    DeviceNode,
     Dns,
     Mount,
     NoSuchContainer,
@@ -155,6 +156,20 @@ class NamesSuite(OfRuntimes):
         mounts = (Mount(str(hosts), "/etc/hosts"),)
         said = await self._said(runtime, self.sandbox(), "/etc/hosts", tmp_path / "log", mounts=mounts)
         assert said == ["192.0.2.7\tfar.example\n"] * 3
+
+
+class DeviceSuite(OfRuntimes):
+    """For runtimes whose containers may see devices of the host: `SupportsDevices`."""
+
+    async def test_a_container_sees_a_device_where_it_is_asked_for(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        sandbox, log = await runtime.run_sandbox(self.sandbox()), tmp_path / "log"
+        shell = 'device="$KUBELIB_ROOT/dev/lamp"; head -c 3 "$device" | wc -c; echo x 2>/dev/null >"$device" || echo full'
+        devices = [DeviceNode("/dev/full", "/dev/lamp")]
+        reader = self.container(Program(), command=("sh", "-c", shell), devices=devices, log_path=str(log))
+        await ended(runtime, await runtime.start_container(sandbox, reader))
+        assert (await text_of(log)).decode().split() == ["3", "full"]
 
 
 class TerminalSuite(OfRuntimes):
