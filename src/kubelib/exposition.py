@@ -35,6 +35,13 @@ class Histogram:
         self.sum += value
         self._classes[bisect_left(self.bounds, value)] += 1
 
+    def with_zeros(self, count: int) -> "Histogram":
+        """Return one that has counted 0 so many times more."""
+        more = Histogram(self.bounds)
+        more.sum, more._classes = self.sum, list(self._classes)
+        more._classes[bisect_left(self.bounds, 0.0)] += count
+        return more
+
     @property
     def count(self) -> int:
         """How many values there were."""

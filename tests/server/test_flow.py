@@ -290,7 +290,7 @@ def test_who_waits_too_long_or_goes_away_gives_up_the_place() -> None:
         assert level.try_take(1)
         with pytest.raises(TooManyRequests):
             await level.wait(1, "s", "u", (0,))
-        assert level.rejected == {("s", "time-out"): 1}
+        assert level.tally("s").refused == {"time-out": 1}
         assert anyio.current_time() == 15
 
         async def gone() -> None:
@@ -298,7 +298,7 @@ def test_who_waits_too_long_or_goes_away_gives_up_the_place() -> None:
 
         with pytest.raises(TooManyRequests):
             await level.wait(1, "s", "u", (0,), gone)
-        assert level.rejected["s", "cancelled"] == 1
+        assert level.tally("s").refused["cancelled"] == 1
         async with anyio.create_task_group() as group:
             for _ in range(2):
                 group.start_soon(level.wait, 1, "s", "u", (0,))
@@ -306,7 +306,7 @@ def test_who_waits_too_long_or_goes_away_gives_up_the_place() -> None:
             with pytest.raises(TooManyRequests) as refused:
                 await level.wait(1, "s", "u", (0,))
             assert refused.value.retry_after == 1
-            assert level.rejected["s", "queue-full"] == 1
+            assert level.tally("s").refused["queue-full"] == 1
             group.cancel_scope.cancel()
         assert level.in_queue == pool.waiting == 0
         level.give(1)

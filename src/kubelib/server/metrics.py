@@ -227,12 +227,17 @@ def _pod_security(server: "ApiServer") -> Iterator[list[str]]:
         )
 
 
-_GAUGES = (
-    ("nominal_limit_seats", "nominal", "Seats that a priority level has of its own."),
-    ("current_limit_seats", "limit", "Seats that a priority level may use now."),
-    ("current_executing_seats", "in_use", "Seats in use."),
+_SEATS = (
+    ("nominal_limit_seats", "Seats that a priority level has of its own."),
+    ("lower_limit_seats", "Seats that a priority level has at least, whatever others borrow."),
+    ("upper_limit_seats", "Seats that a priority level has at most, whatever others lend."),
+    ("current_limit_seats", "Seats that a priority level may use now."),
+)
+_NOW = (
     ("current_executing_requests", "executing", "Requests that are served."),
+    ("current_executing_seats", "seats", "Seats in use."),
     ("current_inqueue_requests", "in_queue", "Requests that wait."),
+    ("current_inqueue_seats", "wanted", "Seats for which requests wait."),
 )
 
 
@@ -241,44 +246,47 @@ def _flow(flow: "FlowControl") -> Iterator[list[str]]:
     flow.refresh()
     prefix = "apiserver_flowcontrol"
     levels = [(level, {"priority_level": title}) for title, level in sorted(flow.levels.items())]
-    for name, attribute, about in _GAUGES:
+    for name, about in _SEATS:
         yield family(
             f"{prefix}_{name}",
             "gauge",
             about,
-            (Sample(getattr(level, attribute), labels) for level, labels in levels),
+            (Sample(level.seats(flow.concurrency)[name], labels) for level, labels in levels),
         )
+    tallies = [
+        (tally, {**labels, "flow_schema": schema})
+        for level, labels in levels
+        for schema, tally in sorted(level.tallies.items())
+    ]
+    for name, attribute, about in _NOW:
+        samples = (Sample(getattr(tally, attribute), labels) for tally, labels in tallies)
+        yield family(f"{prefix}_{name}", "gauge", about, samples)
     yield family(
         f"{prefix}_dispatched_requests_total",
         "counter",
         "Requests that were served.",
-        (
-            Sample(count, {**labels, "flow_schema": schema})
-            for level, labels in levels
-            for schema, count in sorted(level.dispatched.items())
-        ),
+        (Sample(tally.dispatched, labels) for tally, labels in tallies if tally.dispatched),
     )
     yield family(
         f"{prefix}_rejected_requests_total",
         "counter",
         "Requests that were refused.",
         (
-            Sample(count, {**labels, "flow_schema": schema, "reason": reason})
-            for level, labels in levels
-            for (schema, reason), count in sorted(level.rejected.items())
+            Sample(count, {**labels, "reason": reason})
+            for tally, labels in tallies
+            for reason, count in sorted(tally.refused.items())
         ),
     )
     yield family(
         f"{prefix}_request_wait_duration_seconds",
-        "summary",
+        "histogram",
         "Seconds that requests have waited.",
         (
             sample
-            for level, labels in levels
-            for sample in (
-                Sample(level.waited, labels, suffix="_sum"),
-                Sample(sum(level.dispatched.values()), labels, suffix="_count"),
-            )
+            for tally, labels in tallies
+            for execute, waits in (("false", tally.turned_away()), ("true", tally.waited()))
+            if waits.count
+            for sample in waits.samples({**labels, "execute": execute})
         ),
     )
 

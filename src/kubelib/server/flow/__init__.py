@@ -22,6 +22,7 @@ from kubelib.server.flow.base import DEFAULT_CONCURRENCY, OBJECTS_PER_SEAT, QUEU
 from kubelib.server.flow.defaults import ensure_flow_objects, show_dangling
 from kubelib.server.flow.matching import Schema, in_order, schema_of
 from kubelib.server.flow.queues import Level, LevelSettings, Pool, Queue, Waiting, deal, hash_of
+from kubelib.server.flow.tallies import Tally
 from kubelib.server.requestinfo import RequestInfo
 from kubelib.server.responses import Headers
 
@@ -40,6 +41,7 @@ class Flow:
     hand: tuple[int, ...]
     headers: Headers
     """What the answer says about it."""
+    tally: Tally
 
 
 @attrs.define(eq=False)
@@ -70,6 +72,9 @@ class Seat:
             self._held = False
             level = self.flow.level
             level.reads(self)
+            tally = self.flow.tally
+            tally.executing -= 1
+            tally.seats -= self.width
             level.give(self.width, self.waited)
 
 
@@ -180,7 +185,9 @@ class FlowControl:
             (b"x-kubernetes-pf-flowschema-uid", schema.uid.encode()),
             (b"x-kubernetes-pf-prioritylevel-uid", settings.uid.encode()),
         ]
-        flow = self._made[schema.name, name] = Flow(schema, level, name, hand, headers)
+        flow = self._made[schema.name, name] = Flow(
+            schema, level, name, hand, headers, level.tally(schema.name)
+        )
         return flow
 
     def width(self, flow: Flow, info: RequestInfo, query: Mapping[str, str]) -> int:
@@ -202,8 +209,10 @@ class FlowControl:
 
     def seated(self, flow: Flow, width: int, waited: tuple[Queue, Waiting] | None = None) -> Seat:
         """Return what a request holds whose seats were taken."""
-        dispatched, schema = flow.level.dispatched, flow.schema.name
-        dispatched[schema] = dispatched.get(schema, 0) + 1
+        tally = flow.tally
+        tally.dispatched += 1
+        tally.executing += 1
+        tally.seats += width
         return Seat(flow, width, waited)
 
     async def wait(

@@ -41,7 +41,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 def _levels(flow: FlowControl) -> Iterable[Sequence[object]]:
     for name, level in sorted(flow.levels.items()):
         refused = {
-            reason: sum(count for (_, why), count in level.rejected.items() if why == reason)
+            reason: sum(tally.refused.get(reason, 0) for tally in level.tallies.values())
             for reason in ("concurrency-limit", "queue-full", "time-out", "cancelled")
         }
         yield (
@@ -51,7 +51,7 @@ def _levels(flow: FlowControl) -> Iterable[Sequence[object]]:
             "false",
             level.in_queue,
             level.executing,
-            sum(level.dispatched.values()),
+            sum(tally.dispatched for tally in level.tallies.values()),
             refused["concurrency-limit"] + refused["queue-full"],
             refused["time-out"],
             refused["cancelled"],

@@ -18,6 +18,7 @@ import attrs
 from kubelib.api.errors import TooManyRequests
 from kubelib.server.flow.base import MOST_SEATS, QUEUE_WAIT, Gone
 from kubelib.server.flow.refusals import Refusals
+from kubelib.server.flow.tallies import Tally
 
 ESTIMATE = 0.003
 """Seconds for which a request is taken to hold its seats, until it is known."""
@@ -41,6 +42,11 @@ def deal(hashed: int, size: int, hand: int) -> tuple[int, ...]:
 def hash_of(schema: str, flow: str) -> int:
     """Return the hash by which a flow is dealt its queues."""
     return int.from_bytes(hashlib.sha256(f"{schema}\0{flow}".encode()).digest()[:8], "little")
+
+
+def _part(seats: int, percent: int) -> int:
+    """Return so many percent of seats; half a seat is one."""
+    return (seats * percent + 50) // 100
 
 
 @attrs.frozen(kw_only=True)
@@ -152,20 +158,22 @@ class Level:
         self._virtual = 0.0
         self._lent: dict[Lagging, None] = {}
         """Those who hold seats while their clients do not read: the longest first."""
-        self.dispatched: dict[str, int] = {}
-        self.rejected: dict[tuple[str, str], int] = {}
-        """How many requests were refused, by flow schema and reason."""
+        self.tallies: dict[str, Tally] = {}
+        """By flow schema."""
         self._refusals = Refusals()
-        self.waited = 0.0
+
+    def tally(self, schema: str) -> Tally:
+        """Return where the requests of a flow schema are counted."""
+        return self.tallies.get(schema) or self.tallies.setdefault(schema, Tally())
 
     def divide(self, concurrency: int, shares: int) -> None:
         """Learn how many seats the level has, of `concurrency` that are divided by `shares`."""
         settings = self.settings
         self.nominal = -(-concurrency * settings.shares // shares) if shares else 0
-        self.lendable = round(self.nominal * settings.lendable_percent / 100)
+        self.lendable = _part(self.nominal, settings.lendable_percent)
         self.least = self.nominal - self.lendable
         borrowing = settings.borrowing_percent
-        self.most = None if borrowing is None else self.nominal + round(self.nominal * borrowing / 100)
+        self.most = None if borrowing is None else self.nominal + _part(self.nominal, borrowing)
         most = min(MOST_SEATS, math.ceil(self.nominal * MOST_OF_LEVEL))
         # All queues of a hand must be able to have one such request served at once.
         self.widest = max(1, min(most, self.nominal // settings.hand) if settings.hand else most)
@@ -189,6 +197,15 @@ class Level:
             return self.nominal
         free = self.least + self.borrowed + max(0, self.pool.size - self.pool.used)
         return free if self.most is None else min(free, self.most)
+
+    def seats(self, concurrency: int) -> dict[str, int]:
+        """Return how many seats there are for the level in a server that has `concurrency`, by the names of figures."""
+        return {
+            "nominal_limit_seats": self.nominal,
+            "lower_limit_seats": self.least,
+            "upper_limit_seats": concurrency if self.most is None else self.most,
+            "current_limit_seats": self.limit,
+        }
 
     def _fits(self, width: int) -> bool:
         after = self.in_use + width
@@ -275,6 +292,9 @@ class Level:
         queue.seats += width
         self.in_queue += 1
         self.pool.waiting += 1
+        tally = self.tally(schema)
+        tally.in_queue += 1
+        tally.wanted += width
         self._take_from_lagging(waiting)
         reason = "time-out"
         try:
@@ -296,10 +316,14 @@ class Level:
         except BaseException:
             self._leave(queue, waiting)
             raise
+        finally:
+            tally.in_queue -= 1
+            tally.wanted -= width
+            tally.waits.add((waiting.begun or self._now()) - waiting.since)
         if waiting.begun is None:
             self._leave(queue, waiting)
             raise self._refuse(schema, reason)
-        self.waited += waiting.begun - waiting.since
+        tally.queued += 1
         return queue, waiting
 
     def _leave(self, queue: Queue, waiting: Waiting) -> None:
@@ -313,7 +337,8 @@ class Level:
         self.pool.waiting -= 1
 
     def _refuse(self, schema: str, reason: str) -> TooManyRequests:
-        self.rejected[schema, reason] = self.rejected.get((schema, reason), 0) + 1
+        refused = self.tally(schema).refused
+        refused[reason] = refused.get(reason, 0) + 1
         self._refusals.count(int(self._now()))
         later = self._refusals.retry_after
         return TooManyRequests("Too many requests, please try again later.", retry_after=later)
