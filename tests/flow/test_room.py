@@ -197,3 +197,33 @@ async def test_extended_resources_count_where_the_node_says_how_much_it_has(
 async def test_a_node_that_nobody_knows_takes_what_it_is_given(servers: list[LocalClient]) -> None:
     await servers[0].resource(Pod).create(pod_of("p", "64"))
     await bind(servers[0], "p", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("status", "fits"),
+    [
+        ({"phase": "Pending"}, "400m"),
+        (
+            {"containerStatuses": [{"name": "main", "image": "x", "allocatedResources": {"cpu": "800m"}}]},
+            "200m",
+        ),
+        ({"phase": "Failed"}, "1"),
+    ],
+    ids=["nothing", "more", "that it has ended"],
+)
+async def test_a_pod_counts_as_its_status_says_already_when_it_is_bound(
+    servers: list[LocalClient], status: dict[str, Any], fits: str
+) -> None:
+    client = servers[0]
+    await client.resource(Node).create(node_with("n", "1"))
+    await client.resource(Pod).create(pod_of("a", "600m"))
+    await client.resource(Pod).patch(
+        Key("default", "a"), Patch("merge", {"status": status}), subresource="status"
+    )
+    await bind(client, "a", "n")
+    most = parse_quantity(fits).milli()
+    await client.resource(Pod).create(pod_of("too-large", f"{most + 1}m"))
+    await client.resource(Pod).create(pod_of("fitting", f"{most}m"))
+    with pytest.raises(Conflict):
+        await bind(client, "too-large", "n")
+    await bind(client, "fitting", "n")

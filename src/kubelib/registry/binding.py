@@ -192,7 +192,7 @@ class _Landing:
                     self._landed(puts)
                     break
                 try:
-                    return await self._commit(puts, guards)
+                    return await self._commit(puts, guards, held)
                 except RevisionMismatch as mismatch:
                     if mismatch.key == self._record:
                         known = await self._known()
@@ -270,7 +270,7 @@ class _Landing:
             bind(tree, claim.node, self._now, self._resource)
         except ApiError as error:
             return Outcome(claim, error, "Assigned" if tree["spec"].get("nodeName") else "Refused")
-        lacking = held.claim(claim.pod, claim.node, tree["spec"])
+        lacking = held.claim(claim.pod, claim.node, tree)
         if lacking:
             why = f'node "{claim.node}" {NO_ROOM} for pod {claim.pod.name}: it has too little {", ".join(lacking)}'
             return self._lost(claim, "NoRoom", why)
@@ -290,7 +290,7 @@ class _Landing:
         claims = self._transaction.claims
         return [self._owner.room.guard(node) for node in sorted({claims[p].node for p in positions})]
 
-    async def _commit(self, puts: Mapping[int, Put], guards: Sequence[Put]) -> Result:
+    async def _commit(self, puts: Mapping[int, Put], guards: Sequence[Put], held: Held) -> Result:
         claims = [self._transaction.claims[position] for position in puts]
         room, nodes, shared = self._owner.room, {claim.node for claim in claims}, self._owner.shared
         writes = [*puts.values(), *guards]
@@ -310,7 +310,7 @@ class _Landing:
             except StoreUnavailable as error:
                 raise ServiceUnavailable(str(error), retry_after=1) from None
             raise
-        room.landed((claim.pod for claim in claims), nodes, revision, guarded=shared)
+        room.landed(held, (claim.pod for claim in claims), nodes, revision, guarded=shared)
         return self._result("Outdated", None, revision)
 
     # Remembering

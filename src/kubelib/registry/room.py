@@ -35,6 +35,8 @@ ONE_BY_ONE = 8
 _ANY = ("", "0.0.0.0")
 _ENDED = ("Succeeded", "Failed")
 _PODS = "pods"
+_SAYING = frozenset({"containerStatuses", "initContainerStatuses", "resources", "allocatedResources"})
+"""What of a Pod's status says how much it takes up."""
 
 
 @attrs.frozen
@@ -43,9 +45,11 @@ class Wanted:
 
     requests: Amounts
     ports: tuple[Port, ...]
+    plain: bool = False
+    """Whether the Pod's status is known to say nothing of it."""
 
     @classmethod
-    def by(cls, spec: Tree, status: Tree | None = None) -> "Wanted":
+    def by(cls, spec: Tree, status: Tree | None = None, *, plain: bool = False) -> "Wanted":
         """Return what a Pod with this spec takes up; with its status, also while it is being resized."""
         sidecars = (c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always")
         ports = tuple(
@@ -55,7 +59,12 @@ class Wanted:
             if port.get("hostPort")
         )
         wanted = pod_requests(spec, status)
-        return cls({name: amount for name, amount in wanted.items() if amount > ZERO}, ports)
+        return cls({name: amount for name, amount in wanted.items() if amount > ZERO}, ports, plain)
+
+
+def is_plain(status: Tree) -> bool:
+    """Return whether a Pod takes up what its spec says: it has not ended, and its node says nothing else."""
+    return status.get("phase") not in _ENDED and _SAYING.isdisjoint(status)
 
 
 class _Load:
@@ -83,6 +92,24 @@ class _Load:
             self.ports.remove(port)
 
 
+@attrs.frozen
+class _Landed:
+    """What was written of a Pod when it was bound here."""
+
+    revision: Revision
+    held: tuple[str, Wanted] | None
+    """Node and wants; None if it has been seen to be bound, and to be gone again."""
+
+    def as_written(self, document: Document) -> tuple[str, Wanted] | None:
+        """Return node and wants of a Pod that nobody has written since: that need not be decoded, nor added up again.
+
+        None also for one whose status says what it takes up, or that it takes up nothing.
+        """
+        if self.held is None or not self.held[1].plain:
+            return None
+        return self.held if int(document.meta.resource_version) == self.revision else None
+
+
 class NodeRoom:
     """The room on all nodes, in step with the Pods in the watch cache: of those only what has changed is looked at again."""
 
@@ -96,7 +123,7 @@ class NodeRoom:
         self._guards: dict[str, Revision] = {}
         self._held: dict[Key, dict[Held, tuple[str, Wanted]]] = {}
         self._given: dict[str, int] = {}
-        self._landed: dict[Key, int] = {}
+        self._landed: dict[Key, _Landed] = {}
         self._shares: Shares | None = None
 
     def lacks(self, node: str, wanted: Wanted) -> tuple[str, ...]:
@@ -179,13 +206,15 @@ class NodeRoom:
         """Return the write that lets a transaction fail if another API server binds on the node at the same time."""
         return Put(GUARDS + node, b"{}", self._guards.get(node, ABSENT))
 
-    def landed(self, pods: Iterable[Key], nodes: "set[str]", revision: Revision, *, guarded: bool) -> None:
-        """Remember at which revision nodes were given Pods, and, if they are `guarded`, their guards written."""
+    def landed(
+        self, holder: "Held", pods: Iterable[Key], nodes: "set[str]", revision: Revision, *, guarded: bool
+    ) -> None:
+        """Remember at which revision nodes were given Pods that were held, and, if they are `guarded`, their guards written."""
         self._given.update(dict.fromkeys(nodes, revision))
         bound, landed = self._bound, self._landed
         for pod in pods:
             if pod not in bound:
-                landed[pod] = revision
+                landed[pod] = _Landed(revision, self._held.get(pod, {}).get(holder))
         if guarded:
             self._guards.update(dict.fromkeys(nodes, revision))
 
@@ -224,7 +253,7 @@ class NodeRoom:
         changed, cache = self._changed, self._pods.cache
         while changed:
             key = changed.pop()
-            at = self._landed.pop(key, 0)
+            landed = self._landed.pop(key, None)
             before = self._bound.pop(key, None)
             if before is not None:
                 self._loads[before[0]].take(before[1])
@@ -233,11 +262,11 @@ class NodeRoom:
             document = cache.get(key)
             if document is None:
                 continue
-            tree = document.tree()
-            spec = tree.get("spec") or {}
-            node = spec.get("nodeName")
-            if node and (tree.get("status") or {}).get("phase") not in _ENDED:
-                wanted = Wanted.by(spec, tree.get("status"))
+            at = landed.revision if landed is not None else 0
+            now = landed.as_written(document) if landed is not None else None
+            found = now or self._found(document)
+            if found is not None:
+                node, wanted = found
                 for holder in tuple(self._held.get(key, ())):
                     self.give_back(holder, key)
                 self._bound[key] = node, wanted
@@ -252,6 +281,15 @@ class NodeRoom:
                 if self._shares is not None:
                     self._shares.count(document, wanted)
 
+    def _found(self, document: Document) -> tuple[str, Wanted] | None:
+        """Return the node that a Pod has, and what it takes up there."""
+        tree = document.tree()
+        spec, status = tree.get("spec") or {}, tree.get("status") or {}
+        node = spec.get("nodeName")
+        if not node or status.get("phase") in _ENDED:
+            return None
+        return node, Wanted.by(spec, status)
+
 
 class Held:
     """What a transaction on its way has claimed: others find it taken."""
@@ -260,9 +298,9 @@ class Held:
         self._room = room
         self._pods: list[Key] = []
 
-    def claim(self, pod: Key, node: str, spec: Tree) -> tuple[str, ...]:
-        """Take room on a node, and return what it lacks if it has too little."""
-        wanted = Wanted.by(spec)
+    def claim(self, pod: Key, node: str, tree: Tree) -> tuple[str, ...]:
+        """Take room on a node for a Pod, and return what it lacks if it has too little."""
+        wanted = Wanted.by(tree["spec"], plain=is_plain(tree["status"]))
         lacking = self._room.lacks(node, wanted)
         if not lacking:
             self._room.hold(self, pod, node, wanted)
