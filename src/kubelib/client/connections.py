@@ -90,6 +90,10 @@ class KeptConnection(asyncio.Protocol):
         self._wants_whole = False
         self._heard = 0.0
         """When something came last."""
+        self._patience: float | None = None
+        """How long who waits does so while nothing comes."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
         self._failure: httpx.HTTPError | None = None
         """Why nothing more is to be expected."""
         self._lost = False
@@ -152,6 +156,8 @@ class KeptConnection(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         self._lost = True
         self._may_write.set()
+        if self._timer is not None:
+            self._timer.cancel()
         answer = self._answer
         if answer is None or self._is_answered:
             return
@@ -251,24 +257,34 @@ class KeptConnection(asyncio.Protocol):
         """Wait until there is more of the answer."""
         if self._failure is None:
             waiter = self._waiter = self._loop.create_future()
-            timer = None
+            self._patience = timeout
             if timeout is not None:
-                timer = self._loop.call_at(self._heard + timeout, self._late, waiter, timeout)
+                self._look_at(self._heard + timeout)
             try:
                 await waiter
             finally:
                 self._waiter = None
-                if timer is not None:
-                    timer.cancel()
         if self._failure is not None:
             raise self._failure
 
-    def _late(self, waiter: asyncio.Future[None], timeout: float) -> None:
-        if waiter.done():
+    def _look_at(self, due: float) -> None:
+        """Look then whether something has come; or before, which is followed by a look when it must have come.
+
+        So one timer does for many exchanges, each of which would otherwise pay for one that never rings.
+        """
+        if self._timer is not None:
+            if self._looks_at <= due:
+                return
+            self._timer.cancel()
+        self._looks_at = due
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done() or self._patience is None:
             return
-        due = self._heard + timeout
+        due = self._heard + self._patience
         if due > self._loop.time():
-            # Something has come meanwhile. Whoever does not wait any more is found to be done, then.
-            self._loop.call_at(due, self._late, waiter, timeout)
+            self._look_at(due)
         else:
             self.fail(httpx.ReadTimeout(""))

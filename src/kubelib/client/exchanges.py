@@ -162,7 +162,7 @@ class Exchanges(httpx.AsyncBaseTransport):
         if not connection.is_free or connection.tls is not self._tls:
             await connection.close()
             return
-        connection.idle_since = anyio.current_time()
+        connection.idle_since = asyncio.get_running_loop().time()
         self._idle[id(connection)] = connection
         while len(self._idle) > KEPT_CONNECTIONS:
             await self._idle.popitem(last=False)[1].close()
@@ -179,7 +179,7 @@ class Exchanges(httpx.AsyncBaseTransport):
         return await self._open(origin, name, timeouts.get("connect"))
 
     async def _take(self, origin: Origin) -> KeptConnection | None:
-        now = anyio.current_time()
+        now = asyncio.get_running_loop().time()
         while self._idle:
             oldest = next(iter(self._idle.values()))
             if now - oldest.idle_since < self._kept_for:
