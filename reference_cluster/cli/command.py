@@ -46,6 +46,7 @@ def exec_(
     async def main(client: HttpClient) -> int:
         name = pod.removeprefix("pods/").removeprefix("pod/")
         path = path_of(find_resource("pods"), namespace or client.connection.namespace, name, "exec")
+        await client.know_ourselves()
         async with open_command(client.connection, path, query) as stream:
             with _raw_terminal() if tty else contextlib.nullcontext():
                 return await _relay(stream, stdin=stdin, tty=tty)

@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 import pytest
 
-from kubelib.api.errors import ServiceUnavailable
+from kubelib.api.errors import ServiceUnavailable, Unauthorized
 from kubelib.client import credentials
+from kubelib.client.base import Unreachable
 from kubelib.client.http import HttpClient
 from kubelib.client.kubeconfig import KubeconfigError, load_connection, write_kubeconfig
 from kubelib.server.listener import bind, serve
@@ -35,7 +36,8 @@ async def who(scope: Any, receive: Any, send: Any) -> None:
         "token": token.decode(),
         "from": scope["client"][1],
     }
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    status = 401 if token == b"Bearer unknown" else 200
+    await send({"type": "http.response.start", "status": status, "headers": []})
     watched = scope["path"] == "/watch"
     await send({"type": "http.response.body", "body": json.dumps(said).encode(), "more_body": watched})
     if watched:
@@ -173,3 +175,142 @@ def test_a_token_file_that_cannot_be_read_is_said_by_name(tmp_path: Path) -> Non
     config = kubeconfig(tmp_path / "config", "https://x", "", "tokenFile: nowhere")
     with pytest.raises(KubeconfigError, match="cannot read the tokenFile nowhere: No such file or directory"):
         load_connection([config])
+
+
+def said(**status: str) -> str:
+    return json.dumps({"kind": "ExecCredential", "apiVersion": V1, "status": status})
+
+
+class Program:
+    """A program that notes what it is asked, and says what a file says."""
+
+    def __init__(self, directory: Path) -> None:
+        self.says, self._asked = directory / "says", directory / "asked"
+        script = directory / "bin" / "login"
+        script.parent.mkdir()
+        asked = f'echo "$1 $WORD $KUBERNETES_EXEC_INFO" >> {self._asked}'
+        script.write_text(f"#!/bin/sh\n{asked}\ncat {self.says}\nexit ${{CODE:-0}}\n")
+        script.chmod(0o755)
+
+    def answer(self, **status: str) -> None:
+        self.says.write_text(said(**status))
+
+    @property
+    def asked(self) -> list[str]:
+        return self._asked.read_text().splitlines() if self._asked.exists() else []
+
+
+V1 = "client.authentication.k8s.io/v1"
+LOGIN = (
+    f"exec: {{command: ./bin/login, apiVersion: {V1}, interactiveMode: Never, provideClusterInfo: true,"
+    " args: [me], env: [{name: WORD, value: word}]}"
+)
+
+
+async def test_a_program_says_who_we_are_and_is_asked_again_when_that_has_expired_or_is_refused(
+    tmp_path: Path,
+) -> None:
+    program, authority = Program(tmp_path), Authority()
+    async with serving(tmp_path, authority) as url:
+        config = kubeconfig(tmp_path / "config", url, "certificate-authority: ca.crt", LOGIN)
+        async with HttpClient(load_connection([config])) as client:
+            program.answer(token="first", expirationTimestamp="2999-01-01T00:00:00Z")
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(ask, client)
+            assert (await ask(client))["token"] == "Bearer first"
+            (asked,) = program.asked
+            argument, word, told = asked.split(" ", 2)
+            spec = {"interactive": False, "cluster": {"server": url}}
+            assert (argument, word, json.loads(told)) == (
+                "me",
+                "word",
+                {"kind": "ExecCredential", "apiVersion": V1, "spec": spec},
+            )
+            config.touch()
+            assert (await ask(client))["token"] == "Bearer first", "a file that is written does not undo it"
+            assert len(program.asked) == 1
+        async with HttpClient(load_connection([config])) as client:
+            program.answer(token="unknown")
+            for _ in range(2):
+                with pytest.raises(Unauthorized):
+                    await ask(client)
+            assert len(program.asked) == 3
+            program.answer(token="second", expirationTimestamp="2001-01-01T00:00:00Z")
+            assert (await ask(client))["token"] == "Bearer second"
+            jane = authority.client("jane")
+            program.answer(clientCertificateData=jane.certificate.decode(), clientKeyData=jane.key.decode())
+            seen = await ask(client)
+            assert (seen["user"], seen["token"], len(program.asked)) == ("jane", "", 5)
+            async with client.stream("GET", "/watch") as chunks:
+                assert json.loads(await anext(chunks))["user"] == "jane"
+
+
+async def test_no_program_is_asked_where_a_token_or_certificate_is_given(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    program.answer(token="first")
+    async with serving(tmp_path, Authority()) as url:
+        config = kubeconfig(
+            tmp_path / "config", url, "certificate-authority: ca.crt", f"token: given, {LOGIN}"
+        )
+        async with HttpClient(load_connection([config])) as client:
+            assert (await ask(client))["token"] == "Bearer given"
+    assert program.asked == []
+
+
+@pytest.mark.parametrize(
+    ("says", "change", "why"),
+    [
+        ("{}", ("", ""), f"exec plugin is configured to use API version {V1}, plugin returned version None"),
+        (json.dumps({"apiVersion": V1}), ("", ""), "exec plugin didn't return a status field"),
+        (
+            said(),
+            ("", ""),
+            "exec plugin didn't return a token or cert/key pair",
+        ),
+        (
+            said(clientKeyData="x"),
+            ("", ""),
+            "exec plugin returned only certificate or key, not both",
+        ),
+        (
+            said(clientCertificateData="x", clientKeyData="x"),
+            ("", ""),
+            "failed parsing client key/certificate: ",
+        ),
+        ("no", ("", ""), "decoding stdout: "),
+        ("{}", ("name: WORD, value: word", "name: CODE, value: 10"), "login failed with exit code 10"),
+        ("{}", ("./bin/login", "does-not-exist"), "exec: executable does-not-exist not found\n\nGet it."),
+        ("{}", ("./bin/login", "./config"), "/config: permission denied"),
+    ],
+)
+async def test_what_a_program_does_wrong_is_said(
+    tmp_path: Path, says: str, change: tuple[str, str], why: str
+) -> None:
+    Program(tmp_path).says.write_text(says)
+    user = LOGIN.replace("exec: {", "exec: {installHint: Get it., ").replace(*change)
+    config = kubeconfig(tmp_path / "config", "https://127.0.0.1:1", "insecure-skip-tls-verify: true", user)
+    async with HttpClient(load_connection([config])) as client:
+        with pytest.raises(Unreachable) as refused:
+            await ask(client)
+    assert str(refused.value).startswith("getting credentials: ")
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("command: ./bin/login, ", ""), "command must be specified for u to use exec authentication plugin"),
+        ((f"apiVersion: {V1}, ", ""), "apiVersion must be specified for u to use exec authentication plugin"),
+        (("interactiveMode: Never, ", ""), "interactiveMode must be specified for u to use exec"),
+        (("Never", "Perhaps"), 'invalid interactiveMode for u: "Perhaps"'),
+        ((V1, "v7"), 'exec plugin: invalid apiVersion "v7"'),
+    ],
+)
+def test_a_program_that_is_not_described_well_is_refused(
+    tmp_path: Path, change: tuple[str, str], why: str
+) -> None:
+    config = kubeconfig(tmp_path / "config", "https://x", "", LOGIN.replace(*change))
+    with pytest.raises(KubeconfigError) as refused:
+        load_connection([config])
+    assert why in str(refused.value)

@@ -26,7 +26,9 @@ from kubelib.client.base import Answer, Unreachable
 from kubelib.client.binder import HttpBinder
 from kubelib.client.credentials import Credentials
 from kubelib.client.kubeconfig import Connection
+from kubelib.client.plugins import PluginFailed
 from kubelib.client.servers import Servers
+from kubelib.clock import SYSTEM_CLOCK, Clock
 from kubelib.registry.base import (
     NO_PRECONDITIONS,
     WHOLE_CLUSTER,
@@ -70,12 +72,13 @@ class HttpClient:
         scheme: Scheme = SCHEME,
         manager: str = "kubelib",
         transport: "httpx.AsyncBaseTransport | None" = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         import httpx
 
         from kubelib.client.exchanges import Exchanges, Through
 
-        self._credentials = Credentials(connection)
+        self._credentials = Credentials(connection, clock)
         self.scheme = Scheme(scheme)
         """The kinds that can be asked for: those of the scheme that was given, and those that are added here."""
         self._headers = {"user-agent": f"{manager}/0.1.0", "accept-encoding": "gzip, deflate"}
@@ -104,15 +107,24 @@ class HttpClient:
         if self._credentials.take(attrs.evolve(self.connection, cert_data=certificate, key_data=key)):
             self._use_credentials()
 
-    def _look(self) -> None:
-        """Take in certificates and tokens that have changed."""
-        if self._credentials.look(anyio.current_time()):
+    async def know_ourselves(self) -> None:
+        """Take in certificates and tokens that have changed, and let a program say who we are if nothing else does. Raises `Unreachable`."""
+        credentials = self._credentials
+        if credentials.look(anyio.current_time()):
             self._use_credentials()
+        if credentials.plugin is not None:
+            try:
+                if await credentials.ask():
+                    self._use_credentials()
+            except PluginFailed as error:
+                raise Unreachable(f"getting credentials: {error}") from None
 
     def _use_credentials(self) -> None:
         token = self.connection.token
         if token:
             self._headers["authorization"] = f"Bearer {token}"
+        else:
+            self._headers.pop("authorization", None)
         self._carrier.renew(self._credentials.tls)
 
     def guarded(self, may_write: Callable[[], None]) -> "HttpClient":
@@ -166,7 +178,7 @@ class HttpClient:
         The latter is `Unreachable` where no server could be connected to. Where there are several servers, the next one is asked if one cannot be reached, and also if one goes away before it
         has answered what only reads. A write that was not answered may have been done: that is for the caller to find out.
         """
-        self._look()
+        await self.know_ourselves()
         headers = {**self._headers, "accept": accept}
         if body is not None:
             headers["content-type"] = content_type
@@ -179,6 +191,8 @@ class HttpClient:
                 continue
             break
         if answer.status >= 400:
+            if answer.status == 401:
+                self._credentials.refused()
             raise codec.error_of_answer(answer.status, answer.body)
         return answer
 
@@ -226,6 +240,8 @@ class HttpClient:
         url, response = await self._open(method, path, query, accept)
         try:
             if response.status_code >= 400:
+                if response.status_code == 401:
+                    self._credentials.refused()
                 raise codec.error_of_answer(response.status_code, await response.aread())
             yield response.aiter_bytes()
         except httpx.HTTPError as error:
@@ -239,7 +255,7 @@ class HttpClient:
     ) -> "tuple[str, httpx.Response]":
         import httpx
 
-        self._look()
+        await self.know_ourselves()
         why, reached = "", False
         for url in self._servers.turns():
             request = httpx.Request(

@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from kubelib.client.plugins import Plugin, read_plugin
+
 SERVERS = "kubelib.dev/servers"
 """The extension of a cluster in a kubeconfig that lists further servers. Other clients pass over extensions."""
 
@@ -30,6 +32,8 @@ class Connection:
     key_data: bytes = b""
     token: str = ""
     insecure: bool = False
+    plugin: Plugin | None = None
+    """What says who we are, if nothing else does."""
     files: tuple[Path, ...] = ()
     """Where this was read from: the kubeconfigs, and the certificates, keys and tokens that they name."""
     again: "Callable[[], Connection] | None" = attrs.field(default=None, eq=False, repr=False)
@@ -148,6 +152,7 @@ def load_connection(paths: Sequence[Path], context: str | None = None) -> Connec
         key_data=_data(user, "client-key", of_user, files),
         token=_token(user, of_user, files),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        plugin=_plugin(str(chosen.get("user")), user, of_user, cluster),
         files=tuple(files),
         again=partial(load_connection, tuple(paths), current),
     )
@@ -158,6 +163,15 @@ def _others(cluster: Mapping[str, Any]) -> tuple[str, ...]:
         if isinstance(item, Mapping) and item.get("name") == SERVERS:
             return tuple(str(url).rstrip("/") for url in (item.get("extension") or {}).get("servers") or ())
     return ()
+
+
+def _plugin(name: str, user: Mapping[str, Any], base: Path, cluster: dict[str, Any]) -> Plugin | None:
+    if not user.get("exec"):
+        return None
+    try:
+        return read_plugin(name, user["exec"], base.parent, cluster)
+    except ValueError as error:
+        raise KubeconfigError(f"invalid configuration: {error}") from None
 
 
 def _data(part: Mapping[str, Any], name: str, base: Path, files: list[Path]) -> bytes:
