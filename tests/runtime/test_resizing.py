@@ -7,8 +7,10 @@ import anyio
 import pytest
 
 from kubelib.api.core.container import ContainerResizePolicy, ResourceRequirements
+from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.core.probes import ExecAction, Probe
+from kubelib.api.errors import Forbidden
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.scheduling import PriorityClass
 from kubelib.registry.base import Patch
@@ -133,6 +135,12 @@ async def test_a_container_whose_policy_says_so_is_started_again_at_once(node: S
 async def test_what_no_node_of_this_size_has_is_infeasible(node: SimNode) -> None:
     await node.run(containers=(sized(),))
     await node.until(is_running)
+    with pytest.raises(Forbidden, match="Node didn't have enough allocatable resources"):
+        await resize(node, requests={"cpu": "5"})
+    larger = Patch(
+        "merge", {"status": {"allocatable": {"cpu": "8"}}}
+    )  # the API server has not heard of it yet
+    await node.client.resource(Node).patch(Key("", "node-1"), larger, subresource="status")
     await resize(node, requests={"cpu": "5"})
     pod = await node.until(lambda p: condition(p, "PodResizePending") is not None)
     pending = condition(pod, "PodResizePending")

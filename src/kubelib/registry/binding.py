@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from kubelib.api import codec
+from kubelib.api.core.node import Node
 from kubelib.api.core.pod import Pod
 from kubelib.api.errors import (
     ApiError,
@@ -22,6 +23,7 @@ from kubelib.api.errors import (
     conflict,
     error_from_status,
 )
+from kubelib.api.meta import Key
 from kubelib.api.scheme import Tree
 from kubelib.api.times import format_time
 from kubelib.registry.keys import store_key
@@ -56,6 +58,8 @@ REMEMBERED = 900.0
 
 Refused = Mapping[Claim, ApiError]
 """Claims that may not even be tried, and why."""
+Brought = Mapping[Key, Tree]
+"""The metadata of Bindings, by Pod: labels and annotations that the Pods get."""
 
 
 class Binder:
@@ -84,9 +88,10 @@ async def land(
     resource: str = "pods",
     dry_run: bool = False,
     refused: Refused = {},  # noqa: B006 - never changed
+    brought: Brought = {},  # noqa: B006 - never changed
 ) -> Result:
     """Carry out a transaction of claims; errors speak of `resource`."""
-    result = await _land(pods, transaction, user, resource, refused, dry_run)
+    result = await _land(pods, transaction, user, resource, refused, brought, dry_run)
     if not dry_run:
         pods.owner.landings.count(transaction.scheduler, result)
     return result
@@ -98,19 +103,20 @@ async def _land(
     user: str,
     resource: str,
     refused: Refused,
+    brought: Brought,
     dry_run: bool,
 ) -> Result:
     await pods.catch_up()
     point = pods.owner.commit_point
     if point is None or dry_run:
-        return await _in_parts(pods, transaction, user, resource, refused, dry_run)
+        return await _in_parts(pods, transaction, user, resource, refused, brought, dry_run)
     asking = _asking(pods, transaction)
     async with point.turn(asking):
         refused = dict(refused)
         for claim in transaction.claims:
             if why := point.refusal(asking, claim):
                 refused.setdefault(claim, conflict(resource, claim.pod.name, why))
-        result = await _in_parts(pods, transaction, user, resource, refused, dry_run)
+        result = await _in_parts(pods, transaction, user, resource, refused, brought, dry_run)
         point.decided(asking, result)
         return result
 
@@ -134,12 +140,14 @@ async def _in_parts(
     user: str,
     resource: str,
     refused: Refused,
+    brought: Brought,
     dry_run: bool,
 ) -> Result:
     """Carry out a transaction, in as many commits as the store needs for it."""
     parts = parts_of(transaction, most_operations(pods.owner.store))
     results = [
-        await _Landing(pods, part, user, resource, refused).carry_out(dry_run=dry_run) for part in parts
+        await _Landing(pods, part, user, resource, refused, brought).carry_out(dry_run=dry_run)
+        for part in parts
     ]
     if len(results) == 1:
         return results[0]
@@ -161,12 +169,16 @@ class _Landing:
         user: str,
         resource: str,
         refused: Refused,
+        brought: Brought,
     ) -> None:
         self._pods = pods
         self._owner = pods.owner
         self._transaction = transaction
         self._resource = resource
         self._refused = refused
+        self._brought = brought
+        self._plugins = pods.owner.admission.binding
+        self._nodes = pods.owner.of(pods.owner.scheme.of(Node))
         self._now = format_time(pods.owner.clock.now())
         self._record = f"{RECORDS}{quote(user, safe='')}/{transaction.id}" if transaction.id else ""
         # By position: a claim is hashed more slowly than it is judged.
@@ -274,9 +286,20 @@ class _Landing:
         if lacking:
             why = f'node "{claim.node}" {NO_ROOM} for pod {claim.pod.name}: it has too little {", ".join(lacking)}'
             return self._lost(claim, "NoRoom", why)
+        if self._brought or self._plugins:
+            self._bring(tree, claim)
         raw = codec.encode_tree(tree, pods.resource)
         pods.cache.announce(raw, tree["metadata"])
         return Put(store_key(pods.prefix, claim.pod), raw, Revision(int(meta.resource_version)))
+
+    def _bring(self, tree: Tree, claim: Claim) -> None:
+        """Give a Pod what comes with its Binding, and with its node."""
+        for part in ("labels", "annotations"):
+            if more := (self._brought.get(claim.pod) or {}).get(part):
+                tree["metadata"][part] = {**(tree["metadata"].get(part) or {}), **more}
+        if self._plugins and (node := self._nodes.cache.get(Key("", claim.node))) is not None:
+            for plugin in self._plugins:
+                plugin.bound(tree, node)
 
     # Committing
 

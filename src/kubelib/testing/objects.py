@@ -70,11 +70,11 @@ def make_pod_status(
 
 
 def make_node(name: str = "node-1", *, ready: bool = True, **status: Any) -> Node:
-    """Return a node with room for 110 pods."""
+    """Return a node with Linux and room for 110 pods."""
     capacity = {"cpu": "8", "memory": "32Gi", "pods": "110"}
     condition = NodeCondition(type="Ready", status="True" if ready else "False", reason="KubeletReady")
     return Node(
-        metadata=ObjectMeta(name=name, labels={"kubernetes.io/hostname": name}),
+        metadata=ObjectMeta(name=name, labels={"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}),
         spec=NodeSpec(),
         status=NodeStatus(
             **{"capacity": capacity, "allocatable": capacity, "conditions": (condition,), **status}

@@ -14,10 +14,12 @@ REFUSED = 'pods "p" is forbidden: pod update requires features {} which are not 
 
 
 async def node(api: Api, *features: str) -> None:
-    await api.create(thing("Node", name="n", namespace=""))
+    linux = {"labels": {"kubernetes.io/os": "linux"}}
+    await api.create(thing("Node", name="n", namespace="", metadata=linux))
+    status = {"declaredFeatures": list(features), "allocatable": {"cpu": "100"}}
     await api.of("Node").patch(
         Key("", "n"),
-        Patch("merge", {"status": {"declaredFeatures": list(features)}}),
+        Patch("merge", {"status": status}),
         subresource="status",
         options=WriteOptions(),
     )

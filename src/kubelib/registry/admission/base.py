@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_check
 
 import attrs
 
+from kubelib.api.document import Document
 from kubelib.api.errors import Forbidden, Problem
 from kubelib.api.meta import Key, Object
 from kubelib.api.scheme import Resource, Tree
@@ -159,6 +160,15 @@ class SupportsValidation(Protocol):
 
     async def validate(self, attributes: Attributes) -> None:
         """Refuse the document by raising an `kubelib.api.errors.ApiError`; it is no longer changed."""
+        ...
+
+
+@runtime_checkable
+class SupportsBinding(Protocol):
+    """A plug-in that gives Pods what comes with their node, however they are bound: by a Binding or in a transaction."""
+
+    def bound(self, pod: Tree, node: Document) -> None:
+        """Change the document of a Pod that is about to be bound to a node, in place. Called for each, in no time."""
         ...
 
 

@@ -14,6 +14,7 @@ from kubelib.registry.admission.base import (
     Admission,
     Attributes,
     Operations,
+    SupportsBinding,
     SupportsMutation,
     SupportsReservation,
     SupportsValidation,
@@ -43,6 +44,7 @@ class AdmissionChain:
     def __init__(self, plugins: Sequence[Admission] = ()) -> None:
         self.plugins = tuple(plugins)
         self._steps: dict[tuple[str, str, str, str], _Steps] = {}
+        self._binding: tuple[SupportsBinding, ...] | None = None
         self.figures = AdmissionFigures()
 
     def add(self, plugin: Admission) -> None:
@@ -53,6 +55,7 @@ class AdmissionChain:
     def forget(self) -> None:
         """Ask every plug-in anew which writes it handles."""
         self._steps.clear()
+        self._binding = None
 
     def _of(self, verb: Verb, resource: Resource, subresource: str) -> _Steps:
         key = (verb, resource.api_version, resource.plural, subresource)
@@ -73,6 +76,13 @@ class AdmissionChain:
                 tuple(p for p in wanted if isinstance(p, SupportsReservation)),
             )
         return steps
+
+    @property
+    def binding(self) -> tuple[SupportsBinding, ...]:
+        """The plug-ins that change Pods as they are bound."""
+        if self._binding is None:
+            self._binding = tuple(p for p in self.plugins if isinstance(p, SupportsBinding))
+        return self._binding
 
     def concerns(self, verb: Verb, resource: Resource, subresource: str = "") -> bool:
         """Return whether any plug-in wants to see such writes."""

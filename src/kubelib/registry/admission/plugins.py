@@ -13,7 +13,12 @@ from kubelib.registry.admission.ingresses import DefaultIngressClass
 from kubelib.registry.admission.limits import LimitRanger
 from kubelib.registry.admission.namespaces import NamespaceLifecycle
 from kubelib.registry.admission.noderestriction import NodeRestriction
-from kubelib.registry.admission.nodes import NodeDeclaredFeatureValidator, TaintNodesByCondition
+from kubelib.registry.admission.nodes import (
+    NodeDeclaredFeatureValidator,
+    PodResizeValidator,
+    PodTopologyLabels,
+    TaintNodesByCondition,
+)
 from kubelib.registry.admission.ownership import OwnerReferencesPermissionEnforcement
 from kubelib.registry.admission.podsecurity import PodSecurity
 from kubelib.registry.admission.policies import MutatingAdmissionPolicyPlugin, ValidatingAdmissionPolicyPlugin
@@ -49,7 +54,9 @@ PLUGINS: dict[str, Callable[[], Admission]] = {
     "ClusterTrustBundleAttest": ClusterTrustBundleAttest,
     "CertificateSubjectRestriction": CertificateSubjectRestriction,
     "DefaultIngressClass": DefaultIngressClass,
+    "PodTopologyLabels": PodTopologyLabels,
     "NodeDeclaredFeatureValidator": NodeDeclaredFeatureValidator,
+    "PodResizeValidator": PodResizeValidator,
     "MutatingAdmissionPolicy": MutatingAdmissionPolicyPlugin,
     "MutatingAdmissionWebhook": MutatingAdmissionWebhook,
     "ValidatingAdmissionPolicy": ValidatingAdmissionPolicyPlugin,

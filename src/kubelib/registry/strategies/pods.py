@@ -108,9 +108,12 @@ class PodStrategy(Strategy):
                 "Binding", "", key.name, [Problem("FieldValueRequired", "target.name", "Required value")]
             )
         await registry.admit("create", key, tree, None, options, "binding")
-        claim = Claim(key, (tree.get("metadata") or {}).get("uid") or "", node)
-        transaction = Transaction(claims=(claim,))
-        result = await land(registry, transaction, resource="pods/binding", dry_run=options.dry_run)
+        meta = tree.get("metadata") or {}
+        transaction = Transaction(claims=(Claim(key, meta.get("uid") or "", node),))
+        brought = {key: meta} if meta.get("labels") or meta.get("annotations") else {}
+        result = await land(
+            registry, transaction, resource="pods/binding", dry_run=options.dry_run, brought=brought
+        )
         (outcome,) = result.outcomes
         if outcome.error is not None:
             raise outcome.error
