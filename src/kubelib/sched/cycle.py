@@ -32,8 +32,9 @@ from kubelib.sched.base import (
 )
 from kubelib.sched.guarding import BadPlugin, guarded
 from kubelib.sched.nodes import NodeTable
+from kubelib.sched.nodeselectors import named
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.filters import named, not_among
+from kubelib.sched.policies.filters import not_among
 
 KEPT_JUDGEMENTS = 512
 UNFIT = float("-inf")

@@ -2,6 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from uuid import UUID
 
 import attrs
@@ -202,6 +203,16 @@ class Devices:
             classes=self._classes,
             taken=Taken(self._taken.keys(), self._consumed),
         )
+
+    def choose(self, pod: PodInfo, node: str, selects: Selects) -> dict[Key, AllocationResult]:
+        """Return, by claim, the devices that a Pod's claims get on a node; nothing if they have some, or cannot have any."""
+        needs = self.needs(pod)
+        if needs.outright or not needs.lacking:
+            return {}
+        with suppress(Unallocatable):
+            found = self.allocate(needs.lacking, node, selects)
+            return dict(zip((c.key for c in needs.lacking), found, strict=True)) if found is not None else {}
+        return {}
 
     # What was decided
 

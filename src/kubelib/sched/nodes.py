@@ -16,9 +16,11 @@ from kubelib.api.model import replace
 from kubelib.sched.arrays import Rows
 from kubelib.sched.base import Happening
 from kubelib.sched.columns import CodedColumn
+from kubelib.sched.devicepools import Selects
 from kubelib.sched.devices import Devices
 from kubelib.sched.images import Images
 from kubelib.sched.layers import Layers
+from kubelib.sched.nodeselectors import selector_matches
 from kubelib.sched.pods import CPU, MEMORY, PODS, STORAGE, PodInfo, amount
 from kubelib.sched.promises import Placed, Promises
 from kubelib.sched.selectors import Labels, PodSelector, PodTerm
@@ -444,14 +446,17 @@ class NodeTable(Promises):
                 if sign < 0 and not wishes.any():
                     del self.wishes[wish]
 
+    def selects_on(self, row: int) -> Selects:
+        """Return what tells whether a node selector matches a node."""
+        alone = slice(row, row + 1)
+        return lambda selector: bool(np.all(selector_matches(selector, self, alone)))
+
     def _account_devices(self, pod: PodInfo, row: int, sign: int) -> None:
         """Give devices to those of a Pod's claims that have none, as the filter has seen that it can be done."""
-        from kubelib.sched.policies.devices import promises_on  # it looks at tables
-
         if sign < 0:
             self.devices.forgo(pod)
         else:
-            self.devices.promise(pod, promises_on(pod, self, row))
+            self.devices.promise(pod, self.devices.choose(pod, self.names[row], self.selects_on(row)))
 
 
 def _count(

@@ -1,39 +1,19 @@
 """The filter and the score about devices. They look at what is known of claims to them besides rows, and concern only Pods that have some."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 
 import numpy as np
 
-from kubelib.api.meta import Key
-from kubelib.api.resource import AllocationResult
-from kubelib.sched.allocating import Unallocatable
 from kubelib.sched.base import BoolColumn, FloatColumn, Happening, Rows
-from kubelib.sched.devicepools import Selects
 from kubelib.sched.devices import ELSEWHERE, Judgement, Needs
 from kubelib.sched.nodes import NodeTable
+from kubelib.sched.nodeselectors import selector_matches
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.filters import LABELS, selector_matches
-
-
-def _selects_on(nodes: NodeTable, row: int) -> Selects:
-    alone = slice(row, row + 1)
-    return lambda selector: bool(np.all(selector_matches(selector, nodes, alone)))
-
-
-def promises_on(pod: PodInfo, nodes: NodeTable, row: int) -> dict[Key, AllocationResult]:
-    """Return, by claim, the devices that a Pod's claims get on a row; nothing if they have some, or cannot have any."""
-    needs = nodes.devices.needs(pod)
-    if needs.outright or not needs.lacking:
-        return {}
-    with suppress(Unallocatable):
-        found = nodes.devices.allocate(needs.lacking, nodes.names[row], _selects_on(nodes, row))
-        return dict(zip((c.key for c in needs.lacking), found, strict=True)) if found is not None else {}
-    return {}
+from kubelib.sched.policies.filters import LABELS
 
 
 def _judged(needs: Needs, nodes: NodeTable, rows: Iterable[int]) -> Iterator[Judgement]:
-    return nodes.devices.judge(needs.lacking, ((nodes.names[row], _selects_on(nodes, row)) for row in rows))
+    return nodes.devices.judge(needs.lacking, ((nodes.names[row], nodes.selects_on(row)) for row in rows))
 
 
 class HasDevices:

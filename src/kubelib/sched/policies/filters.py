@@ -1,6 +1,5 @@
 """Filters with kube-scheduler's semantics and words."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence, Set
 
 import numpy as np
@@ -8,16 +7,16 @@ from numpy.typing import NDArray
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
-from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
+from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement
 from kubelib.api.validation.resources import is_extended
 from kubelib.sched.base import BoolColumn, Happening, Rows, SupportsCandidates
 from kubelib.sched.nodes import NodeTable
+from kubelib.sched.nodeselectors import named, selector_matches
 from kubelib.sched.pods import EVERYWHERE, PODS, PodInfo
 
 NEW: frozenset[Happening] = frozenset({"new node"})
 TAINTS: frozenset[Happening] = NEW | {"node taints"}
 LABELS: frozenset[Happening] = NEW | {"node labels"}
-_WHOLE = re.compile("[+-]?[0-9]+")
 
 
 class FitsResources:
@@ -175,67 +174,6 @@ class ToleratesTaints:
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so; which taint it is may be nothing for those who read Pods."""
         return ("node(s) had untolerated taint(s)",)
-
-
-def named(names: Sequence[str], nodes: NodeTable, rows: Rows) -> BoolColumn:
-    """Return which nodes have one of the names."""
-    found = np.zeros(nodes.size, bool)
-    for name in names:
-        row = nodes.rows.get(name)
-        if row is not None:
-            found[row] = True
-    return found[rows]
-
-
-def _meets(requirement: NodeSelectorRequirement, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
-    values, column = requirement.values, nodes.label(requirement.key)
-    match requirement.operator:
-        case "In":
-            return column.among(values, rows)
-        case "NotIn":
-            return ~column.among(values, rows)
-        case "Exists":
-            return ~column.among((None,), rows)
-        case "DoesNotExist":
-            return column.among((None,), rows)
-        case "Gt" | "Lt":
-            bound = _whole(values[0]) if len(values) == 1 else None
-            if bound is None:
-                return False
-            above = requirement.operator == "Gt"
-
-            def compare(value: str | None) -> bool:
-                number = _whole(value)
-                return number is not None and (number > bound if above else number < bound)
-
-            return column.judge(compare, rows)
-    return False
-
-
-def _whole(text: str | None) -> int | None:
-    # Python would also take 1_000 and digits of other scripts.
-    return int(text) if text and _WHOLE.fullmatch(text) else None
-
-
-def term_matches(term: NodeSelectorTerm, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
-    """Return which nodes a node selector term matches; an empty one matches none."""
-    if not term.match_expressions and not term.match_fields:
-        return False
-    result: BoolColumn | bool = True
-    for requirement in term.match_expressions:
-        result = _meets(requirement, nodes, rows) & result
-    for requirement in term.match_fields:
-        those = named(requirement.values, nodes, rows)
-        result = (~those if requirement.operator == "NotIn" else those) & result
-    return result
-
-
-def selector_matches(selector: NodeSelector, nodes: NodeTable, rows: Rows) -> BoolColumn | bool:
-    """Return which nodes one of the terms of a node selector matches."""
-    result: BoolColumn | bool = False
-    for term in selector.node_selector_terms:
-        result = term_matches(term, nodes, rows) | result
-    return result
 
 
 class MatchesNodeAffinity:

@@ -13,8 +13,9 @@ from kubelib.api.machinery import LabelSelector
 from kubelib.api.meta import Key
 from kubelib.sched.base import BoolColumn, Happening, Rows
 from kubelib.sched.nodes import NodeTable
+from kubelib.sched.nodeselectors import named, term_matches
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.filters import LABELS, named, term_matches
+from kubelib.sched.policies.filters import LABELS
 
 STORAGE: frozenset[Happening] = LABELS | {"own claim", "supply"}
 STORAGE_OR_ROOM: frozenset[Happening] = STORAGE | {"pod gone"}
