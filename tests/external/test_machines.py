@@ -33,6 +33,22 @@ apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: inside}
+spec: {internalTrafficPolicy: Local, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: NodePort, externalTrafficPolicy: Local, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+"""
+NEAR = """
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec: {trafficDistribution: PreferSameZone, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
 """
 
 
@@ -151,6 +167,44 @@ def test_the_nodes_port_leads_to_both_machines_from_each(
                 machine.run("curl", "-s", "-m", "10", f"http://{address}:{port}/").strip() for _ in range(12)
             }
             assert fetched == set(ADDRESSES), (node, address)
+
+
+def test_who_comes_from_another_machine_stays_on_the_one_it_has_asked_where_the_policy_is_local(
+    kubectl: Kubectl, machines: dict[str, Machine], pods: dict[str, tuple[str, str]], mode: str
+) -> None:
+    port = kubectl("get", "service", "outside", "-o", "jsonpath={.spec.ports[0].nodePort}")
+
+    for node, other in (("node-1", "node-2"), ("node-2", "node-1")):
+        log = kubectl("logs", pods[node][0])
+        ask = ("curl", "-s", "-m", "10", f"http://{ADDRESSES[node]}:{port}/")
+        assert {machines[other].run(*ask).strip() for _ in range(12)} == {node}
+        assert {machines[node].run(*ask).strip() for _ in range(12)} == set(ADDRESSES)
+        if mode == "nftables":  # who asks is seen
+            new = kubectl("logs", pods[node][0]).removeprefix(log)
+            assert new.count(f"{ADDRESSES[other]} - -") == 12
+
+
+def test_who_asks_from_inside_stays_on_its_machine_where_the_policy_is_local(
+    kubectl: Kubectl, pods: dict[str, tuple[str, str]]
+) -> None:
+    for node, (pod, _) in pods.items():
+        assert {fetch(kubectl, pod, "http://inside/") for _ in range(8)} == {node}
+
+
+def test_endpoints_of_the_zone_are_preferred_for_as_long_as_the_node_is_in_one(
+    kubectl: Kubectl, pods: dict[str, tuple[str, str]]
+) -> None:
+    def fetched(node: str) -> set[str]:
+        return {fetch(kubectl, pods[node][0], "http://near/") for _ in range(8)}
+
+    zone = "topology.kubernetes.io/zone"
+    for node in ADDRESSES:
+        kubectl("label", "--overwrite", "node", node, f"{zone}=of-{node}")
+    kubectl("apply", "-f", "-", stdin=NEAR)
+    for node in ADDRESSES:
+        eventually(lambda node=node: fetched(node) == {node})
+    kubectl("label", "node", "node-1", f"{zone}-")
+    eventually(lambda: fetched("node-1") == set(ADDRESSES))
 
 
 def test_logs_and_commands_reach_the_pods_of_both(kubectl: Kubectl, pods: dict[str, tuple[str, str]]) -> None:
