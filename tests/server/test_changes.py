@@ -1,4 +1,4 @@
-"""What a change keeps of an object that it does not name, and what it may not name."""
+"""What is kept or filled in of an object that a write does not name, and what it may not name."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +44,21 @@ def test_another_uid_is_a_conflict_for_who_replaces_and_invalid_for_who_patches(
         path, json={"metadata": {"uid": uid}}, headers={"content-type": "application/merge-patch+json"}
     )
     assert same.status_code == 200
+
+
+def test_network_policies_and_ingresses_show_what_is_empty_as_those_of_kubernetes_do(
+    client: httpx.Client,
+) -> None:
+    networking = "/apis/networking.k8s.io/v1/namespaces/default"
+    cases: list[dict[str, Any]] = [{}, {"podSelector": {}}, {"podSelector": None}]
+    for given in cases:
+        policy = {"metadata": {"name": "all"}, "spec": given}
+        made = client.post(f"{networking}/networkpolicies", json=policy)
+        assert made.json()["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+        client.delete(f"{networking}/networkpolicies/all")
+    backend = {"service": {"name": "s", "port": {"number": 1}}}
+    ingress = {"metadata": {"name": "one"}, "spec": {"defaultBackend": backend}}
+    assert client.post(f"{networking}/ingresses", json=ingress).json()["status"] == {"loadBalancer": {}}
 
 
 def ports(client: httpx.Client, name: str, kind: str, *ports: dict[str, Any]) -> dict[str, Any]:

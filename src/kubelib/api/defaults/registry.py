@@ -260,6 +260,8 @@ def _network_policy(tree: Tree) -> None:
         for rule in spec.get(direction) or ():
             for port in rule.get("ports") or ():
                 port.setdefault("protocol", "TCP")
+    if not spec.get("podSelector"):
+        spec["podSelector"] = {}  # which is all Pods
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
 

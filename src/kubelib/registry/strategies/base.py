@@ -1,6 +1,6 @@
 """The generic strategy: what a kind does when it does nothing special."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kubelib.api.codec import zero_status
@@ -43,7 +43,11 @@ _APART_OF = {
 
 _BRINGS_STATUS = {"Node"}
 """Kinds whose creator also says how the object is: a kubelet describes its node at once."""
-_FIRST_STATUS = {kind: {"phase": "Pending"} for kind in ("PersistentVolume", "PersistentVolumeClaim")}
+_FIRST_STATUS: dict[str, Callable[[], Tree]] = {
+    "Ingress": lambda: {"loadBalancer": {}},
+    "PersistentVolume": lambda: {"phase": "Pending"},
+    "PersistentVolumeClaim": lambda: {"phase": "Pending"},
+}
 
 
 class Strategy:
@@ -87,7 +91,8 @@ class Strategy:
             kind = registry.resource.kind if registry.resource.builtin else ""
             if kind not in _BRINGS_STATUS:
                 tree.pop("status", None)
-            status = _FIRST_STATUS.get(kind) or zero_status(registry.resource.cls)  # type: ignore[arg-type]
+            first = _FIRST_STATUS.get(kind)
+            status = first() if first is not None else zero_status(registry.resource.cls)  # type: ignore[arg-type]
             if status is not None:
                 tree.setdefault("status", dict(status))
         if not registry.resource.builtin or registry.resource.kind not in _NO_GENERATION:
