@@ -225,9 +225,14 @@ async def test_a_pod_that_is_being_deleted_gets_no_node_and_an_event_says_so(
     assert ("FailedScheduling", "skip schedule deleting pod: default/held") in await world.events()
 
 
-async def tries(world: Any, waits: dict[str, Any], labels: dict[str, str]) -> int:
-    """Return how often a Pod that fits nowhere is tried while others with these labels are placed, one after the other."""
-    await world.add_node(make_node("small"))
+async def tries(world: Any, waits: dict[str, Any], labels: dict[str, str], zone: str) -> int:
+    """Return how often a Pod that fits nowhere is tried while others with these labels are placed, one after the other.
+
+    In a zone, these get a label for that as they are bound.
+    """
+    await world.add_node(
+        with_labels(make_node("small"), {"topology.kubernetes.io/zone": zone} if zone else {})
+    )
     scheduler = world.scheduler()
     async with world.running(scheduler):
         waiting = PodInfo.of(await world.add_pod("waits", labels={"me": ""}, **waits))
@@ -254,10 +259,11 @@ EVEN = {"topology_spread_constraints": (constraint("row", unsatisfiable="DoNotSc
         ({**NEAR, **EVEN}, {"foo": ""}, 6),
     ],
 )
+@pytest.mark.parametrize("zone", ["", "z"], ids=["nowhere", "in a zone"])
 async def test_a_pod_that_looks_for_company_is_tried_again_only_for_such_as_it_means(
-    world: Any, waits: dict[str, Any], labels: dict[str, str], tried: int
+    world: Any, waits: dict[str, Any], labels: dict[str, str], tried: int, zone: str
 ) -> None:
-    assert await tries(world, waits, labels) == tried
+    assert await tries(world, waits, labels, zone) == tried
 
 
 KEPT = ObjectReference(namespace="default", name="other")

@@ -286,9 +286,11 @@ class Following:
         """Count a Pod that has a node as it is now."""
         if info is None:
             return
-        before, fresh = self.table.requests_of(info.uid), not self.table.has_pod(info.uid)
+        known = self.table.pod(info.uid)
         if self.settled(info, info.node):
-            self.wake("pod placed", info if fresh else None)
+            # With its node a Pod gets labels, too: no reason to try those again that do not heed it with these.
+            self.wake("pod placed", info if known is None or _gained_labels(known, info) else None)
+            before = known.requests if known is not None else {}
             if any(info.requests.get(name, 0) < value for name, value in before.items()):
                 # It has been resized, and others may have what it no longer has.
                 self.wake("pod gone")
@@ -337,6 +339,16 @@ class Following:
         return not (has_resources(before) or has_resources(now)) or resources_said(before) == resources_said(
             now
         )
+
+
+def _gained_labels(known: PodInfo, info: PodInfo) -> bool:
+    """Return whether a Pod has more labels than before, and nothing else has changed of what may keep others from a node."""
+    return (
+        len(known.labels) < len(info.labels)
+        and known.labels.items() <= info.labels.items()
+        and known.going == info.going
+        and known.requests == info.requests
+    )
 
 
 def _kept_for(key: Key, volume: PersistentVolume | None) -> Key | None:

@@ -365,10 +365,10 @@ class NodeTable(Promises):
         placed = self._pods.get(uid)
         return placed.node if placed is not None else ""
 
-    def requests_of(self, uid: str) -> Mapping[str, int]:
-        """Return what a Pod that is counted is counted with; nothing of one that is not."""
+    def pod(self, uid: str) -> PodInfo | None:
+        """Return a Pod as it is counted, or None."""
         placed = self._pods.get(uid)
-        return placed.pod.requests if placed is not None else {}
+        return placed.pod if placed is not None else None
 
     def pods_on(self, row: int) -> list[PodInfo]:
         """Return the Pods that are counted on a row."""
