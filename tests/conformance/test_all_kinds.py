@@ -72,8 +72,10 @@ def test_a_kind_goes_by_the_rules_for_all_kinds(api: Api, namespace: str, sample
     meta = api.get(path)["metadata"]
     assert ("orphan" in meta["finalizers"]) == (sample.plural in ORPHANS)
     assert not meta["deletionGracePeriodSeconds"]
-    api.ask("DELETE", path, status=202, propagationPolicy="Foreground")
-    assert ("foregroundDeletion" in api.get(path)["metadata"]["finalizers"]) == (sample.plural != "events")
+    api.ask("DELETE", path, propagationPolicy="Foreground")
+    # What is said of dependents of Pods that are ending comes too late.
+    late = sample.plural in ("events", "pods")
+    assert ("foregroundDeletion" in api.get(path)["metadata"]["finalizers"]) == (not late)
     api.patch(path, {"metadata": {"finalizers": None}}, MERGE)
 
 

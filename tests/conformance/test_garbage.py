@@ -71,7 +71,7 @@ def test_an_owner_in_the_foreground_waits_for_those_that_block_it(api: Api, name
     api.create(
         path, {"metadata": {"name": "held", "ownerReferences": [blocking], "finalizers": ["example.com/f"]}}
     )
-    answer = api.delete(f"{path}/owner", {"propagationPolicy": "Foreground"}, status=202)
+    answer = api.delete(f"{path}/owner", {"propagationPolicy": "Foreground"})
     assert (
         answer["metadata"]["finalizers"] == ["foregroundDeletion"] and answer["metadata"]["deletionTimestamp"]
     )
@@ -97,7 +97,7 @@ def test_a_circle_of_owners_is_no_trap(api: Api, namespace: str) -> None:
     for at, tree in enumerate(made):
         reference = owned_by(made[(at + 1) % 3], blockOwnerDeletion=True, controller=True)
         api.patch(f"{path}/{tree['metadata']['name']}", {"metadata": {"ownerReferences": [reference]}})
-    api.delete(f"{path}/a", {"propagationPolicy": "Foreground"}, status=202)
+    api.delete(f"{path}/a", {"propagationPolicy": "Foreground"})
     for name in "abc":
         api.gone(f"{path}/{name}")
 
