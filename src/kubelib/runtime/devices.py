@@ -17,6 +17,7 @@ from kubelib.api.core.pod import Pod
 from kubelib.api.deviceclaims import UsedClaim, is_reserved_for, used_claims, why_not_made_for
 from kubelib.api.errors import ApiError
 from kubelib.api.meta import Key
+from kubelib.api.quantity import parse_quantity
 from kubelib.api.resource import ResourceClaim
 from kubelib.client.base import Client
 from kubelib.runtime.base import CannotPrepare, ClaimId, DeviceDriver, PreparedDevice
@@ -144,6 +145,7 @@ class ClaimedDevices:
                 (extended.resource_claim_name, mapping.request_name)
                 for mapping in extended.request_mappings
                 if mapping.container_name == container.name
+                and parse_quantity(container.resources.requests.get(mapping.resource_name, "0")).amount
             ]
         found: list[PreparedDevice] = []
         for name, request in wanted:

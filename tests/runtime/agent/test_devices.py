@@ -8,7 +8,8 @@ import pytest
 
 from kubelib.api.core.container import ResourceClaim as ContainerClaim
 from kubelib.api.core.container import ResourceRequirements
-from kubelib.api.core.pod import Pod, PodResourceClaim
+from kubelib.api.core.pod import Binding, Pod, PodResourceClaim
+from kubelib.api.core.references import ObjectReference
 from kubelib.api.meta import Key, ObjectMeta
 from kubelib.api.model import replace
 from kubelib.api.resource import (
@@ -25,9 +26,10 @@ from kubelib.api.resource import (
     ResourceClaimStatus,
     ResourceSlice,
 )
-from kubelib.registry.base import Query
+from kubelib.registry.base import Patch, Query
 from kubelib.runtime.base import CannotPrepare, ClaimId, DeviceNode, Mount, PreparedDevice
 from kubelib.runtime.fake import Life
+from kubelib.testing.objects import make_pod
 from tests.runtime.agent.watching import gone, is_ready
 from tests.runtime.conftest import SimNode, container
 
@@ -177,6 +179,34 @@ async def test_a_container_gets_what_is_prepared_for_the_requests_that_it_names(
         await claim_for(idle, pod, other, first="red", second="green")
         await idle.until(is_ready, name="b")
         assert "LAMP" not in idle.spec_of("dark").env
+
+
+async def test_a_container_gets_what_is_prepared_for_its_extended_resources(
+    idle: SimNode, lamps: Lamps
+) -> None:
+    """What a scheduler does that backs extended resources by claims is done by hand here."""
+    async with idle.running():
+        wants = ResourceRequirements(requests={"example.com/lamp": "1"}, limits={"example.com/lamp": "1"})
+        dark = container("dark", image="run")
+        both = (container(resources=wants), dark)
+        pod = await idle.client.resource(Pod).create(make_pod("a", containers=both))
+        await claim_for(idle, pod, one="red", two="green")
+        mappings = [
+            {"containerName": name, "resourceName": "example.com/lamp", "requestName": request}
+            for name, request in (("main", "two"), ("dark", "one"))
+        ]
+        status = {"extendedResourceClaimStatus": {"resourceClaimName": "lamp", "requestMappings": mappings}}
+        pods = idle.client.resource(Pod)
+        await pods.patch(pod.key, Patch("merge", {"status": status}), subresource="status")
+        target = ObjectReference(kind="Node", name="node-1")
+        binding = Binding(metadata=ObjectMeta(name="a", namespace="default"), target=target)
+        await idle.client.resource(Binding).create(binding)
+        await idle.until(is_ready)
+        assert idle.spec_of("main").env["LAMP"] == "green"
+        assert "LAMP" not in idle.spec_of("dark").env  # it asks for none
+        await pods.delete(pod.key)
+        await gone(idle)
+        assert lamps.out == ["lamp"]
 
 
 async def test_a_claim_is_given_back_when_the_last_pod_has_ended_and_before_that_is_told(
