@@ -54,6 +54,8 @@ class Credentials:
         self._given: Given | None = None
         self._asking = anyio.Lock()
         self.tls = tls_context(connection) if connection.server.startswith("https") else None
+        self.may_change = connection.again is not None
+        """Whether there is something to look at."""
         self._seen = states_of(connection.files)
         self._due = 0.0
 

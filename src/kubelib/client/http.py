@@ -110,7 +110,7 @@ class HttpClient:
     async def know_ourselves(self) -> None:
         """Take in certificates and tokens that have changed, and let a program say who we are if nothing else does. Raises `Unreachable`."""
         credentials = self._credentials
-        if credentials.look(anyio.current_time()):
+        if credentials.may_change and credentials.look(anyio.current_time()):
             self._use_credentials()
         if credentials.plugin is not None:
             try:
