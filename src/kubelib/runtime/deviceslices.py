@@ -43,6 +43,9 @@ class DeviceSlices:
                         self._shown[driver.name] = devices
                 except (ApiError, OSError) as error:
                     log.warning("devices of driver %s cannot be shown: %s", driver.name, error)
+                except Exception:
+                    # A driver must not take its node with it.
+                    log.exception("devices of driver %s cannot be shown", driver.name)
             await anyio.sleep(LOOK_AGAIN)
 
     async def _show(self, driver: str, devices: list[Device]) -> None:

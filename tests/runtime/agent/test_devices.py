@@ -302,3 +302,24 @@ async def test_a_node_shows_what_its_drivers_have_and_what_changes(idle: SimNode
     async with idle.running():
         await anyio.sleep(1)
         assert [(len(names), *rest) for _, names, *rest in await shown()] == [(10, 3, 1)]
+
+
+async def test_a_driver_that_fails_takes_neither_its_node_nor_other_drivers_with_it(
+    idle: SimNode, lamps: Lamps
+) -> None:
+    class Broken(Lamps):
+        name = "broken.example.com"
+
+        def devices(self) -> Sequence[Device]:
+            raise ZeroDivisionError
+
+        async def prepare(self, claim: ResourceClaim) -> Sequence[PreparedDevice]:
+            raise ZeroDivisionError
+
+    idle.device_drivers = (Broken(), lamps)
+    async with idle.running():
+        pod = await run(idle)
+        await claim_for(idle, pod, any="red")
+        await idle.until(is_ready)
+        found = (await idle.client.resource(ResourceSlice).list(Query())).items
+        assert [item.spec.driver for item in found] == [DRIVER]
