@@ -13,7 +13,7 @@ from kubelib.clock import system_random
 from kubelib.informers import Component
 from kubelib.network.following import ServiceFollower
 from kubelib.network.healthchecks import HealthChecks
-from kubelib.network.services import ANY_NODE_ADDRESS
+from kubelib.network.services import ANY_NODE_ADDRESS, networks
 from kubelib.network.tracking import ServiceTracker
 from reference_cluster.daemon import connected, running
 from reference_cluster.names import NO_NAMES, Names
@@ -50,14 +50,17 @@ def ways_to_services(
     node: str = "",
     here: Callable[[Node], bool] | None = None,
     node_address: str = "127.0.0.1",
+    node_port_addresses: tuple[str, ...] = (),
     on_engine: bool = False,
 ) -> list[Component]:
     """Return what leads to Services, by one of `MODES`, and answers for their `names` if nobody else does, in the order in which to start it.
 
-    It is on the node of this name, or on all that are `here`. `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here.
+    It is on the node of this name, or on all that are `here`. In the kernel, ports of the node are at its addresses in the networks
+    `node_port_addresses`, or else at all. `on_engine` if an engine's bridge connects Pods. Raises ValueError if it cannot here.
     """
     tracker = ServiceTracker(client, random=random, node=node, here=here)
-    proxies = list(_proxies(mode, tracker, service_network, node_address, on_engine=on_engine))
+    settings = (service_network, node_address, node_port_addresses)
+    proxies = list(_proxies(mode, tracker, *settings, on_engine=on_engine))
     health = HealthChecks(
         tracker,
         # As ports of the node: where the kernel leads to Services, at all addresses.
@@ -68,7 +71,13 @@ def ways_to_services(
 
 
 def _proxies(
-    mode: str, tracker: ServiceTracker, service_network: str, node_address: str, *, on_engine: bool
+    mode: str,
+    tracker: ServiceTracker,
+    service_network: str,
+    node_address: str,
+    node_port_addresses: tuple[str, ...],
+    *,
+    on_engine: bool,
 ) -> Iterator[ServiceFollower]:
     from kubelib.network.userspace import ServiceProxy
 
@@ -84,7 +93,12 @@ def _proxies(
         raise ValueError(
             f"Services cannot be reached by nftables: {error}; use userspace instead."
         ) from error
-    settings = NftablesSettings(table=table, service_network=service_network, masquerade_all=on_engine)
+    settings = NftablesSettings(
+        table=table,
+        service_network=service_network,
+        masquerade_all=on_engine,
+        node_port_addresses=networks(node_port_addresses, 4),
+    )
     yield NftablesProxy(tracker, settings=settings)
     yield ServiceProxy(
         tracker,
@@ -104,6 +118,7 @@ async def run_proxy(
     *,
     node_address: str,
     node: str = "",
+    node_port_addresses: tuple[str, ...] = (),
     service_network: str = "",
     cluster_dns: str = "",
     mode: str = "userspace",
@@ -127,6 +142,7 @@ async def run_proxy(
             node=node,
             here=None if node else partial(_has, node_address),
             node_address=node_address,
+            node_port_addresses=node_port_addresses,
         )
         if pod_routes:
             from kubelib.network.pods import NodeRoutes

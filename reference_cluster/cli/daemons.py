@@ -277,6 +277,11 @@ def kubelet(
     "The node of this machine, whose endpoints are local; otherwise all nodes that have --address.",
 )
 @shapes.text(
+    "--nodeport-addresses",
+    "CIDR,...",
+    "With --proxy-mode nftables: at which of the machine's addresses node ports are; otherwise at all but loopback ones.",
+)
+@shapes.text(
     "--service-network",
     "CIDR",
     "The API server's --service-network, if that is not one of loopback addresses: this machine then takes it for its own.",
@@ -301,6 +306,7 @@ def proxy(
     kubeconfig: Path,
     address: str,
     hostname_override: str,
+    nodeport_addresses: str,
     service_network: str,
     cluster_dns: str,
     mode: str,
@@ -311,11 +317,21 @@ def proxy(
 
     network = options.network("--service-network", service_network)
     names = "".join(options.addresses("--cluster-dns", cluster_dns)[:1])
+    at = tuple(
+        options.network("--nodeport-addresses", part.strip())
+        for part in nodeport_addresses.split(",")
+        if part
+    )
+    if at and mode != "nftables":
+        raise click.UsageError(
+            "--nodeport-addresses needs --proxy-mode nftables; in userspace node ports are at --address."
+        )
     run(
         lambda: run_proxy(
             kubeconfig,
             node_address=address,
             node=hostname_override,
+            node_port_addresses=at,
             service_network=network,
             cluster_dns=names,
             mode=mode,

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
@@ -137,6 +138,17 @@ def test_ports_of_the_node_are_at_all_its_addresses_and_hide_who_asks(kernel: Ke
     assert kernel.elements("ports") == "tcp . 30080 : goto s1"
     assert kernel.chains()["s1"][0] == "meta mark set meta mark | 0x00004000"
     assert "ip daddr { 10.96.0.0/16, 127.0.0.0/8 } return" in kernel.chains()["divert"]
+
+
+def test_ports_of_the_node_may_be_kept_to_some_of_its_addresses() -> None:
+    with own_network():
+        addresses = ("192.0.2.0/24", "198.51.100.7/32")
+        kernel = Kernel(attrs.evolve(SETTINGS, node_port_addresses=addresses))
+        assert kernel.chains()["divert"][1:] == [
+            "ip daddr { 10.96.0.0/16, 127.0.0.0/8 } return",
+            "ip daddr != { 192.0.2.0/24, 198.51.100.7 } return",
+            "fib daddr type local meta l4proto . th dport vmap @ports",
+        ]
 
 
 def test_who_comes_from_outside_stays_on_the_machine_and_is_seen_where_the_policy_is_local(

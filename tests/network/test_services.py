@@ -211,6 +211,10 @@ def test_ranges_that_name_everybody_name_nobody() -> None:
     assert networks(("0.0.0.0/0", "192.0.2.0/24"), 4) == networks(("fd00::/8",), 4) == ()
 
 
+def test_ranges_are_read_in_every_form_that_old_objects_may_have() -> None:
+    assert networks(("010.0.0.1/8", "192.0.2.0/25", "192.0.2.128/25"), 4) == ("10.0.0.0/8", "192.0.2.0/24")
+
+
 @pytest.mark.parametrize(
     ("spec", "seconds"),
     [

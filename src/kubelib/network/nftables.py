@@ -43,6 +43,8 @@ class NftablesSettings:
     """Where Services have their addresses: of this machine, as a network that it takes for its own, or loopback ones."""
     masquerade_all: bool = False
     """Whether Pods see this machine as the source of all connections: needed where they share a bridge that the kernel does not filter."""
+    node_port_addresses: tuple[str, ...] = ()
+    """Networks of IPv4; ports of the node are at the machine's addresses in these. None: at all but loopback ones."""
 
 
 def within_reach(rule: Rule, service_network: str) -> bool:
@@ -71,6 +73,8 @@ class Ruleset:
         else:
             # Answers to 127.0.0.1 would not be let in, and to an address of a Service they would not find the way.
             no_node, from_here = f"127.0.0.0/8, {network}", f"ip saddr {network} masquerade;"
+        at = ", ".join(self.settings.node_port_addresses)
+        elsewhere = f"\n    ip daddr != {{ {at} }} return;" if at else ""
         return f"""\
 add table ip {table}
 delete table ip {table}
@@ -79,7 +83,7 @@ table ip {table} {{
   map ports {{ type inet_proto . inet_service : verdict; }}
   chain divert {{
     ip daddr . meta l4proto . th dport vmap @services;
-    ip daddr {{ {no_node} }} return;
+    ip daddr {{ {no_node} }} return;{elsewhere}
     fib daddr type local meta l4proto . th dport vmap @ports;
   }}
   chain prerouting {{ type nat hook prerouting priority -100; jump divert; }}

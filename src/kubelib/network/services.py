@@ -9,6 +9,7 @@ import attrs
 from kubelib.api.core.service import Service, ServiceSpec
 from kubelib.api.discovery import Endpoint, EndpointSlice
 from kubelib.api.meta import ObjectMeta
+from kubelib.api.validation.addresses import sloppy_network
 from kubelib.network.topology import NOWHERE, Place, is_going, is_ready, of_cluster, of_machine
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -195,7 +196,7 @@ def _ends(parts: Iterable[EndpointSlice], name: str, protocol: str, place: Place
 @lru_cache(maxsize=1024)
 def networks(ranges: tuple[str, ...], version: int) -> tuple[str, ...]:
     """Return those of an IP version, none of which is in another; none if they are everything, as a Service without ranges lets all in."""
-    parsed = [ipaddress.ip_network(written.strip(), strict=False) for written in ranges]
+    parsed = [found for written in ranges if (found := sloppy_network(written.strip())) is not None]
     if any(network.prefixlen == 0 and network.version == version for network in parsed):
         return ()
     if version == 4:

@@ -68,6 +68,12 @@ def _read_network(text: str) -> tuple[Address, int, bool] | None:
     return ip, prefix, zeros or str(prefix) != digits
 
 
+def sloppy_network(text: str) -> Network | None:
+    """Return a network that is written in any form, None if it is none; bits beyond its prefix do not count."""
+    found = _read_network(text)
+    return ipaddress.ip_network(found[:2], strict=False) if found is not None else None
+
+
 def _mapped(address: Address) -> IPv4Address | None:
     return address.ipv4_mapped if isinstance(address, IPv6Address) else None
 
