@@ -41,11 +41,12 @@ async def test_a_connection_is_admitted_with_its_options_or_refused() -> None:
         await registries.bootstrap()
         server = ApiServer(registries, authenticator=Authenticator([StaticTokens({"t": ADMIN})]))
         headers = {b"authorization": b"Bearer t"}
+        clock = server.figures.clock()
         pods = "/api/v1/namespaces/default/pods"
         exec_query = "command=ls&command=-l&container=c&stdin=true&stdout=true&tty=false"
-        await server.open_request(scope(f"{pods}/web/exec", exec_query), headers)
-        await server.open_request(scope(f"{pods}/web/portforward", "ports=80,443"), headers)
-        await server.open_request(scope("/api/v1/nodes/n/proxy/metrics", "", "http"), headers)
+        await server.open_request(scope(f"{pods}/web/exec", exec_query), headers, clock, clock())
+        await server.open_request(scope(f"{pods}/web/portforward", "ports=80,443"), headers, clock, clock())
+        await server.open_request(scope("/api/v1/nodes/n/proxy/metrics", "", "http"), headers, clock, clock())
         assert guard.seen == [
             (
                 "kubernetes-admin",
@@ -71,7 +72,9 @@ async def test_a_connection_is_admitted_with_its_options_or_refused() -> None:
             ),
         ]
         with pytest.raises(Forbidden) as raised:
-            await server.open_request(scope(f"{pods}/vault/attach", "stdin=true"), headers)
+            await server.open_request(scope(f"{pods}/vault/attach", "stdin=true"), headers, clock, clock())
         assert raised.value.message == 'pods "vault" is forbidden: no attach here'
         with pytest.raises(NotFound):
-            await server.open_request(scope("/api/v1/namespaces/default/secrets/s/exec", ""), headers)
+            await server.open_request(
+                scope("/api/v1/namespaces/default/secrets/s/exec", ""), headers, clock, clock()
+            )

@@ -22,14 +22,15 @@ from kubelib.clock import new_uids
 from kubelib.registry.base import User
 from kubelib.registry.registries import ResourceRegistries
 from kubelib.server import health
+from kubelib.server.access import AccessFigures
 from kubelib.server.aggregation import Aggregator, FrontProxy
 from kubelib.server.asking import asked, from_beginning, lasts
 from kubelib.server.auditid import AUDIT_ID, HEADER, STATUS, identified, identify
-from kubelib.server.authn import Authenticator
+from kubelib.server.authn import Authenticator, bearer_token
 from kubelib.server.authn.impersonation import asks_to_impersonate, requested
 from kubelib.server.authn.legacytokens import Tracking
 from kubelib.server.authn.requestheader import RequestHeaders
-from kubelib.server.authn.subprotocol import take_token
+from kubelib.server.authn.subprotocol import offers_token, take_token
 from kubelib.server.authz import Authorizer, forbidden, is_public
 from kubelib.server.authz.escalation import EscalationCheck
 from kubelib.server.authz.modes import authorizer_of, role_based
@@ -139,6 +140,7 @@ class ApiServer:
         self.stopping = False
         """Whether it is about to stop."""
         self.figures = RequestFigures(registries.scheme)
+        self.access = AccessFigures()
         self._plain = PlainPaths(self)
 
     def _allows(
@@ -221,7 +223,7 @@ class ApiServer:
         try:
             response: Response | None = None
             try:
-                request = await self.open_request(scope, headers)
+                request = await self.open_request(scope, headers, clock, began)
                 if self.flow is not None and not lasts(request.info):
                     seat = await self._seat(request, receive)
                     if reader is not None:
@@ -329,14 +331,21 @@ class ApiServer:
 
         return begun
 
-    async def open_request(self, scope: Scope, headers: dict[bytes, bytes]) -> Request:
-        """Authenticate and authorize a request, and take it apart. Raises ApiError."""
+    async def open_request(
+        self, scope: Scope, headers: dict[bytes, bytes], clock: Callable[[], float], began: float
+    ) -> Request:
+        """Authenticate and authorize a request that has begun at a time of the clock, and take it apart. Raises ApiError."""
         info, query, watching = asked(scope)
         allowed: float | None = None
         if query and (timeout := query.get("timeout")) and not watching and not lasts(info):
             allowed = time_allowed(timeout)
         record: Record | None = None
-        user = await self._authenticated(info, scope, headers)
+        try:
+            user = await self._authenticated(info, scope, headers)
+        except Unauthorized:
+            self.access.refused("error" if _shows_token(headers) else "failure", clock() - began)
+            raise
+        self.access.authenticated(user.name, clock() - began)
         if self.auditor is not None:
             record = scope[AUDIT] = self.auditor.begin(user, info, scope, headers)
         if asks_to_impersonate(headers):
@@ -347,7 +356,9 @@ class ApiServer:
                 record.annotate("authorization.k8s.io/decision", decision.word)
                 record.annotate("authorization.k8s.io/reason", decision.reason)
             if not decision.allowed:
+                self.access.forbidden(decision)
                 raise forbidden(user, info, decision.reason)
+        self.access.allowed += 1
         request = Request(info, query, headers, user, watching)
         if allowed is not None and allowed < self.request_timeout:
             request.allowed = allowed
@@ -368,7 +379,7 @@ class ApiServer:
         if self.request_headers is not None and state.get("front_proxy"):
             certified = self.request_headers.user_of(scope["headers"]) or certified
         try:
-            authorization = headers.get(b"authorization", b"").decode("latin1")
+            authorization = _authorization(headers)
             if scope["type"] == "websocket" and (token := take_token(scope)) and not authorization:
                 authorization = f"Bearer {token}"
             return await self.authenticator.authenticate(certified, authorization)
@@ -446,6 +457,15 @@ class ApiServer:
         for name, healthy in found.items():
             self.figures.checked(which, name, healthy=healthy)
         return found
+
+
+def _authorization(headers: dict[bytes, bytes]) -> str:
+    return headers.get(b"authorization", b"").decode("latin1")
+
+
+def _shows_token(headers: dict[bytes, bytes]) -> bool:
+    """Return whether a request that was refused had a token, which is not good then."""
+    return bool(bearer_token(_authorization(headers))) or offers_token(headers)
 
 
 async def _read_body(receive: Receive) -> bytes:

@@ -22,10 +22,11 @@ def render(server: "ApiServer") -> bytes:
 
 def _families(server: "ApiServer") -> Iterator[list[str]]:
     registries = server.registries
+    yield build_info()
     yield family(
         "apiserver_storage_objects",
         "gauge",
-        "Number of stored objects.",
+        "[STABLE] Number of stored objects at the time of last check split by kind.",
         [
             Sample(count, {"resource": name})
             for name, count in {
@@ -39,10 +40,12 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
     yield family(
         "apiserver_longrunning_requests",
         "gauge",
-        "Requests under way that last: watches, logs, commands, forwarded ports and proxied connections.",
+        "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource,"
+        " scope and component. Not all requests are tracked this way.",
         server.figures.lasting(),
     )
     yield from _requests(server)
+    yield from server.access.families()
     yield from _admission(server)
     yield from _landings(registries.landings)
     if server.storage is not None:
@@ -55,16 +58,38 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
         yield family(
             "apiserver_audit_event_total",
             "counter",
-            "Number of audit events written.",
+            "[ALPHA] Counter of audit events generated and sent to the audit backend.",
             [Sample(server.auditor.written)],
         )
         yield family(
             "apiserver_audit_error_total",
             "counter",
-            "Number of audit events lost.",
+            "[ALPHA] Counter of audit events that failed to be audited properly."
+            " Plugin identifies the plugin affected by the error.",
             [Sample(server.auditor.dropped, {"plugin": "log"})],
         )
     yield from process_figures()
+
+
+_BUILD_LABELS = {
+    "build_date": "buildDate", "compiler": "compiler", "git_commit": "gitCommit", "git_tree_state": "gitTreeState",
+    "git_version": "gitVersion", "go_version": "goVersion", "major": "major", "minor": "minor", "platform": "platform",
+}  # fmt: skip
+"""Labels by what ``/version`` calls them."""
+
+
+def build_info() -> list[str]:
+    """Return what was built, as ``/version`` says it."""
+    from kubelib.server.plain import build_version
+
+    version = build_version()
+    return family(
+        "kubernetes_build_info",
+        "gauge",
+        "[ALPHA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state,"
+        " build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
+        [Sample(1, {label: version[name] for label, name in _BUILD_LABELS.items()})],
+    )
 
 
 def _requests(server: "ApiServer") -> Iterator[list[str]]:
@@ -73,27 +98,36 @@ def _requests(server: "ApiServer") -> Iterator[list[str]]:
     yield family(
         "apiserver_request_total",
         "counter",
-        "Number of requests answered, by verb, resource, scope, dry run and status.",
+        "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope,"
+        " component, and HTTP response code.",
         figures.totals(),
     )
     yield family(
         "apiserver_request_duration_seconds",
         "histogram",
-        "Seconds until requests were answered.",
+        "[STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, resource,"
+        " subresource, scope and component.",
         figures.durations(),
     )
-    yield family("apiserver_response_sizes", "histogram", "Bytes of answers to reads.", figures.sizes())
+    yield family(
+        "apiserver_response_sizes",
+        "histogram",
+        "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope and"
+        " component.",
+        figures.sizes(),
+    )
     reading, writing = figures.in_flight
     yield family(
         "apiserver_current_inflight_requests",
         "gauge",
-        "Requests under way that only read, and those that write. Watches do not count.",
+        "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
         [Sample(writing, {"request_kind": "mutating"}), Sample(reading, {"request_kind": "readOnly"})],
     )
     yield family(
         "apiserver_requested_deprecated_apis",
         "gauge",
-        "Deprecated resources that were asked for.",
+        "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource,"
+        " subresource, and removed_release.",
         (
             Sample(
                 1,
@@ -114,8 +148,20 @@ def _admission(server: "ApiServer") -> Iterator[list[str]]:
     """Return how long admission took. That of a step includes what its plug-ins waited for."""
     figures = server.registries.admission.figures
     for what, about in (
-        ("step", "Seconds that a step of admission took, all plug-ins together."),
-        ("controller", "Seconds that a plug-in of admission took."),
+        (
+            "step",
+            (
+                "[STABLE] Admission sub-step latency histogram in seconds, broken out for each operation and API resource"
+                " and step type (validate or admit)."
+            ),
+        ),
+        (
+            "controller",
+            (
+                "[STABLE] Admission controller latency histogram in seconds, identified by name and broken out for each"
+                " operation and API resource and type (validate or admit)."
+            ),
+        ),
     ):
         yield family(
             f"apiserver_admission_{what}_admission_duration_seconds",

@@ -90,7 +90,7 @@ class PlainPaths:
         parts = path.strip("/").split("/")
         match parts:
             case ["version"]:
-                return _indented(_version())
+                return _indented(build_version())
             case ["healthz" | "livez" | "readyz", *check]:
                 return health.answer(
                     parts[0], "/".join(check), await server.checks(parts[0]), request.query_string
@@ -185,7 +185,8 @@ class PlainPaths:
         return page_not_found()
 
 
-def _version() -> dict[str, str]:
+def build_version() -> dict[str, str]:
+    """Return what ``/version`` says."""
     import platform
 
     return {

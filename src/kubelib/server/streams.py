@@ -164,7 +164,8 @@ async def answer_websocket(server: "ApiServer", scope: Scope, receive: Receive, 
     """Answer a WebSocket upgrade: exec, attach, port-forward, a proxy; a log or a watch, line by line."""
     await receive()  # the connect message
     try:
-        request = await server.open_request(scope, by_name(scope))
+        clock = server.figures.clock()
+        request = await server.open_request(scope, by_name(scope), clock, clock())
         over_spdy = EXTENSION in scope.get("extensions", {})
         if over_spdy and (request.remote is not None or request.info.subresource not in COMMANDS):
             raise BadRequest(

@@ -74,6 +74,12 @@ def user_of_certificate(certificate: Mapping[str, Any] | None, encoded: bytes | 
     return User(name, (*groups, "system:authenticated"), "".join(uids), extra)
 
 
+def bearer_token(authorization: str) -> str:
+    """Return the token of a header; empty for what is no bearer token: that may be meant for somebody on the way."""
+    scheme, _, rest = authorization.strip().partition(" ")
+    return rest.partition(" ")[0] if scheme.lower() == "bearer" else ""
+
+
 class Authenticator:
     """Asks the certificate first, then the token; neither makes the caller anonymous, a wrong token is refused.
 
@@ -88,9 +94,7 @@ class Authenticator:
         """Return the user. Raises Unauthorized for a token that nobody knows."""
         if certified is not None:
             return certified
-        # What is no bearer token says nothing here: it may be meant for somebody on the way.
-        scheme, _, rest = authorization.strip().partition(" ") if authorization else ("", "", "")
-        token = rest.partition(" ")[0] if scheme.lower() == "bearer" else ""
+        token = bearer_token(authorization) if authorization else ""
         if token:
             found = await self.review(token)
             if found is not None:

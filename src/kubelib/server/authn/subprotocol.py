@@ -6,13 +6,18 @@ beside it that can be agreed upon.
 
 import base64
 import binascii
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from kubelib.api.errors import Unauthorized
 
 PREFIX = "base64url.bearer.authorization.k8s.io."
 _HEADER = b"sec-websocket-protocol"
+
+
+def offers_token(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether there is a token, good or not, among the subprotocols that the headers of a request offer."""
+    return PREFIX.encode() in headers.get(_HEADER, b"")
 
 
 def take_token(scope: MutableMapping[str, Any]) -> str:
