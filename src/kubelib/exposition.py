@@ -54,10 +54,23 @@ class Histogram:
     def samples(self, labels: Mapping[str, str]) -> Iterator[Sample]:
         """Return what is shown of it."""
         for bound, count in self.within():
-            yield Sample(count, {**labels, "le": f"{bound:g}"}, suffix="_bucket")
+            yield Sample(count, {**labels, "le": bound_text(bound)}, suffix="_bucket")
         yield Sample(self.count, {**labels, "le": "+Inf"}, suffix="_bucket")
         yield Sample(self.sum, labels, suffix="_sum")
         yield Sample(self.count, labels, suffix="_count")
+
+
+def bound_text(bound: float) -> str:
+    """Return a bound of a histogram as Prometheus' clients in Go write it: as short as it can be read back.
+
+    >>> bound_text(1e6), bound_text(0.005), bound_text(1048576), bound_text(1e-06 * 10)
+    ('1e+06', '0.005', '1.048576e+06', '9.999999999999999e-06')
+    """
+    if float(short := f"{bound:g}") == bound:
+        return short
+    # Six digits do not say it. From the seventh place before the point on Go writes an exponent, and Python does not yet.
+    digits = next(n for n in range(7, 18) if float(f"{bound:.{n}g}") == bound)
+    return f"{bound:.{digits - 1}e}" if abs(bound) >= 1e6 else f"{bound:.{digits}g}"
 
 
 def family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> list[str]:

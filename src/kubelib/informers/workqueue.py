@@ -10,9 +10,15 @@ from typing import Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
+from kubelib.exposition import Histogram
 from kubelib.informers.backoff import PER_KEY, Backoff
 
 K = TypeVar("K", bound=Hashable)
+
+DURATIONS = (
+    1e-06, 9.999999999999999e-06, 9.999999999999999e-05, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0,
+)  # fmt: skip
+"""Of Kubernetes' histograms of work queues, in seconds: powers of ten, as Go multiplies them."""
 
 
 class KeyQueue(Generic[K]):
@@ -22,8 +28,10 @@ class KeyQueue(Generic[K]):
         self._backoff = backoff
         # What must be worked on. A key that is added during its work is dirty and in work at once: it returns to
         # the ready keys when that work ends.
-        self._dirty: dict[K, None] = {}
-        self._in_work: dict[K, None] = {}
+        self._dirty: dict[K, float] = {}
+        """With the time of the event loop since when."""
+        self._in_work: dict[K, float] = {}
+        """With the time at which it was taken."""
         self._ready: deque[K] = deque()
         # One heap for all delays, and each key's valid instant: entries of the heap that disagree with it are stale.
         self._timers: list[tuple[float, int, K]] = []
@@ -33,6 +41,10 @@ class KeyQueue(Generic[K]):
         self._waiters: deque[anyio.Event] = deque()
         self.adds = 0
         self.retries = 0
+        self.waits = Histogram(DURATIONS)
+        """How many seconds keys have waited until they were taken."""
+        self.works = Histogram(DURATIONS)
+        """How many seconds keys were held."""
 
     def __len__(self) -> int:
         """Return how many keys are ready to be taken."""
@@ -43,12 +55,19 @@ class KeyQueue(Generic[K]):
         """Nothing is ready, in work or due later."""
         return not self._dirty and not self._in_work and not self._due
 
+    def in_work_for(self) -> list[float]:
+        """Return how many seconds ago the keys were taken that are in work, in that order."""
+        if not self._in_work:
+            return []
+        now = anyio.current_time()
+        return [now - taken for taken in self._in_work.values()]
+
     def add(self, key: K) -> None:
         """Ask for `key` to be worked on; many adds before it is taken are one."""
         if key in self._dirty:
             return
         self.adds += 1
-        self._dirty[key] = None
+        self._dirty[key] = anyio.current_time()
         if key not in self._in_work:
             self._ready.append(key)
             self._wake()
@@ -112,8 +131,9 @@ class KeyQueue(Generic[K]):
             delay = self._collect_due()
             if self._ready:
                 key = self._ready.popleft()
-                del self._dirty[key]
-                self._in_work[key] = None
+                now = anyio.current_time()
+                self.waits.add(now - self._dirty.pop(key))
+                self._in_work[key] = now
                 return key
             woken = anyio.Event()
             self._waiters.append(woken)
@@ -131,7 +151,7 @@ class KeyQueue(Generic[K]):
                     self._waiters.remove(woken)
 
     def _done(self, key: K) -> None:
-        del self._in_work[key]
+        self.works.add(anyio.current_time() - self._in_work.pop(key))
         if key in self._dirty:
             self._ready.append(key)
             self._wake()
