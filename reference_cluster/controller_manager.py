@@ -7,22 +7,30 @@ from pathlib import Path
 
 from kubelib.client.http import HttpClient
 from kubelib.clock import SYSTEM_CLOCK, system_random
-from kubelib.controllers.election import Timing
+from kubelib.controllers.election import LeaderElection, Timing
 from kubelib.controllers.events import EventRecorder
+from kubelib.controllers.figures import controller_families
+from kubelib.exposition import text
 from kubelib.informers import Component
 from reference_cluster.daemon import Anew, connected, elected, running
+from reference_cluster.monitoring import daemon_families, monitored
 
 NAME = "kube-controller-manager"
 
 
 @asynccontextmanager
 async def run_controller_manager(
-    kubeconfig: Path, *, elect: Timing | None, signing: tuple[Path, Path] | None = None
+    kubeconfig: Path,
+    *,
+    elect: Timing | None,
+    signing: tuple[Path, Path] | None = None,
+    address: tuple[str, int] | None = None,
 ) -> AsyncIterator[str]:
     """Run the built-in controllers while the context is open, and, if `elect` says how one is elected, while leading.
 
     `signing` are the certificate and the key of the authority by which requests for certificates are signed; without it they are
-    signed only if both are where the API server beside the kubeconfig keeps them. Raises OSError if they cannot be read.
+    signed only if both are where the API server beside the kubeconfig keeps them. Its figures are shown at `address`. Raises OSError if
+    the files cannot be read.
     """
     from kubelib.controllers.autoscaling.asking import AskedMetrics
     from kubelib.controllers.builtin import builtin_controllers
@@ -35,6 +43,7 @@ async def run_controller_manager(
         CertificateAuthority(*(path.read_bytes() for path in signing)) if signing is not None else None
     )
     clock, random = SYSTEM_CLOCK, system_random()
+    made: list[Component] = []
     async with connected(kubeconfig, NAME) as client:
         events = EventRecorder(client, clock=clock, random=random)
 
@@ -44,7 +53,7 @@ async def run_controller_manager(
             async def request(method: str, path: str, query: Mapping[str, str]) -> bytes:
                 return (await client.request(method, path, query=query)).body
 
-            return builtin_controllers(
+            made[:] = builtin_controllers(
                 client,
                 clock=clock,
                 random=random,
@@ -54,6 +63,12 @@ async def run_controller_manager(
                 authority=authority,
                 discover=True,
             )
+            return made
+
+        def figures() -> bytes:
+            election = component if isinstance(component, LeaderElection) else None
+            leads = election is None or election.leader
+            return text(*daemon_families(client, election), *controller_families(made if leads else (), NAME))
 
         controllers(client)  # loads their modules now, and not when everybody waits for this one to lead
         component: Component = (
@@ -61,5 +76,9 @@ async def run_controller_manager(
             if elect is not None
             else Anew(NAME, lambda: controllers(client))
         )
-        async with running(NAME, [events, component]):
-            yield f"{NAME} is ready for {client.connection.server}"
+        async with (
+            monitored(NAME, client, figures, address, clock) as where,
+            running(NAME, [events, component]),
+        ):
+            at = f", with figures at {where}" if where else ""
+            yield f"{NAME} is ready for {client.connection.server}{at}"

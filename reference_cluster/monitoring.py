@@ -6,7 +6,7 @@ certificate of the cluster is known at sight.
 
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from kubelib.api.authorization import NonResourceAttributes, SubjectAccessReview
 from kubelib.api.errors import ApiError, Forbidden, InternalError, MethodNotAllowed, NotFound, Unauthorized
 from kubelib.client.http import HttpClient
 from kubelib.clock import Clock
-from kubelib.exposition import CONTENT_TYPE
+from kubelib.controllers.election import LeaderElection
+from kubelib.exposition import CONTENT_TYPE, Sample, family
 from kubelib.registry.base import User
 from kubelib.server.listener import bind, serve
+from kubelib.server.process import process_figures
 from kubelib.server.responses import (
     Receive,
     Response,
@@ -30,6 +32,7 @@ from kubelib.server.responses import (
     send_response,
 )
 from kubelib.server.tls import Tls
+from kubelib.server.version import build_info
 from reference_cluster.join import write_self_signed
 
 log = logging.getLogger("kubelib")
@@ -38,6 +41,21 @@ HEALTH = ("/healthz", "/livez", "/readyz")
 METRICS = "/metrics"
 REMEMBERED = 10.0
 """Seconds that the API server's answer about a caller is used again."""
+
+
+def daemon_families(client: HttpClient, election: LeaderElection | None) -> Iterator[list[str]]:
+    """Return what every daemon shows: what it is, whether it leads, what it has asked, and its process."""
+    yield build_info()
+    if election is not None:
+        yield family(
+            "leader_election_master_status",
+            "gauge",
+            "[ALPHA] Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates"
+            " master. 'name' is the string used to identify the lease. Please make sure to group by name.",
+            [Sample(int(election.leader), {"name": election.lease})],
+        )
+    yield from client.figures.families()
+    yield from process_figures()
 
 
 class MonitoringServer:

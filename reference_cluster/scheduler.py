@@ -9,11 +9,12 @@ import attrs
 
 from kubelib.client.http import HttpClient
 from kubelib.clock import SYSTEM_CLOCK, system_random
-from kubelib.controllers.election import Timing
+from kubelib.controllers.election import LeaderElection, Timing
 from kubelib.controllers.events import EventRecorder
+from kubelib.exposition import text
 from kubelib.informers import Component
 from reference_cluster.daemon import Anew, connected, elected, running
-from reference_cluster.monitoring import monitored
+from reference_cluster.monitoring import daemon_families, monitored
 
 if TYPE_CHECKING:
     from kubelib.sched.architectures import Architecture
@@ -111,7 +112,9 @@ async def run_scheduler(kubeconfig: Path, settings: SchedulerSettings) -> AsyncI
             return assembly.components
 
         def figures() -> bytes:
-            return shown[0].exposition() if shown else b""
+            election = component if isinstance(component, LeaderElection) else None
+            own = shown[0].exposition() if shown else b""
+            return own + text(*daemon_families(client, election))
 
         name = settings.lease or lease_of(architecture)
         component: Component = (

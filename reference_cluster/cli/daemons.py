@@ -146,8 +146,11 @@ def apiserver(
     metavar="FILE",
     help="Its key (default: pki/ca.key beside the kubeconfig).",
 )
+@shapes.text("--bind-address", "ADDRESS", "Where figures are shown.", default="127.0.0.1")
+@shapes.number("--secure-port", 0, "The port of /metrics; 0: figures are not shown.", most=65535)
 def controller_manager(
     kubeconfig: Path, leader_elect: bool | None, timing: "Timing", signing_cert: Path | None, signing_key: Path | None,
+    bind_address: str, secure_port: int,
 ) -> None:  # fmt: skip
     """Run the built-in controllers, until SIGINT or SIGTERM."""
     from reference_cluster.controller_manager import run_controller_manager
@@ -156,7 +159,8 @@ def controller_manager(
         raise click.ClickException("use --cluster-signing-cert-file and --cluster-signing-key-file together")
     signing = (signing_cert, signing_key) if signing_cert is not None and signing_key is not None else None
     elect = None if leader_elect is False else timing
-    run(lambda: run_controller_manager(kubeconfig, elect=elect, signing=signing))
+    address = (bind_address, secure_port) if secure_port else None
+    run(lambda: run_controller_manager(kubeconfig, elect=elect, signing=signing, address=address))
 
 
 @click.command(

@@ -15,7 +15,7 @@ import pytest
 from kubelib.api.builtin import SCHEME
 from kubelib.api.openapi import group_versions, openapi_v3
 from kubelib.api.transactions import GROUP as OURS
-from kubelib.server.plain import GIT_VERSION
+from kubelib.server.version import GIT_VERSION
 
 SCHEMAS: dict[str, Any] = {}
 for path in group_versions(SCHEME):

@@ -25,6 +25,7 @@ from kubelib.api.scheme import Resource, Scheme
 from kubelib.client.base import Answer, Unreachable
 from kubelib.client.binder import HttpBinder
 from kubelib.client.credentials import Credentials
+from kubelib.client.figures import ClientFigures
 from kubelib.client.kubeconfig import Connection
 from kubelib.client.plugins import PluginFailed
 from kubelib.client.servers import Servers
@@ -93,6 +94,7 @@ class HttpClient:
         else:
             self._transport, self._carrier = transport, Through(transport)
         self._read: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self.figures = ClientFigures()
         self.binder = HttpBinder(self)
         """Commits many bindings at once, at a server of ours."""
         self._may_write: Callable[[], None] | None = None
@@ -206,7 +208,8 @@ class HttpClient:
             try:
                 if guarded:
                     await self._before_sending(SENDING, None)
-                answer = await self._carrier.ask(method, url, path, headers, body, PATIENCE, trace)
+                asking = self._carrier.ask(method, url, path, headers, body, PATIENCE, trace)
+                answer = await self.figures.timed(method, url, asking)
                 if answer.status == 503:
                     self._servers.failed(url)  # whoever tries again asks another
                 return answer
@@ -266,8 +269,11 @@ class HttpClient:
                 extensions={"timeout": {**PATIENCE, "read": None}},
             )
             try:
-                return url, await self._transport.handle_async_request(request)
+                response = await self._transport.handle_async_request(request)
+                self.figures.answered(method, url, response.status_code)
+                return url, response
             except httpx.HTTPError as error:
+                self.figures.answered(method, url, None)
                 why = f"{url}: {str(error) or type(error).__name__}"
                 reached |= not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         raise _no_answer(why, reached)

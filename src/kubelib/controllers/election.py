@@ -101,6 +101,7 @@ class LeaderElection:
         self.name = f"{component.name}, if leader"
         self.leader = False
         self.identity = identity
+        self.lease = lease.name
         self.transitions = 0
         """The lease's count of leaders when this one was elected: a number that only grows, for fencing writes."""
         self.fence = fence or Fence()

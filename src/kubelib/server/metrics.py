@@ -7,6 +7,7 @@ from kubelib.exposition import Sample, family, text
 from kubelib.registry.admission.podsecurity.figures import PodSecurityFigures
 from kubelib.registry.admission.webhooks.figures import WebhookFigures
 from kubelib.server.process import process_figures
+from kubelib.server.version import build_info
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
@@ -69,27 +70,6 @@ def _families(server: "ApiServer") -> Iterator[list[str]]:
             [Sample(server.auditor.dropped, {"plugin": "log"})],
         )
     yield from process_figures()
-
-
-_BUILD_LABELS = {
-    "build_date": "buildDate", "compiler": "compiler", "git_commit": "gitCommit", "git_tree_state": "gitTreeState",
-    "git_version": "gitVersion", "go_version": "goVersion", "major": "major", "minor": "minor", "platform": "platform",
-}  # fmt: skip
-"""Labels by what ``/version`` calls them."""
-
-
-def build_info() -> list[str]:
-    """Return what was built, as ``/version`` says it."""
-    from kubelib.server.plain import build_version
-
-    version = build_version()
-    return family(
-        "kubernetes_build_info",
-        "gauge",
-        "[ALPHA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state,"
-        " build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
-        [Sample(1, {label: version[name] for label, name in _BUILD_LABELS.items()})],
-    )
 
 
 def _requests(server: "ApiServer") -> Iterator[list[str]]:

@@ -13,11 +13,11 @@ from kubelib.server import discovery, health
 from kubelib.server.conditional import tagged
 from kubelib.server.request import Request
 from kubelib.server.responses import FORMS, Response, none_accepted, page_not_found, require_produced
+from kubelib.server.version import build_version
 
 if TYPE_CHECKING:
     from kubelib.server.app import ApiServer
 
-GIT_VERSION = "v1.37.0+kubelib"
 DUMPS = ("dump_priority_levels", "dump_queues", "dump_requests")
 
 _PRODUCED: dict[str, tuple[str, ...]] = {
@@ -183,24 +183,3 @@ class PlainPaths:
         if first in ("api", "version") or (first == "apis" and group and known):
             raise NotFound("the server could not find the requested resource")
         return page_not_found()
-
-
-def build_version() -> dict[str, str]:
-    """Return what ``/version`` says."""
-    import platform
-
-    return {
-        "major": "1",
-        "minor": "37",
-        "emulationMajor": "1",
-        "emulationMinor": "37",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "36",
-        "gitVersion": GIT_VERSION,
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": f"python{platform.python_version()}",
-        "compiler": platform.python_implementation().lower(),
-        "platform": f"linux/{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(platform.machine(), platform.machine()) }",
-    }
