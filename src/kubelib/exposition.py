@@ -37,9 +37,13 @@ class Histogram:
 
     def with_zeros(self, count: int) -> "Histogram":
         """Return one that has counted 0 so many times more."""
+        return self.with_more(0.0, count, 0.0)
+
+    def with_more(self, value: float, count: int, together: float) -> "Histogram":
+        """Return one that has counted so many times more what is of the class of a value, `together` in all."""
         more = Histogram(self.bounds)
-        more.sum, more._classes = self.sum, list(self._classes)
-        more._classes[bisect_left(self.bounds, 0.0)] += count
+        more.sum, more._classes = self.sum + together, list(self._classes)
+        more._classes[bisect_left(self.bounds, value)] += count
         return more
 
     @property

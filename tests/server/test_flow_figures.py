@@ -1,18 +1,24 @@
 """The figures of priority and fairness."""
 
+from pathlib import Path
+
 import anyio
 import attrs
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from kubelib.api.errors import TooManyRequests
 from kubelib.registry import ResourceRegistries
 from kubelib.registry.base import User
 from kubelib.server.flow import FlowControl
 from kubelib.server.flow.defaults import ensure_flow_objects
+from kubelib.server.flow.tallies import Tally
 from kubelib.server.metrics import _flow
 from kubelib.server.requestinfo import parse_request
 from kubelib.sim import simulate
 from kubelib.store import MemoryStore
+from kubelib.testing.cluster import Cluster, ClusterOptions
 
 PODS = parse_request("GET", "/api/v1/namespaces/default/pods")
 GREEDY = User("greedy", ("system:authenticated",))
@@ -69,3 +75,46 @@ def test_figures_tell_flow_schemas_apart_as_those_of_kubernetes_do() -> None:
             assert limits == [245, 24, 600, 245 + control.pool.size - 221]
 
     simulate(main, seed=1)
+
+
+def test_executions_are_in_their_classes_whether_they_are_quick_or_not() -> None:
+    tally = Tally()
+    for seconds in (0.0, 0.001, 0.005, 0.006, 100.0):
+        tally.executed(seconds)
+    shown = tally.executions()
+    assert shown.count == 5
+    assert shown.sum == pytest.approx(100.012)
+    assert dict(shown.within())[0] == 1
+    assert dict(shown.within())[0.005] == 3
+    assert dict(shown.within())[0.02] == dict(shown.within())[30] == 4
+
+
+def test_it_is_shown_how_long_requests_were_executed_and_watches_until_they_had_begun(
+    tmp_path: Path,
+) -> None:
+    with Cluster(tmp_path, ClusterOptions()) as cluster:
+        headers = {"authorization": f"Bearer {cluster.token}"}
+        with httpx.Client(base_url=cluster.url, headers=headers, timeout=60) as client:
+
+            def executed(type_: str) -> dict[str, float]:
+                found: dict[str, float] = {}
+                for metric in text_string_to_metric_families(client.get("/metrics").text):
+                    if metric.name == "apiserver_flowcontrol_request_execution_seconds":
+                        assert metric.type == "histogram"
+                        for sample in metric.samples:
+                            if sample.labels["type"] == type_ and "le" not in sample.labels:
+                                assert {"flow_schema", "priority_level", "type"} == set(sample.labels)
+                                name = sample.name.rpartition("_")[2]
+                                found[name] = found.get(name, 0) + sample.value
+                return found
+
+            before, watched = executed("regular"), executed("watch")
+            for _ in range(5):
+                assert client.get("/api/v1/namespaces").status_code == 200
+            client.get("/api/v1/namespaces?watch=true&timeoutSeconds=1")
+            after = executed("regular")
+            assert after["count"] >= before.get("count", 0) + 5
+            assert before.get("sum", 0) < after["sum"] < 60
+            begun = executed("watch")
+            assert begun["count"] >= watched.get("count", 0) + 1
+            assert begun["sum"] < 1, "only until it has begun"

@@ -225,7 +225,7 @@ class ApiServer:
             try:
                 request = await self.open_request(scope, headers, clock, began)
                 if self.flow is not None and not lasts(request.info):
-                    seat = await self._seat(request, receive)
+                    seat = await self._seat(request, receive, clock)
                     if reader is not None:
                         reader.lags = seat.lags
                 response = await self._answer(request, seat, scope, receive, send)
@@ -247,7 +247,10 @@ class ApiServer:
             if COUNTED in scope:
                 scope[STATUS] = response.status
             else:
-                self.figures.note(request, method, response, clock() - began)
+                now = clock()
+                self.figures.note(request, method, response, now - began)
+                if seat is not None:
+                    seat.served(now)
             if request is not None and request.flow is not None:
                 response.headers += request.flow.headers
             response = in_wanted_form(response, scope, headers, self.registries.scheme)
@@ -299,7 +302,7 @@ class ApiServer:
             return True
         return False
 
-    async def _seat(self, request: Request, receive: Receive) -> Seat:
+    async def _seat(self, request: Request, receive: Receive, clock: Callable[[], float]) -> Seat:
         """Wait for a request's turn. Raises TooManyRequests."""
         assert self.flow is not None
         info = request.info
@@ -308,7 +311,9 @@ class ApiServer:
         if info.verb == "list" or (request.watching and from_beginning(request)):
             width = self.flow.width(flow, info, request.query)
         if flow.level.try_take(width):
-            return self.flow.seated(flow, width)
+            seat = self.flow.seated(flow, width)
+            seat.since = request.known
+            return seat
         gone = None
         if info.verb in ("get", "list", "watch"):
 
@@ -317,7 +322,9 @@ class ApiServer:
                     pass
 
         time = request.allowed or self.request_timeout
-        return await self.flow.wait(flow, width, gone, patience=min(time * PART_OF_TIME, LONGEST_WAIT))
+        seat = await self.flow.wait(flow, width, gone, patience=min(time * PART_OF_TIME, LONGEST_WAIT))
+        seat.since = clock()
+        return seat
 
     def _begun(self, scope: Scope, seat: Seat | None) -> Callable[[], None]:
         """Return what is called once a watch has sent its beginning: from then on it costs little."""
@@ -325,6 +332,7 @@ class ApiServer:
 
         def begun() -> None:
             if seat is not None:
+                seat.served(self.figures.clock()(), watching=True)
                 seat.give_back()
             if record is not None and self.auditor is not None:
                 self.auditor.started(record)
@@ -345,7 +353,8 @@ class ApiServer:
         except Unauthorized:
             self.access.refused("error" if _shows_token(headers) else "failure", clock() - began)
             raise
-        self.access.authenticated(user.name, clock() - began)
+        known = clock()
+        self.access.authenticated(user.name, known - began)
         if self.auditor is not None:
             record = scope[AUDIT] = self.auditor.begin(user, info, scope, headers)
         if asks_to_impersonate(headers):
@@ -363,6 +372,7 @@ class ApiServer:
         if allowed is not None and allowed < self.request_timeout:
             request.allowed = allowed
         request.query_string = scope["query_string"]
+        request.known = known
         request.audit = record
         request.authorize = partial(self._require_allowed, user)
         request.remote = self.aggregator.remote(scope["path"])

@@ -315,6 +315,19 @@ def _flow(flow: "FlowControl") -> Iterator[list[str]]:
             for sample in waits.samples({**labels, "execute": execute})
         ),
     )
+    yield family(
+        f"{prefix}_request_execution_seconds",
+        "histogram",
+        "[ALPHA] Duration of initial stage (for a WATCH) or any (for a non-WATCH) stage of request execution in the API"
+        " Priority and Fairness subsystem",
+        (
+            sample
+            for tally, labels in tallies
+            for type_, durations in (("regular", tally.executions()), ("watch", tally.watches))
+            if durations.count
+            for sample in durations.samples({**labels, "type": type_})
+        ),
+    )
 
 
 def _landings(landings: "Landings") -> Iterator[list[str]]:

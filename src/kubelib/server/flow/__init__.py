@@ -51,6 +51,8 @@ class Seat:
     flow: Flow
     width: int
     waited: tuple[Queue, Waiting] | None = None
+    since: float = 0.0
+    """When what it is for has begun, by the event loop's clock."""
     _held: bool = True
 
     @property
@@ -65,6 +67,14 @@ class Seat:
             level.reads(self)
         elif self._held and not level.exempt:
             level.lags(self)
+
+    def served(self, now: float, *, watching: bool = False) -> None:
+        """Note that what it is for is done, or that a watch has begun."""
+        tally = self.flow.tally
+        if watching:
+            tally.watches.add(now - self.since)
+        else:
+            tally.executed(now - self.since)
 
     def give_back(self) -> None:
         """Let others have it."""
