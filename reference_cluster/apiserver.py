@@ -291,7 +291,13 @@ async def run_api_server(
                     await group.start(presence.run)
                 group.start_soon(trust.run)
                 group.start_soon(renewal.run)
-                async with serve(_in_browsers(app, access), listening, tls, stop=app.stop_watches):
+                async with serve(
+                    _in_browsers(app, access),
+                    listening,
+                    tls,
+                    stop=app.stop_watches,
+                    handshake_failed=app.figures.handshake_failed,
+                ):
                     try:
                         yield RunningServer(
                             registries=registries,

@@ -1,5 +1,7 @@
 """``/metrics`` of who asks and whether he may: in Kubernetes' names, labels and classes of users, and never more of them."""
 
+import socket
+import ssl
 from collections.abc import Iterator
 
 import httpx
@@ -76,6 +78,29 @@ def test_all_that_is_shown_is_what_prometheus_reads(client: httpx.Client) -> Non
     assert durations.documentation == "[ALPHA] Authentication duration in seconds broken out by result."
     bounds = [s.labels["le"] for s in durations.samples if s.name.endswith("_bucket") and s.labels["result"] == "success"]  # fmt: skip
     assert [float(bound) for bound in bounds] == [*BOUNDS, float("inf")]
+
+
+def test_clients_that_cannot_agree_on_tls_are_counted_and_others_are_not(
+    cluster: Cluster, client: httpx.Client
+) -> None:
+    def failed() -> float:
+        return samples(client.get("/metrics").text)["apiserver_tls_handshake_errors_total", ""]
+
+    before = failed()
+    with pytest.raises(httpx.ConnectError):  # the authority of the cluster is none of the system's
+        httpx.get(f"{cluster.https_url}/version", trust_env=False)
+    port = int(cluster.https_url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+        plain.sendall(b"GET /version HTTP/1.1\r\nhost: a\r\n\r\n")
+        while plain.recv(4096):
+            pass
+    assert failed() == before + 1 + 1
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    for _ in range(3):
+        answer = httpx.get(f"{cluster.https_url}/version", verify=unchecked, trust_env=False)
+        assert answer.status_code == 200
+    assert failed() == before + 2
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,18 @@ class RequestFigures:
         """By the kind of request: what is asked again and again is found at once."""
         self.in_flight = [0, 0]
         """Requests under way: those that only read, and the others."""
+        self.failed_handshakes = 0
+        """Clients with whom TLS could not be agreed upon."""
         self.deprecated: set[tuple[str, str, str, str]] = set()
         """Group, version, resource and subresource of requests for what is deprecated."""
         self.health: dict[tuple[str, str], bool] = {}
         """What was healthy when it was last asked, by endpoint and check."""
         self.checks: dict[tuple[str, str, bool], int] = {}
         """How often each check was made, by endpoint, check and whether it succeeded."""
+
+    def handshake_failed(self) -> None:
+        """Count a client that went without a request, for want of TLS that both like."""
+        self.failed_handshakes += 1
 
     def checked(self, which: str, name: str, *, healthy: bool) -> None:
         """Count a check of health."""

@@ -53,13 +53,17 @@ async def serve(
     *,
     stop: Callable[[], None] = lambda: None,
     limits: Limits = LIMITS,
+    handshake_failed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[int]:
-    """Serve an ASGI application on a socket while the context is open; yields the port. `stop` ends long requests."""
+    """Serve an ASGI application on a socket while the context is open; yields the port. `stop` ends long requests.
+
+    `handshake_failed` is called for each client with whom TLS cannot be agreed upon.
+    """
     import uvicorn
 
     from kubelib.server.connections import Connection
 
-    context = LiveContext(tls) if tls is not None else None
+    context = LiveContext(tls, handshake_failed) if tls is not None else None
     dates = Dates()
 
     config = uvicorn.Config(

@@ -96,6 +96,12 @@ def _requests(server: "ApiServer") -> Iterator[list[str]]:
         " component.",
         figures.sizes(),
     )
+    yield family(
+        "apiserver_tls_handshake_errors_total",
+        "counter",
+        "[ALPHA] Number of requests dropped with 'TLS handshake error from' error",
+        [Sample(figures.failed_handshakes)],
+    )
     reading, writing = figures.in_flight
     yield family(
         "apiserver_current_inflight_requests",

@@ -123,18 +123,35 @@ def _user(connection: ssl.SSLObject) -> User | None:
     return user_of_certificate(connection.getpeercert(), connection.getpeercert(binary_form=True))
 
 
+def _telling(failed: Callable[[], None]) -> type[ssl.SSLObject]:
+    """Return what speaks TLS with a client, and says if both cannot agree."""
+
+    class Telling(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError:
+                failed()
+                raise
+
+    return Telling
+
+
 class LiveContext(ssl.SSLContext):
     """A context whose connections see the files as they are now. Files that make no sense are not taken in.
 
     Connections that there are stay as they are. It is not configured itself: it only begins connections.
     """
 
-    def __new__(cls, tls: Tls) -> "LiveContext":
-        """Make a context; raises OSError for files that cannot be used."""
+    def __new__(cls, tls: Tls, failed: Callable[[], None] = lambda: None) -> "LiveContext":
+        """Make a context; `failed` is called for each client that it cannot agree with. Raises OSError for files that cannot be used."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
-    def __init__(self, tls: Tls) -> None:
+    def __init__(self, tls: Tls, failed: Callable[[], None] = lambda: None) -> None:
         self._tls = tls
+        self._speaking = _telling(failed)
         self._seen = states_of(self._tls.files)
         self._context = tls.context()
         self._identify = tls.identify()
@@ -142,6 +159,7 @@ class LiveContext(ssl.SSLContext):
 
     def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
         """Begin a connection."""
+        self._context.sslobject_class = self._speaking
         return self._context.wrap_bio(*given, **named)
 
     def identify(self, connection: ssl.SSLObject) -> dict[str, Any]:

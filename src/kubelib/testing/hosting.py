@@ -135,7 +135,13 @@ class Host:
                     )
                     for socket, tls in ((plain, None), (listening, self._tls())):
                         await stack.enter_async_context(
-                            serve(self.line, socket, tls, stop=self.app.stop_watches)
+                            serve(
+                                self.line,
+                                socket,
+                                tls,
+                                stop=self.app.stop_watches,
+                                handshake_failed=self.app.figures.handshake_failed,
+                            )
                         )
                     yield
         finally:
