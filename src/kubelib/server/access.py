@@ -37,7 +37,8 @@ class AccessFigures:
         """How long those took together that belong into the first class of the histogram: most of all."""
         self._slow = Histogram(BOUNDS)
         self._refused: dict[Refusal, Histogram] = {}
-        self.allowed = 0
+        self.undecided = 0
+        """Requests of known users that nobody had to decide on: they might not be somebody else."""
         self._forbidden: dict[str, int] = {}
 
     def authenticated(self, name: str, seconds: float) -> None:
@@ -99,7 +100,9 @@ class AccessFigures:
                 for sample in durations.samples({"result": result})
             ),
         )
-        decisions = {**({"allowed": self.allowed} if self.allowed else {}), **self._forbidden}
+        # Between both nothing waits: all whose users are known and that were not refused were allowed.
+        allowed = successes - sum(self._forbidden.values()) - self.undecided
+        decisions = {**({"allowed": allowed} if allowed > 0 else {}), **self._forbidden}
         yield family(
             "authorization_attempts_total",
             "counter",

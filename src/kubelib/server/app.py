@@ -225,7 +225,7 @@ class ApiServer:
             try:
                 request = await self.open_request(scope, headers, clock, began)
                 if self.flow is not None and not lasts(request.info):
-                    seat = await self._seat(request, receive, clock)
+                    seat = await self._seat(request, receive, clock, began)
                     if reader is not None:
                         reader.lags = seat.lags
                 response = await self._answer(request, seat, scope, receive, send)
@@ -302,8 +302,10 @@ class ApiServer:
             return True
         return False
 
-    async def _seat(self, request: Request, receive: Receive, clock: Callable[[], float]) -> Seat:
-        """Wait for a request's turn. Raises TooManyRequests."""
+    async def _seat(
+        self, request: Request, receive: Receive, clock: Callable[[], float], began: float
+    ) -> Seat:
+        """Wait for the turn of a request that has begun at a time of the clock. Raises TooManyRequests."""
         assert self.flow is not None
         info = request.info
         flow = request.flow = self.flow.flow(request.user, info)
@@ -312,7 +314,7 @@ class ApiServer:
             width = self.flow.width(flow, info, request.query)
         if flow.level.try_take(width):
             seat = self.flow.seated(flow, width)
-            seat.since = request.known
+            seat.since = began
             return seat
         gone = None
         if info.verb in ("get", "list", "watch"):
@@ -353,12 +355,15 @@ class ApiServer:
         except Unauthorized:
             self.access.refused("error" if _shows_token(headers) else "failure", clock() - began)
             raise
-        known = clock()
-        self.access.authenticated(user.name, known - began)
+        self.access.authenticated(user.name, clock() - began)
         if self.auditor is not None:
             record = scope[AUDIT] = self.auditor.begin(user, info, scope, headers)
         if asks_to_impersonate(headers):
-            user = self._impersonated(user, scope["headers"], record)
+            try:
+                user = self._impersonated(user, scope["headers"], record)
+            except ApiError:
+                self.access.undecided += 1
+                raise
         if info.resource or not is_public(info.path):
             decision = self.authorizer.decide(user, info)
             if record is not None:
@@ -367,12 +372,10 @@ class ApiServer:
             if not decision.allowed:
                 self.access.forbidden(decision)
                 raise forbidden(user, info, decision.reason)
-        self.access.allowed += 1
         request = Request(info, query, headers, user, watching)
         if allowed is not None and allowed < self.request_timeout:
             request.allowed = allowed
         request.query_string = scope["query_string"]
-        request.known = known
         request.audit = record
         request.authorize = partial(self._require_allowed, user)
         request.remote = self.aggregator.remote(scope["path"])
@@ -388,8 +391,10 @@ class ApiServer:
         certified: User | None = state.get("user")
         if self.request_headers is not None and state.get("front_proxy"):
             certified = self.request_headers.user_of(scope["headers"]) or certified
+        if certified is not None and scope["type"] == "http":
+            return certified
         try:
-            authorization = _authorization(headers)
+            authorization = headers.get(b"authorization", b"").decode("latin1")
             if scope["type"] == "websocket" and (token := take_token(scope)) and not authorization:
                 authorization = f"Bearer {token}"
             return await self.authenticator.authenticate(certified, authorization)
@@ -469,13 +474,9 @@ class ApiServer:
         return found
 
 
-def _authorization(headers: dict[bytes, bytes]) -> str:
-    return headers.get(b"authorization", b"").decode("latin1")
-
-
 def _shows_token(headers: dict[bytes, bytes]) -> bool:
     """Return whether a request that was refused had a token, which is not good then."""
-    return bool(bearer_token(_authorization(headers))) or offers_token(headers)
+    return bool(bearer_token(headers.get(b"authorization", b"").decode("latin1"))) or offers_token(headers)
 
 
 async def _read_body(receive: Receive) -> bytes:

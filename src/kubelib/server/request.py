@@ -48,8 +48,6 @@ class Request:
     """Raises Forbidden if who asks may not do something else that this request leads to."""
     allowed: float | None = None
     """The seconds in which who asks wants a change to be made, where those are fewer than the server allows."""
-    known: float = 0.0
-    """When it was known who asks, by the event loop's clock."""
     begun: Callable[[], None] | None = None
     """Called when a watch has sent its beginning."""
 

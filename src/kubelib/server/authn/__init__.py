@@ -94,7 +94,9 @@ class Authenticator:
         """Return the user. Raises Unauthorized for a token that nobody knows."""
         if certified is not None:
             return certified
-        token = bearer_token(authorization) if authorization else ""
+        # As `bearer_token`, without the call: this is done for each request.
+        scheme, _, rest = authorization.strip().partition(" ") if authorization else ("", "", "")
+        token = rest.partition(" ")[0] if scheme.lower() == "bearer" else ""
         if token:
             found = await self.review(token)
             if found is not None:
