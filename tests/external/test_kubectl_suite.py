@@ -370,7 +370,7 @@ TOPICS: dict[str, list[Row]] = {
         ("has", "create role r --verb=get,list --resource=pods/status,replicasets.apps/scale", "created"),
         ("is", "get role r -o jsonpath={.rules[*].apiGroups}{.rules[*].resources}", '[""] ["apps"]["pods/status"] ["replicasets/scale"]'),
         ("fails", "get pods --token=nonsense --kubeconfig=@anonymous", "You must be logged in to the server"),
-        ("fails", "get pods --username=u --password=p --kubeconfig=@anonymous", "You must be logged in to the server"),
+        ("fails", "get pods --username=u --password=p --kubeconfig=@anonymous", 'pods is forbidden: User "system:anonymous" cannot list resource "pods"'),
     ],
 }  # fmt: skip
 

@@ -342,7 +342,7 @@ def test_counts_in_a_refusal_stand_in_the_order_of_their_text() -> None:
     ]
     verdict = Cycle(table_of(*machines, *cordoned), default_policy(), Random(1)).decide(small(1, "2"))
     assert verdict.message == "0/12 nodes are available: 10 Insufficient cpu, 2 node(s) were unschedulable."
-    assert verdict.retry_on == {"node", "pod gone"}
+    assert verdict.retry_on == {"new node", "node room", "node taints", "pod gone"}
 
 
 def requesting(cpu: str, restart: str = "") -> Container:

@@ -122,7 +122,7 @@ class Page:
                 e.get("reason", ""),
                 _interval(e, now),
                 _source(e),
-                str(e.get("message", "")).strip(),
+                _message(e),
             )
             for e in ordered
         ]
@@ -141,6 +141,13 @@ def _last_time(event: Tree) -> datetime:
         or event.get("eventTime")
     )
     return parse_time(text) if text else datetime.min.replace(tzinfo=UTC)
+
+
+def _message(event: Tree) -> str:
+    """Return what happened, and to which part of the object."""
+    part = (event.get("involvedObject") or {}).get("fieldPath", "")
+    message = str(event.get("message", "")).strip()
+    return f"{part}: {message}" if part else message
 
 
 def _interval(event: Tree, now: datetime) -> str:
