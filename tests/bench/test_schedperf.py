@@ -23,6 +23,8 @@ FEW = {
     "PreemptionAsync": Size(20, 5),
     "SchedulingPodAntiAffinity": Size(1, 4),
 }
+OUR_OWN = {(5000, "SchedulingBasic"): 1500}
+"""What we ask of ourselves, beyond the threshold: Pods a second, created to bound."""
 
 
 @pytest.mark.parametrize(("nodes", "name"), CASES, ids=[f"{nodes}-{name}" for nodes, name in CASES])
@@ -43,7 +45,7 @@ def test_pods_a_second(benchmark: BenchmarkFixture, tmp_path: Path, nodes: int, 
     loop = {"backend_options": {"use_uvloop": find_spec("uvloop") is not None}}
     found = benchmark.pedantic(anyio.run, args=(measured,), kwargs=loop, rounds=1)  # type: ignore[no-untyped-call]
     benchmark.extra_info["pods"] = found.bound
-    at_least(benchmark, "pods per second", found.rate, size.threshold)
+    at_least(benchmark, "pods per second", found.rate, OUR_OWN.get((nodes, name), size.threshold))
 
 
 MEMORY = """
