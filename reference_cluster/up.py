@@ -9,14 +9,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-import anyio
 import attrs
 
 from kubelib.api.core.node import Node
 from kubelib.client import LocalClient
 from kubelib.clock import SYSTEM_CLOCK, Clock, system_random
 from kubelib.controllers.events import EventRecorder
-from kubelib.controllers.manager import Manager
 from kubelib.informers import Component
 from kubelib.registry.admission import Admission
 from kubelib.registry.base import User
@@ -26,7 +24,7 @@ from kubelib.server.exchange import request_from
 from reference_cluster import pki
 from reference_cluster.access import DEFAULT_ACCESS, AccessSettings
 from reference_cluster.apiserver import RunningServer, run_api_server
-from reference_cluster.daemon import Later
+from reference_cluster.daemon import Later, running
 from reference_cluster.datadir import DataDirectory
 from reference_cluster.devicedrivers import make_drivers
 from reference_cluster.names import NO_NAMES, Names, cluster_names
@@ -317,8 +315,6 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
             )
         )
         kubeconfig = server.kubeconfig(directory.admin_kubeconfig, "admin", pki.ADMIN)
-        group = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(group.cancel_scope.cancel)
         names = NO_NAMES
         if settings.proxy != "none":
             stack.enter_context(local_addresses(settings.service_network))
@@ -342,8 +338,9 @@ async def run_cluster(directory: DataDirectory, settings: ClusterSettings) -> As
         components.append(parts.scheduler())
         if settings.elastic is not None:
             components += await parts.elastic(stack, settings.elastic)
-        await group.start(Manager(components, name="cluster").run)
-        yield RunningCluster(server=server, kubeconfig=kubeconfig, nodes=nodes_here)
+        # Their runtimes are closed after the agents have ended: none starts anew what a runtime ends as it closes.
+        async with running("cluster", components):
+            yield RunningCluster(server=server, kubeconfig=kubeconfig, nodes=nodes_here)
 
 
 def _load_what_is_not_needed_at_once() -> None:

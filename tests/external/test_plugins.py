@@ -1,5 +1,6 @@
 """A store and a runtime of somebody else, each installed as a package of its own by pip, in `kubelib up`: those of the pages."""
 
+import contextlib
 import ensurepip
 import os
 import re
@@ -58,6 +59,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def alive(mark: str) -> list[str]:
+    """Return the processes that have something in their environment."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            found += [environment.parent.name] if mark.encode() in environment.read_bytes() else []
+    return found
+
+
 def test_a_cluster_runs_on_the_store_and_the_runtime_of_somebody_else(
     installed: Path, tmp_path: Path
 ) -> None:
@@ -68,13 +78,15 @@ def test_a_cluster_runs_on_the_store_and_the_runtime_of_somebody_else(
         kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path / "kubectl")
         kubectl("create", "configmap", "kept", "--from-literal=a=1")
         kubectl(
-            "run", "web", "--image=any", "--grace-period=1", "--command", "--",
+            "run", "web", "--image=any", f"--env=MARK={tmp_path}", "--grace-period=1", "--command", "--",
             "sh", "-c", "echo up; exec sleep 100000",
         )  # fmt: skip
         kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s")
         eventually(lambda: kubectl("logs", "web") == "up\n")
         assert b'"revision"' in (tmp_path / "journal").read_bytes()
+        assert alive(f"MARK={tmp_path}")
         assert cluster.stop() == 0
+        assert not alive(f"MARK={tmp_path}"), "the runtime ends its containers, and none is started anew"
         cluster.start()
         kubectl = Kubectl(real_binary("kubectl"), cluster.kubeconfig, tmp_path / "kubectl")
         assert kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}") == "1"
