@@ -11,6 +11,7 @@ from kubelib.api.core.node import Node, NodeCondition, NodeStatus, Taint
 from kubelib.api.core.pod import Pod
 from kubelib.api.model import replace
 from kubelib.api.times import format_micro_time
+from kubelib.api.tolerations import tolerates
 from kubelib.controllers.builtin.nodelifecycle import (
     labels_of,
     node_lifecycle_controller,
@@ -23,7 +24,6 @@ from kubelib.controllers.taints import (
     NO_EXECUTE,
     NO_SCHEDULE,
     tolerated_for,
-    tolerates,
     wanted_taints,
 )
 from kubelib.sim import Conflicting, Lossy

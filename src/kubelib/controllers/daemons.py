@@ -11,6 +11,7 @@ from kubelib.api.core.node import Node, Taint
 from kubelib.api.core.pod import Pod, PodSpec, PodTemplateSpec
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from kubelib.api.model import replace
+from kubelib.api.tolerations import tolerates
 from kubelib.controllers.pods import is_available, is_ready, is_terminal
 from kubelib.controllers.revisions import POD_LABEL
 from kubelib.controllers.rollout import share
@@ -20,7 +21,6 @@ from kubelib.controllers.taints import (
     NOT_READY,
     UNREACHABLE,
     UNSCHEDULABLE,
-    tolerates,
 )
 
 GENERATION_ANNOTATION = "deprecated.daemonset.template.generation"

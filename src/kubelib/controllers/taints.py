@@ -5,6 +5,7 @@ from datetime import datetime
 
 from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Node, Taint
+from kubelib.api.tolerations import tolerates
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -59,17 +60,6 @@ def _is_ours(taint: Taint) -> bool:
     if taint.effect == NO_EXECUTE:
         return drives_away(taint)
     return taint.effect == NO_SCHEDULE and taint.key in _OURS
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Return whether a toleration puts up with a taint."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.value == taint.value
 
 
 def tolerated_for(tolerations: Sequence[Toleration], taints: Sequence[Taint]) -> float | None:

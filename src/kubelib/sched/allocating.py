@@ -21,11 +21,10 @@ from kubelib.api.resource import (
     DeviceRequestAllocationResult,
     DeviceSelector,
     DeviceSubRequest,
-    DeviceTaint,
-    DeviceToleration,
     ExactDeviceRequest,
     ResourceClaim,
 )
+from kubelib.api.tolerations import tolerates
 from kubelib.quantity import parse_quantity
 from kubelib.sched.devicecapacity import Consumed, consumed
 from kubelib.sched.devicepools import DeviceId, DevicePools, Offer, PoolId, Supply
@@ -319,17 +318,6 @@ def _compiled(text: str) -> "Expression":
     from kubelib.cel.devices import environment
 
     return environment().compile(text)
-
-
-def tolerates(toleration: DeviceToleration, taint: DeviceTaint) -> bool:
-    """Return whether a toleration puts up with a device's taint."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.operator in ("", "Equal") and toleration.value == taint.value
 
 
 def _holds(constraint: DeviceConstraint, given: Sequence[_Given]) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from kubelib.api.core.affinity import Toleration
 from kubelib.api.core.node import Taint
 from kubelib.api.core.references import NodeSelector, NodeSelectorRequirement
+from kubelib.api.tolerations import tolerates
 from kubelib.api.validation.resources import is_extended
 from kubelib.sched.base import BoolColumn, Happening, Rows, SupportsCandidates
 from kubelib.sched.nodes import NodeTable
@@ -136,17 +136,6 @@ class IsSchedulable:
     def reasons(self, pod: PodInfo, nodes: NodeTable, row: int) -> Sequence[str]:
         """Say so."""
         return ("node(s) were unschedulable",)
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Return whether a toleration puts up with a taint."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.operator in ("", "Equal") and toleration.value == taint.value
 
 
 def untolerated(

@@ -7,11 +7,11 @@ import numpy as np
 
 from kubelib.api.core.affinity import PreferredSchedulingTerm
 from kubelib.api.core.node import Taint
+from kubelib.api.tolerations import tolerates
 from kubelib.sched.base import FloatColumn, Rows
 from kubelib.sched.nodes import NodeTable
 from kubelib.sched.nodeselectors import term_matches
 from kubelib.sched.pods import PodInfo
-from kubelib.sched.policies.filters import tolerates
 
 LEAST_OF_IMAGES = 23 * 1024 * 1024
 """Bytes of images that do not matter: fetching them takes no time to speak of."""
